@@ -1,0 +1,5 @@
+//! Batches: one operation over many contacts.
+
+mod model;
+
+pub use model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, TagOperation};

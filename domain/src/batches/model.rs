@@ -1,0 +1,169 @@
+//! What a batch is.
+
+use crate::time::Timestamp;
+use entities::BatchId;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! names {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$vdoc])* #[serde(rename = $text)] $variant,)+
+        }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name in columns and contracts.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = crate::ring::UnknownName;
+            fn from_str(s: &str) -> Result<Self, Self::Err> {
+                match s { $($text => Ok(Self::$variant),)+ _ => Err(crate::ring::UnknownName(s.to_owned())) }
+            }
+        }
+    };
+}
+
+names! {
+    /// What a batch does.
+    BatchType {
+        /// Sends a message to many contacts.
+        Send = "SEND",
+        /// Imports contacts.
+        Import = "IMPORT",
+        /// Adds, removes or sets tags on many contacts.
+        Tag = "TAG",
+        /// Deletes contacts.
+        Delete = "DELETE",
+    }
+}
+
+names! {
+    /// Where a batch stands.
+    BatchStatus {
+        /// Accepted and not started, or waiting for its time.
+        Pending = "PENDING",
+        /// At least one chunk was claimed.
+        Processing = "PROCESSING",
+        /// Every item was processed, whatever the number of failed ones.
+        Completed = "COMPLETED",
+        /// The operation itself could not go on, or every item failed.
+        Failed = "FAILED",
+        /// Stopped by a user; what had not started never will.
+        Cancelled = "CANCELLED",
+    }
+}
+
+names! {
+    /// Where an item of a batch stands.
+    ItemStatus {
+        /// Not started, or waiting for its slot or its next attempt. Who moves it on: the chunk's claim.
+        Pending = "pending",
+        /// Claimed for an attempt. Who moves it on: the outcome, or the next claim of its chunk (as `unknown`).
+        Sending = "sending",
+        /// Done.
+        Succeeded = "succeeded",
+        /// Could not be done; the code and the message say why.
+        Failed = "failed",
+        /// Nothing needed doing, or nothing was allowed.
+        Skipped = "skipped",
+        /// Its batch was cancelled first.
+        Cancelled = "cancelled",
+        /// An attempt was made and its outcome is not known. Settled by the same message id, or held, as the batch says.
+        Unknown = "unknown",
+    }
+}
+
+names! {
+    /// What becomes of a send whose outcome is not known.
+    OnUnknown {
+        /// Send again under the same message id: right with an idempotent gateway.
+        Resend = "resend",
+        /// Leave it `unknown` and count it as failed, for a person to decide.
+        Hold = "hold",
+    }
+}
+
+names! {
+    /// What a `TAG` batch does with its tags.
+    TagOperation {
+        /// Adds them.
+        Add = "add",
+        /// Removes them.
+        Remove = "remove",
+        /// Makes them the only ones.
+        Set = "set",
+    }
+}
+
+impl BatchStatus {
+    /// Whether nothing moves a batch out of this status but a user's retry.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        match self {
+            Self::Pending | Self::Processing => false,
+            Self::Completed | Self::Failed | Self::Cancelled => true,
+        }
+    }
+}
+
+/// A batch's status and counts at one commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchSummary {
+    /// The batch.
+    pub id: BatchId,
+    /// What it does.
+    pub batch_type: BatchType,
+    /// Where it stands.
+    pub status: BatchStatus,
+    /// How many items it has.
+    pub total: i64,
+    /// Items that succeeded.
+    pub succeeded: i64,
+    /// Items that failed, held unknown ones among them.
+    pub failed: i64,
+    /// Items that were skipped.
+    pub skipped: i64,
+    /// Grows with every commit that changes the batch: orders the news of it.
+    pub version: i64,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When its first chunk was claimed.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub completed_at: Option<Timestamp>,
+}
+
+impl BatchSummary {
+    /// Items that are done with, in whatever way.
+    #[must_use]
+    pub const fn processed(&self) -> i64 {
+        self.succeeded + self.failed + self.skipped
+    }
+
+    /// `floor(100 × processed / total)`: 100 only when all are processed. An empty batch is at 0 until it ends.
+    #[must_use]
+    pub const fn progress(&self) -> i64 {
+        match (self.total, self.status.is_terminal()) {
+            (0, true) => 100,
+            (0, false) => 0,
+            (total, _) => 100 * self.processed() / total,
+        }
+    }
+}

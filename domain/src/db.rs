@@ -1,0 +1,176 @@
+//! The database as the rules see it: one handle to write through, one to read through, and the few words in which the
+//! two dialects differ.
+//!
+//! SQLite has one writer. The write handle has one connection there, so writers queue in this process in the order they
+//! came and never meet `SQLITE_BUSY`; readers have their own connections and, in WAL mode, wait for nobody. On
+//! PostgreSQL both handles are one pool.
+
+use crate::time::Timestamp;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult, SqliteTransactionMode,
+    Statement, TransactionOptions, TransactionTrait, Value,
+};
+
+/// Which database it is: for the few statements that cannot be said alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// PostgreSQL 15 or later.
+    Postgres,
+    /// SQLite 3.40 or later, in WAL mode.
+    Sqlite,
+}
+
+impl Dialect {
+    /// The dialect that a connection or transaction speaks.
+    pub fn of(conn: &impl ConnectionTrait) -> Self {
+        match conn.get_database_backend() {
+            DbBackend::Postgres => Self::Postgres,
+            _ => Self::Sqlite,
+        }
+    }
+
+    /// ` FOR UPDATE` where rows are locked one by one; nothing where the writer is alone anyway.
+    #[must_use]
+    pub const fn for_update(self) -> &'static str {
+        match self {
+            Self::Postgres => " FOR UPDATE",
+            Self::Sqlite => "",
+        }
+    }
+
+    /// ` FOR UPDATE SKIP LOCKED`, or nothing on SQLite.
+    #[must_use]
+    pub const fn for_update_skip_locked(self) -> &'static str {
+        match self {
+            Self::Postgres => " FOR UPDATE SKIP LOCKED",
+            Self::Sqlite => "",
+        }
+    }
+
+    /// A table expression named `r` over the JSON array of objects in parameter `$param`: how a set of rows goes to
+    /// either database in one parameter. `columns` are name and PostgreSQL type.
+    #[must_use]
+    pub fn rows(self, param: usize, columns: &[(&str, &str)]) -> String {
+        match self {
+            Self::Postgres => {
+                let list: Vec<String> = columns.iter().map(|(name, ty)| format!("{name} {ty}")).collect();
+                format!("json_to_recordset(${param}::text::json) AS r({})", list.join(", "))
+            }
+            Self::Sqlite => {
+                let list: Vec<String> =
+                    columns.iter().map(|(name, _)| format!("value ->> '{name}' AS {name}")).collect();
+                format!("(SELECT {} FROM json_each(${param})) AS r", list.join(", "))
+            }
+        }
+    }
+
+    /// A table expression named `r(value)` over the JSON array of scalars in parameter `$param`; `ty` is the PostgreSQL
+    /// type of its elements.
+    #[must_use]
+    pub fn values(self, param: usize, ty: &str) -> String {
+        match self {
+            Self::Postgres => {
+                format!("(SELECT value::{ty} AS value FROM json_array_elements_text(${param}::text::json)) AS r")
+            }
+            Self::Sqlite => format!("(SELECT value FROM json_each(${param})) AS r"),
+        }
+    }
+}
+
+/// The handles to the database.
+#[derive(Clone, Debug)]
+pub struct Db {
+    write: DatabaseConnection,
+    read: DatabaseConnection,
+}
+
+impl Db {
+    /// Joins the two handles; on PostgreSQL give the same pool twice.
+    #[must_use]
+    pub fn new(write: DatabaseConnection, read: DatabaseConnection) -> Self {
+        Self { write, read }
+    }
+
+    /// Where single reads go.
+    #[must_use]
+    pub fn read(&self) -> &DatabaseConnection {
+        &self.read
+    }
+
+    /// Begins a transaction that may write. On SQLite it takes the write lock at once, so that it cannot fail half-way.
+    ///
+    /// # Errors
+    /// The database's, when no connection is to be had.
+    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+        self.write
+            .begin_with_options(TransactionOptions {
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                ..TransactionOptions::default()
+            })
+            .await
+    }
+
+    /// The connection for one statement that writes and is its own transaction.
+    #[must_use]
+    pub fn write(&self) -> &DatabaseConnection {
+        &self.write
+    }
+
+    /// Which database it is.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        Dialect::of(&self.write)
+    }
+
+    /// What the database's own clock says.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn now(&self) -> Result<Timestamp, DbErr> {
+        let sql = match self.dialect() {
+            Dialect::Postgres => "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now",
+            Dialect::Sqlite => "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now",
+        };
+        let row = one(&self.read, sql, []).await?.ok_or_else(|| DbErr::Custom("the clock gave no row".into()))?;
+        Ok(Timestamp(row.try_get("", "now")?))
+    }
+}
+
+/// Runs a statement with `$1`-style parameters (both databases take them) and returns the number of rows it changed.
+///
+/// # Errors
+/// The database's.
+pub async fn execute(
+    conn: &impl ConnectionTrait,
+    sql: impl Into<String>,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<u64, DbErr> {
+    Ok(conn
+        .execute_raw(Statement::from_sql_and_values(conn.get_database_backend(), sql, values))
+        .await?
+        .rows_affected())
+}
+
+/// Runs a query and returns its first row.
+///
+/// # Errors
+/// The database's.
+pub async fn one(
+    conn: &impl ConnectionTrait,
+    sql: impl Into<String>,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Option<QueryResult>, DbErr> {
+    conn.query_one_raw(Statement::from_sql_and_values(conn.get_database_backend(), sql, values)).await
+}
+
+/// Runs a query and returns all its rows. Callers bound the number with a `LIMIT` or by the size of their input.
+///
+/// # Errors
+/// The database's.
+pub async fn all(
+    conn: &impl ConnectionTrait,
+    sql: impl Into<String>,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Vec<QueryResult>, DbErr> {
+    conn.query_all_raw(Statement::from_sql_and_values(conn.get_database_backend(), sql, values)).await
+}

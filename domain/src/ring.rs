@@ -1,0 +1,156 @@
+//! Rings: what goes through the queue. A ring says "look at this job"; the job itself is a row.
+//!
+//! A ring may be lost, doubled, late or out of order. A lost one is rung again by the sweep; a double one meets a job
+//! that is not ready and does nothing.
+
+use entities::JobId;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Which of the three queues a job waits in. Each has its own workers, so a critical job never waits for a bulk one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// An agent's reply, a verification code: somebody is waiting for it.
+    Critical,
+    /// Work in between: expanding an audience, maintenance that a user asked for.
+    Default,
+    /// The chunks of batches.
+    Bulk,
+}
+
+impl Lane {
+    /// All lanes, the most urgent first.
+    pub const ALL: [Self; 3] = [Self::Critical, Self::Default, Self::Bulk];
+
+    /// The name in columns, keys, metrics and the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Default => "default",
+            Self::Bulk => "bulk",
+        }
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a job does. The name is in the row and in the ring; a name that a process does not know is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// Turns a batch's audience into chunks.
+    Expand,
+    /// Opens a scheduled batch at its time.
+    Start,
+    /// Sends one chunk of a `SEND` batch.
+    SendChunk,
+    /// Imports one chunk of an `IMPORT` batch.
+    ImportChunk,
+    /// Changes the tags of one chunk of a `TAG` batch.
+    TagChunk,
+    /// Deletes one chunk of a `DELETE` batch.
+    DeleteChunk,
+    /// Does nothing: measures how long a lane takes from commit to handler (`doctor`, `bench`).
+    Probe,
+}
+
+impl JobKind {
+    /// All kinds.
+    pub const ALL: [Self; 7] =
+        [Self::Expand, Self::Start, Self::SendChunk, Self::ImportChunk, Self::TagChunk, Self::DeleteChunk, Self::Probe];
+
+    /// The name in columns, rings and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expand => "expand",
+            Self::Start => "start",
+            Self::SendChunk => "send_chunk",
+            Self::ImportChunk => "import_chunk",
+            Self::TagChunk => "tag_chunk",
+            Self::DeleteChunk => "delete_chunk",
+            Self::Probe => "probe",
+        }
+    }
+}
+
+impl fmt::Display for JobKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that names no lane or kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no known name")]
+pub struct UnknownName(pub String);
+
+impl FromStr for JobKind {
+    type Err = UnknownName;
+    fn from_str(s: &str) -> Result<Self, UnknownName> {
+        Self::ALL.into_iter().find(|k| k.as_str() == s).ok_or_else(|| UnknownName(s.to_owned()))
+    }
+}
+
+impl FromStr for Lane {
+    type Err = UnknownName;
+    fn from_str(s: &str) -> Result<Self, UnknownName> {
+        Self::ALL.into_iter().find(|l| l.as_str() == s).ok_or_else(|| UnknownName(s.to_owned()))
+    }
+}
+
+/// A ring's whole content. Written `kind:id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct JobRef {
+    /// What the job does, so that a metric or a log can tell without reading the row.
+    pub kind: JobKind,
+    /// The row.
+    pub id: JobId,
+}
+
+impl fmt::Display for JobRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.id)
+    }
+}
+
+impl FromStr for JobRef {
+    type Err = UnknownName;
+    fn from_str(s: &str) -> Result<Self, UnknownName> {
+        let bad = || UnknownName(s.to_owned());
+        let (kind, id) = s.split_once(':').ok_or_else(bad)?;
+        Ok(Self { kind: kind.parse()?, id: id.parse().map_err(|_| bad())? })
+    }
+}
+
+/// A ring with the lane it goes to: what a domain step asks its caller to do after the commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ring {
+    /// Where to ring.
+    pub lane: Lane,
+    /// What to ring for.
+    pub job: JobRef,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_reads_back_as_it_was_written() {
+        for kind in JobKind::ALL {
+            let job = JobRef { kind, id: JobId(7) };
+            assert_eq!(job.to_string().parse(), Ok(job));
+        }
+        for bad in ["", "probe", "probe:", "probe:x", "nope:1", "probe:-1"] {
+            assert!(bad.parse::<JobRef>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Time comes from outside: rules take a [`Timestamp`], processes own a [`Clock`].
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+/// Milliseconds since the Unix epoch, UTC. What every time column of the ledger holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// This time moved by `duration`, saturating at the ends of the range.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// This time moved back by `duration`.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long it is from `earlier` to this time; zero when it lies before.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// RFC 3339 in UTC with milliseconds and `Z`, as every contract writes it.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        chrono::DateTime::from_timestamp_millis(self.0)
+            .unwrap_or_default()
+            .to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+    }
+
+    /// Reads an RFC 3339 time with any offset.
+    ///
+    /// # Errors
+    /// The parser's own words, when it is not RFC 3339.
+    pub fn parse_rfc3339(text: &str) -> Result<Self, chrono::ParseError> {
+        chrono::DateTime::parse_from_rfc3339(text).map(|t| Self(t.timestamp_millis()))
+    }
+}
+
+/// Where a process reads the time.
+///
+/// The production clock is the machine's, corrected by the offset of the database's clock (see [`Clock::correct`]), so
+/// that leases, slots and schedules mean the same on machines whose clocks disagree.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Source>);
+
+#[derive(Debug)]
+enum Source {
+    Machine { offset_ms: AtomicI64 },
+    Manual(AtomicI64),
+}
+
+impl Clock {
+    /// The machine's clock, uncorrected until [`Clock::correct`] is called.
+    #[must_use]
+    pub fn machine() -> Self {
+        Self(Arc::new(Source::Machine { offset_ms: AtomicI64::new(0) }))
+    }
+
+    /// A clock that moves only when told to: for tests and simulations.
+    #[must_use]
+    pub fn manual(start: Timestamp) -> Self {
+        Self(Arc::new(Source::Manual(AtomicI64::new(start.0))))
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match &*self.0 {
+            Source::Machine { offset_ms } => {
+                Timestamp(chrono::Utc::now().timestamp_millis() + offset_ms.load(Ordering::Relaxed))
+            }
+            Source::Manual(ms) => Timestamp(ms.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Tells the clock what the database's clock read just now; returns the correction in milliseconds. A manual clock
+    /// ignores it.
+    pub fn correct(&self, database_now: Timestamp) -> i64 {
+        match &*self.0 {
+            Source::Machine { offset_ms } => {
+                let offset = database_now.0 - chrono::Utc::now().timestamp_millis();
+                offset_ms.store(offset, Ordering::Relaxed);
+                offset
+            }
+            Source::Manual(_) => 0,
+        }
+    }
+
+    /// Moves a manual clock forward. The machine's clock moves by itself.
+    pub fn advance(&self, by: Duration) {
+        if let Source::Manual(ms) = &*self.0 {
+            ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_reads_back_as_it_was_written() {
+        let t = Timestamp(1_763_690_400_123);
+        assert_eq!(t.to_rfc3339(), "2025-11-21T02:00:00.123Z");
+        assert_eq!(Timestamp::parse_rfc3339("2025-11-21T04:00:00.123+02:00").ok(), Some(t));
+    }
+
+    #[test]
+    fn a_manual_clock_moves_only_when_told() {
+        let clock = Clock::manual(Timestamp(5));
+        clock.correct(Timestamp(1_000));
+        assert_eq!(clock.now(), Timestamp(5));
+        clock.advance(Duration::from_millis(7));
+        assert_eq!(clock.now(), Timestamp(12));
+    }
+}

@@ -1,0 +1,2 @@
+//! Paceline.
+fn main() {}
