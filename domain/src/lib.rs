@@ -6,10 +6,17 @@
 //! without a server.
 
 pub mod batches;
+pub mod contacts;
 pub mod db;
 pub mod event;
+pub mod idempotency;
+pub mod jobs;
+pub mod messages;
+pub mod pacing;
+pub mod retry;
 pub mod ring;
 pub mod time;
+pub mod users;
 
 pub use db::{Db, Dialect};
 pub use event::Event;
@@ -34,5 +41,10 @@ impl<T> Step<T> {
     /// A step that leaves nothing to ring or publish.
     pub fn quiet(value: T) -> Self {
         Self { value, rings: Vec::new(), events: Vec::new() }
+    }
+
+    /// The same step with its value changed.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Step<U> {
+        Step { value: f(self.value), rings: self.rings, events: self.events }
     }
 }

@@ -1,1 +1,76 @@
-//! Placeholder.
+//! The WhatsApp gateway, from both sides of its wire: what the backend sees of it ([`Gateway`], [`HttpGateway`]) and the
+//! transports that really send ([`Simulator`]).
+//!
+//! The one thing that a caller must know of a send is in [`SendOutcome`]: whether the message was taken, was surely not
+//! taken, or may have been. Everything about retries follows from that and is the caller's.
+//!
+//! Transports: the simulator is one; the linked-device protocol and Meta's Cloud API take the same place.
+
+mod client;
+mod report;
+mod signature;
+mod simulator;
+
+pub use client::{ClientError, ClientSettings, HttpGateway};
+pub use report::Report;
+pub use signature::{SIGNATURE_HEADER, SignatureError, Signer, TIMESTAMP_HEADER, TOLERANCE};
+pub use simulator::{Simulator, SimulatorConfig, SimulatorStats};
+
+use std::time::Duration;
+
+/// A message to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Outbound<'a> {
+    /// The recipient: digits without `+`.
+    pub to: &'a str,
+    /// The text.
+    pub text: &'a str,
+    /// Our id of the message: the idempotency key, the same over all attempts.
+    pub message_id: &'a str,
+}
+
+/// What became of an attempt to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// The gateway took it.
+    Accepted,
+    /// The gateway will never take it.
+    Rejected {
+        /// A stable word for the reason.
+        code: String,
+        /// The reason for people.
+        detail: String,
+    },
+    /// Not now: it was not taken, and the sender should wait.
+    Throttled {
+        /// How long.
+        retry_after: Duration,
+    },
+    /// It was surely not taken, and may be another time.
+    Failed {
+        /// A stable word for the reason.
+        code: String,
+        /// The reason for people.
+        detail: String,
+    },
+    /// It may have been taken.
+    Unknown {
+        /// A stable word for the reason.
+        code: String,
+        /// The reason for people.
+        detail: String,
+    },
+}
+
+/// Something that takes messages.
+#[async_trait::async_trait]
+pub trait Gateway: Send + Sync {
+    /// Hands a message over. Cancelling the future leaves the outcome unknown.
+    async fn send(&self, message: &Outbound<'_>) -> SendOutcome;
+
+    /// Whether it takes messages now; the error is for people.
+    ///
+    /// # Errors
+    /// Why it does not.
+    async fn check(&self) -> Result<(), String>;
+}

@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The schema, one file a step, up and down, the same on SQLite and PostgreSQL.
+//!
+//! A step that is released is never changed: the next one mends it.
+
+mod m0001_users;
+mod m0002_ledger;
+mod m0003_templates;
+mod sql;
+
+pub use sea_orm_migration::MigratorTrait;
+use sea_orm_migration::prelude::*;
+
+/// Runs the steps in order.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m0001_users::Migration),
+            Box::new(m0002_ledger::Migration),
+            Box::new(m0003_templates::Migration),
+        ]
+    }
+}

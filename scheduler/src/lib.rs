@@ -1,1 +1,184 @@
-//! Placeholder.
+//! The scheduler: duties on a clock.
+//!
+//! Each duty takes no input, reads the state, and does what it finds to do; any number of schedulers may do it at once.
+//! None of them is needed for correctness at a given moment, all of them are in the long run: rings that were lost,
+//! leases whose worker is gone, schedules whose time has come, rows that nobody needs any more.
+
+use backplane::Backplane;
+use domain::{Clock, Db, Event, Ring, Step, batches, idempotency, jobs};
+use sea_orm::DbErr;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// What the scheduler keeps, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long ended batches, their items and ended jobs are kept; `None`: for ever.
+    pub retention: Option<Duration>,
+}
+
+/// Looks for jobs to ring: often enough that a schedule fires within a second of its time.
+const SWEEP_EVERY: Duration = Duration::from_millis(250);
+/// Looks for leases that ended.
+const RESCUE_EVERY: Duration = Duration::from_secs(2);
+/// Counts the queue for the gauges, and reads the database's clock.
+const OBSERVE_EVERY: Duration = Duration::from_secs(5);
+/// Throws away what is old.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+
+/// How many rows one pass of a duty takes; the next pass takes the rest.
+const SWEEP_ROWS: u64 = 1_000;
+const RESCUE_ROWS: u64 = 100;
+const PRUNE_ROWS: u64 = 5_000;
+const PRUNE_BATCHES: u64 = 20;
+
+struct Scheduler {
+    db: Db,
+    clock: Clock,
+    backplane: Backplane,
+    settings: Settings,
+}
+
+/// Does the duties until told to stop.
+pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings, stop: CancellationToken) {
+    let scheduler = Scheduler { db, clock, backplane, settings };
+    tracing::info!("scheduler started");
+    tokio::join!(
+        every(SWEEP_EVERY, "sweep", &stop, || scheduler.sweep()),
+        every(RESCUE_EVERY, "rescue", &stop, || scheduler.rescue()),
+        every(OBSERVE_EVERY, "observe", &stop, || scheduler.observe()),
+        every(PRUNE_EVERY, "prune", &stop, || scheduler.prune()),
+    );
+    tracing::info!("scheduler stopped");
+}
+
+/// Does a duty over and over. An error is told once until it is over, and the duty goes on.
+async fn every<F>(period: Duration, duty: &'static str, stop: &CancellationToken, mut once: impl FnMut() -> F)
+where
+    F: Future<Output = Result<(), DbErr>>,
+{
+    let mut tick = tokio::time::interval(period);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let began = Instant::now();
+        match once().await {
+            Ok(()) => {
+                if std::mem::take(&mut failing) {
+                    tracing::info!(duty, "the duty works again");
+                }
+            }
+            Err(error) => {
+                metrics::counter!("paceline_duty_failed_total", "duty" => duty).increment(1);
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(duty, %error, "the duty fails; it goes on trying");
+                }
+            }
+        }
+        metrics::histogram!("paceline_duty_seconds", "duty" => duty).record(began.elapsed().as_secs_f64());
+    }
+}
+
+impl Scheduler {
+    async fn ring(&self, rings: &[Ring]) {
+        if let Err(error) = self.backplane.queue.push(rings).await {
+            metrics::counter!("paceline_ring_push_failed_total").increment(rings.len() as u64);
+            tracing::debug!(%error, rings = rings.len(), "rings not pushed; the next sweep rings again");
+        }
+    }
+
+    async fn publish(&self, events: &[Event]) {
+        if let Err(error) = self.backplane.notifier.publish(events).await {
+            metrics::counter!("paceline_publish_failed_total").increment(events.len() as u64);
+            tracing::debug!(%error, events = events.len(), "events not published");
+        }
+    }
+
+    async fn after<T>(&self, step: Step<T>) -> T {
+        self.ring(&step.rings).await;
+        self.publish(&step.events).await;
+        step.value
+    }
+
+    /// Rings what is due and was not rung, or was rung in vain.
+    async fn sweep(&self) -> Result<(), DbErr> {
+        // Most passes find nothing, and take no lock for it.
+        if !jobs::any_due(self.db.read(), self.clock.now()).await? {
+            return Ok(());
+        }
+        let tx = self.db.begin().await?;
+        let (rings, again) = jobs::sweep(&tx, self.clock.now(), SWEEP_ROWS).await?;
+        tx.commit().await?;
+        metrics::counter!("paceline_rings_swept_total", "reason" => "due").increment((rings.len() - again) as u64);
+        metrics::counter!("paceline_rings_swept_total", "reason" => "unanswered").increment(again as u64);
+        self.ring(&rings).await;
+        Ok(())
+    }
+
+    /// Takes back jobs whose worker is gone.
+    async fn rescue(&self) -> Result<(), DbErr> {
+        let tx = self.db.begin().await?;
+        let step = jobs::rescue(&tx, self.clock.now(), RESCUE_ROWS).await?;
+        tx.commit().await?;
+        let rescued = self.after(step).await;
+        if rescued.ready + rescued.dead > 0 {
+            metrics::counter!("paceline_jobs_rescued_total").increment(rescued.ready as u64);
+            metrics::counter!("paceline_jobs_total", "lane" => "", "kind" => "", "outcome" => "dead")
+                .increment(rescued.dead as u64);
+            tracing::warn!(ready = rescued.ready, dead = rescued.dead, "leases had ended without a result");
+        }
+        Ok(())
+    }
+
+    /// Sets the gauges, and corrects the clock by the database's.
+    async fn observe(&self) -> Result<(), DbErr> {
+        let now = self.clock.now();
+        let mut seen = BTreeSet::new();
+        for depth in jobs::depths(self.db.read(), now).await? {
+            let labels = [("lane", depth.lane.clone()), ("kind", depth.kind.clone()), ("state", depth.state.clone())];
+            metrics::gauge!("paceline_jobs", &labels).set(depth.jobs as f64);
+            if depth.state == "ready" {
+                let labels = [("lane", depth.lane.clone()), ("kind", depth.kind.clone())];
+                metrics::gauge!("paceline_job_oldest_seconds", &labels).set(depth.oldest.as_secs_f64());
+            }
+            seen.insert((depth.lane, depth.kind, depth.state));
+        }
+        // What is no longer there is zero, not its last value.
+        for lane in domain::Lane::ALL {
+            for kind in domain::JobKind::ALL {
+                for state in ["ready", "running", "dead"] {
+                    if !seen.contains(&(lane.to_string(), kind.to_string(), state.to_owned())) {
+                        metrics::gauge!("paceline_jobs", "lane" => lane.as_str(), "kind" => kind.as_str(), "state" => state)
+                            .set(0.0);
+                        if state == "ready" {
+                            metrics::gauge!("paceline_job_oldest_seconds", "lane" => lane.as_str(), "kind" => kind.as_str())
+                                .set(0.0);
+                        }
+                    }
+                }
+            }
+            if let Ok(depth) = self.backplane.queue.depth(lane).await {
+                metrics::gauge!("paceline_rings", "lane" => lane.as_str()).set(depth as f64);
+            }
+        }
+        self.clock.correct(self.db.now().await?);
+        Ok(())
+    }
+
+    /// Throws away what is old, a little at a time.
+    async fn prune(&self) -> Result<(), DbErr> {
+        let now = self.clock.now();
+        idempotency::prune(self.db.write(), now, PRUNE_ROWS).await?;
+        let Some(retention) = self.settings.retention else { return Ok(()) };
+        let before = now.minus(retention);
+        jobs::prune(self.db.write(), before, PRUNE_ROWS).await?;
+        let tx = self.db.begin().await?;
+        batches::prune(&tx, before, PRUNE_BATCHES).await?;
+        tx.commit().await
+    }
+}

@@ -1,1 +1,126 @@
-//! Placeholder.
+//! The worker: takes jobs from three lanes and does them.
+//!
+//! A ring comes from the queue ([`backend`]), apalis hands it to [`execute`], which claims the job's row and calls the
+//! file of its kind in [`kinds`]. Everything durable happens in `domain`'s steps; here is what surrounds them: which
+//! ring to take, how many jobs at once, when to write outcomes, what to do when the process is told to stop.
+//!
+//! Only the row decides. A ring for a job that is not ready does nothing; a job whose ring was lost is rung by the
+//! sweep; while the queue is away the pump asks the database, at a lower rate.
+
+mod after;
+mod backend;
+mod control;
+mod execute;
+mod kinds;
+mod lane;
+mod leases;
+mod receipts;
+
+pub use after::After;
+pub use receipts::{Reported, take_reports};
+
+use backplane::Backplane;
+use control::Controls;
+use domain::{Clock, Db, Lane};
+use gateway::Gateway;
+use leases::Leases;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Jobs at once in the critical lane.
+    pub critical_concurrency: usize,
+    /// Jobs at once in the default lane.
+    pub default_concurrency: usize,
+    /// Jobs at once in the bulk lane.
+    pub bulk_concurrency: usize,
+    /// Messages in flight to the gateway at once, over all jobs of this process.
+    pub send_concurrency: usize,
+    /// The limit a minute of a sender whose row has none; `None`: no limit.
+    pub sender_rate_per_minute: Option<i64>,
+    /// How long jobs may take to come to rest after the process was told to stop.
+    pub shutdown_grace: Duration,
+}
+
+impl Settings {
+    fn concurrency(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Critical => self.critical_concurrency,
+            Lane::Default => self.default_concurrency,
+            Lane::Bulk => self.bulk_concurrency,
+        }
+    }
+}
+
+/// What every job can use.
+pub(crate) struct Shared {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) after: After,
+    pub(crate) gateway: Arc<dyn Gateway>,
+    pub(crate) settings: Settings,
+    pub(crate) leases: Leases,
+    pub(crate) controls: Controls,
+    pub(crate) sends: Arc<Semaphore>,
+    /// Told to stop: claim nothing more, let go of what has not started.
+    pub(crate) stopping: CancellationToken,
+    /// This process, as the owner of leases: never the same twice.
+    pub(crate) owner: String,
+}
+
+impl Shared {
+    /// Randomness for one step. A generator of its own, since a step is held across awaits.
+    pub(crate) fn rng(&self) -> StdRng {
+        StdRng::from_rng(&mut rand::rng())
+    }
+}
+
+/// Works until told to stop; then lets running jobs come to rest, or gives up on them after the grace: their leases end
+/// and another worker takes them over.
+pub async fn run(
+    db: Db,
+    clock: Clock,
+    backplane: Backplane,
+    gateway: Arc<dyn Gateway>,
+    settings: Settings,
+    stop: CancellationToken,
+) {
+    let background = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let controls = Controls::default();
+    let shared = Arc::new(Shared {
+        after: After::new(&backplane, clock.clone()),
+        sends: Arc::new(Semaphore::new(settings.send_concurrency.max(1))),
+        owner: format!("worker-{}", uuid::Uuid::now_v7().simple()),
+        leases: Leases::default(),
+        stopping: stop.clone(),
+        controls,
+        db,
+        clock,
+        gateway,
+        settings,
+    });
+    tracing::info!(owner = %shared.owner, "worker started");
+    tasks.spawn(leases::keep(shared.clone(), background.clone()));
+    tasks.spawn(control::follow(shared.clone(), backplane.notifier.clone(), background.clone()));
+    let lanes = TaskTracker::new();
+    for lane in Lane::ALL {
+        lanes.spawn(lane::run(shared.clone(), backplane.queue.clone(), lane));
+    }
+    lanes.close();
+    stop.cancelled().await;
+    if tokio::time::timeout(shared.settings.shutdown_grace, lanes.wait()).await.is_err() {
+        tracing::warn!(running = shared.leases.len(), "jobs did not come to rest in time; their leases will end");
+    }
+    background.cancel();
+    tasks.close();
+    tasks.wait().await;
+    tracing::info!("worker stopped");
+}

@@ -1,0 +1,65 @@
+//! Limits in Redis: GCRA in one script, by Redis's own clock. While Redis is away each process counts for itself: a limit
+//! neither vanishes nor locks people out.
+
+use super::server::Server;
+use crate::embedded::EmbeddedLimiter;
+use crate::{Decision, Limit, Limiter};
+use async_trait::async_trait;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// KEYS[1]: the key's theoretical arrival time in microseconds. ARGV: microseconds per request, burst. Returns allowed,
+/// remaining, microseconds until nothing is used up, microseconds until the next may pass.
+const GCRA: &str = r"
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local tat = tonumber(redis.call('GET', KEYS[1])) or now
+if tat < now then tat = now end
+local new = tat + interval
+local early = new - burst * interval
+if early > now then return {0, 0, tat - now, early - now} end
+redis.call('SET', KEYS[1], string.format('%.0f', new), 'PX', math.ceil((new - now) / 1000))
+return {1, math.floor((now - early) / interval), new - now, 0}
+";
+
+pub(crate) struct RedisLimiter {
+    server: Arc<Server>,
+    fallback: EmbeddedLimiter,
+}
+
+impl RedisLimiter {
+    pub(crate) fn new(server: Arc<Server>) -> Self {
+        Self { server, fallback: EmbeddedLimiter::default() }
+    }
+}
+
+#[async_trait]
+impl Limiter for RedisLimiter {
+    async fn check(&self, key: &str, limit: Limit) -> Decision {
+        if limit.per_minute == 0 {
+            return Decision::UNLIMITED;
+        }
+        let mut call = redis::pipe();
+        call.cmd("EVAL")
+            .arg(GCRA)
+            .arg(1)
+            .arg(format!("{{paceline:limit:{key}}}"))
+            .arg(60_000_000 / limit.per_minute)
+            .arg(limit.per_minute);
+        match self.server.run::<((i64, u32, u64, u64),)>(&call).await {
+            Ok(((allowed, remaining, reset_us, retry_us),)) => Decision {
+                allowed: allowed == 1,
+                limit: limit.per_minute,
+                remaining,
+                reset_after: Duration::from_micros(reset_us),
+                retry_after: Duration::from_micros(retry_us),
+            },
+            Err(error) => {
+                metrics::counter!("paceline_limiter_fallback_total").increment(1);
+                tracing::debug!(%error, "limits counted in this process alone");
+                self.fallback.check_now(key, limit)
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Does the ledger agree with itself? What `paceline doctor` asks, and every fault test at its end.
+
+use super::row;
+use crate::db;
+use crate::jobs::SWEEP_GRACE;
+use crate::time::Timestamp;
+use entities::BatchId;
+use sea_orm::{ConnectionTrait, DbErr};
+use std::fmt;
+
+/// Something that must never be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A batch's counts are not what its items say.
+    CountsDiffer {
+        /// The batch.
+        batch: BatchId,
+        /// succeeded, failed, skipped by its row.
+        counted: [i64; 3],
+        /// The same by its items.
+        items: [i64; 3],
+    },
+    /// A batch's total is not what its chunks hold.
+    TotalDiffers {
+        /// The batch.
+        batch: BatchId,
+        /// By its row.
+        total: i64,
+        /// By its chunks.
+        chunks: i64,
+    },
+    /// A succeeded item of a send has no message, or more than one.
+    MessageMissing {
+        /// The batch.
+        batch: BatchId,
+        /// How many such items it has.
+        items: i64,
+    },
+    /// A batch that is under way has no job that could move it on.
+    Stuck {
+        /// The batch.
+        batch: BatchId,
+    },
+    /// Jobs were ready and due for longer than a sweep and were not rung.
+    Unrung {
+        /// How many.
+        jobs: i64,
+    },
+    /// Jobs are running whose lease ended over a minute ago: nobody rescues.
+    Abandoned {
+        /// How many.
+        jobs: i64,
+    },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CountsDiffer { batch, counted, items } => write!(
+                f,
+                "batch {batch}: its row counts {counted:?} succeeded, failed, skipped; its items say {items:?}"
+            ),
+            Self::TotalDiffers { batch, total, chunks } => {
+                write!(f, "batch {batch}: its row says {total} items, its chunks hold {chunks}")
+            }
+            Self::MessageMissing { batch, items } => {
+                write!(f, "batch {batch}: {items} succeeded items do not have exactly one message")
+            }
+            Self::Stuck { batch } => write!(f, "batch {batch}: under way, but no job will move it on"),
+            Self::Unrung { jobs } => {
+                write!(f, "{jobs} jobs are due for longer than a sweep and unrung: is a scheduler running?")
+            }
+            Self::Abandoned { jobs } => {
+                write!(f, "{jobs} jobs are running with a lease long ended: is a scheduler running?")
+            }
+        }
+    }
+}
+
+/// Checks all batches, at most `limit` findings of each kind.
+///
+/// # Errors
+/// The database's.
+pub async fn audit(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<Vec<Finding>, DbErr> {
+    let mut findings = Vec::new();
+    let counts = format!(
+        "SELECT b.id AS id, b.succeeded AS succeeded, b.failed AS failed, b.skipped AS skipped,
+                coalesce(i.succeeded, 0) AS i_succeeded, coalesce(i.failed, 0) AS i_failed, coalesce(i.skipped, 0) AS i_skipped
+         FROM batches b LEFT JOIN (
+             SELECT batch_id, count(CASE WHEN status = 'succeeded' THEN 1 END) AS succeeded,
+                    count(CASE WHEN status = 'failed' OR (status = 'unknown' AND finished_at IS NOT NULL) THEN 1 END) AS failed,
+                    count(CASE WHEN status = 'skipped' THEN 1 END) AS skipped
+             FROM batch_items GROUP BY batch_id) i ON i.batch_id = b.id
+         WHERE b.succeeded <> coalesce(i.succeeded, 0) OR b.failed <> coalesce(i.failed, 0)
+            OR b.skipped <> coalesce(i.skipped, 0) ORDER BY b.id LIMIT {limit}"
+    );
+    for row in db::all(conn, counts, []).await? {
+        let three = |prefix: &str| -> Result<[i64; 3], DbErr> {
+            Ok([
+                row.try_get("", &format!("{prefix}succeeded"))?,
+                row.try_get("", &format!("{prefix}failed"))?,
+                row.try_get("", &format!("{prefix}skipped"))?,
+            ])
+        };
+        let batch = BatchId(row.try_get("", "id")?);
+        findings.push(Finding::CountsDiffer { batch, counted: three("")?, items: three("i_")? });
+    }
+    let totals = format!(
+        "SELECT b.id AS id, b.total AS total, c.items AS items FROM batches b JOIN (
+             SELECT batch_id, CAST(sum(item_count) AS BIGINT) AS items FROM batch_chunks GROUP BY batch_id) c ON c.batch_id = b.id
+         WHERE b.expanded AND b.total <> c.items ORDER BY b.id LIMIT {limit}"
+    );
+    for row in db::all(conn, totals, []).await? {
+        findings.push(Finding::TotalDiffers {
+            batch: BatchId(row.try_get("", "id")?),
+            total: row.try_get("", "total")?,
+            chunks: row.try_get("", "items")?,
+        });
+    }
+    let messages = format!(
+        "SELECT b.id AS id, b.succeeded AS succeeded, coalesce(m.n, 0) AS n FROM batches b LEFT JOIN (
+             SELECT i.batch_id AS batch_id, count(*) AS n FROM batch_items i JOIN messages m ON m.uuid = i.message_id
+             WHERE i.status = 'succeeded' GROUP BY i.batch_id) m ON m.batch_id = b.id
+         WHERE b.type = 'SEND' AND b.succeeded <> coalesce(m.n, 0) ORDER BY b.id LIMIT {limit}"
+    );
+    for row in db::all(conn, messages, []).await? {
+        let items = row.try_get::<i64>("", "succeeded")? - row.try_get::<i64>("", "n")?;
+        findings.push(Finding::MessageMissing { batch: BatchId(row.try_get("", "id")?), items });
+    }
+    let stuck = format!(
+        "SELECT id FROM batches b WHERE status IN ('PENDING', 'PROCESSING') AND NOT EXISTS (
+             SELECT 1 FROM jobs j WHERE j.batch_id = b.id AND j.state IN ('ready', 'running', 'paused'))
+         ORDER BY id LIMIT {limit}"
+    );
+    for row in db::all(conn, stuck, []).await? {
+        findings.push(Finding::Stuck { batch: BatchId(row.try_get("", "id")?) });
+    }
+    let late = now.minus(SWEEP_GRACE * 3).0;
+    let sql = "SELECT count(*) AS n FROM jobs WHERE state = 'ready' AND run_at < $1 AND (rung_at IS NULL OR rung_at < $1)";
+    if let Some(jobs) = number(conn, sql, late).await? {
+        findings.push(Finding::Unrung { jobs });
+    }
+    let sql = "SELECT count(*) AS n FROM jobs WHERE state = 'running' AND lease_until < $1";
+    if let Some(jobs) = number(conn, sql, now.0 - 60_000).await? {
+        findings.push(Finding::Abandoned { jobs });
+    }
+    Ok(findings)
+}
+
+async fn number(conn: &impl ConnectionTrait, sql: &str, bound: i64) -> Result<Option<i64>, DbErr> {
+    let row = db::one(conn, sql, [bound.into()]).await?;
+    let n = row.map_or(Ok(0), |row| row.try_get::<i64>("", "n"))?;
+    Ok((n > 0).then_some(n))
+}
+
+/// Deletes the chunks' data, items and rows of batches that ended before `before`, a few at a time; returns how many
+/// batches went. Messages stay: they are the contacts' history.
+///
+/// # Errors
+/// The database's.
+pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, limit: u64) -> Result<u64, DbErr> {
+    let old = db::all(
+        conn,
+        format!("SELECT {} FROM batches WHERE completed_at < $1 ORDER BY id LIMIT {limit}", row::SUMMARY),
+        [before.0.into()],
+    )
+    .await?;
+    for batch in &old {
+        let id: i64 = batch.try_get("", "id")?;
+        for table in ["batch_items", "batch_chunks", "jobs"] {
+            db::execute(conn, format!("DELETE FROM {table} WHERE batch_id = $1"), [id.into()]).await?;
+        }
+        db::execute(conn, "DELETE FROM batches WHERE id = $1", [id.into()]).await?;
+    }
+    Ok(u64::try_from(old.len()).unwrap_or(u64::MAX))
+}

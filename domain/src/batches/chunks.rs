@@ -1,0 +1,315 @@
+//! Chunks: the parts in which a batch's work is claimed.
+//!
+//! A batch's recipients are written once, as they came, into chunks. An item's own row is written when something is
+//! decided about it: claimed, failed, done. Until then it is its chunk's: this halves what a batch writes, makes a
+//! million recipients acceptable in one short transaction, and lets a cancel leave the unstarted alone.
+//!
+//! Only [`WINDOW`] chunks of a batch are open at a time; each that closes (or has nothing left but retries that wait)
+//! opens the next. So the queue holds a few rings of each batch whatever its size, and batches take turns.
+
+use super::model::{BatchStatus, BatchSummary, BatchType};
+use super::row::{self, SUMMARY, summary};
+use crate::db;
+use crate::jobs::{self, NewJob};
+use crate::ring::{JobKind, Lane, Ring};
+use crate::time::Timestamp;
+use crate::{Event, Step};
+use entities::BatchId;
+use sea_orm::{ConnectionTrait, DbErr};
+
+/// How many chunks of one batch may be open at once: enough to keep several workers busy, few enough to be fair.
+pub const WINDOW: i64 = 4;
+
+/// How many items a chunk has. A chunk is what a worker holds on to and what a crash makes uncertain; the set-based
+/// kinds do one in one transaction.
+#[must_use]
+pub const fn chunk_size(batch_type: BatchType) -> usize {
+    match batch_type {
+        BatchType::Send => 500,
+        BatchType::Import => 2_000,
+        BatchType::Tag | BatchType::Delete => 5_000,
+    }
+}
+
+const fn kind(batch_type: BatchType) -> JobKind {
+    match batch_type {
+        BatchType::Send => JobKind::SendChunk,
+        BatchType::Import => JobKind::ImportChunk,
+        BatchType::Tag => JobKind::TagChunk,
+        BatchType::Delete => JobKind::DeleteChunk,
+    }
+}
+
+/// A chunk's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chunk {
+    pub(super) no: i64,
+    pub(super) first_seq: i64,
+    pub(super) item_count: i64,
+    pub(super) next_seq: i64,
+    pub(super) passed_on: bool,
+    pub(super) retry: bool,
+    pub(super) data: String,
+}
+
+impl Chunk {
+    /// The first number after the chunk's last item.
+    pub(super) const fn end_seq(&self) -> i64 {
+        self.first_seq + self.item_count
+    }
+}
+
+/// A chunk to be written.
+#[derive(Debug)]
+pub(super) struct NewChunk {
+    pub(super) first_seq: i64,
+    pub(super) item_count: i64,
+    pub(super) data: String,
+}
+
+/// Writes chunks, numbered from `first_no`. They wait; [`open_next`] opens them.
+pub(super) async fn insert(
+    conn: &impl ConnectionTrait,
+    batch: BatchId,
+    first_no: i64,
+    chunks: &[NewChunk],
+) -> Result<(), DbErr> {
+    for (i, chunk) in chunks.iter().enumerate() {
+        let no = first_no + i64::try_from(i).unwrap_or(i64::MAX);
+        db::execute(
+            conn,
+            "INSERT INTO batch_chunks (batch_id, no, first_seq, item_count, next_seq, state, data)
+             VALUES ($1, $2, $3, $4, $3, 'waiting', $5)",
+            [batch.into(), no.into(), chunk.first_seq.into(), chunk.item_count.into(), chunk.data.clone().into()],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Reads a chunk.
+pub(super) async fn load(conn: &impl ConnectionTrait, batch: BatchId, no: i64) -> Result<Option<Chunk>, DbErr> {
+    let row = db::one(
+        conn,
+        "SELECT no, first_seq, item_count, next_seq, passed_on, retry, data FROM batch_chunks WHERE batch_id = $1 AND no = $2",
+        [batch.into(), no.into()],
+    )
+    .await?;
+    row.map(|row| {
+        Ok(Chunk {
+            no: row.try_get("", "no")?,
+            first_seq: row.try_get("", "first_seq")?,
+            item_count: row.try_get("", "item_count")?,
+            next_seq: row.try_get("", "next_seq")?,
+            passed_on: row.try_get("", "passed_on")?,
+            retry: row.try_get("", "retry")?,
+            data: row.try_get("", "data")?,
+        })
+    })
+    .transpose()
+}
+
+/// Opens up to `how_many` chunks that wait, and makes their jobs. The batch's row must be locked.
+pub(super) async fn open_next(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: BatchId,
+    batch_type: BatchType,
+    how_many: i64,
+) -> Result<Vec<Ring>, DbErr> {
+    let Some(row) =
+        db::one(conn, "SELECT next_chunk, chunk_count FROM batches WHERE id = $1", [batch.into()]).await?
+    else {
+        return Ok(Vec::new());
+    };
+    let from: i64 = row.try_get("", "next_chunk")?;
+    let to = (from + how_many).min(row.try_get("", "chunk_count")?);
+    if from >= to {
+        return Ok(Vec::new());
+    }
+    db::execute(conn, "UPDATE batches SET next_chunk = $2 WHERE id = $1", [batch.into(), to.into()]).await?;
+    db::execute(
+        conn,
+        "UPDATE batch_chunks SET state = 'open' WHERE batch_id = $1 AND no >= $2 AND no < $3",
+        [batch.into(), from.into(), to.into()],
+    )
+    .await?;
+    let new: Vec<_> = (from..to).map(|no| chunk_job(now, batch, batch_type, no)).collect();
+    jobs::enqueue(conn, now, &new).await
+}
+
+/// The job of a chunk.
+pub(super) fn chunk_job(now: Timestamp, batch: BatchId, batch_type: BatchType, no: i64) -> NewJob {
+    NewJob {
+        kind: kind(batch_type),
+        lane: Lane::Bulk,
+        batch: Some(batch),
+        chunk: Some(no),
+        payload: serde_json::json!({}),
+        run_at: now,
+    }
+}
+
+/// Opens the next chunk in the place of one that has nothing left but waiting retries. Once for each chunk.
+pub(super) async fn pass_on(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: BatchId,
+    batch_type: BatchType,
+    no: i64,
+) -> Result<Vec<Ring>, DbErr> {
+    let sql = "UPDATE batch_chunks SET passed_on = TRUE WHERE batch_id = $1 AND no = $2 AND passed_on = FALSE";
+    if db::execute(conn, sql, [batch.into(), no.into()]).await? == 0 {
+        return Ok(Vec::new());
+    }
+    open_next(conn, now, batch, batch_type, 1).await
+}
+
+/// Closes a chunk whose items are all finished, opens the next, and ends the batch with its last chunk. The caller has
+/// ended the job. The batch's row must be locked.
+pub(super) async fn close(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: BatchId,
+    no: i64,
+) -> Result<Step<()>, DbErr> {
+    let mut step = Step::quiet(());
+    let closed = db::execute(
+        conn,
+        "UPDATE batch_chunks SET state = 'closed' WHERE batch_id = $1 AND no = $2 AND state <> 'closed'",
+        [batch.into(), no.into()],
+    )
+    .await?;
+    if closed == 0 {
+        return Ok(step);
+    }
+    let sql = format!(
+        "UPDATE batches SET chunks_left = chunks_left - 1, version = version + 1 WHERE id = $1
+         RETURNING {SUMMARY}, chunks_left, expanded"
+    );
+    let Some(row) = db::one(conn, sql, [batch.into()]).await? else { return Ok(step) };
+    let after = summary(&row)?;
+    if after.status.is_terminal() {
+        return Ok(step);
+    }
+    if row.try_get::<i64>("", "chunks_left")? == 0 && row.try_get::<bool>("", "expanded")? {
+        step.events.extend(end(conn, now, &after).await?.map(Event::BatchChanged));
+        return Ok(step);
+    }
+    step.rings = pass_on(conn, now, batch, after.batch_type, no).await?;
+    step.events.push(Event::BatchChanged(after));
+    Ok(step)
+}
+
+/// Ends a batch whose chunks are all closed: decided in the transaction that makes it true.
+pub(super) async fn end(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: &BatchSummary,
+) -> Result<Option<BatchSummary>, DbErr> {
+    let all_failed = batch.total > 0 && batch.failed == batch.total;
+    let (status, error) = match all_failed {
+        true => (BatchStatus::Failed, Some("every item failed")),
+        false => (BatchStatus::Completed, None),
+    };
+    let sql = format!(
+        "UPDATE batches SET status = $2, error_message = $3, completed_at = $4, version = version + 1
+         WHERE id = $1 AND status IN ('PENDING', 'PROCESSING') RETURNING {SUMMARY}"
+    );
+    let row = db::one(conn, sql, [batch.id.into(), status.as_str().into(), error.into(), now.0.into()]).await?;
+    row.as_ref().map(summary).transpose()
+}
+
+/// Closes the chunk of a dead job: what was not finished has failed with the job's reason. A dead job without a chunk
+/// (an expansion) fails its batch.
+pub(crate) async fn bury(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: BatchId,
+    no: Option<i64>,
+    reason: &str,
+) -> Result<Step<()>, DbErr> {
+    let Some(locked) = row::lock(conn, batch).await? else { return Ok(Step::quiet(())) };
+    let Some(no) = no else { return fail(conn, now, batch, reason).await };
+    let Some(chunk) = load(conn, batch, no).await? else { return Ok(Step::quiet(())) };
+    let (first, end) = (chunk.first_seq, chunk.end_seq());
+    // An attempt may have reached the gateway: such an item is unknown, and counts as failed.
+    let failed = db::execute(
+        conn,
+        "UPDATE batch_items SET status = CASE WHEN status = 'pending' THEN 'failed' ELSE 'unknown' END,
+                error_code = 'job_dead', error_message = $4, finished_at = $5, next_attempt_at = NULL
+         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND finished_at IS NULL",
+        [batch.into(), first.into(), end.into(), reason.into(), now.0.into()],
+    )
+    .await?;
+    let mut unwritten = 0;
+    if !locked.summary.status.is_terminal() {
+        let known = db::all(
+            conn,
+            "SELECT seq FROM batch_items WHERE batch_id = $1 AND seq >= $2 AND seq < $3",
+            [batch.into(), first.into(), end.into()],
+        )
+        .await?
+        .iter()
+        .map(|row| row.try_get::<i64>("", "seq"))
+        .collect::<Result<std::collections::HashSet<_>, _>>()?;
+        for seq in (first..end).filter(|seq| !known.contains(seq)) {
+            db::execute(
+                conn,
+                "INSERT INTO batch_items (batch_id, seq, status, error_code, error_message, finished_at)
+                 VALUES ($1, $2, 'failed', 'job_dead', $3, $4)",
+                [batch.into(), seq.into(), reason.into(), now.0.into()],
+            )
+            .await?;
+            unwritten += 1;
+        }
+        db::execute(
+            conn,
+            "UPDATE batch_chunks SET next_seq = $3 WHERE batch_id = $1 AND no = $2",
+            [batch.into(), no.into(), end.into()],
+        )
+        .await?;
+    }
+    let failed = i64::try_from(failed).unwrap_or(i64::MAX) + unwritten;
+    row::count(conn, batch, row::Counts { failed, ..row::Counts::default() }).await?;
+    close(conn, now, batch, no).await
+}
+
+/// Gives up what waits in a range of items of a batch that has ended: nothing of it will be tried again. An item whose
+/// outcome is unknown stays so, and counts as failed; one in flight is left to its outcome.
+pub(super) async fn abandon(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: BatchId,
+    first_seq: i64,
+    end_seq: i64,
+) -> Result<(), DbErr> {
+    let set = "finished_at = $4, next_attempt_at = NULL, slot_us = NULL
+         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND finished_at IS NULL AND status =";
+    let values = || [batch.into(), first_seq.into(), end_seq.into(), now.0.into()];
+    db::execute(conn, format!("UPDATE batch_items SET status = 'cancelled', {set} 'pending'"), values()).await?;
+    let unknown = db::execute(conn, format!("UPDATE batch_items SET {set} 'unknown'"), values()).await?;
+    if unknown > 0 {
+        let failed = i64::try_from(unknown).unwrap_or(i64::MAX);
+        row::count(conn, batch, row::Counts { failed, ..row::Counts::default() }).await?;
+    }
+    Ok(())
+}
+
+/// Fails a batch that cannot go on.
+pub(super) async fn fail(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: BatchId,
+    reason: &str,
+) -> Result<Step<()>, DbErr> {
+    let sql = format!(
+        "UPDATE batches SET status = 'FAILED', error_message = $2, completed_at = $3, version = version + 1
+         WHERE id = $1 AND status IN ('PENDING', 'PROCESSING') RETURNING {SUMMARY}"
+    );
+    let mut step = Step::quiet(());
+    if let Some(row) = db::one(conn, sql, [batch.into(), reason.into(), now.0.into()]).await? {
+        step.events.push(Event::BatchChanged(summary(&row)?));
+    }
+    Ok(step)
+}

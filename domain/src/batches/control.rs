@@ -1,0 +1,248 @@
+//! Steering a batch: rows, and a notification. Running chunks obey at their next claim, within a second.
+
+use super::chunks;
+use super::model::{BatchStatus, BatchSummary, BatchType};
+use super::row::{self, Batch, SUMMARY, summary};
+use crate::db;
+use crate::jobs;
+use crate::pacing::Pace;
+use crate::time::Timestamp;
+use crate::{Event, Ring, Step};
+use entities::BatchId;
+use sea_orm::{ConnectionTrait, DbErr};
+use std::time::Duration;
+
+/// Why a batch cannot be steered so.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// There is no such batch.
+    #[error("no such batch")]
+    NotFound,
+    /// It makes no sense in the batch's present state; the text says why.
+    #[error("{0}")]
+    Conflict(String),
+    /// The database's.
+    #[error(transparent)]
+    Database(#[from] DbErr),
+}
+
+/// What a user may change of a batch that has not ended. `None` leaves a value as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Patch {
+    /// A new pace: 1 to 600,000 a minute.
+    pub rate_per_minute: Option<u32>,
+    /// A new jitter: 0 to 600,000 ms.
+    pub jitter_ms: Option<u32>,
+    /// Another time to start, for a batch that has not started.
+    pub schedule_at: Option<Timestamp>,
+}
+
+/// How far in the past a `scheduleAt` may lie and still mean "now".
+pub const SCHEDULE_SLACK: Duration = Duration::from_secs(60);
+
+async fn locked(conn: &impl ConnectionTrait, id: BatchId) -> Result<Batch, ControlError> {
+    row::lock(conn, id).await?.ok_or(ControlError::NotFound)
+}
+
+async fn changed(
+    conn: &impl ConnectionTrait,
+    id: BatchId,
+    rings: Vec<Ring>,
+) -> Result<Step<Batch>, ControlError> {
+    db::execute(conn, "UPDATE batches SET version = version + 1 WHERE id = $1", [id.into()]).await?;
+    let value = locked(conn, id).await?;
+    let events = vec![Event::BatchChanged(value.summary.clone()), Event::BatchControl(id)];
+    Ok(Step { value, rings, events })
+}
+
+/// Marks a batch as started, if this is its first claim.
+pub(super) async fn start(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: BatchId,
+) -> Result<Option<BatchSummary>, DbErr> {
+    let sql = format!(
+        "UPDATE batches SET status = 'PROCESSING', started_at = coalesce(started_at, $2), version = version + 1
+         WHERE id = $1 AND status = 'PENDING' RETURNING {SUMMARY}"
+    );
+    let row = db::one(conn, sql, [batch.into(), now.0.into()]).await?;
+    row.as_ref().map(summary).transpose()
+}
+
+/// Cancels a batch: from here on no further item starts; those in flight end and are counted.
+///
+/// # Errors
+/// [`ControlError::Conflict`] when it has ended.
+pub async fn cancel(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) -> Result<Step<Batch>, ControlError> {
+    let batch = locked(conn, id).await?;
+    if batch.summary.status.is_terminal() {
+        return Err(ControlError::Conflict(format!("the batch is {} already", batch.summary.status)));
+    }
+    db::execute(
+        conn,
+        "UPDATE batches SET status = $2, completed_at = $3, paused = FALSE WHERE id = $1",
+        [id.into(), BatchStatus::Cancelled.as_str().into(), now.0.into()],
+    )
+    .await?;
+    db::execute(
+        conn,
+        "UPDATE jobs SET state = 'cancelled', finished_at = $2 WHERE batch_id = $1 AND state IN ('ready', 'paused')",
+        [id.into(), now.0.into()],
+    )
+    .await?;
+    let open = db::all(
+        conn,
+        "SELECT first_seq, item_count FROM batch_chunks WHERE batch_id = $1 AND state = 'open'",
+        [id.into()],
+    )
+    .await?;
+    for chunk in open {
+        let first: i64 = chunk.try_get("", "first_seq")?;
+        chunks::abandon(conn, now, id, first, first + chunk.try_get::<i64>("", "item_count")?).await?;
+    }
+    changed(conn, id, Vec::new()).await
+}
+
+/// Pauses a batch: like a cancel, but it can go on.
+///
+/// # Errors
+/// [`ControlError::Conflict`] when it has ended or is paused.
+pub async fn pause(conn: &impl ConnectionTrait, id: BatchId) -> Result<Step<Batch>, ControlError> {
+    let batch = locked(conn, id).await?;
+    if batch.summary.status.is_terminal() {
+        return Err(ControlError::Conflict(format!("the batch is {} already", batch.summary.status)));
+    }
+    if batch.paused {
+        return Err(ControlError::Conflict("the batch is paused already".into()));
+    }
+    db::execute(conn, "UPDATE batches SET paused = TRUE WHERE id = $1", [id.into()]).await?;
+    changed(conn, id, Vec::new()).await
+}
+
+/// Lets a paused batch go on.
+///
+/// # Errors
+/// [`ControlError::Conflict`] when it is not paused.
+pub async fn resume(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) -> Result<Step<Batch>, ControlError> {
+    let batch = locked(conn, id).await?;
+    if !batch.paused || batch.summary.status.is_terminal() {
+        return Err(ControlError::Conflict("the batch is not paused".into()));
+    }
+    db::execute(conn, "UPDATE batches SET paused = FALSE WHERE id = $1", [id.into()]).await?;
+    let rings = wake(conn, now, id, "state = 'paused'").await?;
+    changed(conn, id, rings).await
+}
+
+/// Makes jobs of a batch ready now.
+async fn wake(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    id: BatchId,
+    condition: &str,
+) -> Result<Vec<Ring>, DbErr> {
+    let sql = format!(
+        "UPDATE jobs SET state = 'ready', run_at = $2, rung_at = $2 WHERE batch_id = $1 AND {condition}
+         RETURNING id, kind, lane"
+    );
+    db::all(conn, sql, [id.into(), now.0.into()]).await?.iter().map(jobs::ring_of).collect()
+}
+
+/// Tries the failed items of an ended batch again, as the same operation: it goes back to `PROCESSING`. Items whose
+/// outcome is unknown are tried too, under their message ids.
+///
+/// # Errors
+/// [`ControlError::Conflict`] when it has not ended, was cancelled, or nothing failed.
+pub async fn retry(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) -> Result<Step<Batch>, ControlError> {
+    let batch = locked(conn, id).await?;
+    match batch.summary.status {
+        BatchStatus::Completed | BatchStatus::Failed => {}
+        BatchStatus::Pending | BatchStatus::Processing => {
+            return Err(ControlError::Conflict("the batch is still under way".into()));
+        }
+        BatchStatus::Cancelled => return Err(ControlError::Conflict("the batch was cancelled".into())),
+    }
+    if batch.summary.failed == 0 {
+        return Err(ControlError::Conflict("no item of the batch failed".into()));
+    }
+    db::execute(
+        conn,
+        "UPDATE batch_chunks SET retry = TRUE, state = 'open', passed_on = TRUE WHERE batch_id = $1 AND EXISTS (
+            SELECT 1 FROM batch_items i WHERE i.batch_id = $1 AND i.seq >= batch_chunks.first_seq
+               AND i.seq < batch_chunks.first_seq + batch_chunks.item_count AND i.error_code IS NOT NULL
+               AND i.status IN ('failed', 'unknown'))",
+        [id.into()],
+    )
+    .await?;
+    let reopened =
+        db::all(conn, "SELECT no FROM batch_chunks WHERE batch_id = $1 AND state = 'open' ORDER BY no", [id.into()])
+            .await?;
+    let new = reopened
+        .iter()
+        .map(|row| Ok(chunks::chunk_job(now, id, batch.summary.batch_type, row.try_get("", "no")?)))
+        .collect::<Result<Vec<_>, DbErr>>()?;
+    db::execute(
+        conn,
+        "UPDATE batches SET status = 'PROCESSING', completed_at = NULL, error_message = NULL, chunks_left = $2 WHERE id = $1",
+        [id.into(), i64::try_from(new.len()).unwrap_or(i64::MAX).into()],
+    )
+    .await?;
+    let rings = jobs::enqueue(conn, now, &new).await?;
+    changed(conn, id, rings).await
+}
+
+/// Changes a batch's pace, jitter or time.
+///
+/// # Errors
+/// [`ControlError::Conflict`] when it has ended, when it does not send, or when a new time comes after its start.
+pub async fn patch(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    id: BatchId,
+    patch: Patch,
+) -> Result<Step<Batch>, ControlError> {
+    let batch = locked(conn, id).await?;
+    if batch.summary.status.is_terminal() {
+        return Err(ControlError::Conflict(format!("the batch is {} already", batch.summary.status)));
+    }
+    if batch.summary.batch_type != BatchType::Send {
+        return Err(ControlError::Conflict("only a SEND batch has a pace and a time".into()));
+    }
+    let mut rings = Vec::new();
+    if let Some(at) = patch.schedule_at {
+        if batch.summary.status != BatchStatus::Pending || batch.schedule_at.is_none() {
+            return Err(ControlError::Conflict("the batch was not scheduled, or has started".into()));
+        }
+        db::execute(conn, "UPDATE batches SET schedule_at = $2 WHERE id = $1", [id.into(), at.0.into()]).await?;
+        db::execute(
+            conn,
+            "UPDATE jobs SET run_at = $2, rung_at = NULL WHERE batch_id = $1 AND kind = 'start' AND state = 'ready'",
+            [id.into(), at.0.into()],
+        )
+        .await?;
+    }
+    if patch.rate_per_minute.is_some() || patch.jitter_ms.is_some() {
+        let rate = patch.rate_per_minute.map(i64::from).or(batch.rate_per_minute);
+        let jitter = patch.jitter_ms.map_or(batch.jitter_ms, i64::from);
+        // Slots that were handed out at the old pace and not used are void; the next one is at most one new interval away.
+        let interval_us = Pace::per_minute(rate, 0).map_or(0, |pace| pace.interval_us);
+        let latest = now.0.saturating_mul(1000).saturating_add(interval_us);
+        db::execute(
+            conn,
+            "UPDATE batches SET rate_per_minute = $2, jitter_ms = $3,
+                    next_slot_us = CASE WHEN next_slot_us > $4 THEN $4 ELSE next_slot_us END WHERE id = $1",
+            [id.into(), rate.into(), jitter.into(), latest.into()],
+        )
+        .await?;
+        db::execute(
+            conn,
+            "UPDATE batch_items SET slot_us = NULL, next_attempt_at = NULL
+             WHERE batch_id = $1 AND status IN ('pending', 'unknown') AND finished_at IS NULL AND slot_us IS NOT NULL
+               AND EXISTS (SELECT 1 FROM batch_chunks c WHERE c.batch_id = $1 AND c.state = 'open'
+                           AND batch_items.seq >= c.first_seq AND batch_items.seq < c.first_seq + c.item_count)",
+            [id.into()],
+        )
+        .await?;
+        rings.extend(wake(conn, now, id, "kind = 'send_chunk' AND state = 'ready' AND run_at > $2").await?);
+    }
+    changed(conn, id, rings).await
+}

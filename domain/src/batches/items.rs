@@ -1,0 +1,203 @@
+//! Reading the items of a batch.
+//!
+//! An item's row is written when something is decided about it; until then its chunk knows it. A reader sees no
+//! difference: recipients that have no row yet are listed as `pending`, or as `cancelled` in a batch that was.
+
+use super::import::ImportLine;
+use super::model::{BatchStatus, BatchType, ItemStatus};
+use super::recipients::ContactRef;
+use super::row::{self, Batch};
+use crate::db;
+use crate::time::Timestamp;
+use entities::{BatchId, ContactId};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+
+/// One recipient, row or contact of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Its place in the batch, from 0.
+    pub seq: i64,
+    /// The contact; `None` while there is none.
+    pub contact: Option<ContactId>,
+    /// The contact's number (digits without `+`), or what the request named where there is no contact.
+    pub phone: Option<String>,
+    /// Where it stands.
+    pub status: ItemStatus,
+    /// How many attempts were made.
+    pub attempts: i64,
+    /// A stable word for the last error.
+    pub error_code: Option<String>,
+    /// The last error for people.
+    pub error_message: Option<String>,
+    /// The message's id, where one was given.
+    pub message_id: Option<String>,
+    /// When its first attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it was finished.
+    pub finished_at: Option<Timestamp>,
+    /// When it is tried next.
+    pub next_attempt_at: Option<Timestamp>,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The page.
+    pub rows: Vec<T>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<i64>,
+}
+
+/// Lists items in their order, from behind `after`, at most `limit` (1 to 1,000). `None`: no such batch.
+///
+/// # Errors
+/// The database's.
+pub async fn items(
+    conn: &impl ConnectionTrait,
+    id: BatchId,
+    status: Option<ItemStatus>,
+    after: Option<i64>,
+    limit: usize,
+) -> Result<Option<Page<Item>>, DbErr> {
+    let Some(batch) = super::read::get(conn, id).await? else { return Ok(None) };
+    let from = after.map_or(0, |after| after.saturating_add(1));
+    let unwritten_as = match batch.summary.status {
+        BatchStatus::Cancelled | BatchStatus::Failed => ItemStatus::Cancelled,
+        BatchStatus::Pending | BatchStatus::Processing | BatchStatus::Completed => ItemStatus::Pending,
+    };
+    let mut rows = written(conn, id, status, from, limit + 1).await?;
+    if status.is_none_or(|status| status == unwritten_as) && batch.summary.processed() < batch.summary.total {
+        // Rows beyond the last that was read are not known here, so neither may unwritten ones beyond it be shown.
+        let until = if rows.len() > limit { rows.last().map(|item| item.seq) } else { None };
+        rows.extend(unwritten(conn, &batch, unwritten_as, from, until, limit + 1).await?);
+        rows.sort_unstable_by_key(|item| item.seq);
+    }
+    let next = if rows.len() > limit { rows.get(limit - 1).map(|item| item.seq) } else { None };
+    rows.truncate(limit);
+    Ok(Some(Page { rows, next }))
+}
+
+async fn written(
+    conn: &impl ConnectionTrait,
+    id: BatchId,
+    status: Option<ItemStatus>,
+    from: i64,
+    limit: usize,
+) -> Result<Vec<Item>, DbErr> {
+    // What has failed is found by its error, what is under way by the chunks that are open: neither reads the whole batch.
+    let narrow = match status {
+        None | Some(ItemStatus::Succeeded | ItemStatus::Cancelled) => "",
+        Some(ItemStatus::Failed | ItemStatus::Skipped | ItemStatus::Unknown) => "AND i.error_code IS NOT NULL",
+        Some(ItemStatus::Pending | ItemStatus::Sending) => {
+            "AND EXISTS (SELECT 1 FROM batch_chunks k WHERE k.batch_id = $1 AND k.state = 'open'
+                         AND i.seq >= k.first_seq AND i.seq < k.first_seq + k.item_count)"
+        }
+    };
+    let equals = if status.is_some() { "AND i.status = $3" } else { "AND $3 = ''" };
+    let sql = format!(
+        "SELECT i.seq AS seq, i.contact_id AS contact_id, coalesce(c.phone, i.input) AS phone, i.status AS status,
+                i.attempts AS attempts, i.error_code AS error_code, i.error_message AS error_message,
+                CAST(i.message_id AS TEXT) AS message_id, i.started_at AS started_at, i.finished_at AS finished_at,
+                i.next_attempt_at AS next_attempt_at
+         FROM batch_items i LEFT JOIN contacts c ON c.id = i.contact_id
+         WHERE i.batch_id = $1 AND i.seq >= $2 {equals} {narrow} ORDER BY i.seq LIMIT {limit}"
+    );
+    let status = status.map_or("", ItemStatus::as_str);
+    db::all(conn, sql, [id.into(), from.into(), status.into()]).await?.iter().map(item).collect()
+}
+
+fn item(row: &QueryResult) -> Result<Item, DbErr> {
+    Ok(Item {
+        seq: row.try_get("", "seq")?,
+        contact: row.try_get::<Option<i64>>("", "contact_id")?.map(ContactId),
+        phone: row.try_get("", "phone")?,
+        status: row::named(row, "status")?,
+        attempts: row.try_get("", "attempts")?,
+        error_code: row.try_get("", "error_code")?,
+        error_message: row.try_get("", "error_message")?,
+        message_id: row.try_get("", "message_id")?,
+        started_at: row::time(row, "started_at")?,
+        finished_at: row::time(row, "finished_at")?,
+        next_attempt_at: row::time(row, "next_attempt_at")?,
+    })
+}
+
+/// Recipients without a row, from the chunks that have some: `[from, until)`.
+async fn unwritten(
+    conn: &impl ConnectionTrait,
+    batch: &Batch,
+    status: ItemStatus,
+    from: i64,
+    until: Option<i64>,
+    limit: usize,
+) -> Result<Vec<Item>, DbErr> {
+    let mut items = Vec::new();
+    let mut from = from;
+    while items.len() < limit {
+        let row = db::one(
+            conn,
+            "SELECT first_seq, item_count, next_seq, data FROM batch_chunks
+             WHERE batch_id = $1 AND first_seq + item_count > $2 AND next_seq < first_seq + item_count
+             ORDER BY no LIMIT 1",
+            [batch.summary.id.into(), from.into()],
+        )
+        .await?;
+        let Some(row) = row else { break };
+        let first: i64 = row.try_get("", "first_seq")?;
+        let end = first + row.try_get::<i64>("", "item_count")?;
+        let start = row.try_get::<i64>("", "next_seq")?.max(from);
+        let data: String = row.try_get("", "data")?;
+        let skip = usize::try_from(start - first).unwrap_or(usize::MAX);
+        let named = names(batch.summary.batch_type, &data, skip, limit - items.len())?;
+        let fresh = (start..).zip(named).take_while(|(seq, _)| until.is_none_or(|until| *seq < until));
+        items.extend(fresh.map(|(seq, (contact, phone))| Item {
+            seq,
+            contact,
+            phone,
+            status,
+            attempts: 0,
+            error_code: None,
+            error_message: None,
+            message_id: None,
+            started_at: None,
+            finished_at: None,
+            next_attempt_at: None,
+        }));
+        if until.is_some_and(|until| end >= until) {
+            break;
+        }
+        from = end;
+    }
+    Ok(items)
+}
+
+type Named = (Option<ContactId>, Option<String>);
+
+fn names(batch_type: BatchType, data: &str, skip: usize, take: usize) -> Result<Vec<Named>, DbErr> {
+    let bad = |e: serde_json::Error| DbErr::Json(e.to_string());
+    Ok(match batch_type {
+        BatchType::Import => {
+            let lines: Vec<ImportLine> = serde_json::from_str(data).map_err(bad)?;
+            lines
+                .into_iter()
+                .skip(skip)
+                .take(take)
+                .map(|line| match line {
+                    ImportLine::Row(row) => (None, Some(row.phone)),
+                    ImportLine::Unreadable(_) => (None, None),
+                })
+                .collect()
+        }
+        BatchType::Send | BatchType::Tag | BatchType::Delete => {
+            let refs: Vec<ContactRef> = serde_json::from_str(data).map_err(bad)?;
+            refs.into_iter()
+                .skip(skip)
+                .take(take)
+                .map(|contact| match contact {
+                    ContactRef::Number(id) => (Some(ContactId(id)), None),
+                    ContactRef::Text(text) => (None, Some(text.into())),
+                })
+                .collect()
+        }
+    })
+}

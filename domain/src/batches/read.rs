@@ -1,0 +1,231 @@
+//! Reading batches.
+
+use super::model::{BatchStatus, BatchSummary, BatchType};
+use super::recipients::{Audience, ContactRef};
+use super::row::{self, Batch, COLUMNS, SUMMARY};
+use super::send::Going;
+use crate::contacts::phone;
+use crate::db::{self, Dialect};
+use crate::messages::template::{Recipient, Template};
+use crate::time::Timestamp;
+use entities::{BatchId, SenderId};
+use sea_orm::{ConnectionTrait, DbErr, Value};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Reads a batch.
+///
+/// # Errors
+/// The database's.
+pub async fn get(conn: &impl ConnectionTrait, id: BatchId) -> Result<Option<Batch>, DbErr> {
+    let sql = format!("SELECT {COLUMNS} FROM batches WHERE id = $1");
+    db::one(conn, sql, [id.into()]).await?.as_ref().map(row::batch).transpose()
+}
+
+/// Which batches to list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Filter {
+    /// Only of this type.
+    pub batch_type: Option<BatchType>,
+    /// Only in this status.
+    pub status: Option<BatchStatus>,
+    /// Only those accepted from this time on.
+    pub created_after: Option<Timestamp>,
+}
+
+impl Filter {
+    fn condition(&self) -> (String, Vec<Value>) {
+        let mut parts = vec![String::from("TRUE")];
+        let mut values: Vec<Value> = Vec::new();
+        let mut add = |column: &str, operator: &str, value: Value| {
+            values.push(value);
+            parts.push(format!("{column} {operator} ${}", values.len()));
+        };
+        if let Some(batch_type) = self.batch_type {
+            add("type", "=", batch_type.as_str().into());
+        }
+        if let Some(status) = self.status {
+            add("status", "=", status.as_str().into());
+        }
+        if let Some(after) = self.created_after {
+            add("created_at", ">=", after.0.into());
+        }
+        (parts.join(" AND "), values)
+    }
+}
+
+/// Lists batches, the newest first, and counts all that match.
+///
+/// # Errors
+/// The database's.
+pub async fn list(
+    conn: &impl ConnectionTrait,
+    filter: &Filter,
+    limit: u64,
+    offset: u64,
+) -> Result<(Vec<Batch>, i64), DbErr> {
+    let (condition, values) = filter.condition();
+    let sql = format!("SELECT {COLUMNS} FROM batches WHERE {condition} ORDER BY id DESC LIMIT {limit} OFFSET {offset}");
+    let batches = db::all(conn, sql, values.clone()).await?.iter().map(row::batch).collect::<Result<Vec<_>, _>>()?;
+    let count = db::one(conn, format!("SELECT count(*) AS n FROM batches WHERE {condition}"), values).await?;
+    Ok((batches, count.map_or(Ok(0), |row| row.try_get("", "n"))?))
+}
+
+/// The batches that have not ended, the oldest first; at most `limit`.
+///
+/// # Errors
+/// The database's.
+pub async fn live(conn: &impl ConnectionTrait, limit: u64) -> Result<Vec<BatchSummary>, DbErr> {
+    let sql = format!("SELECT {SUMMARY} FROM batches WHERE status IN ('PENDING', 'PROCESSING') ORDER BY id LIMIT {limit}");
+    db::all(conn, sql, []).await?.iter().map(row::summary).collect()
+}
+
+/// Whether batches should go on. One that does not exist any more should not.
+///
+/// # Errors
+/// The database's.
+pub async fn going(conn: &impl ConnectionTrait, ids: &[BatchId]) -> Result<Vec<(BatchId, Going)>, DbErr> {
+    let values = Dialect::of(conn).values(1, "bigint");
+    let sql = format!("SELECT id, status, paused FROM batches WHERE id IN (SELECT value FROM {values})");
+    let mut states: BTreeMap<BatchId, Going> = ids.iter().map(|id| (*id, Going::Ended)).collect();
+    for found in db::all(conn, sql, [json!(ids).to_string().into()]).await? {
+        let going = match (row::named::<BatchStatus>(&found, "status")?.is_terminal(), found.try_get("", "paused")?) {
+            (true, _) => Going::Ended,
+            (false, true) => Going::Paused,
+            (false, false) => Going::On,
+        };
+        states.insert(BatchId(found.try_get("", "id")?), going);
+    }
+    Ok(states.into_iter().collect())
+}
+
+/// Numbers over many batches.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// How many batches match.
+    pub total: i64,
+    /// How many of each type.
+    pub by_type: BTreeMap<BatchType, i64>,
+    /// How many in each status.
+    pub by_status: BTreeMap<BatchStatus, i64>,
+    /// Items that are done with.
+    pub processed: i64,
+    /// Items that succeeded.
+    pub succeeded: i64,
+    /// Items that failed.
+    pub failed: i64,
+}
+
+impl Stats {
+    /// The percentage of processed items that succeeded, rounded to one decimal; 0 when none were processed.
+    #[must_use]
+    pub fn success_rate(&self) -> f64 {
+        if self.processed == 0 {
+            return 0.0;
+        }
+        let permille = (self.succeeded * 2_000 + self.processed) / (2 * self.processed);
+        #[expect(clippy::cast_precision_loss, reason = "0 to 1000")]
+        let rate = permille as f64 / 10.0;
+        rate
+    }
+}
+
+/// Counts batches and their items.
+///
+/// # Errors
+/// The database's.
+pub async fn stats(conn: &impl ConnectionTrait, filter: &Filter) -> Result<Stats, DbErr> {
+    let (condition, values) = filter.condition();
+    let sql = format!(
+        "SELECT type, status, count(*) AS n, CAST(sum(succeeded) AS BIGINT) AS succeeded,
+                CAST(sum(failed) AS BIGINT) AS failed, CAST(sum(skipped) AS BIGINT) AS skipped
+         FROM batches WHERE {condition} GROUP BY type, status"
+    );
+    let mut stats = Stats::default();
+    for group in db::all(conn, sql, values).await? {
+        let n: i64 = group.try_get("", "n")?;
+        let (succeeded, failed): (i64, i64) = (group.try_get("", "succeeded")?, group.try_get("", "failed")?);
+        stats.total += n;
+        *stats.by_type.entry(row::named(&group, "type")?).or_default() += n;
+        *stats.by_status.entry(row::named(&group, "status")?).or_default() += n;
+        stats.succeeded += succeeded;
+        stats.failed += failed;
+        stats.processed += succeeded + failed + group.try_get::<i64>("", "skipped")?;
+    }
+    Ok(stats)
+}
+
+/// A sender's own rate a minute, where its row has one.
+///
+/// # Errors
+/// The database's.
+pub async fn sender_rate(conn: &impl ConnectionTrait, sender: SenderId) -> Result<Option<i64>, DbErr> {
+    let row = db::one(conn, "SELECT rate_per_minute FROM senders WHERE id = $1", [sender.into()]).await?;
+    row.map_or(Ok(None), |row| row.try_get("", "rate_per_minute"))
+}
+
+/// What one recipient would read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preview {
+    /// The recipient as the request named it.
+    pub contact: String,
+    /// The recipient's number, masked.
+    pub phone: Option<String>,
+    /// The message.
+    pub text: Result<String, String>,
+}
+
+/// Renders the messages of a batch's first `n` recipients. `None`: no such batch. Empty for a batch that sends nothing.
+///
+/// # Errors
+/// The database's.
+pub async fn preview(conn: &impl ConnectionTrait, id: BatchId, n: usize) -> Result<Option<Vec<Preview>>, DbErr> {
+    let Some(batch) = get(conn, id).await? else { return Ok(None) };
+    let Some(template) = batch.content.as_deref().and_then(|content| Template::parse(content).ok()) else {
+        return Ok(Some(Vec::new()));
+    };
+    let mut refs: Vec<ContactRef> = Vec::new();
+    let chunk = db::one(conn, "SELECT data FROM batch_chunks WHERE batch_id = $1 AND no = 0", [id.into()]).await?;
+    if let Some(chunk) = chunk {
+        let data: String = chunk.try_get("", "data")?;
+        refs = serde_json::from_str(&data).map_err(|e| DbErr::Json(e.to_string()))?;
+    } else if let Some(audience) = batch.config.get("audience") {
+        let audience: Audience = serde_json::from_value(audience.clone()).map_err(|e| DbErr::Json(e.to_string()))?;
+        let page = audience.page(conn, 0, u64::try_from(n).unwrap_or(u64::MAX)).await?;
+        refs = page.into_iter().map(ContactRef::Number).collect();
+    }
+    refs.truncate(n);
+    let mut previews = Vec::with_capacity(refs.len());
+    for contact in refs {
+        previews.push(preview_one(conn, &template, &contact).await?);
+    }
+    Ok(Some(previews))
+}
+
+async fn preview_one(
+    conn: &impl ConnectionTrait,
+    template: &Template,
+    contact: &ContactRef,
+) -> Result<Preview, DbErr> {
+    let columns = "SELECT phone, name, attributes FROM contacts WHERE deleted_at IS NULL AND phone IS NOT NULL AND";
+    let row = match contact {
+        ContactRef::Number(id) => db::one(conn, format!("{columns} id = $1"), [(*id).into()]).await?,
+        ContactRef::Text(text) if uuid::Uuid::try_parse(text).is_ok() => {
+            let values = Dialect::of(conn).values(1, "uuid");
+            let sql = format!("{columns} identifier IN (SELECT value FROM {values})");
+            db::one(conn, sql, [json!([text]).to_string().into()]).await?
+        }
+        ContactRef::Text(_) => None,
+    };
+    let Some(row) = row else {
+        return Ok(Preview { contact: contact.to_string(), phone: None, text: Err("contact not found".into()) });
+    };
+    let digits: String = row.try_get("", "phone")?;
+    let name: Option<String> = row.try_get("", "name")?;
+    let attributes: Option<String> = row.try_get("", "attributes")?;
+    let attributes = serde_json::from_str(attributes.as_deref().unwrap_or("{}")).map_err(|e| DbErr::Json(e.to_string()))?;
+    let text = template
+        .render(&Recipient { name: name.as_deref(), phone: &digits, attributes: &attributes })
+        .map_err(|e| e.to_string());
+    Ok(Preview { contact: contact.to_string(), phone: Some(phone::mask_digits(&digits)), text })
+}

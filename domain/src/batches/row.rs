@@ -1,0 +1,182 @@
+//! A batch's row.
+
+use super::model::{BatchStatus, BatchSummary, BatchType, OnUnknown};
+use crate::db::{self, Dialect};
+use crate::time::Timestamp;
+use entities::{BatchId, SenderId, UserId};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use std::str::FromStr;
+
+/// A batch with everything a surface shows and the rules need.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Status and counts.
+    pub summary: BatchSummary,
+    /// Which sender its messages leave from; `None` for a batch that sends nothing.
+    pub sender: Option<SenderId>,
+    /// Its own pace; `None`: the sender's.
+    pub rate_per_minute: Option<i64>,
+    /// The random extra delay of each message is uniform in `[0, jitter_ms]`.
+    pub jitter_ms: i64,
+    /// What becomes of a send whose outcome is not known.
+    pub on_unknown: OnUnknown,
+    /// When it is to start, if it was scheduled.
+    pub schedule_at: Option<Timestamp>,
+    /// Whether a user paused it.
+    pub paused: bool,
+    /// Whether all its chunks are written.
+    pub expanded: bool,
+    /// The message, frozen at acceptance: a template that is changed later does not change it.
+    pub content: Option<String>,
+    /// Why the operation could not go on, or that every item failed.
+    pub error_message: Option<String>,
+    /// Who asked for it.
+    pub created_by: UserId,
+    /// The request without its lists.
+    pub config: serde_json::Value,
+    /// How many chunks it has.
+    pub chunk_count: i64,
+    /// The first chunk that was not opened yet.
+    pub next_chunk: i64,
+    /// How many chunks are not closed.
+    pub chunks_left: i64,
+    /// The next free slot of its own pace, in microseconds since the epoch.
+    pub next_slot_us: i64,
+}
+
+impl Batch {
+    /// When it will probably end: by its rate and what is left, or, without a rate, by how fast it went so far. `None`
+    /// when it has ended, is paused, or nothing can be said yet. `sender_rate` is the sender's limit a minute.
+    #[must_use]
+    pub fn estimated_completion_at(&self, now: Timestamp, sender_rate: Option<i64>) -> Option<Timestamp> {
+        let s = &self.summary;
+        if s.status.is_terminal() || self.paused {
+            return None;
+        }
+        let left = (s.total - s.processed()).max(0);
+        let rate = match (self.rate_per_minute, sender_rate.filter(|_| self.sender.is_some())) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let left_ms = match rate {
+            Some(rate) => left.saturating_mul(60_000) / rate.max(1) + self.jitter_ms / 2,
+            None => {
+                let elapsed = now.0 - s.started_at?.0;
+                if s.processed() == 0 || elapsed <= 0 {
+                    return None;
+                }
+                left.saturating_mul(elapsed) / s.processed()
+            }
+        };
+        let from = self.schedule_at.filter(|_| s.started_at.is_none()).map_or(now, |at| at.max(now));
+        Some(Timestamp(from.0.saturating_add(left_ms)))
+    }
+}
+
+pub(super) const SUMMARY: &str =
+    "id, type, status, total, succeeded, failed, skipped, version, created_at, started_at, completed_at";
+
+pub(super) const COLUMNS: &str = "id, type, status, total, succeeded, failed, skipped, version, created_at, started_at,
+    completed_at, sender_id, rate_per_minute, jitter_ms, on_unknown, schedule_at, paused, expanded, content, error_message,
+    created_by, config, chunk_count, next_chunk, chunks_left, next_slot_us";
+
+pub(super) fn named<T: FromStr<Err = crate::ring::UnknownName>>(row: &QueryResult, column: &str) -> Result<T, DbErr> {
+    row.try_get::<String>("", column)?.parse().map_err(|e: crate::ring::UnknownName| DbErr::Type(format!("{column}: {e}")))
+}
+
+pub(super) fn time(row: &QueryResult, column: &str) -> Result<Option<Timestamp>, DbErr> {
+    Ok(row.try_get::<Option<i64>>("", column)?.map(Timestamp))
+}
+
+pub(super) fn summary(row: &QueryResult) -> Result<BatchSummary, DbErr> {
+    Ok(BatchSummary {
+        id: BatchId(row.try_get("", "id")?),
+        batch_type: named::<BatchType>(row, "type")?,
+        status: named::<BatchStatus>(row, "status")?,
+        total: row.try_get("", "total")?,
+        succeeded: row.try_get("", "succeeded")?,
+        failed: row.try_get("", "failed")?,
+        skipped: row.try_get("", "skipped")?,
+        version: row.try_get("", "version")?,
+        created_at: Timestamp(row.try_get("", "created_at")?),
+        started_at: time(row, "started_at")?,
+        completed_at: time(row, "completed_at")?,
+    })
+}
+
+pub(super) fn batch(row: &QueryResult) -> Result<Batch, DbErr> {
+    let config: String = row.try_get("", "config")?;
+    Ok(Batch {
+        summary: summary(row)?,
+        sender: row.try_get::<Option<i64>>("", "sender_id")?.map(SenderId),
+        rate_per_minute: row.try_get("", "rate_per_minute")?,
+        jitter_ms: row.try_get("", "jitter_ms")?,
+        on_unknown: named::<OnUnknown>(row, "on_unknown")?,
+        schedule_at: time(row, "schedule_at")?,
+        paused: row.try_get("", "paused")?,
+        expanded: row.try_get("", "expanded")?,
+        content: row.try_get("", "content")?,
+        error_message: row.try_get("", "error_message")?,
+        created_by: UserId(row.try_get("", "created_by")?),
+        config: serde_json::from_str(&config).map_err(|e| DbErr::Json(e.to_string()))?,
+        chunk_count: row.try_get("", "chunk_count")?,
+        next_chunk: row.try_get("", "next_chunk")?,
+        chunks_left: row.try_get("", "chunks_left")?,
+        next_slot_us: row.try_get("", "next_slot_us")?,
+    })
+}
+
+/// Reads a batch and, on PostgreSQL, locks its row until the transaction ends: control and counts change one at a time.
+pub(super) async fn lock(conn: &impl ConnectionTrait, id: BatchId) -> Result<Option<Batch>, DbErr> {
+    let sql = format!("SELECT {COLUMNS} FROM batches WHERE id = $1{}", Dialect::of(conn).for_update());
+    db::one(conn, sql, [id.into()]).await?.as_ref().map(batch).transpose()
+}
+
+/// How a commit changes a batch's counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) succeeded: i64,
+    pub(super) failed: i64,
+    pub(super) skipped: i64,
+}
+
+impl Counts {
+    pub(super) const fn is_zero(self) -> bool {
+        self.succeeded == 0 && self.failed == 0 && self.skipped == 0
+    }
+}
+
+/// Adds to the counts; returns the summary that the commit will leave.
+pub(super) async fn count(
+    conn: &impl ConnectionTrait,
+    id: BatchId,
+    by: Counts,
+) -> Result<Option<BatchSummary>, DbErr> {
+    let sql = format!(
+        "UPDATE batches SET succeeded = succeeded + $2, failed = failed + $3, skipped = skipped + $4, version = version + 1
+         WHERE id = $1 RETURNING {SUMMARY}"
+    );
+    let row = db::one(conn, sql, [id.into(), by.succeeded.into(), by.failed.into(), by.skipped.into()]).await?;
+    row.as_ref().map(summary).transpose()
+}
+
+/// Turns a succeeded item into a failed one: the gateway had taken its message and could not deliver it.
+pub(crate) async fn fail_item(
+    conn: &impl ConnectionTrait,
+    batch: BatchId,
+    seq: i64,
+    code: &str,
+    detail: &str,
+) -> Result<Option<BatchSummary>, DbErr> {
+    let failed = db::execute(
+        conn,
+        "UPDATE batch_items SET status = 'failed', error_code = $3, error_message = $4
+         WHERE batch_id = $1 AND seq = $2 AND status = 'succeeded'",
+        [batch.into(), seq.into(), code.into(), detail.into()],
+    )
+    .await?;
+    if failed == 0 {
+        return Ok(None);
+    }
+    count(conn, batch, Counts { succeeded: -1, failed: 1, skipped: 0 }).await
+}

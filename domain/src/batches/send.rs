@@ -1,0 +1,86 @@
+//! Sending: the steps of a `send_chunk` job.
+//!
+//! [`begin`] once for a claim of the job; then [`claim_items`] and [`settle`] in turns, any number of times; at the end
+//! [`rest`]. Each is one transaction whose first statement checks the job's fence. `claim_items` is committed before
+//! any of its messages is sent; outcomes may be settled in groups.
+
+mod claim;
+mod outcome;
+
+pub use claim::{ClaimedItems, Work, begin, claim_items};
+pub use outcome::{ItemOutcome, ItemResult, Rest, Settled, rest, settle};
+
+use super::row::Batch;
+use entities::{BatchId, JobId};
+
+/// What [`begin`] found.
+#[derive(Debug)]
+pub enum Begin {
+    /// There is work.
+    Go(Box<Work>),
+    /// The batch is paused; the job waits for its resume.
+    Parked,
+    /// There was nothing left to do; the chunk is closed.
+    Over,
+    /// The claim no longer stands.
+    Stale,
+}
+
+/// An item that was claimed: to be sent once, at its time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outgoing {
+    /// The item.
+    pub seq: i64,
+    /// The message's id: the idempotency key at the gateway, the same over all attempts.
+    pub message_id: uuid::Uuid,
+    /// The recipient.
+    pub contact: entities::ContactId,
+    /// The recipient's number, digits without `+`.
+    pub phone: String,
+    /// The recipient's name.
+    pub name: Option<String>,
+    /// The recipient's attributes: a JSON object.
+    pub attributes: serde_json::Value,
+    /// Which attempt this is, the first being 1.
+    pub attempt: i64,
+    /// When it may leave, in microseconds since the epoch.
+    pub send_at_us: i64,
+}
+
+/// What the claims and outcomes of one job need to know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The job.
+    pub job: JobId,
+    /// The number of its claim.
+    pub fence: i64,
+    /// Its batch.
+    pub batch: BatchId,
+    /// Its chunk.
+    pub chunk: i64,
+}
+
+/// Whether claims of this batch should go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Going {
+    /// They should.
+    On,
+    /// A user paused it.
+    Paused,
+    /// It has ended: cancelled, or failed as a whole.
+    Ended,
+}
+
+impl Going {
+    /// What a batch's row says.
+    #[must_use]
+    pub fn of(batch: &Batch) -> Self {
+        if batch.summary.status.is_terminal() {
+            Self::Ended
+        } else if batch.paused {
+            Self::Paused
+        } else {
+            Self::On
+        }
+    }
+}

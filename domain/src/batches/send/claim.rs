@@ -1,0 +1,538 @@
+//! Taking hold of items, before anything leaves.
+
+use super::{Begin, Going, Held, Outgoing};
+use crate::batches::chunks::{self, Chunk};
+use crate::batches::control;
+use crate::batches::model::{ItemStatus, OnUnknown};
+use crate::batches::recipients::ContactRef;
+use crate::batches::row::{self, Batch, Counts};
+use crate::db::{self, Dialect};
+use crate::jobs::{self, Claimed, Ending};
+use crate::pacing::{self, Pace};
+use crate::time::Timestamp;
+use crate::{Event, Step};
+use entities::{ContactId, SenderId};
+use rand::Rng;
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// A chunk in the hands of one worker.
+#[derive(Debug)]
+pub struct Work {
+    /// The job's claim.
+    pub held: Held,
+    /// The message, frozen at acceptance.
+    pub content: String,
+    chunk: Chunk,
+    refs: Vec<ContactRef>,
+}
+
+impl Work {
+    /// Whether every recipient of the chunk has its row.
+    #[must_use]
+    pub fn all_written(&self) -> bool {
+        self.chunk.next_seq >= self.chunk.end_seq()
+    }
+}
+
+/// Begins the work on a claimed `send_chunk` job: starts the batch with its first chunk, takes back what an earlier
+/// claim left unsettled, and undoes failures that a user wants tried again.
+///
+/// # Errors
+/// The database's, or a chunk that cannot be read.
+pub async fn begin(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    job: &Claimed,
+    rng: &mut impl Rng,
+) -> Result<Step<Begin>, DbErr> {
+    let (Some(batch_id), Some(no)) = (job.batch, job.chunk) else {
+        return Err(DbErr::Custom("a send_chunk job without a batch and a chunk".into()));
+    };
+    if !jobs::renew(conn, now, job.id, job.fence).await? {
+        return Ok(Step::quiet(Begin::Stale));
+    }
+    let held = Held { job: job.id, fence: job.fence, batch: batch_id, chunk: no };
+    let (batch, chunk) = match (row::lock(conn, batch_id).await?, chunks::load(conn, batch_id, no).await?) {
+        (Some(batch), Some(chunk)) => (batch, chunk),
+        _ => {
+            jobs::finish(conn, now, job.id, job.fence, job.failures, &Ending::Done, rng).await?;
+            return Ok(Step::quiet(Begin::Over));
+        }
+    };
+    let mut events = Vec::new();
+    match Going::of(&batch) {
+        Going::Paused => {
+            jobs::finish(conn, now, job.id, job.fence, job.failures, &Ending::Paused, rng).await?;
+            return Ok(Step::quiet(Begin::Parked));
+        }
+        Going::On | Going::Ended => {}
+    }
+    if Going::of(&batch) == Going::On {
+        events.extend(control::start(conn, now, batch_id).await?.map(Event::BatchChanged));
+        if chunk.retry {
+            events.extend(revive(conn, &batch, &chunk).await?.map(Event::BatchChanged));
+        }
+    }
+    if let Some(changed) = take_back(conn, now, &batch, &chunk, job.fence).await? {
+        events.push(Event::BatchChanged(changed));
+    }
+    let refs = serde_json::from_str(&chunk.data).map_err(|e| DbErr::Json(format!("chunk {no}: {e}")))?;
+    let content = batch.content.clone().unwrap_or_default();
+    Ok(Step { value: Begin::Go(Box::new(Work { held, content, chunk, refs })), rings: Vec::new(), events })
+}
+
+/// Items of this chunk that were claimed by an earlier claim of the job and never settled: their outcome is unknown.
+async fn take_back(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: &Batch,
+    chunk: &Chunk,
+    fence: i64,
+) -> Result<Option<crate::batches::BatchSummary>, DbErr> {
+    let resend = batch.on_unknown == OnUnknown::Resend && Going::of(batch) != Going::Ended;
+    let (next, finished) = if resend { (Some(now.0), None) } else { (None, Some(now.0)) };
+    let lost = db::execute(
+        conn,
+        "UPDATE batch_items SET status = 'unknown', next_attempt_at = $4, finished_at = $5, slot_us = NULL,
+                error_code = 'outcome_unknown', error_message = 'the worker vanished during the attempt'
+         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status = 'sending' AND fence < $6",
+        [
+            batch.summary.id.into(),
+            chunk.first_seq.into(),
+            chunk.end_seq().into(),
+            next.into(),
+            finished.into(),
+            fence.into(),
+        ],
+    )
+    .await?;
+    if lost == 0 || resend {
+        return Ok(None);
+    }
+    let failed = i64::try_from(lost).unwrap_or(i64::MAX);
+    row::count(conn, batch.summary.id, Counts { failed, ..Counts::default() }).await
+}
+
+/// Makes the failed items of the chunk pending again, under the same message ids: the gateway never took them, or knows
+/// them by their id.
+async fn revive(
+    conn: &impl ConnectionTrait,
+    batch: &Batch,
+    chunk: &Chunk,
+) -> Result<Option<crate::batches::BatchSummary>, DbErr> {
+    let revived = db::execute(
+        conn,
+        "UPDATE batch_items SET status = 'pending', attempts = 0, finished_at = NULL, next_attempt_at = NULL,
+                slot_us = NULL, error_code = NULL, error_message = NULL
+         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status IN ('failed', 'unknown') AND finished_at IS NOT NULL",
+        [batch.summary.id.into(), chunk.first_seq.into(), chunk.end_seq().into()],
+    )
+    .await?;
+    db::execute(
+        conn,
+        "UPDATE batch_chunks SET retry = FALSE WHERE batch_id = $1 AND no = $2",
+        [batch.summary.id.into(), chunk.no.into()],
+    )
+    .await?;
+    let revived = i64::try_from(revived).unwrap_or(i64::MAX);
+    row::count(conn, batch.summary.id, Counts { failed: -revived, ..Counts::default() }).await
+}
+
+/// What a claim of items gave.
+#[derive(Debug)]
+pub struct ClaimedItems {
+    /// To be sent, each at its time.
+    pub items: Vec<Outgoing>,
+    /// Whether to go on.
+    pub going: Going,
+    /// When there may be more: `None` when the chunk has nothing left that is not in flight.
+    pub more_at: Option<Timestamp>,
+}
+
+struct Candidate {
+    seq: i64,
+    message_id: Uuid,
+    recipient: Recipient,
+    attempt: i64,
+    slot_us: Option<i64>,
+    /// Where it waits; `None`: it has no row yet.
+    waits_as: Option<ItemStatus>,
+}
+
+#[derive(Clone)]
+struct Recipient {
+    id: ContactId,
+    phone: String,
+    name: Option<String>,
+    attributes: Value,
+}
+
+/// Claims up to `wanted` items of the chunk: those whose retry or slot is due first, then recipients that have no row
+/// yet. Each gets a slot of the batch's and the sender's pace; `sender_rate` is the configured limit of a sender whose
+/// row has none. Recipients who do not exist are failed here and now.
+///
+/// `None`: the claim of the job no longer stands.
+///
+/// # Errors
+/// The database's.
+pub async fn claim_items(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    work: &mut Work,
+    wanted: usize,
+    sender_rate: Option<i64>,
+    rng: &mut impl Rng,
+) -> Result<Option<Step<ClaimedItems>>, DbErr> {
+    let Held { job, fence, batch: batch_id, chunk: no } = work.held;
+    if !jobs::renew(conn, now, job, fence).await? {
+        return Ok(None);
+    }
+    let Some(batch) = row::lock(conn, batch_id).await? else { return Ok(None) };
+    let going = Going::of(&batch);
+    if going != Going::On {
+        return Ok(Some(Step::quiet(ClaimedItems { items: Vec::new(), going, more_at: None })));
+    }
+
+    let Due { mut candidates, mut gone, unresolved } = due_items(conn, now, work, wanted).await?;
+    let room = wanted.saturating_sub(candidates.len() + unresolved.len());
+    let fresh_from = work.chunk.next_seq;
+    let fresh_to = (fresh_from + i64::try_from(room).unwrap_or(i64::MAX)).min(work.chunk.end_seq());
+    let named: Vec<(i64, bool, &ContactRef)> = unresolved
+        .iter()
+        .map(|seq| (*seq, false))
+        .chain((fresh_from..fresh_to).map(|seq| (seq, true)))
+        .filter_map(|(seq, fresh)| {
+            let offset = usize::try_from(seq - work.chunk.first_seq).ok()?;
+            work.refs.get(offset).map(|contact| (seq, fresh, contact))
+        })
+        .collect();
+    let found = resolve(conn, named.iter().map(|(_, _, contact)| *contact)).await?;
+    let mut failed: Vec<Value> = Vec::new();
+    for (seq, fresh, contact) in named {
+        match found.get(contact) {
+            Some(recipient) => candidates.push(Candidate {
+                seq,
+                message_id: uuid::Builder::from_unix_timestamp_millis(u64::try_from(now.0).unwrap_or(0), &rng.random())
+                    .into_uuid(),
+                recipient: recipient.clone(),
+                attempt: 1,
+                slot_us: None,
+                waits_as: (!fresh).then_some(ItemStatus::Pending),
+            }),
+            None if fresh => failed.push(json!({ "seq": seq, "input": contact.to_string(), "status": "failed",
+                "error_code": "contact_not_found", "error_message": "contact not found", "finished_at": now,
+                "attempts": 0 })),
+            None => gone.push(seq),
+        }
+    }
+    fail_gone(conn, now, &batch, &gone).await?;
+
+    let sender = sender_pace(conn, batch.sender, sender_rate).await?;
+    let pace = Pace::per_minute(batch.rate_per_minute, batch.next_slot_us);
+    let unslotted = candidates.iter().filter(|c| c.slot_us.is_none()).count();
+    let reserved = pacing::reserve(now, pace, sender.map(|(_, pace)| pace), unslotted);
+    let mut slots = reserved.slots_us.iter().copied();
+    let now_us = now.0.saturating_mul(1000);
+    let jitter_us = batch.jitter_ms.saturating_mul(1000);
+
+    let mut outgoing = Vec::new();
+    let mut written = Vec::new();
+    let mut updated = Vec::new();
+    let mut next_seq = fresh_to;
+    let mut short = false;
+    for candidate in candidates {
+        let slot = match candidate.slot_us {
+            Some(slot) => Some(slot),
+            None => slots.next().map(|slot| slot + if jitter_us > 0 { rng.random_range(0..=jitter_us) } else { 0 }),
+        };
+        let Some(slot) = slot else {
+            // No slot left: a recipient without a row stays without; one with a row stays as it is.
+            short = true;
+            if candidate.waits_as.is_none() {
+                next_seq = next_seq.min(candidate.seq);
+            }
+            continue;
+        };
+        let now_is_its_time = slot <= now_us + pacing::HORIZON_US;
+        let waiting = candidate.waits_as.unwrap_or(ItemStatus::Pending);
+        let status = if now_is_its_time { ItemStatus::Sending } else { waiting };
+        let mut row = json!({ "seq": candidate.seq, "status": status, "slot_us": slot,
+            "attempts": candidate.attempt - i64::from(!now_is_its_time),
+            "next_attempt_at": (!now_is_its_time).then_some(slot / 1000), "contact_id": candidate.recipient.id,
+            "message_id": candidate.message_id });
+        if candidate.waits_as.is_none() {
+            row["started_at"] = json!(now_is_its_time.then_some(now));
+            written.push(row);
+        } else {
+            updated.push(row);
+        }
+        if now_is_its_time {
+            outgoing.push(Outgoing {
+                seq: candidate.seq,
+                message_id: candidate.message_id,
+                contact: candidate.recipient.id,
+                phone: candidate.recipient.phone,
+                name: candidate.recipient.name,
+                attributes: candidate.recipient.attributes,
+                attempt: candidate.attempt,
+                send_at_us: slot,
+            });
+        }
+    }
+    // An unknown recipient behind the last slot comes again with the next claim.
+    failed.retain(|row| row["seq"].as_i64().is_some_and(|seq| seq < next_seq));
+    let gone_count = i64::try_from(gone.len() + failed.len()).unwrap_or(i64::MAX);
+    written.extend(failed);
+
+    insert_items(conn, work.held, &written).await?;
+    update_items(conn, now, work.held, &updated).await?;
+    if next_seq != work.chunk.next_seq {
+        db::execute(
+            conn,
+            "UPDATE batch_chunks SET next_seq = $3 WHERE batch_id = $1 AND no = $2",
+            [batch_id.into(), no.into(), next_seq.into()],
+        )
+        .await?;
+        work.chunk.next_seq = next_seq;
+    }
+    if let (Some(next), true) = (reserved.batch_next_us, unslotted > 0) {
+        db::execute(conn, "UPDATE batches SET next_slot_us = $2 WHERE id = $1", [batch_id.into(), next.into()]).await?;
+    }
+    if let (Some((id, _)), Some(next), true) = (sender, reserved.sender_next_us, unslotted > 0) {
+        db::execute(conn, "UPDATE senders SET next_slot_us = $2 WHERE id = $1", [id.into(), next.into()]).await?;
+    }
+    let mut step = Step::quiet(());
+    if gone_count > 0
+        && let Some(changed) =
+            row::count(conn, batch_id, Counts { failed: gone_count, ..Counts::default() }).await?
+    {
+        step.events.push(Event::BatchChanged(changed));
+    }
+    let more_at = if short {
+        Some(Timestamp(reserved.next_us / 1000))
+    } else if !work.all_written() {
+        Some(now)
+    } else {
+        next_wake(conn, work).await?
+    };
+    Ok(Some(Step {
+        value: ClaimedItems { items: outgoing, going, more_at },
+        rings: step.rings,
+        events: step.events,
+    }))
+}
+
+/// The sender's row, locked, and its pace.
+async fn sender_pace(
+    conn: &impl ConnectionTrait,
+    sender: Option<SenderId>,
+    configured: Option<i64>,
+) -> Result<Option<(SenderId, Pace)>, DbErr> {
+    let Some(id) = sender else { return Ok(None) };
+    let lock = Dialect::of(conn).for_update();
+    let sql = format!("SELECT rate_per_minute, next_slot_us FROM senders WHERE id = $1{lock}");
+    let Some(row) = db::one(conn, sql, [id.into()]).await? else { return Ok(None) };
+    let rate = row.try_get::<Option<i64>>("", "rate_per_minute")?.or(configured);
+    let next = row.try_get("", "next_slot_us")?;
+    let now_only = Pace { interval_us: 0, next_slot_us: next };
+    // A sender without a limit still has a next slot: a 429 moves it.
+    Ok(Some((id, Pace::per_minute(rate, next).unwrap_or(now_only))))
+}
+
+/// Items of the chunk that have a row and are due.
+struct Due {
+    candidates: Vec<Candidate>,
+    /// Their contact was deleted.
+    gone: Vec<i64>,
+    /// They failed before they had a contact, and are tried again.
+    unresolved: Vec<i64>,
+}
+
+async fn due_items(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    work: &Work,
+    wanted: usize,
+) -> Result<Due, DbErr> {
+    let rows = db::all(
+        conn,
+        format!(
+            "SELECT i.seq AS seq, i.status AS status, CAST(i.message_id AS TEXT) AS message_id, i.attempts AS attempts, i.slot_us AS slot_us,
+                    i.input AS input, c.id AS id, c.phone AS phone, c.name AS name, c.attributes AS attributes
+             FROM batch_items i LEFT JOIN contacts c ON c.id = i.contact_id AND c.deleted_at IS NULL
+             WHERE i.batch_id = $1 AND i.seq >= $2 AND i.seq < $3 AND i.status IN ('pending', 'unknown')
+               AND i.finished_at IS NULL AND (i.next_attempt_at IS NULL OR i.next_attempt_at <= $4)
+             ORDER BY i.next_attempt_at, i.seq LIMIT {wanted}"
+        ),
+        [
+            work.held.batch.into(),
+            work.chunk.first_seq.into(),
+            work.chunk.next_seq.into(),
+            (now.0 + pacing::HORIZON_US / 1000).into(),
+        ],
+    )
+    .await?;
+    let mut due = Due { candidates: Vec::with_capacity(rows.len()), gone: Vec::new(), unresolved: Vec::new() };
+    for row in rows {
+        let seq = row.try_get("", "seq")?;
+        let phone: Option<String> = row.try_get("", "phone")?;
+        let message: Option<String> = row.try_get("", "message_id")?;
+        let Some(message) = message else {
+            due.unresolved.push(seq);
+            continue;
+        };
+        if phone.is_none() {
+            due.gone.push(seq);
+            continue;
+        }
+        due.candidates.push(Candidate {
+            seq,
+            message_id: Uuid::try_parse(&message).map_err(|e| DbErr::Type(format!("message_id: {e}")))?,
+            recipient: recipient(&row)?,
+            attempt: row.try_get::<i64>("", "attempts")? + 1,
+            slot_us: row.try_get("", "slot_us")?,
+            waits_as: Some(row::named(&row, "status")?),
+        });
+    }
+    Ok(due)
+}
+
+fn recipient(row: &QueryResult) -> Result<Recipient, DbErr> {
+    let attributes: Option<String> = row.try_get("", "attributes")?;
+    Ok(Recipient {
+        id: ContactId(row.try_get("", "id")?),
+        phone: row.try_get("", "phone")?,
+        name: row.try_get("", "name")?,
+        attributes: match attributes {
+            Some(text) => serde_json::from_str(&text).map_err(|e| DbErr::Json(e.to_string()))?,
+            None => Value::Object(serde_json::Map::new()),
+        },
+    })
+}
+
+/// Looks contacts up as the request named them. Those who are not in the answer do not exist, or have no number.
+async fn resolve<'a>(
+    conn: &impl ConnectionTrait,
+    refs: impl Iterator<Item = &'a ContactRef> + Clone,
+) -> Result<HashMap<ContactRef, Recipient>, DbErr> {
+    let mut found = HashMap::new();
+    let dialect = Dialect::of(conn);
+    let numbers: Vec<i64> =
+        refs.clone().filter_map(|r| if let ContactRef::Number(n) = r { Some(*n) } else { None }).collect();
+    let columns = "id, phone, name, attributes, CAST(identifier AS TEXT) AS identifier FROM contacts
+        WHERE deleted_at IS NULL AND phone IS NOT NULL AND";
+    if !numbers.is_empty() {
+        let sql = format!("SELECT {columns} id IN (SELECT value FROM {})", dialect.values(1, "bigint"));
+        for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {
+            let recipient = recipient(&row)?;
+            found.insert(ContactRef::Number(recipient.id.0), recipient);
+        }
+    }
+    let uuids: Vec<&str> = refs
+        .filter_map(|r| if let ContactRef::Text(t) = r { Some(&**t) } else { None })
+        .filter(|t| Uuid::try_parse(t).is_ok())
+        .collect();
+    if !uuids.is_empty() {
+        let sql = format!("SELECT {columns} identifier IN (SELECT value FROM {})", dialect.values(1, "uuid"));
+        for row in db::all(conn, sql, [json!(uuids).to_string().into()]).await? {
+            let identifier: String = row.try_get("", "identifier")?;
+            found.insert(ContactRef::Text(identifier.into()), recipient(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+async fn fail_gone(conn: &impl ConnectionTrait, now: Timestamp, batch: &Batch, gone: &[i64]) -> Result<(), DbErr> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let source = Dialect::of(conn).values(2, "bigint");
+    db::execute(
+        conn,
+        format!(
+            "UPDATE batch_items SET status = 'failed', error_code = 'contact_not_found', slot_us = NULL,
+                    error_message = 'the contact was deleted meanwhile', finished_at = $3, next_attempt_at = NULL
+             WHERE batch_id = $1 AND seq IN (SELECT value FROM {source})"
+        ),
+        [batch.summary.id.into(), json!(gone).to_string().into(), now.0.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn insert_items(conn: &impl ConnectionTrait, held: Held, rows: &[Value]) -> Result<(), DbErr> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let source = Dialect::of(conn).rows(
+        3,
+        &[
+            ("seq", "bigint"),
+            ("contact_id", "bigint"),
+            ("input", "text"),
+            ("status", "text"),
+            ("attempts", "bigint"),
+            ("slot_us", "bigint"),
+            ("message_id", "uuid"),
+            ("error_code", "text"),
+            ("error_message", "text"),
+            ("started_at", "bigint"),
+            ("finished_at", "bigint"),
+            ("next_attempt_at", "bigint"),
+        ],
+    );
+    let columns = "seq, contact_id, input, status, attempts, slot_us, message_id, error_code, error_message, started_at,
+        finished_at, next_attempt_at";
+    db::execute(
+        conn,
+        format!("INSERT INTO batch_items (batch_id, fence, {columns}) SELECT $1, $2, {columns} FROM {source}"),
+        [held.batch.into(), held.fence.into(), json!(rows).to_string().into()],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn update_items(conn: &impl ConnectionTrait, now: Timestamp, held: Held, rows: &[Value]) -> Result<(), DbErr> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let source = Dialect::of(conn).rows(
+        3,
+        &[
+            ("seq", "bigint"),
+            ("status", "text"),
+            ("attempts", "bigint"),
+            ("slot_us", "bigint"),
+            ("next_attempt_at", "bigint"),
+            ("contact_id", "bigint"),
+            ("message_id", "uuid"),
+        ],
+    );
+    db::execute(
+        conn,
+        format!(
+            "UPDATE batch_items SET contact_id = r.contact_id, message_id = r.message_id, status = r.status, attempts = r.attempts, slot_us = r.slot_us,
+                    next_attempt_at = r.next_attempt_at, fence = $2,
+                    started_at = CASE WHEN r.status = 'sending' THEN coalesce(started_at, $4) ELSE started_at END
+             FROM {source} WHERE batch_items.batch_id = $1 AND batch_items.seq = r.seq"
+        ),
+        [held.batch.into(), held.fence.into(), json!(rows).to_string().into(), now.0.into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// When the earliest item that waits is due; `None` when none waits.
+async fn next_wake(conn: &impl ConnectionTrait, work: &Work) -> Result<Option<Timestamp>, DbErr> {
+    let row = db::one(
+        conn,
+        "SELECT min(coalesce(next_attempt_at, 0)) AS at FROM batch_items
+         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status IN ('pending', 'unknown') AND finished_at IS NULL",
+        [work.held.batch.into(), work.chunk.first_seq.into(), work.chunk.end_seq().into()],
+    )
+    .await?;
+    Ok(row.map(|row| row.try_get::<Option<i64>>("", "at")).transpose()?.flatten().map(Timestamp))
+}

@@ -1,0 +1,38 @@
+//! Contacts from files: CSV and XLSX, as a stream of rows whose memory does not grow with the file.
+//!
+//! A file is read in two stages. A reader turns it into rows of cells ([`csv_file`], [`xlsx_file`]); the columns found in
+//! the header ([`columns`]) turn cells into an [`ImportRow`]. What cannot be read becomes a [`RowError`] with its line,
+//! never the end of the import. [`validate_row`] is the gate that rows of every origin pass.
+
+mod columns;
+mod csv_file;
+mod row;
+mod xlsx_file;
+
+pub use columns::{ColumnPlan, Field, Mapping, MappingError};
+pub use csv_file::CsvRows;
+pub use row::{CleanRow, ImportRow, RowError, validate_row};
+pub use xlsx_file::XlsxRows;
+
+/// The most rows of one import.
+pub const MAX_ROWS: usize = 1_000_000;
+
+/// Why a file cannot be imported at all.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The text is in no encoding that is read.
+    #[error("{0}")]
+    Encoding(String),
+    /// The columns could not be told.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
+    /// No rows.
+    #[error("the file has no rows")]
+    Empty,
+    /// It is no workbook, or a broken one.
+    #[error("not a readable XLSX workbook: {0}")]
+    Workbook(String),
+    /// Reading failed.
+    #[error("the file could not be read: {0}")]
+    Io(#[from] std::io::Error),
+}

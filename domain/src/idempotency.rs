@@ -1,0 +1,150 @@
+//! Idempotency keys: the same request from the same user is done once, and answered alike.
+//!
+//! The answer is written in the transaction of the effect. So a key that is taken and has no answer either is under way
+//! or never had its effect: once its lock has run out it may be taken over.
+
+use crate::db;
+use crate::time::Timestamp;
+use entities::UserId;
+use sea_orm::{ConnectionTrait, DbErr};
+use std::time::Duration;
+
+/// How long an answer is remembered.
+pub const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a request may be under way before its key can be taken over.
+const LOCK: Duration = Duration::from_secs(120);
+
+/// A key that this request holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    user: UserId,
+    key: String,
+    owner: String,
+}
+
+/// What a key says of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// It is the first: do it, and [`complete`] in the same transaction.
+    Proceed(Held),
+    /// It was done: this was the answer.
+    Replay {
+        /// The HTTP status.
+        status: u16,
+        /// The body.
+        body: String,
+    },
+    /// The key was used for another request.
+    Mismatch,
+    /// The first is still under way.
+    InProgress,
+}
+
+/// Whether a header's value can be a key: 1 to 255 visible ASCII characters.
+#[must_use]
+pub fn is_key(value: &str) -> bool {
+    (1..=255).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Takes a key. `owner` is unique to this request. Commit before the work begins.
+///
+/// # Errors
+/// The database's.
+pub async fn begin(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    user: UserId,
+    key: &str,
+    request_hash: &str,
+    owner: &str,
+) -> Result<Begin, DbErr> {
+    let taken = db::execute(
+        conn,
+        "INSERT INTO idempotency_keys (user_id, key, request_hash, owner, locked_until, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (user_id, key) DO UPDATE SET request_hash = excluded.request_hash, owner = excluded.owner,
+            locked_until = excluded.locked_until, created_at = excluded.created_at, status_code = NULL,
+            response_body = NULL
+         WHERE idempotency_keys.created_at <= $7
+            OR (idempotency_keys.status_code IS NULL AND idempotency_keys.locked_until <= $6
+                AND idempotency_keys.request_hash = excluded.request_hash)",
+        [
+            user.into(),
+            key.into(),
+            request_hash.into(),
+            owner.into(),
+            now.plus(LOCK).0.into(),
+            now.0.into(),
+            now.minus(REMEMBERED).0.into(),
+        ],
+    )
+    .await?;
+    if taken == 1 {
+        return Ok(Begin::Proceed(Held { user, key: key.to_owned(), owner: owner.to_owned() }));
+    }
+    let row = db::one(
+        conn,
+        "SELECT request_hash, status_code, response_body FROM idempotency_keys WHERE user_id = $1 AND key = $2",
+        [user.into(), key.into()],
+    )
+    .await?;
+    let Some(row) = row else { return Ok(Begin::InProgress) };
+    if row.try_get::<String>("", "request_hash")? != request_hash {
+        return Ok(Begin::Mismatch);
+    }
+    match (row.try_get::<Option<i64>>("", "status_code")?, row.try_get::<Option<String>>("", "response_body")?) {
+        (Some(status), Some(body)) => Ok(Begin::Replay { status: u16::try_from(status).unwrap_or(500), body }),
+        _ => Ok(Begin::InProgress),
+    }
+}
+
+/// Remembers the answer, in the transaction of the effect. `false`: the key was taken over meanwhile; roll back.
+///
+/// # Errors
+/// The database's.
+pub async fn complete(conn: &impl ConnectionTrait, held: &Held, status: u16, body: &str) -> Result<bool, DbErr> {
+    let written = db::execute(
+        conn,
+        "UPDATE idempotency_keys SET status_code = $4, response_body = $5 WHERE user_id = $1 AND key = $2 AND owner = $3",
+        [
+            held.user.into(),
+            held.key.clone().into(),
+            held.owner.clone().into(),
+            i64::from(status).into(),
+            body.into(),
+        ],
+    )
+    .await?;
+    Ok(written == 1)
+}
+
+/// Frees a key whose request was refused: it had no effect, and may be sent again, mended.
+///
+/// # Errors
+/// The database's.
+pub async fn abandon(conn: &impl ConnectionTrait, held: &Held) -> Result<(), DbErr> {
+    db::execute(
+        conn,
+        "DELETE FROM idempotency_keys WHERE user_id = $1 AND key = $2 AND owner = $3 AND status_code IS NULL",
+        [held.user.into(), held.key.clone().into(), held.owner.clone().into()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Forgets keys older than [`REMEMBERED`], at most `limit`; returns how many.
+///
+/// # Errors
+/// The database's.
+pub async fn prune(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<u64, DbErr> {
+    db::execute(
+        conn,
+        format!(
+            "DELETE FROM idempotency_keys WHERE (user_id, key) IN (
+                SELECT user_id, key FROM idempotency_keys WHERE created_at <= $1 LIMIT {limit})"
+        ),
+        [now.minus(REMEMBERED).0.into()],
+    )
+    .await
+}

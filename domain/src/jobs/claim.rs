@@ -1,0 +1,126 @@
+//! Taking a job, and keeping it.
+
+use super::{LEASE, PAYLOAD_VERSION};
+use crate::db::{self, Dialect};
+use crate::ring::{JobKind, Lane};
+use crate::time::Timestamp;
+use entities::{BatchId, JobId};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use serde_json::json;
+
+/// A job in the hands of one worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The row.
+    pub id: JobId,
+    /// What it does.
+    pub kind: JobKind,
+    /// Where it waited.
+    pub lane: Lane,
+    /// The batch it belongs to.
+    pub batch: Option<BatchId>,
+    /// The chunk of that batch.
+    pub chunk: Option<i64>,
+    /// What else it needs to know.
+    pub payload: serde_json::Value,
+    /// The number of this claim: goes with every write of a result.
+    pub fence: i64,
+    /// Which claim of this job it is, the first one being 1.
+    pub attempts: i64,
+    /// Passing errors so far.
+    pub failures: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// From when on it could be claimed.
+    pub run_at: Timestamp,
+}
+
+/// What became of an attempt to claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is yours until the lease ends.
+    Taken(Box<Claimed>),
+    /// It is not ready: another worker has it, it sleeps, it is over, or there is no such job. The ring was one too many.
+    NotReady,
+    /// It was written by a later build; it waits for one.
+    TooNew {
+        /// The version it was written in.
+        version: i64,
+    },
+}
+
+/// Claims a job for `owner`: one conditional update, committed before any effect of the job.
+///
+/// # Errors
+/// The database's.
+pub async fn claim(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, owner: &str) -> Result<Claim, DbErr> {
+    let row = db::one(
+        conn,
+        format!(
+            "UPDATE jobs SET state = 'running', fence = fence + 1, attempts = attempts + 1, lease_owner = $2,
+                    lease_until = $3, started_at = coalesce(started_at, $4)
+             WHERE id = $1 AND state = 'ready' AND run_at <= $4 AND payload_version <= {PAYLOAD_VERSION}
+             RETURNING id, kind, lane, batch_id, chunk_no, payload, fence, attempts, failures, created_at, run_at"
+        ),
+        [id.into(), owner.into(), now.plus(LEASE).0.into(), now.0.into()],
+    )
+    .await?;
+    if let Some(row) = row {
+        return Ok(Claim::Taken(Box::new(claimed(&row)?)));
+    }
+    let version = db::one(
+        conn,
+        format!("SELECT payload_version FROM jobs WHERE id = $1 AND state = 'ready' AND payload_version > {PAYLOAD_VERSION}"),
+        [id.into()],
+    )
+    .await?;
+    match version {
+        Some(row) => Ok(Claim::TooNew { version: row.try_get("", "payload_version")? }),
+        None => Ok(Claim::NotReady),
+    }
+}
+
+fn claimed(row: &QueryResult) -> Result<Claimed, DbErr> {
+    let ring = super::enqueue::ring_of(row)?;
+    let payload: String = row.try_get("", "payload")?;
+    Ok(Claimed {
+        id: ring.job.id,
+        kind: ring.job.kind,
+        lane: ring.lane,
+        batch: row.try_get::<Option<i64>>("", "batch_id")?.map(BatchId),
+        chunk: row.try_get("", "chunk_no")?,
+        payload: serde_json::from_str(&payload).map_err(|e| DbErr::Json(e.to_string()))?,
+        fence: row.try_get("", "fence")?,
+        attempts: row.try_get("", "attempts")?,
+        failures: row.try_get("", "failures")?,
+        created_at: Timestamp(row.try_get("", "created_at")?),
+        run_at: Timestamp(row.try_get("", "run_at")?),
+    })
+}
+
+/// Renews the lease of a claimed job and tells whether the claim still stands. The first statement of every
+/// transaction that writes a job's results: `false` means that another worker has the job, and nothing may be written.
+///
+/// # Errors
+/// The database's.
+pub async fn renew(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, fence: i64) -> Result<bool, DbErr> {
+    let sql = "UPDATE jobs SET lease_until = $3 WHERE id = $1 AND fence = $2 AND state = 'running'";
+    Ok(db::execute(conn, sql, [id.into(), fence.into(), now.plus(LEASE).0.into()]).await? == 1)
+}
+
+/// Renews the leases of all the jobs that a worker is running, in one statement; returns how many still stand.
+///
+/// # Errors
+/// The database's.
+pub async fn heartbeat(conn: &impl ConnectionTrait, now: Timestamp, held: &[(JobId, i64)]) -> Result<u64, DbErr> {
+    if held.is_empty() {
+        return Ok(0);
+    }
+    let rows: Vec<_> = held.iter().map(|(id, fence)| json!({ "id": id, "fence": fence })).collect();
+    let source = Dialect::of(conn).rows(1, &[("id", "bigint"), ("fence", "bigint")]);
+    let sql = format!(
+        "UPDATE jobs SET lease_until = $2 FROM {source}
+         WHERE jobs.id = r.id AND jobs.fence = r.fence AND jobs.state = 'running'"
+    );
+    db::execute(conn, sql, [serde_json::Value::from(rows).to_string().into(), now.plus(LEASE).0.into()]).await
+}

@@ -1,0 +1,56 @@
+//! Jobs: claimed units of work. The row is the job.
+//!
+//! A job's state, and who moves it on:
+//!
+//! | state | meaning | who moves it on |
+//! | --- | --- | --- |
+//! | `ready` | may be claimed from `run_at` on | a worker's [`claim`] |
+//! | `running` | claimed: it has a lease and a fence | its worker ([`finish`]), or the [`rescue`] when the lease ran out |
+//! | `paused` | its batch is paused | the batch's resume |
+//! | `done` | over | nobody; pruned |
+//! | `dead` | will not be tried again; `error` says why | a person |
+//! | `cancelled` | its batch was cancelled before it was claimed | nobody; pruned |
+//!
+//! The **fence** grows with every claim. Every write of a result carries it ([`renew`] is the first statement of such a
+//! transaction), so a worker that was thought dead and wakes again changes nothing.
+//!
+//! `rung_at` is the promise of a ring: who makes a job ready inside a transaction sets it, since they ring after the
+//! commit; the [`sweep`] rings again what was promised over [`SWEEP_GRACE`] ago and is still not claimed. A job that
+//! nobody promised to ring (`rung_at` null: a scheduled one) is rung by the first sweep after its time.
+
+mod claim;
+mod enqueue;
+mod finish;
+mod rescue;
+mod stats;
+
+pub use claim::{Claim, Claimed, claim, heartbeat, renew};
+pub(crate) use enqueue::ring_of;
+pub use enqueue::{NewJob, enqueue};
+pub use finish::{Ending, Finished, fail, finish};
+pub use rescue::{Rescued, any_due, due, prune, rescue, sweep};
+pub use stats::{Depth, depths};
+
+use std::time::Duration;
+
+/// How long a claim holds without a heartbeat.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// How often a worker renews the leases of its running jobs.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// How long a promised ring may stay unanswered before the sweep rings again.
+pub const SWEEP_GRACE: Duration = Duration::from_secs(5);
+
+/// The longest sleep of a job that its worker rings itself. A longer one is left to the sweep.
+pub const LOCAL_TIMER: Duration = Duration::from_secs(60);
+
+/// How often a job may fail with a passing error before it is dead.
+pub const MAX_FAILURES: i64 = 3;
+
+/// How often a job may take its process down before it is dead. Not the same count as failures: a deploy that kills a
+/// worker is no fault of the job.
+pub const MAX_CRASHES: i64 = 3;
+
+/// The version of job payloads that this build writes and reads. A job of a later version waits for a later build.
+pub const PAYLOAD_VERSION: i64 = 1;

@@ -1,0 +1,46 @@
+//! What the queue looks like: for gauges and the operators' eyes.
+
+use crate::db;
+use crate::time::Timestamp;
+use sea_orm::{ConnectionTrait, DbErr};
+use std::time::Duration;
+
+/// The jobs of one lane and kind in one state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// The lane's name.
+    pub lane: String,
+    /// The kind's name; a later build may know more kinds than this one.
+    pub kind: String,
+    /// `ready`, `running`, `paused` or `dead`.
+    pub state: String,
+    /// How many.
+    pub jobs: i64,
+    /// How long the oldest of them could have been claimed already; zero where none could.
+    pub oldest: Duration,
+}
+
+/// Counts the jobs that are not over.
+///
+/// # Errors
+/// The database's.
+pub async fn depths(conn: &impl ConnectionTrait, now: Timestamp) -> Result<Vec<Depth>, DbErr> {
+    let rows = db::all(
+        conn,
+        "SELECT lane, kind, state, count(*) AS jobs, min(run_at) AS oldest FROM jobs
+         WHERE state = 'ready' OR state = 'running' OR state = 'dead' GROUP BY lane, kind, state",
+        [],
+    )
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Depth {
+                lane: row.try_get("", "lane")?,
+                kind: row.try_get("", "kind")?,
+                state: row.try_get("", "state")?,
+                jobs: row.try_get("", "jobs")?,
+                oldest: now.since(Timestamp(row.try_get("", "oldest")?)),
+            })
+        })
+        .collect()
+}

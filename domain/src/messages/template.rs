@@ -1,0 +1,218 @@
+//! Message texts with placeholders: `{{ name }}`, `{{ phone }}`, `{{ attributes.x | default('…') }}`.
+//!
+//! A template is checked whole when it is parsed: its syntax, and every name it uses, on all its paths. It reaches
+//! nothing but the recipient's values, and it ends: by a step limit, and by the length of a message.
+
+mod check;
+
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+
+/// The most characters a message may have, and the most a template may.
+pub const MAX_CHARS: usize = 4096;
+
+/// Steps of the template engine for one message: far more than any message needs.
+const FUEL: u64 = 50_000;
+
+/// Why a template does not parse. Line and column are counted from 1.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {message}")]
+pub struct TemplateError {
+    /// The line.
+    pub line: u32,
+    /// The column, in characters.
+    pub column: u32,
+    /// What is wrong there.
+    pub message: String,
+}
+
+/// Why a message could not be made from a template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// It came out too long.
+    #[error("the message is longer than {MAX_CHARS} characters")]
+    TooLong,
+    /// Nothing came out.
+    #[error("the message is empty")]
+    Empty,
+    /// The engine's reason.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Whose values fill the placeholders.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipient<'a> {
+    /// The name, where one is known.
+    pub name: Option<&'a str>,
+    /// The number: digits without `+`.
+    pub phone: &'a str,
+    /// An object of further values.
+    pub attributes: &'a serde_json::Value,
+}
+
+/// A parsed template: parse once, render often.
+#[derive(Debug)]
+pub struct Template {
+    /// `None`: the text has no placeholders and is the message.
+    environment: Option<Environment<'static>>,
+    plain: String,
+}
+
+const NAME: &str = "message";
+
+impl Template {
+    /// Parses and checks a template.
+    ///
+    /// # Errors
+    /// The first error, with its place.
+    pub fn parse(content: &str) -> Result<Self, TemplateError> {
+        if !["{{", "{%", "{#"].iter().any(|mark| content.contains(mark)) {
+            return Ok(Self { environment: None, plain: content.to_owned() });
+        }
+        let mut environment = Environment::empty();
+        environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+        environment.set_fuel(Some(FUEL));
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.set_keep_trailing_newline(true);
+        for (name, filter) in check::filters() {
+            filter(&mut environment, name);
+        }
+        check::check(content)?;
+        environment
+            .add_template_owned(NAME, content.to_owned())
+            .map_err(|error| check::error_at(content, &error))?;
+        Ok(Self { environment: Some(environment), plain: String::new() })
+    }
+
+    /// Makes one recipient's message.
+    ///
+    /// # Errors
+    /// See [`RenderError`].
+    pub fn render(&self, recipient: &Recipient<'_>) -> Result<String, RenderError> {
+        let Some(environment) = &self.environment else {
+            return bounded(self.plain.clone());
+        };
+        let template = environment.get_template(NAME).map_err(|e| RenderError::Failed(e.to_string()))?;
+        // A missing name is undefined, so that `default` gives it a value.
+        let name = recipient.name.filter(|name| !name.is_empty()).map_or(Value::UNDEFINED, Value::from);
+        let values = context! {
+            name,
+            phone => recipient.phone,
+            attributes => Value::from_serialize(recipient.attributes),
+        };
+        let mut out = Bounded::default();
+        match template.render_captured_to(values, &mut out) {
+            Ok(_) => bounded(String::from_utf8_lossy(&out.bytes).into_owned()),
+            Err(_) if out.full => Err(RenderError::TooLong),
+            Err(error) => Err(RenderError::Failed(error.to_string())),
+        }
+    }
+}
+
+fn bounded(text: String) -> Result<String, RenderError> {
+    if text.len() > MAX_CHARS && text.chars().count() > MAX_CHARS {
+        return Err(RenderError::TooLong);
+    }
+    if text.trim().is_empty() {
+        return Err(RenderError::Empty);
+    }
+    Ok(text)
+}
+
+/// Takes as many bytes as a message can have and refuses more, so that a loop cannot fill the memory.
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    full: bool,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + buf.len() > 4 * MAX_CHARS {
+            self.full = true;
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn render(template: &str) -> Result<String, RenderError> {
+        let attributes = json!({ "city": "Ipoh", "n": 3, "list": [1, 2] });
+        let recipient = Recipient { name: Some("Ann"), phone: "60123456789", attributes: &attributes };
+        Template::parse(template).map_err(|e| RenderError::Failed(e.to_string()))?.render(&recipient)
+    }
+
+    #[test]
+    fn placeholders_are_filled() {
+        for (template, text) in [
+            ("hello", "hello"),
+            ("Hi {{ name }}, {{ phone }}", "Hi Ann, 60123456789"),
+            ("{{ attributes.city }}", "Ipoh"),
+            ("{{ attributes.nope | default('there') }}", "there"),
+            ("[{{ attributes.nope }}]", "[]"),
+            ("[{{ attributes.no.such.thing }}]", "[]"),
+            ("{% if attributes.n > 2 %}many{% else %}few{% endif %}", "many"),
+            ("{% for x in attributes.list %}{{ x }},{% endfor %}", "1,2,"),
+            ("{{ name | upper }}", "ANN"),
+            ("a < b & {{ '<' }}", "a < b & <"),
+        ] {
+            assert_eq!(render(template), Ok(text.to_owned()), "{template}");
+        }
+    }
+
+    #[test]
+    fn a_missing_name_takes_the_default() {
+        let attributes = json!({});
+        let template = Template::parse("Hi {{ name | default('friend') }}").expect("parses");
+        let recipient = Recipient { name: None, phone: "1", attributes: &attributes };
+        assert_eq!(template.render(&recipient), Ok("Hi friend".into()));
+    }
+
+    #[test]
+    fn an_error_names_its_place() {
+        for (template, line, column, word) in [
+            ("a\nb {{ name", 2, 6, ""),
+            ("{{ name | nope }}", 1, 4, "nope"),
+            ("x\n  {% if false %}{{ phone | nope }}{% endif %}", 2, 20, "nope"),
+            ("{{ nmae }}", 1, 4, "nmae"),
+            ("{{ range(9) }}", 1, 4, "range"),
+            ("{% if name is nope %}{% endif %}", 1, 7, "nope"),
+            ("{% include 'x' %}", 1, 4, "include"),
+        ] {
+            let error = Template::parse(template).expect_err(template);
+            assert_eq!(error.line, line, "{template}: {error}");
+            assert!(error.message.contains(word), "{template}: {error}");
+            assert!(error.column.abs_diff(column) <= 3, "{template}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_template_ends_and_stays_small() {
+        assert_eq!(
+            render("{% for a in phone %}{% for b in phone %}{% for c in phone %}{{ phone }}{% endfor %}{% endfor %}{% endfor %}"),
+            Err(RenderError::TooLong)
+        );
+        let endless = "{% for a in phone %}{% for b in phone %}{% for c in phone %}{% for d in phone %}{% for e in phone %}\
+                       {% if a == 'x' %}{{ a }}{% endif %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}";
+        assert!(matches!(render(endless), Err(RenderError::Failed(_))));
+        assert_eq!(render("{% if false %}x{% endif %}"), Err(RenderError::Empty));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_parses_and_renders_or_says_why(text in "(\\{\\{|\\}\\}|\\{%|%\\}| |name|if|for|in|\\||default|\\(|\\)|'|[a-z]|\\n){0,30}") {
+            let _outcome = render(&text);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Sessions and refresh tokens.
+//!
+//! A refresh token is good once: each use gives the next one of its session. A token that is used a second time was
+//! stolen, by whoever came first or by whoever came second: the whole session ends.
+
+use super::store::User;
+use crate::db;
+use crate::time::Timestamp;
+use crate::{Event, Step};
+use entities::{SessionId, UserId};
+use rand::Rng;
+use sea_orm::{ConnectionTrait, DbErr};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+/// How long a refresh token is good.
+pub const REFRESH_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A session with the only copy of its refresh token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedIn {
+    /// The session.
+    pub session: SessionId,
+    /// The token; the database has its hash.
+    pub refresh_token: String,
+}
+
+impl std::fmt::Debug for SignedIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignedIn").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+fn hash(token: &str) -> String {
+    hex::encode(Sha256::digest(token))
+}
+
+/// Opens a session for a user who has shown the password.
+///
+/// # Errors
+/// The database's.
+pub async fn open_session(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    user: UserId,
+    ip_address: Option<&str>,
+    user_agent: Option<&str>,
+    rng: &mut impl Rng,
+) -> Result<SignedIn, DbErr> {
+    let session = insert(conn, now, user, now.plus(REFRESH_TTL), ip_address, user_agent).await?;
+    db::execute(conn, "UPDATE users SET last_login_at = $2 WHERE id = $1", [user.into(), now.0.into()]).await?;
+    let refresh_token = issue(conn, now, session, rng).await?;
+    Ok(SignedIn { session, refresh_token })
+}
+
+/// Opens a session that lives as long as one access token: for tokens made at the command line.
+///
+/// # Errors
+/// The database's.
+pub async fn open_token_session(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    user: UserId,
+    ttl: Duration,
+) -> Result<SessionId, DbErr> {
+    insert(conn, now, user, now.plus(ttl), None, Some("paceline token")).await
+}
+
+async fn insert(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    user: UserId,
+    until: Timestamp,
+    ip_address: Option<&str>,
+    user_agent: Option<&str>,
+) -> Result<SessionId, DbErr> {
+    let row = db::one(
+        conn,
+        "INSERT INTO sessions (user_id, created_at, expires_at, ip_address, user_agent) VALUES ($1, $2, $3, $4, $5)
+         RETURNING id",
+        [user.into(), now.0.into(), until.0.into(), ip_address.into(), user_agent.into()],
+    )
+    .await?
+    .ok_or(DbErr::RecordNotInserted)?;
+    Ok(SessionId(row.try_get("", "id")?))
+}
+
+async fn issue(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    session: SessionId,
+    rng: &mut impl Rng,
+) -> Result<String, DbErr> {
+    let token = hex::encode(rng.random::<[u8; 32]>());
+    db::execute(
+        conn,
+        "INSERT INTO refresh_tokens (session_id, token_hash, issued_at, expires_at) VALUES ($1, $2, $3, $4)",
+        [session.into(), hash(&token).into(), now.0.into(), now.plus(REFRESH_TTL).0.into()],
+    )
+    .await?;
+    Ok(token)
+}
+
+/// What became of a refresh. The caller commits in each case: a reused token's revocation must last.
+#[derive(Debug)]
+pub enum Refreshed {
+    /// A new token of the same session.
+    Granted {
+        /// Whose session it is.
+        user: Box<User>,
+        /// The session and its next token.
+        signed_in: SignedIn,
+    },
+    /// No such token, or it has expired, or its session has ended.
+    Refused,
+    /// It had been used: the session is revoked.
+    Reused,
+}
+
+/// Exchanges a refresh token for the next one. Of two exchanges of one token at once, one is granted.
+///
+/// # Errors
+/// The database's.
+pub async fn refresh(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    token: &str,
+    rng: &mut impl Rng,
+) -> Result<Step<Refreshed>, DbErr> {
+    let hash = hash(token);
+    let used = db::one(
+        conn,
+        "UPDATE refresh_tokens SET used_at = $2 WHERE token_hash = $1 AND used_at IS NULL AND expires_at > $2
+         RETURNING session_id",
+        [hash.clone().into(), now.0.into()],
+    )
+    .await?;
+    let Some(used) = used else {
+        let sql = "SELECT session_id FROM refresh_tokens WHERE token_hash = $1 AND used_at IS NOT NULL";
+        let Some(known) = db::one(conn, sql, [hash.into()]).await? else { return Ok(Step::quiet(Refreshed::Refused)) };
+        let session = SessionId(known.try_get("", "session_id")?);
+        return Ok(revoke(conn, now, session).await?.map(|_| Refreshed::Reused));
+    };
+    let session = SessionId(used.try_get("", "session_id")?);
+    let owner = db::one(
+        conn,
+        "SELECT user_id FROM sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2",
+        [session.into(), now.0.into()],
+    )
+    .await?;
+    let user = match owner {
+        Some(row) => super::store::get(conn, UserId(row.try_get("", "user_id")?)).await?,
+        None => None,
+    };
+    let Some(user) = user.filter(|user| user.active) else { return Ok(Step::quiet(Refreshed::Refused)) };
+    db::execute(
+        conn,
+        "UPDATE sessions SET expires_at = $2 WHERE id = $1",
+        [session.into(), now.plus(REFRESH_TTL).0.into()],
+    )
+    .await?;
+    let refresh_token = issue(conn, now, session, rng).await?;
+    Ok(Step::quiet(Refreshed::Granted { user: Box::new(user), signed_in: SignedIn { session, refresh_token } }))
+}
+
+/// Ends a session; tells whether it was still going.
+///
+/// # Errors
+/// The database's.
+pub async fn revoke(conn: &impl ConnectionTrait, now: Timestamp, session: SessionId) -> Result<Step<bool>, DbErr> {
+    let sql = "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
+    let ended = db::execute(conn, sql, [session.into(), now.0.into()]).await? == 1;
+    let events = if ended { vec![Event::SessionRevoked(session)] } else { Vec::new() };
+    Ok(Step { value: ended, rings: Vec::new(), events })
+}
+
+/// Whether a session has neither ended nor been revoked, and its user may still sign in.
+///
+/// # Errors
+/// The database's.
+pub async fn is_live(conn: &impl ConnectionTrait, now: Timestamp, session: SessionId) -> Result<bool, DbErr> {
+    let row = db::one(
+        conn,
+        "SELECT s.id AS id FROM sessions s JOIN users u ON u.id = s.user_id
+         WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.active",
+        [session.into(), now.0.into()],
+    )
+    .await?;
+    Ok(row.is_some())
+}

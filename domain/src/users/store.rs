@@ -1,0 +1,138 @@
+//! Users as rows.
+
+use super::password::{self, PasswordError};
+use super::role::Role;
+use crate::db;
+use crate::time::Timestamp;
+use entities::UserId;
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, SqlErr};
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The number.
+    pub id: UserId,
+    /// The address that signs in, in lower case.
+    pub email: String,
+    /// The name.
+    pub full_name: String,
+    /// What the user is.
+    pub role: Role,
+    /// A picture.
+    pub avatar_url: Option<String>,
+    /// Whether the user may sign in.
+    pub active: bool,
+}
+
+/// A user to be made.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// The address.
+    pub email: String,
+    /// The name.
+    pub full_name: String,
+    /// What the user is.
+    pub role: Role,
+    /// The password.
+    pub password: String,
+}
+
+/// Why a user was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// The address is none.
+    #[error("{0:?} is no e-mail address")]
+    BadEmail(String),
+    /// Somebody has it.
+    #[error("a user with this address exists")]
+    EmailTaken,
+    /// The password cannot be taken.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The database's.
+    #[error(transparent)]
+    Database(DbErr),
+}
+
+const COLUMNS: &str = "id, email, full_name, role, avatar_url, active";
+
+fn read(row: &QueryResult) -> Result<User, DbErr> {
+    let role: String = row.try_get("", "role")?;
+    Ok(User {
+        id: UserId(row.try_get("", "id")?),
+        email: row.try_get("", "email")?,
+        full_name: row.try_get("", "full_name")?,
+        role: role.parse().map_err(|e: crate::ring::UnknownName| DbErr::Type(e.to_string()))?,
+        avatar_url: row.try_get("", "avatar_url")?,
+        active: row.try_get("", "active")?,
+    })
+}
+
+/// Makes a user. Takes as long as hashing a password does.
+///
+/// # Errors
+/// See [`UserError`].
+pub async fn create(conn: &impl ConnectionTrait, now: Timestamp, new: NewUser) -> Result<User, UserError> {
+    let email = new.email.trim().to_lowercase();
+    let fine = email.len() <= 254
+        && !email.contains(char::is_whitespace)
+        && email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
+    if !fine {
+        return Err(UserError::BadEmail(new.email));
+    }
+    let password = new.password;
+    let hash = tokio::task::spawn_blocking(move || password::hash(&password))
+        .await
+        .map_err(|_| PasswordError::Hash)??;
+    let sql = format!(
+        "INSERT INTO users (email, full_name, role, password_hash, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $5) RETURNING {COLUMNS}"
+    );
+    let values = [email.into(), new.full_name.into(), new.role.as_str().into(), hash.into(), now.0.into()];
+    match db::one(conn, sql, values).await {
+        Ok(Some(row)) => read(&row).map_err(UserError::Database),
+        Ok(None) => Err(UserError::Database(DbErr::RecordNotInserted)),
+        Err(error) => match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(_)) => Err(UserError::EmailTaken),
+            _ => Err(UserError::Database(error)),
+        },
+    }
+}
+
+/// Reads a user.
+///
+/// # Errors
+/// The database's.
+pub async fn get(conn: &impl ConnectionTrait, id: UserId) -> Result<Option<User>, DbErr> {
+    let row = db::one(conn, format!("SELECT {COLUMNS} FROM users WHERE id = $1"), [id.into()]).await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Finds a user by address.
+///
+/// # Errors
+/// The database's.
+pub async fn by_email(conn: &impl ConnectionTrait, email: &str) -> Result<Option<User>, DbErr> {
+    let email = email.trim().to_lowercase();
+    let row = db::one(conn, format!("SELECT {COLUMNS} FROM users WHERE email = $1"), [email.into()]).await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// A user who may sign in, with the hash of the password.
+///
+/// # Errors
+/// The database's.
+pub async fn credentials(conn: &impl ConnectionTrait, email: &str) -> Result<Option<(User, String)>, DbErr> {
+    let email = email.trim().to_lowercase();
+    let sql = format!("SELECT {COLUMNS}, password_hash FROM users WHERE email = $1 AND active");
+    let row = db::one(conn, sql, [email.into()]).await?;
+    row.map(|row| Ok((read(&row)?, row.try_get("", "password_hash")?))).transpose()
+}
+
+/// Whether there is no user at all: the very first start.
+///
+/// # Errors
+/// The database's.
+pub async fn none_exists(conn: &impl ConnectionTrait) -> Result<bool, DbErr> {
+    Ok(db::one(conn, "SELECT id FROM users LIMIT 1", []).await?.is_none())
+}

@@ -1,0 +1,213 @@
+//! The gateway over HTTP.
+
+use crate::{Gateway, Outbound, SIGNATURE_HEADER, SendOutcome, Signer, TIMESTAMP_HEADER};
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode, Url};
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How to reach a gateway.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// Where it is; `/send` and `/status` are below.
+    pub url: String,
+    /// The shared secret.
+    pub secret: String,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long a whole request may take.
+    pub timeout: Duration,
+    /// How many connections are kept for use again.
+    pub pool: usize,
+}
+
+impl ClientSettings {
+    /// The usual: 2 s to connect, 10 s for all.
+    #[must_use]
+    pub fn new(url: impl Into<String>, secret: impl Into<String>, pool: usize) -> Self {
+        Self {
+            url: url.into(),
+            secret: secret.into(),
+            connect_timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(10),
+            pool,
+        }
+    }
+}
+
+/// Why a client was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address is none.
+    #[error("the gateway's URL is not an http:// or https:// address")]
+    Url,
+    /// There is no secret to sign with.
+    #[error("the gateway's shared secret is missing")]
+    NoSecret,
+    /// The HTTP client's.
+    #[error("no HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+/// A gateway over HTTP.
+#[derive(Clone, Debug)]
+pub struct HttpGateway {
+    client: Client,
+    signer: Signer,
+    send: Url,
+    status: Url,
+}
+
+#[derive(Serialize)]
+struct SendBody<'a> {
+    to: &'a str,
+    message: &'a str,
+    backend_message_id: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    detail: String,
+}
+
+/// The most of an answer that is read.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// The most of a reason that is kept.
+const MAX_DETAIL: usize = 300;
+
+/// What a 429 without `Retry-After` means, and the most that one with it can.
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+impl HttpGateway {
+    /// A client with its own pool of connections.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
+        let mut base: Url = settings.url.parse().map_err(|_| ClientError::Url)?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            return Err(ClientError::Url);
+        }
+        if !base.path().ends_with('/') {
+            let path = format!("{}/", base.path());
+            base.set_path(&path);
+        }
+        let client = Client::builder()
+            .connect_timeout(settings.connect_timeout)
+            .timeout(settings.timeout)
+            .pool_max_idle_per_host(settings.pool)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .tcp_nodelay(true)
+            .build()?;
+        Ok(Self {
+            client,
+            signer: Signer::new(settings.secret.as_bytes()).ok_or(ClientError::NoSecret)?,
+            send: base.join("send").map_err(|_| ClientError::Url)?,
+            status: base.join("status").map_err(|_| ClientError::Url)?,
+        })
+    }
+}
+
+#[async_trait::async_trait]
+impl Gateway for HttpGateway {
+    async fn send(&self, message: &Outbound<'_>) -> SendOutcome {
+        let body = SendBody { to: message.to, message: message.text, backend_message_id: message.message_id };
+        let body = match serde_json::to_vec(&body) {
+            Ok(body) => body,
+            Err(error) => return SendOutcome::Rejected { code: "unserialisable".into(), detail: error.to_string() },
+        };
+        let timestamp = seconds_now();
+        let sent = self
+            .client
+            .post(self.send.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header(TIMESTAMP_HEADER, timestamp)
+            .header(SIGNATURE_HEADER, self.signer.sign(timestamp, &body))
+            .body(body)
+            .send()
+            .await;
+        match sent {
+            Ok(response) => judge(response).await,
+            // Before the connection stood nothing was written; after it, nobody knows.
+            Err(error) if error.is_connect() || error.is_builder() => {
+                SendOutcome::Failed { code: "gateway_unreachable".into(), detail: reason(&error) }
+            }
+            Err(error) if error.is_timeout() => {
+                SendOutcome::Unknown { code: "gateway_timeout".into(), detail: reason(&error) }
+            }
+            Err(error) => SendOutcome::Unknown { code: "gateway_broke_off".into(), detail: reason(&error) },
+        }
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let answer = self.client.get(self.status.clone()).send().await.map_err(|error| reason(&error))?;
+        if answer.status().is_success() { Ok(()) } else { Err(format!("it answers {}", answer.status())) }
+    }
+}
+
+/// What the gateway's answer says of the message.
+async fn judge(response: Response) -> SendOutcome {
+    let status = response.status();
+    if status.is_success() {
+        // Read to the end, so that the connection can be used again. The outcome is known already.
+        let _body = bounded(response).await;
+        return SendOutcome::Accepted;
+    }
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(parse_retry_after);
+    let detail = detail(status, bounded(response).await);
+    let code = format!("gateway_{}", status.as_u16());
+    match (status, retry_after) {
+        (StatusCode::TOO_MANY_REQUESTS, after) => {
+            SendOutcome::Throttled { retry_after: after.unwrap_or(RETRY_AFTER_DEFAULT) }
+        }
+        (StatusCode::SERVICE_UNAVAILABLE, Some(retry_after)) => SendOutcome::Throttled { retry_after },
+        (status, _) if status == StatusCode::REQUEST_TIMEOUT => SendOutcome::Unknown { code, detail },
+        (status, _) if status.is_client_error() => SendOutcome::Rejected { code, detail },
+        (status, _) if status.is_server_error() => SendOutcome::Failed { code, detail },
+        _ => SendOutcome::Rejected { code, detail: format!("an answer that no gateway gives: {status}") },
+    }
+}
+
+async fn bounded(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    body
+}
+
+fn detail(status: StatusCode, body: Vec<u8>) -> String {
+    match serde_json::from_slice::<Detail>(&body) {
+        Ok(Detail { detail }) => detail.chars().take(MAX_DETAIL).collect(),
+        Err(_) => format!("the gateway answered {status}"),
+    }
+}
+
+fn reason(error: &reqwest::Error) -> String {
+    let text = if error.is_connect() {
+        "the gateway could not be reached"
+    } else if error.is_timeout() {
+        "the gateway did not answer in time"
+    } else {
+        "the connection to the gateway broke off"
+    };
+    text.to_owned()
+}
+
+fn parse_retry_after(value: &str) -> Option<Duration> {
+    let seconds = match value.trim().parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).unwrap_or_default(),
+    };
+    Some(seconds.min(RETRY_AFTER_MAX))
+}
+
+fn seconds_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,157 @@
+//! Our `Backend` for apalis: rings from the queue, handed out only as there is a free place.
+//!
+//! The pump takes a permit of the lane *before* it takes a ring, and the permit travels with the ring: a ring that no
+//! place is free for stays in the shared queue, for whichever worker has one. There is nothing to acknowledge, retry or
+//! rescue: that is in the job's row.
+
+use crate::Shared;
+use apalis_core::backend::finalize::Ephemeral;
+use apalis_core::backend::{Backend, BackendConfig};
+use apalis_core::task::Task;
+use apalis_core::task::builder::TaskBuilder;
+use apalis_core::worker::context::WorkerContext;
+use backplane::RingQueue;
+use domain::{JobRef, Lane};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tower_layer::Identity;
+
+/// How long one pop waits in the queue before it asks again.
+const POP_WAIT: Duration = Duration::from_secs(5);
+
+/// How often work is looked for in the database while the queue is away.
+const FALLBACK_PERIOD: Duration = Duration::from_secs(1);
+
+/// How many rings one pop takes at most.
+const POP_MAX: usize = 16;
+
+/// A ring and the place that is kept for it.
+#[derive(Debug)]
+pub(crate) struct Rung {
+    pub(crate) job: JobRef,
+    /// Dropped when the job has come to rest, however that happens.
+    pub(crate) place: OwnedSemaphorePermit,
+}
+
+/// The rings of one lane.
+#[derive(Debug)]
+pub(crate) struct RingBackend {
+    rings: mpsc::Receiver<Rung>,
+}
+
+impl RingBackend {
+    /// The backend, and the pump that fills it until the worker stops.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        queue: Arc<dyn RingQueue>,
+        lane: Lane,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        let (tx, rings) = mpsc::channel(POP_MAX);
+        let places = Arc::new(Semaphore::new(shared.settings.concurrency(lane).max(1)));
+        (Self { rings }, pump(shared, queue, lane, places, tx))
+    }
+}
+
+async fn pump(
+    shared: Arc<Shared>,
+    queue: Arc<dyn RingQueue>,
+    lane: Lane,
+    places: Arc<Semaphore>,
+    rings: mpsc::Sender<Rung>,
+) {
+    let stopping = shared.stopping.clone();
+    let mut queue_is_away = false;
+    loop {
+        let first = tokio::select! {
+            () = stopping.cancelled() => return,
+            place = places.clone().acquire_owned() => place,
+        };
+        let Ok(first) = first else { return };
+        let mut free = vec![first];
+        while free.len() < POP_MAX
+            && let Ok(place) = places.clone().try_acquire_owned()
+        {
+            free.push(place);
+        }
+        let popped = tokio::select! {
+            () = stopping.cancelled() => return,
+            popped = queue.pop(lane, free.len(), POP_WAIT) => popped,
+        };
+        let jobs = match popped {
+            Ok(jobs) => {
+                if std::mem::take(&mut queue_is_away) {
+                    tracing::info!(%lane, "the queue is back");
+                }
+                jobs
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut queue_is_away, true) {
+                    tracing::warn!(%lane, %error, "the queue is away; looking for work in the database");
+                }
+                metrics::counter!("paceline_queue_fallback_total", "lane" => lane.as_str()).increment(1);
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = tokio::time::sleep(FALLBACK_PERIOD) => {}
+                }
+                due(&shared, lane, free.len()).await
+            }
+        };
+        for (job, place) in jobs.into_iter().zip(free) {
+            if rings.send(Rung { job, place }).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn due(shared: &Shared, lane: Lane, limit: usize) -> Vec<JobRef> {
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+    match domain::jobs::due(shared.db.read(), shared.clock.now(), lane, limit).await {
+        Ok(jobs) => jobs,
+        Err(error) => {
+            tracing::warn!(%lane, %error, "the database is away too");
+            Vec::new()
+        }
+    }
+}
+
+impl Backend for RingBackend {
+    type Task = Task<Rung>;
+    type Error = Infallible;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Option<Result<Self::Task, Infallible>>> {
+        self.rings.poll_recv(cx).map(|rung| rung.map(|rung| Ok(TaskBuilder::new(rung).build())))
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        self.rings.close();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl BackendConfig for RingBackend {
+    type Args = Rung;
+    type Id = ();
+    type Kind = Ephemeral;
+    type Config = ();
+    type Layer = Identity;
+
+    fn config(&self) -> &() {
+        &()
+    }
+
+    fn middleware(&mut self, _: &mut WorkerContext) -> Identity {
+        Identity::new()
+    }
+}

@@ -1,0 +1,127 @@
+//! From a ring to a job at rest.
+
+use crate::{Shared, kinds};
+use domain::jobs::{self, Claim, Claimed, Ending, Finished};
+use domain::{JobKind, JobRef};
+use futures::FutureExt;
+use sea_orm::DbErr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::Instrument;
+
+/// How a kind's code ends a job.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Its last step wrote the job's end itself.
+    Settled,
+    /// The claim no longer stood: what was not written is another worker's now.
+    Stale,
+}
+
+/// Why a job could not be done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JobError {
+    /// The database's: may pass.
+    #[error("database: {0}")]
+    Database(#[from] DbErr),
+    /// Will not pass.
+    #[error("{0}")]
+    Permanent(String),
+}
+
+/// Claims the job that a ring names, does it, and writes down how it ended.
+pub(crate) async fn execute(shared: &Arc<Shared>, rung: JobRef) {
+    let now = shared.clock.now();
+    let claimed = match jobs::claim(shared.db.write(), now, rung.id, &shared.owner).await {
+        Ok(Claim::Taken(job)) => *job,
+        Ok(Claim::NotReady) => {
+            metrics::counter!("paceline_rings_idle_total", "kind" => rung.kind.as_str()).increment(1);
+            return;
+        }
+        Ok(Claim::TooNew { version }) => {
+            tracing::warn!(job = %rung, version, "a job of a later version waits for a later build");
+            return;
+        }
+        Err(error) => {
+            tracing::warn!(job = %rung, %error, "job not claimed; the sweep will ring again");
+            return;
+        }
+    };
+    let (lane, kind) = (claimed.lane.as_str(), claimed.kind.as_str());
+    metrics::histogram!("paceline_job_pickup_seconds", "lane" => lane, "kind" => kind)
+        .record(now.since(claimed.run_at).as_secs_f64());
+    metrics::gauge!("paceline_jobs_running", "lane" => lane, "kind" => kind).increment(1.0);
+    let began = Instant::now();
+    let lease = shared.leases.hold(&claimed);
+    let span = tracing::info_span!(
+        "job", id = claimed.id.0, kind, lane, fence = claimed.fence, batch = claimed.batch.map(|b| b.0), chunk = claimed.chunk
+    );
+    let done = AssertUnwindSafe(perform(shared, &claimed)).catch_unwind().instrument(span.clone()).await;
+    let result = match done {
+        Ok(result) => result,
+        Err(_) => Err(JobError::Permanent("the job panicked; the log has its place".into())),
+    };
+    drop(lease);
+    let outcome = match result {
+        Ok(Outcome::Settled) => "done",
+        Ok(Outcome::Stale) => {
+            metrics::counter!("paceline_stale_fences_total", "kind" => kind).increment(1);
+            span.in_scope(|| tracing::warn!("the claim no longer stood; nothing was written"));
+            "stale"
+        }
+        Err(error) => fail(shared, &claimed, error).instrument(span).await,
+    };
+    metrics::counter!("paceline_jobs_total", "lane" => lane, "kind" => kind, "outcome" => outcome).increment(1);
+    metrics::gauge!("paceline_jobs_running", "lane" => lane, "kind" => kind).decrement(1.0);
+    metrics::histogram!("paceline_job_run_seconds", "lane" => lane, "kind" => kind)
+        .record(began.elapsed().as_secs_f64());
+}
+
+async fn perform(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, JobError> {
+    match job.kind {
+        JobKind::Expand => kinds::expand::run(shared, job).await,
+        JobKind::Start => kinds::start::run(shared, job).await,
+        JobKind::SendChunk => kinds::send_chunk::run(shared, job).await,
+        JobKind::ImportChunk | JobKind::TagChunk | JobKind::DeleteChunk => kinds::set_chunk::run(shared, job).await,
+        JobKind::Probe => kinds::probe::run(shared, job).await,
+    }
+}
+
+/// How often writing a failure is tried: the database that made the job fail may be away for a moment.
+const FAIL_TRIES: u32 = 5;
+
+async fn fail(shared: &Arc<Shared>, job: &Claimed, error: JobError) -> &'static str {
+    let ending = match &error {
+        JobError::Database(_) => Ending::Failed { error: error.to_string() },
+        JobError::Permanent(_) => Ending::Dead { error: error.to_string() },
+    };
+    for attempt in 0..FAIL_TRIES {
+        match write_failure(shared, job, &ending).await {
+            Ok(Finished::ReadyAt(at)) => {
+                tracing::warn!(%error, retry_at = %at.to_rfc3339(), "job failed; it will be tried again");
+                shared.after.ring_at(job.lane, JobRef { kind: job.kind, id: job.id }, at);
+                return "failed";
+            }
+            Ok(Finished::Dead) => {
+                tracing::error!(%error, "job is dead");
+                return "dead";
+            }
+            Ok(Finished::Stale | Finished::Done | Finished::Paused) => return "stale",
+            Err(write_error) => {
+                tracing::warn!(%error, %write_error, "the failure could not be written yet");
+                tokio::time::sleep(Duration::from_millis(200 << attempt)).await;
+            }
+        }
+    }
+    // The lease ends by itself and the rescue takes over.
+    "abandoned"
+}
+
+async fn write_failure(shared: &Shared, job: &Claimed, ending: &Ending) -> Result<Finished, DbErr> {
+    let now = shared.clock.now();
+    let tx = shared.db.begin().await?;
+    let step = jobs::fail(&tx, now, job, ending, &mut shared.rng()).await?;
+    tx.commit().await?;
+    Ok(shared.after.commit(step).await)
+}

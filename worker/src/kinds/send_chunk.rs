@@ -1,0 +1,283 @@
+//! Sends one chunk of a batch.
+//!
+//! A loop over three things that overlap: claim the next items a little before they are needed, let each leave at its
+//! slot, and write outcomes in groups. A claim is committed before any of its messages leaves. When the next slot or
+//! retry is more than a moment away and nothing is in flight, the job gives its place back and sleeps as a row.
+
+use crate::Shared;
+use crate::control::Control;
+use crate::execute::{JobError, Outcome};
+use domain::batches::send::{self, Begin, Going, Held, ItemOutcome, ItemResult, Outgoing, Rest, Settled, Work};
+use domain::jobs::Claimed;
+use domain::messages::template::{Recipient, Template};
+use domain::pacing::WAKE_AHEAD_MS;
+use domain::{JobRef, Step, Timestamp};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use gateway::{Outbound, SendOutcome};
+use sea_orm::DbErr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How many items one claim takes at most.
+const CLAIM_ITEMS: usize = 100;
+
+/// More are claimed when fewer than this are in hand.
+const LOW_WATER: usize = 64;
+
+/// Outcomes are written when there are this many,
+const GROUP_ITEMS: usize = 64;
+
+/// or when the first of them has waited this long.
+const GROUP_WAIT: Duration = Duration::from_millis(25);
+
+/// How far off the next slot or retry may be for a job to wait for it in its place.
+const MOMENT_MS: i64 = 100;
+
+/// A slot that is missed by more than this is given back: the process stood still, and what it would send now would be
+/// a burst.
+const LATE_US: i64 = 1_000_000;
+
+/// How long the writing of outcomes is tried while the database is away: as long as the lease is sure to stand.
+const SETTLE_FOR: Duration = Duration::from_secs(20);
+
+pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, JobError> {
+    let tx = shared.db.begin().await?;
+    let step = send::begin(&tx, shared.clock.now(), job, &mut shared.rng()).await?;
+    tx.commit().await?;
+    let work = match shared.after.commit(step).await {
+        Begin::Go(work) => *work,
+        Begin::Parked | Begin::Over => return Ok(Outcome::Settled),
+        Begin::Stale => return Ok(Outcome::Stale),
+    };
+    let template = Template::parse(&work.content).map_err(|e| JobError::Permanent(format!("message: {e}")))?;
+    let control = shared.controls.of(work.held.batch);
+    Chunk {
+        shared,
+        job,
+        held: work.held,
+        work,
+        template: Arc::new(template),
+        control,
+        results: Vec::new(),
+        oldest_result: None,
+        more_at: Some(shared.clock.now()),
+        going: Going::On,
+    }
+    .run()
+    .await
+}
+
+struct Chunk<'a> {
+    shared: &'a Arc<Shared>,
+    job: &'a Claimed,
+    held: Held,
+    work: Work,
+    template: Arc<Template>,
+    control: Arc<Control>,
+    /// Outcomes that are not written yet.
+    results: Vec<ItemResult>,
+    oldest_result: Option<Instant>,
+    /// When a claim may give more items; `None`: the chunk has none left.
+    more_at: Option<Timestamp>,
+    going: Going,
+}
+
+impl Chunk<'_> {
+    async fn run(mut self) -> Result<Outcome, JobError> {
+        let mut in_flight = FuturesUnordered::new();
+        loop {
+            if self.may_claim(in_flight.len()) {
+                let Some(items) = self.claim().await? else { return Ok(Outcome::Stale) };
+                for item in items {
+                    in_flight.push(attempt(
+                        self.shared.clone(),
+                        self.template.clone(),
+                        self.control.clone(),
+                        item,
+                    ));
+                }
+                continue;
+            }
+            let next_claim = self.next_claim();
+            if in_flight.is_empty() && (self.results.is_empty() || next_claim.is_none()) {
+                let wait = next_claim.map(|at| at.0 - self.shared.clock.now().0);
+                if wait.is_none_or(|wait| wait > MOMENT_MS) {
+                    break;
+                }
+            }
+            let flush_at = self.oldest_result.map(|oldest| oldest + GROUP_WAIT);
+            tokio::select! {
+                Some(result) = in_flight.next(), if !in_flight.is_empty() => {
+                    self.oldest_result.get_or_insert_with(Instant::now);
+                    self.results.push(result);
+                    if self.results.len() < GROUP_ITEMS {
+                        continue;
+                    }
+                    if !self.settle().await? { return Ok(Outcome::Stale) }
+                }
+                () = sleep_until(flush_at), if flush_at.is_some() => {
+                    if !self.settle().await? { return Ok(Outcome::Stale) }
+                }
+                () = sleep_to(self.shared, next_claim), if next_claim.is_some() && in_flight.len() < LOW_WATER => {}
+                () = self.shared.stopping.cancelled(), if !in_flight.is_empty() && next_claim.is_some() => {}
+            }
+        }
+        if !self.settle().await? {
+            return Ok(Outcome::Stale);
+        }
+        self.rest().await
+    }
+
+    /// When the next claim is due; `None` when there is nothing to claim, or nothing should be.
+    fn next_claim(&self) -> Option<Timestamp> {
+        if self.shared.stopping.is_cancelled() || self.going != Going::On {
+            return None;
+        }
+        self.more_at.map(|at| Timestamp(at.0 - WAKE_AHEAD_MS))
+    }
+
+    fn may_claim(&self, in_flight: usize) -> bool {
+        in_flight < LOW_WATER && self.next_claim().is_some_and(|at| at <= self.shared.clock.now())
+    }
+
+    /// Claims items; `None`: the claim of the job no longer stands.
+    async fn claim(&mut self) -> Result<Option<Vec<Outgoing>>, JobError> {
+        let shared = self.shared;
+        let tx = shared.db.begin().await?;
+        let rate = shared.settings.sender_rate_per_minute;
+        let step =
+            send::claim_items(&tx, shared.clock.now(), &mut self.work, CLAIM_ITEMS, rate, &mut shared.rng()).await?;
+        let Some(step) = step else { return Ok(None) };
+        tx.commit().await?;
+        let claimed = shared.after.commit(step).await;
+        self.going = claimed.going;
+        self.more_at = claimed.more_at;
+        Ok(Some(claimed.items))
+    }
+
+    /// Writes the outcomes that are in hand, in one transaction; tries again while the database is away, since a
+    /// message that was taken must not become unknown for that. `false`: the claim of the job no longer stands.
+    async fn settle(&mut self) -> Result<bool, JobError> {
+        if self.results.is_empty() {
+            return Ok(true);
+        }
+        let began = Instant::now();
+        loop {
+            match self.try_settle().await {
+                Ok(Settled::Written(going)) => {
+                    if going != Going::On {
+                        self.going = going;
+                    }
+                    self.results.clear();
+                    self.oldest_result = None;
+                    return Ok(true);
+                }
+                Ok(Settled::Stale) => return Ok(false),
+                Err(error) if began.elapsed() < SETTLE_FOR => {
+                    tracing::warn!(%error, outcomes = self.results.len(), "outcomes not written yet");
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn try_settle(&self) -> Result<Settled, DbErr> {
+        let shared = self.shared;
+        let tx = shared.db.begin().await?;
+        let step = send::settle(&tx, shared.clock.now(), self.held, &self.results, &mut shared.rng()).await?;
+        tx.commit().await?;
+        Ok(shared.after.commit(step).await)
+    }
+
+    /// Lets go of the job: the chunk is closed, sleeps, or is somebody else's.
+    async fn rest(self) -> Result<Outcome, JobError> {
+        let shared = self.shared;
+        let stopping = shared.stopping.is_cancelled();
+        let more_at = self.more_at.map(|at| Timestamp(at.0 - WAKE_AHEAD_MS));
+        let tx = shared.db.begin().await?;
+        let step: Step<Rest> =
+            send::rest(&tx, shared.clock.now(), self.held, more_at, stopping, &mut shared.rng()).await?;
+        tx.commit().await?;
+        match shared.after.commit(step).await {
+            Rest::Closed | Rest::Paused => Ok(Outcome::Settled),
+            Rest::Asleep(until) => {
+                let job = JobRef { kind: self.job.kind, id: self.job.id };
+                shared.after.ring_at(self.job.lane, job, until);
+                Ok(Outcome::Settled)
+            }
+            Rest::Stale => Ok(Outcome::Stale),
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at.into()).await;
+    }
+}
+
+async fn sleep_to(shared: &Shared, at: Option<Timestamp>) {
+    if let Some(at) = at {
+        tokio::time::sleep(at.since(shared.clock.now())).await;
+    }
+}
+
+/// One attempt at one message: waits for its slot and for a free place at the gateway, and leaves, unless its batch is
+/// held back by then.
+async fn attempt(
+    shared: Arc<Shared>,
+    template: Arc<Template>,
+    control: Arc<Control>,
+    item: Outgoing,
+) -> ItemResult {
+    let mut result = ItemResult {
+        seq: item.seq,
+        message_id: item.message_id,
+        contact: item.contact,
+        attempt: item.attempt,
+        text: None,
+        at: shared.clock.now(),
+        outcome: ItemOutcome::Returned,
+    };
+    let wait_us = item.send_at_us - shared.clock.now().0 * 1000;
+    if wait_us > 0 {
+        metrics::histogram!("paceline_limiter_wait_seconds").record(wait_us as f64 / 1e6);
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_micros(wait_us.unsigned_abs())) => {}
+            () = shared.stopping.cancelled() => return result,
+        }
+    } else if item.send_at_us > 0 && wait_us < -LATE_US {
+        metrics::counter!("paceline_slots_missed_total").increment(1);
+        return result;
+    }
+    let recipient =
+        Recipient { name: item.name.as_deref(), phone: &item.phone, attributes: &item.attributes };
+    let text = match template.render(&recipient) {
+        Ok(text) => text,
+        Err(error) => {
+            result.outcome = ItemOutcome::Rejected { code: "template_error".into(), detail: error.to_string() };
+            return result;
+        }
+    };
+    let Ok(_place) = shared.sends.acquire().await else { return result };
+    if control.held_back() || shared.stopping.is_cancelled() {
+        return result;
+    }
+    let id = item.message_id.hyphenated().to_string();
+    let began = Instant::now();
+    let sent = shared.gateway.send(&Outbound { to: &item.phone, text: &text, message_id: &id }).await;
+    let (outcome, label) = match sent {
+        SendOutcome::Accepted => (ItemOutcome::Accepted, "accepted"),
+        SendOutcome::Rejected { code, detail } => (ItemOutcome::Rejected { code, detail }, "rejected"),
+        SendOutcome::Throttled { retry_after } => (ItemOutcome::Throttled { retry_after }, "throttled"),
+        SendOutcome::Failed { code, detail } => (ItemOutcome::Failed { code, detail }, "failed"),
+        SendOutcome::Unknown { code, detail } => (ItemOutcome::Unknown { code, detail }, "unknown"),
+    };
+    metrics::histogram!("paceline_send_seconds", "outcome" => label).record(began.elapsed().as_secs_f64());
+    result.at = shared.clock.now();
+    result.text = Some(text);
+    result.outcome = outcome;
+    result
+}

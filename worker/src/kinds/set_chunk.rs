@@ -1,0 +1,26 @@
+//! Imports, changes tags or deletes: one chunk, one transaction.
+
+use crate::Shared;
+use crate::execute::{JobError, Outcome};
+use domain::JobKind;
+use domain::batches::{self, Ran};
+use domain::jobs::Claimed;
+
+pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobError> {
+    let now = shared.clock.now();
+    let rng = &mut shared.rng();
+    let tx = shared.db.begin().await?;
+    let step = match job.kind {
+        JobKind::ImportChunk => batches::run_import(&tx, now, job, rng).await?,
+        JobKind::TagChunk => batches::run_tag(&tx, now, job, rng).await?,
+        JobKind::DeleteChunk => batches::run_delete(&tx, now, job, rng).await?,
+        JobKind::Expand | JobKind::Start | JobKind::SendChunk | JobKind::Probe => {
+            return Err(JobError::Permanent(format!("{} is no set-based kind", job.kind)));
+        }
+    };
+    tx.commit().await?;
+    Ok(match shared.after.commit(step).await {
+        Ran::Done | Ran::Paused | Ran::Ended => Outcome::Settled,
+        Ran::Stale => Outcome::Stale,
+    })
+}

@@ -1,0 +1,97 @@
+//! Takes the gateway's reports into the ledger, in groups.
+
+use crate::After;
+use domain::messages::receipts::{self, ACK_READ, ACK_SENT, Receipt};
+use domain::{Clock, Db};
+use gateway::Report;
+use sea_orm::DbErr;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How many reports one transaction takes.
+const GROUP: usize = 500;
+
+/// What a report became.
+#[derive(Debug)]
+pub enum Reported {
+    /// A message came further.
+    Receipt(Receipt),
+    /// A message failed after it had been taken.
+    Failed {
+        /// Our id of the message.
+        message: Uuid,
+        /// A stable word for the reason.
+        code: String,
+        /// The reason for people.
+        detail: String,
+    },
+    /// Nothing that the ledger keeps: a customer's words, which the conversations take (another surface), or an id that
+    /// is none of ours.
+    Other,
+}
+
+fn read(report: Report, clock: &Clock) -> Reported {
+    let receipt = |id: &str, level, whatsapp_id: Option<String>| match Uuid::try_parse(id) {
+        Ok(message) => Reported::Receipt(Receipt { message, level, whatsapp_id, at: clock.now() }),
+        Err(_) => Reported::Other,
+    };
+    match report {
+        Report::Mapped { message_id, whatsapp_id } => receipt(&message_id, ACK_SENT, Some(whatsapp_id)),
+        Report::Ack { message_id, whatsapp_id, level } => receipt(&message_id, i64::from(level), Some(whatsapp_id)),
+        Report::Seen { message_id, whatsapp_id, .. } => receipt(&message_id, ACK_READ, Some(whatsapp_id)),
+        Report::Failed { message_id, code, detail } => match Uuid::try_parse(&message_id) {
+            Ok(message) => Reported::Failed { message, code, detail },
+            Err(_) => Reported::Other,
+        },
+        Report::Inbound { .. } => Reported::Other,
+    }
+}
+
+/// Takes reports until the sender is gone or `stop` is cancelled. A group that the database does not take is tried again:
+/// the reporter waits meanwhile.
+pub async fn take_reports(
+    db: Db,
+    clock: Clock,
+    after: After,
+    mut reports: mpsc::Receiver<Report>,
+    stop: CancellationToken,
+) {
+    let mut group = Vec::with_capacity(GROUP);
+    loop {
+        let taken = tokio::select! {
+            () = stop.cancelled() => return,
+            taken = reports.recv_many(&mut group, GROUP) => taken,
+        };
+        if taken == 0 {
+            return;
+        }
+        let read: Vec<Reported> = group.drain(..).map(|report| read(report, &clock)).collect();
+        while let Err(error) = write(&db, &after, &read).await {
+            tracing::warn!(%error, reports = read.len(), "reports not written yet");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_millis(500)) => {}
+            }
+        }
+    }
+}
+
+async fn write(db: &Db, after: &After, reported: &[Reported]) -> Result<(), DbErr> {
+    let receipts: Vec<Receipt> =
+        reported.iter().filter_map(|r| if let Reported::Receipt(r) = r { Some(r.clone()) } else { None }).collect();
+    let tx = db.begin().await?;
+    receipts::apply(&tx, &receipts).await?;
+    let mut steps = Vec::new();
+    for report in reported {
+        if let Reported::Failed { message, code, detail } = report {
+            steps.push(receipts::fail(&tx, *message, code, detail).await?);
+        }
+    }
+    tx.commit().await?;
+    for step in steps {
+        after.commit(step).await;
+    }
+    Ok(())
+}
