@@ -1,1 +1,138 @@
-//! Placeholder.
+//! HTTP: the surfaces, the sockets, the documents.
+//!
+//! A surface turns requests into calls of `domain` and what comes back into its contract's envelope; it holds no rule
+//! and no SQL. What surfaces have in common is in [`foundation`]; they never import one another.
+
+mod docs;
+mod foundation;
+mod realtime;
+mod surface;
+
+use backplane::Backplane;
+use domain::users::TokenKeys;
+use domain::{Clock, Db};
+use foundation::auth::Sessions;
+use poem::endpoint::BoxEndpoint;
+use poem::listener::{Acceptor, TcpAcceptor};
+use poem::{Endpoint, EndpointExt, Route, Server};
+use realtime::Hub;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// How the API behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Sign-ins a minute, for an address and for an account; 0: no limit.
+    pub login_per_minute: u32,
+    /// Writes of batches a minute, for a user.
+    pub batch_per_minute: u32,
+    /// Everything else a minute, for a user.
+    pub general_per_minute: u32,
+    /// Sockets at once in this process.
+    pub max_sockets: usize,
+    /// The limit a minute of a sender whose row has none: for forecasts.
+    pub sender_rate_per_minute: Option<i64>,
+    /// How long requests may take to end after the process was told to stop.
+    pub shutdown_grace: Duration,
+}
+
+/// Makes the text that Prometheus reads.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What every request can use.
+pub(crate) struct App {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) backplane: Backplane,
+    pub(crate) keys: TokenKeys,
+    pub(crate) settings: Settings,
+    pub(crate) sessions: Sessions,
+    pub(crate) hub: Arc<Hub>,
+    render_metrics: RenderMetrics,
+}
+
+impl App {
+    /// Does what a committed step left to do, and returns its value.
+    pub(crate) async fn after<T>(&self, step: domain::Step<T>) -> T {
+        if !step.rings.is_empty()
+            && let Err(error) = self.backplane.queue.push(&step.rings).await
+        {
+            metrics::counter!("paceline_ring_push_failed_total").increment(step.rings.len() as u64);
+            tracing::warn!(%error, rings = step.rings.len(), "rings not pushed; the sweep will ring");
+        }
+        if !step.events.is_empty()
+            && let Err(error) = self.backplane.notifier.publish(&step.events).await
+        {
+            metrics::counter!("paceline_publish_failed_total").increment(step.events.len() as u64);
+            tracing::debug!(%error, events = step.events.len(), "events not published");
+        }
+        step.value
+    }
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// The listener's.
+#[expect(clippy::too_many_arguments, reason = "the process's parts, each of its own type")]
+pub async fn serve(
+    listener: TcpListener,
+    db: Db,
+    clock: Clock,
+    backplane: Backplane,
+    keys: TokenKeys,
+    settings: Settings,
+    render_metrics: RenderMetrics,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let hub = Arc::new(Hub::new(settings.max_sockets));
+    let grace = settings.shutdown_grace;
+    let app = Arc::new(App { sessions: Sessions::default(), hub, db, clock, backplane, keys, settings, render_metrics });
+    tokio::spawn(realtime::follow(app.clone(), stop.clone()));
+    let acceptor = TcpAcceptor::from_tokio(listener)?;
+    serve_on(acceptor, routes(app), stop, grace).await
+}
+
+/// Serves `/healthz` and `/metrics` alone: for a process that has no API.
+///
+/// # Errors
+/// The listener's.
+pub async fn serve_observability(
+    listener: TcpListener,
+    render_metrics: RenderMetrics,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let acceptor = TcpAcceptor::from_tokio(listener)?;
+    serve_on(acceptor, docs::observability(render_metrics).boxed(), stop, Duration::from_secs(1)).await
+}
+
+async fn serve_on(
+    acceptor: impl Acceptor + 'static,
+    endpoint: BoxEndpoint<'static>,
+    stop: CancellationToken,
+    grace: Duration,
+) -> std::io::Result<()> {
+    Server::new_with_acceptor(acceptor)
+        .run_with_graceful_shutdown(endpoint, async move { stop.cancelled().await }, Some(grace))
+        .await
+}
+
+fn routes(app: Arc<App>) -> BoxEndpoint<'static> {
+    let batch = surface::batch::endpoint(app.clone());
+    let support_desk = surface::support_desk::endpoint(app.clone());
+    let routes = Route::new()
+        .nest_no_strip("/batch", batch.clone())
+        .nest_no_strip("/templates", batch)
+        .nest_no_strip("/api/v1", support_desk)
+        .at("/ws", realtime::endpoint(app.clone()))
+        .nest("/", docs::endpoint(app));
+    foundation::outermost(routes).boxed()
+}
+
+
+/// Shares an endpoint among routes.
+pub(crate) fn shared(endpoint: impl Endpoint<Output = poem::Response> + 'static) -> Arc<BoxEndpoint<'static>> {
+    Arc::new(endpoint.boxed())
+}

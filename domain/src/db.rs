@@ -116,6 +116,15 @@ impl Db {
         &self.write
     }
 
+    /// Closes both handles' connections; those that are in use are waited for.
+    pub async fn close(&self) {
+        for handle in [&self.write, &self.read] {
+            if let Err(error) = handle.close_by_ref().await {
+                tracing::debug!(%error, "a database connection did not close");
+            }
+        }
+    }
+
     /// Which database it is.
     #[must_use]
     pub fn dialect(&self) -> Dialect {

@@ -1,0 +1,106 @@
+//! What is about the process and the documents: health, metrics, OpenAPI.
+
+use crate::foundation::refusal::{Kind, Refusal, bare};
+use crate::{App, RenderMetrics, surface};
+use poem::http::StatusCode;
+use poem::web::Html;
+use poem::{Endpoint, EndpointExt, IntoResponse, Response, Route, get, handler};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a part may take to say that it is there.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
+fn json_response(status: StatusCode, body: &serde_json::Value) -> Response {
+    let mut response = body.to_string().with_content_type("application/json; charset=utf-8").into_response();
+    response.set_status(status);
+    response
+}
+
+/// The process is up.
+#[handler]
+fn healthz() -> Response {
+    json_response(StatusCode::OK, &json!({ "status": "ok" }))
+}
+
+fn metrics_endpoint(render: RenderMetrics) -> impl Endpoint<Output = Response> {
+    poem::endpoint::make_sync(move |_| {
+        render().with_content_type("text/plain; version=0.0.4; charset=utf-8").into_response()
+    })
+}
+
+fn not_found() -> impl Endpoint<Output = Response> {
+    poem::endpoint::make_sync(|_| bare(&Refusal::new(Kind::NotFound, "no such path")))
+}
+
+/// `/healthz` and `/metrics` of a process without an API.
+pub(crate) fn observability(render: RenderMetrics) -> impl Endpoint<Output = Response> {
+    Route::new()
+        .at("/healthz", get(healthz))
+        .at("/readyz", get(healthz))
+        .at("/metrics", metrics_endpoint(render))
+        .at("/*", not_found())
+        .map_to_response()
+}
+
+/// Whether everything that a request needs is reachable.
+async fn ready(app: &App) -> Response {
+    let database = tokio::time::timeout(READY_WITHIN, app.db.now()).await;
+    let queue = tokio::time::timeout(READY_WITHIN, app.backplane.queue.ping()).await;
+    let word = |fine: bool| if fine { "ok" } else { "away" };
+    let (database, queue) = (matches!(database, Ok(Ok(_))), matches!(queue, Ok(Ok(()))));
+    let fine = database && queue;
+    let status = if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_response(
+        status,
+        &json!({ "status": if fine { "ready" } else { "not ready" }, "database": word(database), "queue": word(queue) }),
+    )
+}
+
+const DOCUMENTS: [(&str, &str); 2] =
+    [("/openapi/batch.json", "Batch operations"), ("/openapi/support-desk.json", "Support desk")];
+
+/// Health, metrics and the documents; everything else is not found.
+pub(crate) fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
+    let batch = surface::batch::service(app.clone());
+    let desk = surface::support_desk::service(app.clone());
+    let mut routes = Route::new()
+        .at("/healthz", get(healthz))
+        .at("/metrics", metrics_endpoint(app.render_metrics.clone()))
+        .at("/openapi/batch.json", batch.spec_endpoint())
+        .at("/openapi/support-desk.json", desk.spec_endpoint())
+        .nest("/docs/batch", batch.swagger_ui())
+        .nest("/docs/support-desk", desk.swagger_ui())
+        .nest("/redoc/batch", batch.redoc())
+        .nest("/redoc/support-desk", desk.redoc());
+    for (path, kind) in [("/docs", "docs"), ("/redoc", "redoc")] {
+        routes = routes.at(path, poem::endpoint::make_sync(move |_| Html(index(kind)).into_response()));
+    }
+    routes
+        .at(
+            "/readyz",
+            poem::endpoint::make(move |_| {
+                let app = app.clone();
+                async move { Ok::<_, poem::Error>(ready(&app).await) }
+            }),
+        )
+        .at("/*", not_found())
+        .map_to_response()
+}
+
+/// A page that leads to each surface's document.
+fn index(kind: &str) -> String {
+    let links: String = DOCUMENTS
+        .iter()
+        .map(|(document, title)| {
+            let name = document.trim_start_matches("/openapi/").trim_end_matches(".json");
+            format!("<li><a href=\"/{kind}/{name}\">{title}</a> (<a href=\"{document}\">OpenAPI</a>)</li>")
+        })
+        .collect();
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>Paceline: API</title><body style=\"font:16px/1.5 system-ui;margin:3rem auto;max-width:40rem\">\
+         <h1>Paceline</h1><p>The API's surfaces:</p><ul>{links}</ul></body></html>"
+    )
+}

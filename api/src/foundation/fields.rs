@@ -1,0 +1,314 @@
+//! Reading a JSON object field by field, collecting every error.
+
+use super::refusal::{FieldError, Kind, Refusal};
+use domain::Timestamp;
+use domain::batches::ContactRefs;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+/// The most errors that are named for one list.
+const MAX_LIST_ERRORS: usize = 20;
+
+/// A JSON object whose fields are read one after the other. An absent field and `null` are the same.
+pub(crate) struct Fields<'a> {
+    values: HashMap<Cow<'a, str>, &'a RawValue>,
+    errors: Vec<FieldError>,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads the object's outline; values stay as they came.
+    pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Refusal> {
+        let text = std::str::from_utf8(body).map_err(|_| Refusal::new(Kind::Validation, "the body is not UTF-8"))?;
+        let values: HashMap<Cow<'a, str>, &'a RawValue> = serde_json::from_str(text).map_err(|error| {
+            let what = if error.is_eof() { "ends too early" } else { "is not a JSON object" };
+            let message = format!("the body {what} (line {}, column {})", error.line(), error.column());
+            Refusal::new(Kind::Validation, message)
+        })?;
+        Ok(Self { values, errors: Vec::new() })
+    }
+
+    /// Adds an error.
+    pub(crate) fn bad(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.errors.push(FieldError { field: field.into(), message: message.into() });
+    }
+
+    /// What came of it: all errors at once, or none.
+    pub(crate) fn finish(self) -> Result<(), Refusal> {
+        if self.errors.is_empty() { Ok(()) } else { Err(Refusal::invalid(self.errors)) }
+    }
+
+    /// A value as it came; `None` when absent or null.
+    pub(crate) fn raw(&self, name: &str) -> Option<&'a RawValue> {
+        self.values.get(name).copied().filter(|raw| raw.get() != "null")
+    }
+
+    fn read<T: serde::Deserialize<'a>>(&mut self, name: &str, expected: &str) -> Option<T> {
+        let raw = self.raw(name)?;
+        match serde_json::from_str(raw.get()) {
+            Ok(value) => Some(value),
+            Err(_) => {
+                self.bad(name, format!("must be {expected}"));
+                None
+            }
+        }
+    }
+
+    /// A text of so many characters.
+    pub(crate) fn text(&mut self, name: &str, length: RangeInclusive<usize>) -> Option<String> {
+        let text: Cow<'_, str> = self.read::<Text<'_>>(name, "a string")?.0;
+        match text_error(&text, &length) {
+            None => Some(text.into_owned()),
+            Some(message) => {
+                self.bad(name, message);
+                None
+            }
+        }
+    }
+
+    /// A text that must be there.
+    pub(crate) fn required_text(&mut self, name: &str, length: RangeInclusive<usize>) -> String {
+        if self.raw(name).is_none() {
+            self.bad(name, "is required");
+            return String::new();
+        }
+        self.text(name, length).unwrap_or_default()
+    }
+
+    /// A whole number in a range.
+    pub(crate) fn integer(&mut self, name: &str, range: RangeInclusive<u32>) -> Option<u32> {
+        let raw = self.raw(name)?;
+        let (from, to) = (*range.start(), *range.end());
+        match serde_json::from_str::<u32>(raw.get()).ok().filter(|n| range.contains(n)) {
+            Some(n) => Some(n),
+            None => {
+                self.bad(name, format!("must be a whole number from {from} to {to}"));
+                None
+            }
+        }
+    }
+
+    /// Yes or no.
+    pub(crate) fn boolean(&mut self, name: &str) -> Option<bool> {
+        self.read(name, "true or false")
+    }
+
+    /// One of some words.
+    pub(crate) fn one_of<T: FromStr + Copy>(&mut self, name: &str, all: &[T], word: fn(T) -> &'static str) -> Option<T> {
+        let expected = all.iter().map(|v| word(*v)).collect::<Vec<_>>().join(", ");
+        let text: Cow<'_, str> = self.read::<Text<'_>>(name, &format!("one of {expected}"))?.0;
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(_) => {
+                self.bad(name, format!("must be one of {expected}"));
+                None
+            }
+        }
+    }
+
+    /// An RFC 3339 time.
+    pub(crate) fn time(&mut self, name: &str) -> Option<Timestamp> {
+        let text: Cow<'_, str> = self.read::<Text<'_>>(name, "an RFC 3339 time")?.0;
+        match Timestamp::parse_rfc3339(&text) {
+            Ok(time) => Some(time),
+            Err(_) => {
+                self.bad(name, "must be an RFC 3339 time, as 2026-01-31T15:00:00Z");
+                None
+            }
+        }
+    }
+
+    /// A list of texts.
+    pub(crate) fn texts(
+        &mut self,
+        name: &str,
+        count: RangeInclusive<usize>,
+        length: RangeInclusive<usize>,
+    ) -> Option<Vec<String>> {
+        let list: Vec<String> = self.read(name, "a list of strings")?;
+        if !count.contains(&list.len()) {
+            self.bad(name, format!("must have {} to {} entries", count.start(), count.end()));
+            return None;
+        }
+        for (i, text) in list.iter().enumerate().take(MAX_LIST_ERRORS) {
+            if let Some(message) = text_error(text, &length) {
+                self.bad(format!("{name}[{i}]"), message);
+            }
+        }
+        Some(list)
+    }
+
+    /// A long list of contact ids, read without building it.
+    pub(crate) fn contact_ids(&mut self, name: &str, max: usize) -> Option<ContactRefs> {
+        let raw = self.raw(name)?;
+        let mut seed = Ids { refs: ContactRefs::default(), seen: 0, max, bad: Vec::new() };
+        let mut json = serde_json::Deserializer::from_str(raw.get());
+        match (&mut seed).deserialize(&mut json) {
+            Ok(()) => {}
+            Err(_) if seed.seen > max => {
+                self.bad(name, format!("must have 1 to {max} entries"));
+                return None;
+            }
+            Err(_) => {
+                self.bad(name, "must be a list of strings");
+                return None;
+            }
+        }
+        let Ids { refs, seen, bad, .. } = seed;
+        if seen == 0 {
+            self.bad(name, format!("must have 1 to {max} entries"));
+        }
+        for at in &bad {
+            self.bad(format!("{name}[{at}]"), "must be a string that is not empty");
+        }
+        (seen > 0 && bad.is_empty()).then_some(refs)
+    }
+}
+
+fn text_error(text: &str, length: &RangeInclusive<usize>) -> Option<String> {
+    // Bytes bound characters: most texts need no counting.
+    let chars = if text.len() <= *length.end() && text.len() >= *length.start() * 4 { text.len() } else { text.chars().count() };
+    if !length.contains(&chars) {
+        return Some(format!("must have {} to {} characters", length.start(), length.end()));
+    }
+    text.contains('\0').then(|| "must not have a NUL character".to_owned())
+}
+
+/// A string, borrowed where it has no escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> serde::Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Element::deserialize(deserializer)? {
+            Element::Text(text) => Ok(Self(text)),
+            Element::Other => Err(D::Error::custom("not a string")),
+        }
+    }
+}
+
+/// An element of a list of strings, or something else.
+enum Element<'a> {
+    Text(Cow<'a, str>),
+    Other,
+}
+
+impl<'de> serde::Deserialize<'de> for Element<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyElement;
+        impl<'de> Visitor<'de> for AnyElement {
+            type Value = Element<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+            fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Self::Value, E> {
+                Ok(Element::Text(Cow::Borrowed(v)))
+            }
+            fn visit_str<E>(self, v: &str) -> Result<Self::Value, E> {
+                Ok(Element::Text(Cow::Owned(v.to_owned())))
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(Element::Other)
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(Element::Other)
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(Element::Other)
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(Element::Other)
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Element::Other)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Element::Other)
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Element::Other)
+            }
+        }
+        deserializer.deserialize_any(AnyElement)
+    }
+}
+
+struct Ids {
+    refs: ContactRefs,
+    seen: usize,
+    max: usize,
+    bad: Vec<usize>,
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Ids {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Ids {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(element) = seq.next_element::<Element<'de>>()? {
+            match element {
+                Element::Text(id) if !id.is_empty() => self.refs.push(&id),
+                Element::Text(_) | Element::Other if self.bad.len() < MAX_LIST_ERRORS => self.bad.push(self.seen),
+                Element::Text(_) | Element::Other => {}
+            }
+            self.seen += 1;
+            if self.seen > self.max {
+                return Err(A::Error::custom("too many"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bad_field_is_named_at_once() {
+        let body = br#"{"content": 5, "rate": 0, "when": "soon", "tags": ["a", ""], "ids": ["1", 2, ""], "flag": "yes"}"#;
+        let mut fields = Fields::parse(body).expect("an object");
+        fields.text("content", 1..=10);
+        fields.integer("rate", 1..=10);
+        fields.time("when");
+        fields.texts("tags", 1..=5, 1..=5);
+        fields.contact_ids("ids", 10);
+        fields.boolean("flag");
+        fields.required_text("missing", 1..=5);
+        let refusal = fields.finish().expect_err("refused");
+        let named: Vec<_> = refusal.details.iter().map(|d| d.field.as_str()).collect();
+        assert_eq!(named, ["content", "rate", "when", "tags[1]", "ids[1]", "ids[2]", "flag", "missing"]);
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused_with_its_place() {
+        for body in [&b""[..], b"[]", b"{", b"{\"a\": 1", b"nonsense", b"\xff", b"{\"a\": \"\\ud800\"}x"] {
+            assert!(Fields::parse(body).is_err(), "{body:?}");
+        }
+        let mut fields = Fields::parse(b"{\"a\": \"\\ud800\", \"b\": \"x\\u0000\"}").expect("an object");
+        assert_eq!((fields.text("a", 1..=9), fields.text("b", 1..=9)), (None, None));
+        assert_eq!(fields.errors.len(), 2);
+    }
+
+    #[test]
+    fn a_list_has_its_limit() {
+        let mut fields = Fields::parse(br#"{"ids": ["1","2","3"], "none": [], "text": "x"}"#).expect("an object");
+        assert!(fields.contact_ids("ids", 2).is_none());
+        assert!(fields.contact_ids("none", 2).is_none());
+        assert!(fields.contact_ids("text", 2).is_none());
+        assert_eq!(fields.errors.len(), 3);
+    }
+}

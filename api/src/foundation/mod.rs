@@ -1,0 +1,73 @@
+//! What surfaces have in common: refusals, request bodies, who asks, how often, and doing things once.
+
+pub(crate) mod auth;
+pub(crate) mod body;
+pub(crate) mod fields;
+pub(crate) mod idempotency;
+pub(crate) mod limits;
+pub(crate) mod param;
+pub(crate) mod refusal;
+
+use poem::http::{HeaderName, HeaderValue};
+use poem::{Endpoint, IntoResponse, Request, Response};
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+use tracing::Instrument;
+
+/// The header that names a request.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A request's name: the client's, if it is 1 to 64 of `[A-Za-z0-9._-]`, or one of ours.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) String);
+
+impl RequestId {
+    fn of(request: &Request) -> Self {
+        let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
+        let fine = |id: &&str| {
+            (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        };
+        Self(given.filter(fine).map_or_else(|| uuid::Uuid::now_v7().simple().to_string(), str::to_owned))
+    }
+}
+
+/// Around everything: names the request, and counts and logs its end. A surface has turned errors into its own
+/// envelope before they get here.
+pub(crate) fn outermost(endpoint: impl Endpoint + 'static) -> impl Endpoint<Output = Response> {
+    poem::EndpointExt::around(endpoint, |endpoint, mut request| async move {
+        let id = RequestId::of(&request);
+        request.extensions_mut().insert(id.clone());
+        let span = tracing::info_span!("request", id = %id.0, method = %request.method(), path = request.uri().path());
+        let began = Instant::now();
+        let method = request.method().clone();
+        let mut response = match endpoint.call(request).instrument(span.clone()).await {
+            Ok(output) => output.into_response(),
+            Err(error) => refusal::bare(&refusal::Refusal::from_error(error)),
+        };
+        let status = response.status();
+        metrics::histogram!("paceline_http_seconds", "method" => method.to_string(), "status" => status.as_str().to_owned())
+            .record(began.elapsed().as_secs_f64());
+        span.in_scope(|| tracing::debug!(status = status.as_u16(), elapsed = ?began.elapsed(), "answered"));
+        if let Ok(value) = HeaderValue::from_str(&id.0) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        Ok(response)
+    })
+}
+
+/// Runs an endpoint; its errors and its panics become refusals for `envelope` to write.
+pub(crate) async fn guarded<E: Endpoint>(
+    endpoint: &E,
+    request: Request,
+    envelope: impl FnOnce(&refusal::Refusal) -> Response,
+) -> Response {
+    use futures::FutureExt;
+    match AssertUnwindSafe(endpoint.call(request)).catch_unwind().await {
+        Ok(Ok(output)) => output.into_response(),
+        Ok(Err(error)) => envelope(&refusal::Refusal::from_error(error)),
+        Err(_) => {
+            tracing::error!("a request panicked; the log has its place");
+            envelope(&refusal::Refusal::internal())
+        }
+    }
+}

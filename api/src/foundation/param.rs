@@ -1,0 +1,80 @@
+//! Parameters of a query that are read together, so that all bad ones are named at once.
+
+use super::refusal::FieldError;
+use poem_openapi::registry::{MetaSchemaRef, Registry};
+use poem_openapi::types::{ParseFromParameter, ParseResult, Type};
+use std::borrow::Cow;
+
+/// A parameter as the document describes it, kept as it came until [`Params`] reads it.
+#[derive(Clone, Debug)]
+pub(crate) struct Lenient<T> {
+    parsed: Result<T, String>,
+}
+
+impl<T: Type> Type for Lenient<T> {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        T::name()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn as_raw_value(&self) -> Option<&Self::RawValueType> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self::RawElementValueType> + 'a> {
+        Box::new(std::iter::empty())
+    }
+}
+
+impl<T: ParseFromParameter> ParseFromParameter for Lenient<T> {
+    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        Ok(Self { parsed: T::parse_from_parameter(value).map_err(|error| error.into_message()) })
+    }
+}
+
+/// Reads parameters, collecting every error.
+#[derive(Debug, Default)]
+pub(crate) struct Params {
+    pub(crate) errors: Vec<FieldError>,
+}
+
+impl Params {
+    /// A parameter's value, if it came and could be read.
+    pub(crate) fn read<T>(&mut self, name: &str, param: Option<Lenient<T>>, expected: &str) -> Option<T> {
+        match param?.parsed {
+            Ok(value) => Some(value),
+            Err(_) => {
+                self.bad(name, format!("must be {expected}"));
+                None
+            }
+        }
+    }
+
+    /// A number in a range, or its default.
+    pub(crate) fn number(&mut self, name: &str, param: Option<Lenient<i64>>, from: i64, to: i64, default: i64) -> i64 {
+        let expected = format!("a whole number from {from} to {to}");
+        match self.read(name, param, &expected) {
+            Some(n) if (from..=to).contains(&n) => n,
+            Some(_) => {
+                self.bad(name, format!("must be {expected}"));
+                default
+            }
+            None => default,
+        }
+    }
+
+    pub(crate) fn bad(&mut self, name: &str, message: impl Into<String>) {
+        self.errors.push(FieldError { field: name.to_owned(), message: message.into() });
+    }
+}

@@ -1,0 +1,194 @@
+//! Refusals: what went wrong, before a surface's envelope is put around it.
+
+use backplane::Decision;
+use poem::http::{HeaderValue, StatusCode, header};
+use poem::{IntoResponse, Response};
+use sea_orm::DbErr;
+use serde_json::json;
+
+/// One bad field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FieldError {
+    pub(crate) field: String,
+    pub(crate) message: String,
+}
+
+/// The kinds of refusals, each with its status and its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Validation,
+    AuthRequired,
+    PermissionDenied,
+    NotFound,
+    MethodNotAllowed,
+    Conflict,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    Unprocessable,
+    RateLimited,
+    Internal,
+    Unavailable,
+}
+
+impl Kind {
+    pub(crate) const fn status(self) -> StatusCode {
+        match self {
+            Self::Validation => StatusCode::BAD_REQUEST,
+            Self::AuthRequired => StatusCode::UNAUTHORIZED,
+            Self::PermissionDenied => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The code in the envelopes of the batch surface and the support desk.
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::Validation | Self::UnsupportedMediaType | Self::Unprocessable => "VALIDATION_ERROR",
+            Self::AuthRequired => "AUTH_REQUIRED",
+            Self::PermissionDenied => "PERMISSION_DENIED",
+            Self::NotFound | Self::MethodNotAllowed => "RESOURCE_NOT_FOUND",
+            Self::Conflict => "CONFLICT",
+            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Self::RateLimited => "RATE_LIMIT_EXCEEDED",
+            Self::Internal | Self::Unavailable => "INTERNAL_ERROR",
+        }
+    }
+
+    fn of(status: StatusCode) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => Self::AuthRequired,
+            StatusCode::FORBIDDEN => Self::PermissionDenied,
+            StatusCode::NOT_FOUND => Self::NotFound,
+            StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
+            StatusCode::CONFLICT => Self::Conflict,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::PayloadTooLarge,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
+            StatusCode::TOO_MANY_REQUESTS => Self::RateLimited,
+            StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
+            status if status.is_client_error() => Self::Validation,
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// Why a request was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Refusal {
+    pub(crate) kind: Kind,
+    pub(crate) message: String,
+    pub(crate) details: Vec<FieldError>,
+    pub(crate) limited: Option<Box<Decision>>,
+    /// For a wrong method: the right ones.
+    pub(crate) allow: Option<String>,
+}
+
+impl Refusal {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), details: Vec::new(), limited: None, allow: None }
+    }
+
+    pub(crate) fn invalid(details: Vec<FieldError>) -> Self {
+        let message = match details.as_slice() {
+            [one] => format!("{}: {}", one.field, one.message),
+            _ => format!("{} fields are wrong", details.len()),
+        };
+        Self { details, ..Self::new(Kind::Validation, message) }
+    }
+
+    pub(crate) fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::invalid(vec![FieldError { field: field.into(), message: message.into() }])
+    }
+
+    pub(crate) fn not_found(what: &str) -> Self {
+        Self::new(Kind::NotFound, format!("no such {what}"))
+    }
+
+    pub(crate) fn internal() -> Self {
+        Self::new(Kind::Internal, "something went wrong; the log knows more by the request's id")
+    }
+
+    /// An error of the framework: its status says what it was; its words may say more than a client should read.
+    pub(crate) fn from_error(error: poem::Error) -> Self {
+        if let Some(refusal) = error.downcast_ref::<Self>() {
+            return refusal.clone();
+        }
+        let kind = Kind::of(error.status());
+        let message = match kind {
+            Kind::NotFound => "no such path".into(),
+            Kind::MethodNotAllowed => "the path has no such method".into(),
+            Kind::UnsupportedMediaType => "the content type is not supported here".into(),
+            Kind::PayloadTooLarge => "the body is too large".into(),
+            Kind::AuthRequired => "a valid token is required".into(),
+            Kind::Validation
+            | Kind::PermissionDenied
+            | Kind::Conflict
+            | Kind::Unprocessable
+            | Kind::RateLimited
+            | Kind::Unavailable => error.to_string(),
+            Kind::Internal => {
+                tracing::error!(%error, "a request failed");
+                return Self::internal();
+            }
+        };
+        Self::new(kind, message)
+    }
+
+    /// The headers that go with any envelope.
+    pub(crate) fn headers(&self, response: &mut Response) {
+        let headers = response.headers_mut();
+        if let Some(limited) = &self.limited {
+            let seconds = limited.retry_after.as_secs() + u64::from(limited.retry_after.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if self.kind == Kind::AuthRequired {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.kind == Kind::Unavailable {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(2u64));
+        }
+        if let Some(allow) = self.allow.as_ref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+            headers.insert(header::ALLOW, allow);
+        }
+    }
+}
+
+impl poem::error::ResponseError for Refusal {
+    fn status(&self) -> StatusCode {
+        self.kind.status()
+    }
+}
+
+/// The database's errors: which of them a client may wait out.
+impl From<DbErr> for Refusal {
+    fn from(error: DbErr) -> Self {
+        tracing::error!(%error, "the database did not take a request");
+        let text = error.to_string();
+        let full = ["database or disk is full", "could not extend file", "No space left on device"];
+        if full.iter().any(|sign| text.contains(sign)) {
+            return Self::new(Kind::Unavailable, "the disk is full; nothing was written");
+        }
+        let away = ["database is locked", "pool timed out", "Connection pool", "connection", "starting up", "shutting down"];
+        match matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) || away.iter().any(|sign| text.contains(sign)) {
+            true => Self::new(Kind::Unavailable, "the database is away or busy; nothing was written, try again"),
+            false => Self::internal(),
+        }
+    }
+}
+
+/// A refusal outside of any surface.
+pub(crate) fn bare(refusal: &Refusal) -> Response {
+    let body = json!({ "detail": refusal.message }).to_string();
+    let mut response = body.with_content_type("application/json; charset=utf-8").into_response();
+    response.set_status(refusal.kind.status());
+    refusal.headers(&mut response);
+    response
+}

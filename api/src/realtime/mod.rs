@@ -1,0 +1,7 @@
+//! Realtime: sockets that are told what changed.
+
+mod hub;
+mod socket;
+
+pub(crate) use hub::{Hub, follow};
+pub(crate) use socket::endpoint;

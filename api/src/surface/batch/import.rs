@@ -1,0 +1,538 @@
+//! Imports: from a JSON list, a CSV or XLSX file, or a form with a file.
+//!
+//! A file is spooled to disk as it comes, so neither a slow upload nor a large file holds a transaction or the memory;
+//! then it is read as a stream into the batch's chunks, in one transaction.
+
+use super::create::{Accepted, MAX_ITEMS, blocking};
+use super::envelope::{Answer, Failure};
+use super::wire::{BatchOperation, DryRun, ImportRequest, PlannedRowView};
+use crate::App;
+use crate::foundation::auth::Caller;
+use crate::foundation::body::{JsonBody, JsonText, MAX_BODY, content_length, too_large};
+use crate::foundation::fields::Fields;
+use crate::foundation::idempotency::{self, Once};
+use crate::foundation::refusal::{FieldError, Kind, Refusal};
+use bytes::Bytes;
+use domain::batches::{ImportLine, ImportWriter, NewImport, Plan, PlannedRow, preview_import};
+use domain::contacts::import_file::{ColumnPlan, CsvRows, FileError, ImportRow, Mapping, XlsxRows};
+use domain::idempotency::Held;
+use poem::web::Multipart;
+use poem::{FromRequest, Request, RequestBody};
+use poem_openapi::payload::{Json, ParsePayload, Payload};
+use poem_openapi::registry::MetaSchemaRef;
+use poem_openapi::types::{Binary, Type};
+use poem_openapi::{ApiRequest, ApiResponse};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashSet};
+use std::io::{Seek, Write};
+use std::marker::PhantomData;
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+
+/// What an import may come as.
+#[derive(ApiRequest)]
+pub(super) enum ImportBody {
+    /// A list of contacts.
+    Json(JsonBody<ImportRequest>),
+    /// A CSV file.
+    Csv(Upload<CsvType>),
+    /// An XLSX workbook.
+    Xlsx(Upload<XlsxType>),
+    /// A form with a file.
+    Form(Upload<FormType>),
+}
+
+/// What became of an import.
+#[derive(ApiResponse)]
+pub(super) enum Imported {
+    /// A dry run: what each row would become. Nothing was written.
+    #[oai(status = 200)]
+    DryRun(Json<Answer<DryRun>>),
+    /// The operation.
+    #[oai(status = 202)]
+    Accepted(
+        JsonText<Answer<BatchOperation>>,
+        /// `true` when an Idempotency-Key's first answer is repeated.
+        #[oai(header = "Idempotency-Replayed")]
+        Option<String>,
+    ),
+}
+
+impl From<Accepted> for Imported {
+    fn from(accepted: Accepted) -> Self {
+        let Accepted::Accepted(body, replayed) = accepted;
+        Self::Accepted(body, replayed)
+    }
+}
+
+/// The content types of files.
+pub(super) trait FileType: Send + 'static {
+    const CONTENT_TYPE: &'static str;
+}
+
+pub(super) struct CsvType;
+impl FileType for CsvType {
+    const CONTENT_TYPE: &'static str = "text/csv";
+}
+
+pub(super) struct XlsxType;
+impl FileType for XlsxType {
+    const CONTENT_TYPE: &'static str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+}
+
+pub(super) struct FormType;
+impl FileType for FormType {
+    const CONTENT_TYPE: &'static str = "multipart/form-data";
+}
+
+/// A file that was spooled to disk, with what a form said of it.
+pub(super) struct Upload<T> {
+    spooled: Spooled,
+    file_type: PhantomData<T>,
+}
+
+struct Spooled {
+    file: std::fs::File,
+    workbook: bool,
+    hash: String,
+    fields: BTreeMap<String, String>,
+}
+
+impl<T: FileType> Payload for Upload<T> {
+    const CONTENT_TYPE: &'static str = T::CONTENT_TYPE;
+
+    fn check_content_type(content_type: &str) -> bool {
+        content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(T::CONTENT_TYPE)
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        <Binary<Vec<u8>> as Type>::schema_ref()
+    }
+}
+
+impl<T: FileType> ParsePayload for Upload<T> {
+    const IS_REQUIRED: bool = true;
+
+    async fn from_request(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
+        if content_length(request).is_some_and(|length| length > MAX_BODY) {
+            return Err(too_large().into());
+        }
+        let spooled = if T::CONTENT_TYPE == FormType::CONTENT_TYPE {
+            form(request, body).await?
+        } else {
+            let mut spool = Spool::new()?;
+            let body = poem::Body::from_request(request, body).await?;
+            spool.fill(body.into_async_read()).await?;
+            spool.done(T::CONTENT_TYPE == XlsxType::CONTENT_TYPE, BTreeMap::new())?
+        };
+        Ok(Self { spooled, file_type: PhantomData })
+    }
+}
+
+async fn form(request: &Request, body: &mut RequestBody) -> poem::Result<Spooled> {
+    let broken = || Refusal::new(Kind::Validation, "the form could not be read");
+    let mut parts = Multipart::from_request(request, body).await.map_err(|_| broken())?;
+    let mut fields = BTreeMap::new();
+    let mut file = None;
+    while let Some(part) = parts.next_field().await.map_err(|_| broken())? {
+        let name = part.name().unwrap_or_default().to_owned();
+        if name == "file" {
+            let is_workbook = part.file_name().is_some_and(|name| name.to_ascii_lowercase().ends_with(".xlsx"))
+                || part.content_type() == Some(XlsxType::CONTENT_TYPE);
+            let mut spool = Spool::new()?;
+            spool.fill(part.into_async_read()).await?;
+            file = Some((spool, is_workbook));
+        } else {
+            let mut text = String::new();
+            let read = part.into_async_read().take(64 * 1024).read_to_string(&mut text).await;
+            read.map_err(|_| Refusal::field(name.clone(), "must be a text"))?;
+            fields.insert(name, text);
+        }
+    }
+    let (spool, is_workbook) = file.ok_or_else(|| Refusal::field("file", "is required"))?;
+    Ok(spool.done(is_workbook, fields)?)
+}
+
+/// A file on its way to disk.
+struct Spool {
+    file: std::fs::File,
+    hasher: Sha256,
+    bytes: usize,
+}
+
+fn disk(error: std::io::Error) -> Refusal {
+    tracing::error!(%error, "an upload could not be spooled");
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => Refusal::new(Kind::Unavailable, "the disk is full; nothing was written"),
+        _ => Refusal::internal(),
+    }
+}
+
+impl Spool {
+    fn new() -> Result<Self, Refusal> {
+        Ok(Self { file: tempfile::tempfile().map_err(disk)?, hasher: Sha256::new(), bytes: 0 })
+    }
+
+    async fn fill(&mut self, mut from: impl tokio::io::AsyncRead + Unpin) -> Result<(), Refusal> {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let n = from
+                .read(&mut buffer)
+                .await
+                .map_err(|_| Refusal::new(Kind::Validation, "the body broke off before its end"))?;
+            if n == 0 {
+                return Ok(());
+            }
+            self.bytes += n;
+            if self.bytes > MAX_BODY {
+                return Err(too_large());
+            }
+            self.hasher.update(&buffer[..n]);
+            self.file.write_all(&buffer[..n]).map_err(disk)?;
+        }
+    }
+
+    fn done(mut self, workbook: bool, fields: BTreeMap<String, String>) -> Result<Spooled, Refusal> {
+        self.file.rewind().map_err(disk)?;
+        Ok(Spooled { file: self.file, workbook, hash: hex::encode(self.hasher.finalize()), fields })
+    }
+}
+
+/// What the query says of a file.
+pub(super) struct Options {
+    pub(super) skip_duplicates: Option<bool>,
+    pub(super) tags: Option<String>,
+    pub(super) source: Option<String>,
+    pub(super) mapping: Option<String>,
+}
+
+/// Where rows come from.
+enum Rows {
+    Json(Bytes),
+    File { file: std::fs::File, workbook: bool, mapping: Mapping },
+}
+
+/// Does an import, or tells what it would do.
+pub(super) async fn import(
+    app: &App,
+    request: &Request,
+    key: Option<&str>,
+    dry_run: bool,
+    options: Options,
+    body: ImportBody,
+) -> Result<Imported, Failure> {
+    let caller = request.extensions().get::<Caller>().ok_or_else(Refusal::internal)?;
+    let by = caller.0.user_id;
+    let path = request.uri().path_and_query().map_or("", |p| p.as_str()).to_owned();
+    let (new, rows, content) = match body {
+        ImportBody::Json(body) => {
+            let bytes = body.bytes;
+            let read = bytes.clone();
+            let new = blocking(move || read_json(&read)).await?;
+            (new, Rows::Json(bytes.clone()), bytes)
+        }
+        ImportBody::Csv(Upload { spooled, .. })
+        | ImportBody::Xlsx(Upload { spooled, .. })
+        | ImportBody::Form(Upload { spooled, .. }) => {
+            let content = Bytes::from(format!("{}{:?}", spooled.hash, spooled.fields));
+            let (new, mapping) = read_options(options, &spooled.fields)?;
+            (new, Rows::File { file: spooled.file, workbook: spooled.workbook, mapping }, content)
+        }
+    };
+    if dry_run {
+        return Ok(Imported::DryRun(Answer::new(plan(app, &new, rows).await?)));
+    }
+    let once = idempotency::begin(app, by, key, || idempotency::hash(&[path.as_bytes(), &content])).await?;
+    drop(content);
+    let held = match once {
+        Once::Replay(body) => return Ok(Accepted::replay(body).into()),
+        Once::Do(held) => held,
+    };
+    match write(app, by, &new, rows, held.clone()).await {
+        Ok(accepted) => Ok(accepted.into()),
+        Err(refusal) => {
+            idempotency::abandon(app, held.as_ref()).await;
+            Err(refusal.into())
+        }
+    }
+}
+
+async fn write(
+    app: &App,
+    by: domain::UserId,
+    new: &NewImport,
+    rows: Rows,
+    held: Option<Held>,
+) -> Result<Accepted, Refusal> {
+    let (mut lines, reading) = read_rows(rows);
+    // The first line before the transaction: a file that cannot be read at all costs no lock.
+    let first = lines.recv().await;
+    let tx = app.db.begin().await?;
+    let mut writer = ImportWriter::begin(&tx, app.clock.now(), by, new).await?;
+    if let Some(first) = first {
+        writer.push(&tx, first).await?;
+        while let Some(line) = lines.recv().await {
+            writer.push(&tx, line).await?;
+        }
+    }
+    reading.await.unwrap_or_else(|_| Err(Refusal::internal()))?;
+    if writer.is_empty() {
+        return Err(Refusal::field("file", "the file has no rows"));
+    }
+    let step = writer.finish(&tx, app.clock.now()).await?;
+    super::create::accept(app, tx, held, step).await
+}
+
+/// How many planned rows and errors a dry run shows.
+const SHOWN: usize = 100;
+
+async fn plan(app: &App, new: &NewImport, rows: Rows) -> Result<DryRun, Refusal> {
+    let mut shown = DryRun {
+        dry_run: true,
+        total_count: 0,
+        create_count: 0,
+        merge_count: 0,
+        skip_count: 0,
+        fail_count: 0,
+        columns: None,
+        rows: Vec::new(),
+        errors: Vec::new(),
+    };
+    let (mut lines, reading) = read_rows(rows);
+    let mut seen = HashSet::new();
+    let mut group = Vec::new();
+    loop {
+        let line = lines.recv().await;
+        let last = line.is_none();
+        group.extend(line);
+        if group.len() >= 2_000 || (last && !group.is_empty()) {
+            let planned =
+                preview_import(app.db.read(), std::mem::take(&mut group), new.skip_duplicates, &mut seen).await?;
+            planned.into_iter().for_each(|row| show(&mut shown, row));
+        }
+        if last {
+            break;
+        }
+    }
+    let columns = reading.await.unwrap_or_else(|_| Err(Refusal::internal()))?;
+    shown.columns = columns.map(|plan| {
+        plan.fields
+            .iter()
+            .enumerate()
+            .filter_map(|(place, field)| {
+                let column = plan.header.as_ref().and_then(|h| h.get(place).cloned()).unwrap_or_else(|| place.to_string());
+                field.as_ref().map(|field| (column, field.name()))
+            })
+            .collect()
+    });
+    Ok(shown)
+}
+
+fn show(shown: &mut DryRun, row: PlannedRow) {
+    shown.total_count += 1;
+    let mut view = PlannedRowView {
+        line: i64::from(row.line),
+        action: String::new(),
+        phone: None,
+        name: None,
+        tags: None,
+        attributes: None,
+        error: None,
+    };
+    let (action, clean) = match row.plan {
+        Plan::Create(clean) => {
+            shown.create_count += 1;
+            ("create", Some(clean))
+        }
+        Plan::Merge(clean) => {
+            shown.merge_count += 1;
+            ("merge", Some(clean))
+        }
+        Plan::Skip(clean) => {
+            shown.skip_count += 1;
+            ("skip", Some(clean))
+        }
+        Plan::Fail(reason) => {
+            shown.fail_count += 1;
+            view.error = Some(reason);
+            ("fail", None)
+        }
+    };
+    view.action = action.into();
+    if let Some(clean) = clean {
+        view.phone = Some(clean.phone.as_digits().to_owned());
+        view.name = clean.name;
+        view.tags = (!clean.tags.is_empty()).then_some(clean.tags);
+        view.attributes = (!clean.attributes.is_empty()).then_some(clean.attributes);
+        if shown.rows.len() < SHOWN {
+            shown.rows.push(view);
+        }
+    } else if shown.errors.len() < SHOWN {
+        shown.errors.push(view);
+    }
+}
+
+type Reading = tokio::task::JoinHandle<Result<Option<ColumnPlan>, Refusal>>;
+
+/// Reads rows off the async threads, a bounded way ahead of who takes them.
+fn read_rows(rows: Rows) -> (mpsc::Receiver<ImportLine>, Reading) {
+    let (lines, taken) = mpsc::channel(1_000);
+    let reading = tokio::task::spawn_blocking(move || match rows {
+        Rows::Json(bytes) => {
+            contacts(&bytes, &mut |row| lines.blocking_send(ImportLine::Row(row)).is_ok())?;
+            Ok(None)
+        }
+        Rows::File { file, workbook: false, mapping } => {
+            let rows = CsvRows::open(file, &mapping).map_err(refuse)?;
+            let plan = rows.plan().clone();
+            for row in rows {
+                let line = match row {
+                    Ok(row) => ImportLine::Row(row),
+                    Err(error) => ImportLine::Unreadable(error),
+                };
+                if lines.blocking_send(line).is_err() {
+                    break;
+                }
+            }
+            Ok(Some(plan))
+        }
+        Rows::File { file, workbook: true, mapping } => {
+            let plan = XlsxRows::read::<()>(file, &mapping, |row| {
+                let line = match row {
+                    Ok(row) => ImportLine::Row(row),
+                    Err(error) => ImportLine::Unreadable(error),
+                };
+                Ok(lines.blocking_send(line).is_ok())
+            })
+            .map_err(refuse)?;
+            Ok(plan.ok())
+        }
+    });
+    (taken, reading)
+}
+
+fn refuse(error: FileError) -> Refusal {
+    match error {
+        FileError::Mapping(error) => Refusal::field("mapping", error.to_string()),
+        FileError::Io(error) => disk(error),
+        FileError::Encoding(_) | FileError::Empty | FileError::Workbook(_) => {
+            Refusal::field("file", error.to_string())
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Contact {
+    #[serde(rename = "phoneE164")]
+    phone: String,
+    name: Option<String>,
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+}
+
+/// Goes over the contacts of a JSON import without building the list. Stops when `take` says so.
+fn contacts(body: &[u8], take: &mut dyn FnMut(ImportRow) -> bool) -> Result<(), Refusal> {
+    let f = Fields::parse(body)?;
+    let Some(raw) = f.raw("contacts") else { return Err(Refusal::field("contacts", "is required")) };
+    let mut errors = Vec::new();
+    let mut place = 0u32;
+    let outcome = each_element(raw.get(), &mut |element| {
+        place += 1;
+        match serde_json::from_str::<Contact>(element) {
+            Ok(contact) => {
+                let tags = contact.tags.unwrap_or_default();
+                let row = ImportRow { line: place, phone: contact.phone, name: contact.name, tags, ..ImportRow::default() };
+                take(row)
+            }
+            Err(error) => {
+                let text = error.to_string();
+                let message = text.split(" at line ").next().unwrap_or("is no contact").to_owned();
+                errors.push(FieldError { field: format!("contacts[{}]", place - 1), message });
+                errors.len() < 20
+            }
+        }
+    });
+    if !errors.is_empty() {
+        return Err(Refusal::invalid(errors));
+    }
+    outcome.map_err(|()| Refusal::field("contacts", "must be a list of objects"))
+}
+
+/// Calls `each` with the text of every element of a JSON list until it says stop.
+fn each_element(list: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), ()> {
+    struct Elements<'e>(&'e mut dyn FnMut(&str) -> bool);
+    impl<'de> serde::de::Visitor<'de> for Elements<'_> {
+        type Value = ();
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a list")
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+            let mut go_on = true;
+            while let Some(element) = seq.next_element::<&serde_json::value::RawValue>()? {
+                go_on = go_on && (self.0)(element.get());
+            }
+            Ok(())
+        }
+    }
+    serde::Deserializer::deserialize_seq(&mut serde_json::Deserializer::from_str(list), Elements(each)).map_err(drop)
+}
+
+/// Reads and checks a JSON import, all but the making of its rows.
+fn read_json(body: &[u8]) -> Result<NewImport, Refusal> {
+    let mut f = Fields::parse(body)?;
+    let new = NewImport {
+        skip_duplicates: f.boolean("skipDuplicates").unwrap_or(true),
+        tags: f.texts("tags", 0..=50, 1..=64).unwrap_or_default(),
+        source: f.text("source", 1..=200),
+    };
+    let mut count = 0usize;
+    match contacts(body, &mut |_| {
+        count += 1;
+        count <= MAX_ITEMS
+    }) {
+        Ok(()) if count == 0 || count > MAX_ITEMS => f.bad("contacts", format!("must have 1 to {MAX_ITEMS} entries")),
+        Ok(()) => {}
+        Err(refusal) => refusal.details.into_iter().for_each(|d| f.bad(d.field, d.message)),
+    }
+    f.finish()?;
+    Ok(new)
+}
+
+/// Reads what goes with a file: from the form, else from the query.
+fn read_options(options: Options, form: &BTreeMap<String, String>) -> Result<(NewImport, Mapping), Refusal> {
+    let mut errors = Vec::new();
+    let mut bad = |field: &str, message: &str| errors.push(FieldError { field: field.into(), message: message.into() });
+    let given = |name: &str, query: Option<String>| form.get(name).cloned().or(query).filter(|text| !text.trim().is_empty());
+    let skip_duplicates = match form.get("skipDuplicates").map(|text| text.trim()) {
+        None | Some("") => options.skip_duplicates.unwrap_or(true),
+        Some("true") => true,
+        Some("false") => false,
+        Some(_) => {
+            bad("skipDuplicates", "must be true or false");
+            true
+        }
+    };
+    let tags: Vec<String> = given("tags", options.tags)
+        .map(|text| text.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect())
+        .unwrap_or_default();
+    if tags.len() > 50 || tags.iter().any(|tag| tag.chars().count() > 64 || tag.contains('\0')) {
+        bad("tags", "must be at most 50 tags, each of 1 to 64 characters");
+    }
+    let source = given("source", options.source);
+    if source.as_ref().is_some_and(|source| source.chars().count() > 200 || source.contains('\0')) {
+        bad("source", "must have 1 to 200 characters");
+    }
+    let mapping = match given("mapping", options.mapping).map(|text| serde_json::from_str::<Mapping>(&text)) {
+        None => Mapping::new(),
+        Some(Ok(mapping)) => mapping,
+        Some(Err(_)) => {
+            bad("mapping", "must be a JSON object of column names and fields, as {\"Mobile\": \"phone\"}");
+            Mapping::new()
+        }
+    };
+    if !errors.is_empty() {
+        return Err(Refusal::invalid(errors));
+    }
+    Ok((NewImport { skip_duplicates, tags, source }, mapping))
+}

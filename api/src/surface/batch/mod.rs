@@ -1,0 +1,70 @@
+//! The batch surface: `/batch` and `/templates`.
+
+mod create;
+mod envelope;
+mod export;
+mod import;
+mod routes;
+mod templates;
+mod wire;
+
+pub(crate) use wire::summary_json;
+
+use crate::App;
+use crate::foundation::refusal::{Kind, Refusal};
+use crate::foundation::{auth, guarded, limits};
+use poem::endpoint::BoxEndpoint;
+use poem::http::Method;
+use poem::{Endpoint, EndpointExt, Request};
+use poem_openapi::OpenApiService;
+use std::sync::Arc;
+
+/// The surface's document and routes.
+pub(crate) fn service(
+    app: Arc<App>,
+) -> OpenApiService<(routes::BatchRoutes, templates::TemplateRoutes), ()> {
+    OpenApiService::new(
+        (routes::BatchRoutes { app: app.clone() }, templates::TemplateRoutes { app }),
+        "Paceline: batch operations",
+        env!("CARGO_PKG_VERSION"),
+    )
+    .description("Contacts imported, written to, tagged and deleted in batches, at the pace asked for.")
+    .server("/")
+}
+
+/// The surface: who asks, how often, then the route, then its envelope.
+pub(crate) fn endpoint(app: Arc<App>) -> Arc<BoxEndpoint<'static>> {
+    let routes = service(app.clone());
+    crate::shared(routes.around(move |routes, request| {
+        let app = app.clone();
+        async move { Ok(answer(&app, routes.as_ref(), request).await) }
+    }))
+}
+
+async fn answer(app: &App, routes: &impl Endpoint, mut request: Request) -> poem::Response {
+    let caller = match auth::identify(app, auth::bearer(&request)).await {
+        Ok(caller) => caller,
+        Err(refusal) => return envelope::refuse(&refusal),
+    };
+    let writes = request.method() != Method::GET && request.uri().path().starts_with("/batch");
+    let (key, per_minute) = match writes {
+        true => (format!("batch:{}", caller.0.user_id), app.settings.batch_per_minute),
+        false => (format!("general:{}", caller.0.user_id), app.settings.general_per_minute),
+    };
+    let decision = match limits::check(app, &key, per_minute).await {
+        Ok(decision) => decision,
+        Err(refusal) => return envelope::refuse(&refusal),
+    };
+    request.extensions_mut().insert(caller);
+    let path = request.uri().path().to_owned();
+    let mut response = guarded(routes, request, |refusal| {
+        let mut refusal: Refusal = refusal.clone();
+        if refusal.kind == Kind::MethodNotAllowed {
+            refusal.allow = Some(routes::allowed(&path));
+        }
+        envelope::refuse(&refusal)
+    })
+    .await;
+    limits::tell(&mut response, &decision);
+    response
+}

@@ -1,0 +1,486 @@
+//! `/batch`.
+
+use super::create::{self, Accepted};
+use super::envelope::{Answer, Count, Cursor, Failure, Listed, Paged, Said};
+use super::export;
+use super::import::{self, ImportBody, Imported};
+use super::wire::{
+    BatchOperation, BatchStatus, BatchStatusView, BatchType, DeleteRequest, ItemStatus, ItemView, PatchRequest,
+    PreviewView, SendRequest, StatsView, TagRequest,
+};
+use crate::App;
+use crate::foundation::auth::Caller;
+use crate::foundation::body::{CsvStream, JsonBody};
+use crate::foundation::fields::Fields;
+use crate::foundation::idempotency;
+use crate::foundation::param::{Lenient, Params};
+use crate::foundation::refusal::{Kind, Refusal};
+use domain::batches::{self, Batch, ControlError, Filter, Patch, SCHEDULE_SLACK};
+use domain::users::Permission;
+use domain::{BatchId, Step, Timestamp};
+use poem::Request;
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, OpenApi, SecurityScheme};
+use std::sync::Arc;
+
+/// `Authorization: Bearer <JWT>`; checked before the route.
+#[derive(SecurityScheme)]
+#[oai(ty = "bearer", bearer_format = "JWT")]
+pub(super) struct Token(#[expect(dead_code, reason = "for the document")] poem_openapi::auth::Bearer);
+
+/// The caller that was identified on the way.
+pub(super) fn caller(request: &Request) -> Result<&Caller, Refusal> {
+    request.extensions().get::<Caller>().ok_or_else(|| Refusal::new(Kind::AuthRequired, "a token is required"))
+}
+
+/// The methods of a path, for `Allow`.
+pub(super) fn allowed(path: &str) -> String {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match parts.as_slice() {
+        ["batch"] | ["batch", "stats"] => "GET",
+        ["batch", "import" | "send" | "tags" | "delete"] => "POST",
+        ["batch", _] => "GET, PATCH",
+        ["batch", _, "cancel" | "pause" | "resume" | "retry"] => "POST",
+        ["templates"] => "GET, POST",
+        ["templates", _] => "GET, PUT, DELETE",
+        ["templates", _, "preview"] => "POST",
+        _ => "GET",
+    }
+    .to_owned()
+}
+
+/// A CSV file, written as it is read.
+#[derive(ApiResponse)]
+pub(super) enum CsvFile {
+    /// The items.
+    #[oai(status = 200)]
+    Ok(
+        CsvStream,
+        /// `attachment`, with a name for the file.
+        #[oai(header = "Content-Disposition")]
+        String,
+    ),
+}
+
+pub(crate) struct BatchRoutes {
+    pub(super) app: Arc<App>,
+}
+
+type Key = Header<Option<String>>;
+
+impl BatchRoutes {
+    fn id(&self, text: &str) -> Result<BatchId, Refusal> {
+        text.parse().map_err(|_| Refusal::not_found("batch"))
+    }
+
+    async fn find(&self, text: &str) -> Result<Batch, Failure> {
+        let found = batches::get(self.app.db.read(), self.id(text)?).await?;
+        Ok(found.ok_or_else(|| Refusal::not_found("batch"))?)
+    }
+
+    fn view(&self, batch: &Batch) -> BatchOperation {
+        BatchOperation::of(batch, self.app.clock.now(), self.app.settings.sender_rate_per_minute)
+    }
+
+    /// Steers a batch in a transaction of its own.
+    async fn steer<W>(&self, request: &Request, id: &str, work: W) -> Result<Batch, Failure>
+    where
+        W: AsyncFnOnce(&sea_orm::DatabaseTransaction, Timestamp, BatchId) -> Result<Step<Batch>, ControlError>,
+    {
+        caller(request)?.needs(Permission::BatchesWrite)?;
+        let id = self.id(id)?;
+        let tx = self.app.db.begin().await?;
+        let step = work(&tx, self.app.clock.now(), id).await.map_err(|error| match error {
+            ControlError::NotFound => Refusal::not_found("batch"),
+            ControlError::Conflict(message) => Refusal::new(Kind::Conflict, message),
+            ControlError::Database(error) => error.into(),
+        })?;
+        tx.commit().await?;
+        Ok(self.app.after(step).await)
+    }
+
+    async fn key(&self, request: &Request, key: &Key, body: &[u8]) -> Result<idempotency::Once, Refusal> {
+        let path = request.uri().path_and_query().map_or("", |p| p.as_str()).to_owned();
+        idempotency::begin(&self.app, caller(request)?.0.user_id, key.0.as_deref(), || {
+            idempotency::hash(&[path.as_bytes(), body])
+        })
+        .await
+    }
+}
+
+/// Operations over many contacts.
+#[OpenApi]
+impl BatchRoutes {
+    /// Sends a message to many contacts, now or at `scheduleAt`.
+    #[oai(path = "/batch/send", method = "post")]
+    async fn send(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// Does the request once, however often it comes.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+        body: JsonBody<SendRequest>,
+    ) -> Result<Accepted, Failure> {
+        caller(request)?.needs(Permission::BatchesWrite)?;
+        let by = caller(request)?.0.user_id;
+        let now = self.app.clock.now();
+        let bytes = body.bytes.clone();
+        let new = create::blocking(move || create::read_send(&bytes, now)).await?;
+        let once = self.key(request, &key, &body.bytes).await?;
+        drop(body);
+        create::once(&self.app, once, async move |tx, now| {
+            batches::create_send(tx, now, by, new).await.map_err(create::refuse)
+        })
+        .await
+    }
+
+    /// Adds, removes or sets tags on many contacts.
+    #[oai(path = "/batch/tags", method = "post")]
+    async fn tags(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// Does the request once, however often it comes.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+        body: JsonBody<TagRequest>,
+    ) -> Result<Accepted, Failure> {
+        caller(request)?.needs(Permission::ContactsWrite)?;
+        let by = caller(request)?.0.user_id;
+        let bytes = body.bytes.clone();
+        let new = create::blocking(move || create::read_tag(&bytes)).await?;
+        let once = self.key(request, &key, &body.bytes).await?;
+        create::once(&self.app, once, async move |tx, now| {
+            batches::create_tag(tx, now, by, new).await.map_err(create::refuse)
+        })
+        .await
+    }
+
+    /// Deletes contacts: their personal data goes, their messages' statistics stay.
+    #[oai(path = "/batch/delete", method = "post")]
+    async fn delete(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// Does the request once, however often it comes.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+        body: JsonBody<DeleteRequest>,
+    ) -> Result<Accepted, Failure> {
+        caller(request)?.needs(Permission::ContactsDelete)?;
+        let by = caller(request)?.0.user_id;
+        let bytes = body.bytes.clone();
+        let contacts = create::blocking(move || create::read_delete(&bytes)).await?;
+        let once = self.key(request, &key, &body.bytes).await?;
+        create::once(&self.app, once, async move |tx, now| {
+            batches::create_delete(tx, now, by, contacts).await.map_err(create::refuse)
+        })
+        .await
+    }
+
+    /// Imports contacts: from a JSON list, or from a CSV or XLSX file as the body or in a form (`file`, with `mapping`,
+    /// `tags`, `source` and `skipDuplicates`).
+    #[oai(path = "/batch/import", method = "post")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the contract")]
+    async fn import(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// Does the request once, however often it comes.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+        /// Writes nothing, and answers 200 with what each row would become.
+        #[oai(name = "dryRun")]
+        dry_run: Query<Option<Lenient<bool>>>,
+        /// For a file: whether contacts that exist are skipped.
+        #[oai(name = "skipDuplicates")]
+        skip_duplicates: Query<Option<Lenient<bool>>>,
+        /// For a file: tags for all contacts, separated by commas.
+        tags: Query<Option<String>>,
+        /// For a file: where the contacts come from.
+        source: Query<Option<String>>,
+        /// For a file: a JSON object of column names, or places from 0, and fields.
+        mapping: Query<Option<String>>,
+        body: ImportBody,
+    ) -> Result<Imported, Failure> {
+        caller(request)?.needs(Permission::ContactsWrite)?;
+        let mut params = Params::default();
+        let dry_run = params.read("dryRun", dry_run.0, "true or false").unwrap_or(false);
+        let skip = params.read("skipDuplicates", skip_duplicates.0, "true or false");
+        if !params.errors.is_empty() {
+            return Err(Refusal::invalid(params.errors).into());
+        }
+        let options = import::Options { skip_duplicates: skip, tags: tags.0, source: source.0, mapping: mapping.0 };
+        import::import(&self.app, request, key.0.as_deref(), dry_run, options, body).await
+    }
+
+    /// Lists operations, the newest first.
+    #[oai(path = "/batch", method = "get")]
+    async fn list(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// Only of this type.
+        #[oai(name = "type")]
+        batch_type: Query<Option<Lenient<BatchType>>>,
+        /// Only in this status.
+        status: Query<Option<Lenient<BatchStatus>>>,
+        /// How many, 1 to 200.
+        limit: Query<Option<Lenient<i64>>>,
+        /// How many to pass over.
+        offset: Query<Option<Lenient<i64>>>,
+    ) -> Result<Json<Listed<BatchOperation>>, Failure> {
+        caller(request)?.needs(Permission::BatchesRead)?;
+        let mut params = Params::default();
+        let filter = filter(&mut params, batch_type.0, status.0);
+        let limit = params.number("limit", limit.0, 1, 200, 50);
+        let offset = params.number("offset", offset.0, 0, i64::from(i32::MAX), 0);
+        if !params.errors.is_empty() {
+            return Err(Refusal::invalid(params.errors).into());
+        }
+        let (limit, offset) = (limit.unsigned_abs(), offset.unsigned_abs());
+        let (found, count) = batches::list(self.app.db.read(), &filter, limit, offset).await?;
+        let data = found.iter().map(|batch| self.view(batch)).collect();
+        Ok(Json(Listed { ok: true, data, meta: Count { count } }))
+    }
+
+    /// Statistics over operations.
+    #[oai(path = "/batch/stats", method = "get")]
+    async fn stats(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// Only of this type.
+        #[oai(name = "type")]
+        batch_type: Query<Option<Lenient<BatchType>>>,
+        /// Only in this status.
+        status: Query<Option<Lenient<BatchStatus>>>,
+        /// Only those accepted from this date (UTC midnight) or RFC 3339 time on.
+        #[oai(name = "createdAfter")]
+        created_after: Query<Option<String>>,
+    ) -> Result<Json<Answer<StatsView>>, Failure> {
+        caller(request)?.needs(Permission::BatchesRead)?;
+        let mut params = Params::default();
+        let mut filter = filter(&mut params, batch_type.0, status.0);
+        if let Some(text) = created_after.0 {
+            let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text };
+            match Timestamp::parse_rfc3339(&whole) {
+                Ok(time) => filter.created_after = Some(time),
+                Err(_) => params.bad("createdAfter", "must be a date (2025-10-01) or an RFC 3339 time"),
+            }
+        }
+        if !params.errors.is_empty() {
+            return Err(Refusal::invalid(params.errors).into());
+        }
+        let stats = batches::stats(self.app.db.read(), &filter).await?;
+        Ok(Answer::new((&stats).into()))
+    }
+
+    /// The whole operation.
+    #[oai(path = "/batch/:batch_id", method = "get")]
+    async fn get(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// The batch.
+        batch_id: Path<String>,
+    ) -> Result<Json<Answer<BatchOperation>>, Failure> {
+        caller(request)?.needs(Permission::BatchesRead)?;
+        let batch = self.find(&batch_id).await?;
+        Ok(Answer::new(self.view(&batch)))
+    }
+
+    /// The status alone.
+    #[oai(path = "/batch/:batch_id/status", method = "get")]
+    async fn status(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// The batch.
+        batch_id: Path<String>,
+    ) -> Result<Json<Answer<BatchStatusView>>, Failure> {
+        caller(request)?.needs(Permission::BatchesRead)?;
+        let batch = self.find(&batch_id).await?;
+        Ok(Answer::new((&batch.summary).into()))
+    }
+
+    /// Cancels it: within a second no further item starts.
+    #[oai(path = "/batch/:batch_id/cancel", method = "post")]
+    async fn cancel(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// The batch.
+        batch_id: Path<String>,
+    ) -> Result<Json<Said>, Failure> {
+        self.steer(request, &batch_id, async |tx, now, id| batches::cancel(tx, now, id).await).await?;
+        Ok(Json(Said { ok: true, message: "Batch operation cancelled successfully".into() }))
+    }
+
+    /// Pauses it.
+    #[oai(path = "/batch/:batch_id/pause", method = "post")]
+    async fn pause(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// The batch.
+        batch_id: Path<String>,
+    ) -> Result<Json<Answer<BatchOperation>>, Failure> {
+        let batch = self.steer(request, &batch_id, async |tx, _, id| batches::pause(tx, id).await).await?;
+        Ok(Answer::new(self.view(&batch)))
+    }
+
+    /// Lets it go on.
+    #[oai(path = "/batch/:batch_id/resume", method = "post")]
+    async fn resume(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// The batch.
+        batch_id: Path<String>,
+    ) -> Result<Json<Answer<BatchOperation>>, Failure> {
+        let batch = self.steer(request, &batch_id, async |tx, now, id| batches::resume(tx, now, id).await).await?;
+        Ok(Answer::new(self.view(&batch)))
+    }
+
+    /// Tries its failed items again, as the same operation.
+    #[oai(path = "/batch/:batch_id/retry", method = "post")]
+    async fn retry(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// The batch.
+        batch_id: Path<String>,
+    ) -> Result<Json<Answer<BatchOperation>>, Failure> {
+        let batch = self.steer(request, &batch_id, async |tx, now, id| batches::retry(tx, now, id).await).await?;
+        Ok(Answer::new(self.view(&batch)))
+    }
+
+    /// Changes its pace, its jitter or its time; a changed rate holds within a second.
+    #[oai(path = "/batch/:batch_id", method = "patch")]
+    async fn patch(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// The batch.
+        batch_id: Path<String>,
+        body: JsonBody<PatchRequest>,
+    ) -> Result<Json<Answer<BatchOperation>>, Failure> {
+        caller(request)?.needs(Permission::BatchesWrite)?;
+        let mut f = Fields::parse(&body.bytes)?;
+        let patch = Patch {
+            rate_per_minute: f.integer("ratePerMinute", 1..=600_000),
+            jitter_ms: f.integer("jitterMs", 0..=600_000),
+            schedule_at: f.time("scheduleAt"),
+        };
+        if patch.schedule_at.is_some_and(|at| at < self.app.clock.now().minus(SCHEDULE_SLACK)) {
+            f.bad("scheduleAt", "lies in the past");
+        }
+        f.finish()?;
+        let batch =
+            self.steer(request, &batch_id, async |tx, now, id| batches::patch(tx, now, id, patch).await).await?;
+        Ok(Answer::new(self.view(&batch)))
+    }
+
+    /// Its items in their order.
+    #[oai(path = "/batch/:batch_id/items", method = "get")]
+    async fn items(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// The batch.
+        batch_id: Path<String>,
+        /// Only in this status.
+        status: Query<Option<Lenient<ItemStatus>>>,
+        /// How many, 1 to 1,000.
+        limit: Query<Option<Lenient<i64>>>,
+        /// The `nextCursor` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Json<Paged<ItemView>>, Failure> {
+        caller(request)?.needs(Permission::BatchesRead)?;
+        let mut params = Params::default();
+        let status = read_item_status(&mut params, status.0);
+        let limit = params.number("limit", limit.0, 1, 1_000, 100);
+        let after = cursor.0.as_deref().map(|cursor| cursor.parse::<i64>().ok().filter(|after| *after >= 0));
+        if after == Some(None) {
+            params.bad("cursor", "must be a nextCursor");
+        }
+        if !params.errors.is_empty() {
+            return Err(Refusal::invalid(params.errors).into());
+        }
+        let limit = usize::try_from(limit).unwrap_or(1);
+        let page = batches::items(self.app.db.read(), self.id(&batch_id)?, status, after.flatten(), limit)
+            .await?
+            .ok_or_else(|| Refusal::not_found("batch"))?;
+        let plain = caller(request)?.0.permits(Permission::ContactsRead);
+        let data = page.rows.into_iter().map(|item| ItemView::of(item, plain)).collect();
+        Ok(Json(Paged { ok: true, data, meta: Cursor { next_cursor: page.next.map(|next| next.to_string()) } }))
+    }
+
+    /// Its items as a CSV file.
+    #[oai(path = "/batch/:batch_id/items.csv", method = "get")]
+    async fn items_csv(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// The batch.
+        batch_id: Path<String>,
+        /// Only in this status.
+        status: Query<Option<Lenient<ItemStatus>>>,
+    ) -> Result<CsvFile, Failure> {
+        caller(request)?.needs(Permission::BatchesRead)?;
+        let mut params = Params::default();
+        let status = read_item_status(&mut params, status.0);
+        if !params.errors.is_empty() {
+            return Err(Refusal::invalid(params.errors).into());
+        }
+        let id = self.find(&batch_id).await?.summary.id;
+        let plain = caller(request)?.0.permits(Permission::ContactsRead);
+        let body = export::items(self.app.clone(), id, status, plain);
+        Ok(CsvFile::Ok(CsvStream(body), format!("attachment; filename=\"batch-{id}.csv\"")))
+    }
+
+    /// The rendered messages of its first `n` recipients.
+    #[oai(path = "/batch/:batch_id/preview", method = "get")]
+    async fn preview(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// The batch.
+        batch_id: Path<String>,
+        /// How many, 1 to 100.
+        n: Query<Option<Lenient<i64>>>,
+    ) -> Result<Json<Answer<Vec<PreviewView>>>, Failure> {
+        caller(request)?.needs(Permission::BatchesRead)?;
+        let mut params = Params::default();
+        let n = params.number("n", n.0, 1, 100, 5);
+        if !params.errors.is_empty() {
+            return Err(Refusal::invalid(params.errors).into());
+        }
+        let n = usize::try_from(n).unwrap_or(1);
+        let previews = batches::preview(self.app.db.read(), self.id(&batch_id)?, n)
+            .await?
+            .ok_or_else(|| Refusal::not_found("batch"))?;
+        Ok(Answer::new(previews.into_iter().map(PreviewView::from).collect()))
+    }
+}
+
+fn filter(
+    params: &mut Params,
+    batch_type: Option<Lenient<BatchType>>,
+    status: Option<Lenient<BatchStatus>>,
+) -> Filter {
+    let statuses = "one of PENDING, PROCESSING, COMPLETED, FAILED, CANCELLED";
+    Filter {
+        batch_type: params.read("type", batch_type, "one of SEND, IMPORT, TAG, DELETE").map(Into::into),
+        status: params.read("status", status, statuses).map(Into::into),
+        created_after: None,
+    }
+}
+
+fn read_item_status(params: &mut Params, status: Option<Lenient<ItemStatus>>) -> Option<batches::ItemStatus> {
+    let all = batches::ItemStatus::ALL.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", ");
+    params.read("status", status, &format!("one of {all}")).map(Into::into)
+}

@@ -1,0 +1,199 @@
+//! Signing in, going on, signing out.
+
+use super::envelope::{Failure, Success};
+use crate::App;
+use crate::foundation::body::JsonBody;
+use crate::foundation::fields::Fields;
+use crate::foundation::refusal::{Kind, Refusal};
+use crate::foundation::{RequestId, auth, limits};
+use domain::users::{self, ACCESS_TTL, Permission, Refreshed, User};
+use poem::Request;
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi, SecurityScheme};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::sync::Arc;
+
+pub(crate) struct AuthRoutes {
+    pub(super) app: Arc<App>,
+}
+
+/// `Authorization: Bearer <JWT>`; checked by the route.
+#[derive(SecurityScheme)]
+#[oai(ty = "bearer", bearer_format = "JWT")]
+struct Token(#[expect(dead_code, reason = "for the document")] poem_openapi::auth::Bearer);
+
+/// Credentials.
+#[derive(Debug, Object)]
+struct LoginRequest {
+    /// The address.
+    email: String,
+    /// The password.
+    password: String,
+}
+
+/// A refresh token.
+#[derive(Debug, Object)]
+struct RefreshRequest {
+    /// The token; good once.
+    refresh_token: String,
+}
+
+/// Who signed in.
+#[derive(Debug, Object)]
+struct UserView {
+    /// The number.
+    id: i64,
+    /// The address.
+    email: String,
+    /// The name.
+    full_name: String,
+    /// admin, supervisor, agent or guest.
+    role: String,
+    /// A picture.
+    avatar_url: Option<String>,
+    /// What the user may do.
+    permissions: Vec<String>,
+}
+
+impl From<&User> for UserView {
+    fn from(user: &User) -> Self {
+        Self {
+            id: user.id.0,
+            email: user.email.clone(),
+            full_name: user.full_name.clone(),
+            role: user.role.to_string(),
+            avatar_url: user.avatar_url.clone(),
+            permissions: user.role.permissions().into_iter().map(Permission::as_str).map(str::to_owned).collect(),
+        }
+    }
+}
+
+/// A session's tokens and its user.
+#[derive(Debug, Object)]
+struct LoginView {
+    /// Who signed in.
+    user: UserView,
+    /// The access token, good for 15 minutes.
+    token: String,
+    /// The refresh token, good once, for 30 days.
+    refresh_token: String,
+}
+
+/// A session's next tokens.
+#[derive(Debug, Object)]
+struct RefreshView {
+    /// The access token, good for 15 minutes.
+    token: String,
+    /// The refresh token, good once, for 30 days.
+    refresh_token: String,
+}
+
+/// Nothing.
+#[derive(Debug, Object)]
+struct Nothing {}
+
+/// Where a request comes from, for limits and the session's record.
+fn address(request: &Request) -> String {
+    request.remote_addr().as_socket_addr().map_or_else(|| "local".to_owned(), |addr| addr.ip().to_string())
+}
+
+fn request_id(request: &Request) -> &str {
+    request.extensions().get::<RequestId>().map_or("", |id| &id.0)
+}
+
+impl AuthRoutes {
+    async fn sign_in(&self, request: &Request, body: &[u8]) -> Result<LoginView, Refusal> {
+        let app = &self.app;
+        let mut f = Fields::parse(body)?;
+        let email = f.required_text("email", 1..=254);
+        let password = f.required_text("password", 1..=256);
+        f.finish()?;
+        let per_minute = app.settings.login_per_minute;
+        let ip = address(request);
+        limits::check(app, &format!("login:ip:{ip}"), per_minute).await?;
+        limits::check(app, &format!("login:account:{}", email.trim().to_lowercase()), per_minute).await?;
+        let known = users::credentials(app.db.read(), &email).await?;
+        let (user, hash) = known.unzip();
+        if !users::password::verify(password, hash).await {
+            return Err(Refusal::new(Kind::AuthRequired, "the address or the password is wrong"));
+        }
+        let user = user.ok_or_else(Refusal::internal)?;
+        let now = app.clock.now();
+        let agent = request.header("user-agent").map(|agent| agent.chars().take(200).collect::<String>());
+        let mut rng = StdRng::from_rng(&mut rand::rng());
+        let tx = app.db.begin().await?;
+        let signed_in = users::open_session(&tx, now, user.id, Some(&ip), agent.as_deref(), &mut rng).await?;
+        tx.commit().await?;
+        let token = app.keys.issue(&user, signed_in.session, now, ACCESS_TTL).map_err(|_| Refusal::internal())?;
+        Ok(LoginView { user: (&user).into(), token, refresh_token: signed_in.refresh_token })
+    }
+
+    async fn go_on(&self, request: &Request, body: &[u8]) -> Result<RefreshView, Refusal> {
+        let app = &self.app;
+        let mut f = Fields::parse(body)?;
+        let token = f.required_text("refresh_token", 1..=256);
+        f.finish()?;
+        limits::check(app, &format!("refresh:ip:{}", address(request)), app.settings.general_per_minute).await?;
+        let now = app.clock.now();
+        let mut rng = StdRng::from_rng(&mut rand::rng());
+        let tx = app.db.begin().await?;
+        let step = users::refresh(&tx, now, &token, &mut rng).await?;
+        tx.commit().await?;
+        match app.after(step).await {
+            Refreshed::Granted { user, signed_in } => {
+                let token =
+                    app.keys.issue(&user, signed_in.session, now, ACCESS_TTL).map_err(|_| Refusal::internal())?;
+                Ok(RefreshView { token, refresh_token: signed_in.refresh_token })
+            }
+            Refreshed::Refused => Err(Refusal::new(Kind::AuthRequired, "the refresh token is invalid or has expired")),
+            Refreshed::Reused => {
+                tracing::warn!("a refresh token was used twice; its session was revoked");
+                Err(Refusal::new(Kind::AuthRequired, "the refresh token was used before; the session has ended"))
+            }
+        }
+    }
+
+    async fn sign_out(&self, request: &Request) -> Result<(), Refusal> {
+        let app = &self.app;
+        let caller = auth::identify(app, auth::bearer(request)).await?;
+        let session = caller.0.session().ok_or_else(Refusal::internal)?;
+        let step = users::revoke(app.db.write(), app.clock.now(), session).await?;
+        app.sessions.forget(session);
+        app.after(step).await;
+        Ok(())
+    }
+}
+
+/// Signing in and out.
+#[OpenApi]
+impl AuthRoutes {
+    /// Signs in.
+    #[oai(path = "/api/v1/auth/login", method = "post")]
+    async fn login(
+        &self,
+        request: &Request,
+        body: JsonBody<LoginRequest>,
+    ) -> Result<Json<Success<LoginView>>, Failure> {
+        let done = self.sign_in(request, &body.bytes).await;
+        done.map(Success::new).map_err(|refusal| Failure::of(&refusal, request_id(request)))
+    }
+
+    /// Exchanges a refresh token for the session's next tokens.
+    #[oai(path = "/api/v1/auth/refresh", method = "post")]
+    async fn refresh(
+        &self,
+        request: &Request,
+        body: JsonBody<RefreshRequest>,
+    ) -> Result<Json<Success<RefreshView>>, Failure> {
+        let done = self.go_on(request, &body.bytes).await;
+        done.map(Success::new).map_err(|refusal| Failure::of(&refusal, request_id(request)))
+    }
+
+    /// Ends the session.
+    #[oai(path = "/api/v1/auth/logout", method = "post")]
+    async fn logout(&self, request: &Request, _token: Token) -> Result<Json<Success<Nothing>>, Failure> {
+        let done = self.sign_out(request).await;
+        done.map(|()| Success::new(Nothing {})).map_err(|refusal| Failure::of(&refusal, request_id(request)))
+    }
+}

@@ -1,0 +1,156 @@
+//! What each command does.
+
+use crate::cli::{Cli, Command, Migrate, User};
+use crate::config::{self, Config, Loaded, Role};
+use crate::roles::{self, Parts};
+use crate::{store, telemetry};
+use anyhow::{Context, Result, anyhow, bail};
+use domain::users::{self, NewUser};
+use domain::{Clock, batches};
+use migration::{Migrator, MigratorTrait};
+use std::io::BufRead;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Why a command ended badly.
+pub(crate) enum Failure {
+    /// The configuration is wrong: all that is, a line each.
+    Misconfigured(Vec<String>),
+    /// It could not do what it was asked to.
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Does a command.
+pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let loaded = config::load(&cli.global).map_err(Failure::Misconfigured)?;
+    let config = &loaded.config;
+    let command = cli.command.unwrap_or(Command::Serve);
+    let (role, parts) = match &command {
+        Command::Serve | Command::Demo => (Role::Serve, Parts::ALL),
+        Command::Api => (Role::Split, Parts { api: true, worker: false, scheduler: false }),
+        Command::Worker => (Role::Split, Parts { api: false, worker: true, scheduler: false }),
+        Command::Scheduler => (Role::Split, Parts { api: false, worker: false, scheduler: true }),
+        Command::Migrate { .. }
+        | Command::User { .. }
+        | Command::Token { .. }
+        | Command::Config { .. }
+        | Command::Doctor
+        | Command::Bench(_) => (Role::Tool, Parts::ALL),
+    };
+    config.fits(role).map_err(Failure::Misconfigured)?;
+    if !matches!(command, Command::Config { .. }) {
+        telemetry::init_logs(config)?;
+    }
+    match command {
+        Command::Serve | Command::Api | Command::Worker | Command::Scheduler => {
+            roles::run(config, role, parts).await?;
+        }
+        Command::Demo => crate::demo::run(config).await?,
+        Command::Migrate { action } => migrate(config, action).await?,
+        Command::User { action: User::Add { email, role, name, password_stdin: _ } } => {
+            add_user(config, email, role, name).await?;
+        }
+        Command::Token { email, ttl } => token(config, &email, ttl).await?,
+        Command::Config { json } => print_config(&loaded, json)?,
+        Command::Doctor => return Ok(crate::doctor::run(config).await?),
+        Command::Bench(bench) => crate::bench::run(config, bench).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+async fn migrate(config: &Config, action: Migrate) -> Result<()> {
+    match action {
+        Migrate::Up => {
+            store::migrate_up(config).await?;
+            println!("the schema is up to date");
+        }
+        Migrate::Down { steps } => {
+            store::migrate_down(config, steps).await?;
+            println!("{steps} steps were taken back");
+        }
+        Migrate::Status => {
+            let db = store::open(config).await?;
+            let pending = store::pending(&db).await?;
+            for step in Migrator::migrations() {
+                let state = if pending.iter().any(|name| name == step.name()) { "pending" } else { "applied" };
+                println!("{state}  {}", step.name());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+async fn add_user(config: &Config, email: String, role: users::Role, name: Option<String>) -> Result<()> {
+    let mut password = String::new();
+    std::io::stdin().lock().read_line(&mut password).context("the password cannot be read")?;
+    let password = password.trim_end_matches(['\r', '\n']).to_owned();
+    if config.is_sqlite() {
+        store::migrate_up(config).await?;
+    }
+    let db = store::open(config).await?;
+    let full_name = name.unwrap_or_else(|| email.split('@').next().unwrap_or(&email).to_owned());
+    let user = users::create(db.write(), Clock::machine().now(), NewUser { email, full_name, role, password }).await?;
+    println!("added {} ({})", user.email, user.role);
+    db.close().await;
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+async fn token(config: &Config, email: &str, ttl: Duration) -> Result<()> {
+    let db = store::open(config).await?;
+    let user = users::by_email(db.read(), email).await?.ok_or_else(|| anyhow!("there is no user {email}"))?;
+    if !user.active {
+        bail!("{email} may not sign in");
+    }
+    let clock = Clock::machine();
+    clock.correct(db.now().await?);
+    let now = clock.now();
+    let session = users::open_token_session(db.write(), now, user.id, ttl).await?;
+    println!("{}", roles::token_keys(config)?.issue(&user, session, now, ttl)?);
+    db.close().await;
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+fn print_config(loaded: &Loaded, as_json: bool) -> Result<()> {
+    let mut values = serde_json::to_value(&loaded.config)?;
+    if let Some(values) = values.as_object_mut() {
+        for secret in config::SECRETS {
+            if let Some(value) = values.get_mut(secret).filter(|value| !value.is_null()) {
+                *value = "***".into();
+            }
+        }
+        if let Some(serde_json::Value::Object(simulator)) = values.remove("simulator") {
+            values.extend(simulator.into_iter().map(|(key, value)| (format!("simulator.{key}"), value)));
+        }
+        if as_json {
+            let rows: serde_json::Map<_, _> = values
+                .iter()
+                .map(|(key, value)| {
+                    (key.clone(), serde_json::json!({ "value": value, "source": loaded.source(key) }))
+                })
+                .collect();
+            println!("{}", serde_json::to_string_pretty(&rows)?);
+            return Ok(());
+        }
+        for (key, value) in values.iter() {
+            let value = if value.is_null() { "(none)".to_owned() } else { value.to_string() };
+            println!("{key:<32} {value:<28} {}", loaded.source(key));
+        }
+    }
+    Ok(())
+}
+
+/// The ledger's findings as lines.
+pub(crate) async fn audit(db: &domain::Db, clock: &Clock) -> Result<Vec<String>> {
+    let findings = batches::audit(db.read(), clock.now(), 20).await?;
+    Ok(findings.iter().map(ToString::to_string).collect())
+}

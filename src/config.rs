@@ -1,0 +1,396 @@
+//! Configuration: defaults < `paceline.toml` < `PACELINE_*` < flags.
+
+use crate::cli::Global;
+use figment::providers::{Format, Serialized, Toml};
+use figment::value::{Dict, Map};
+use figment::{Figment, Metadata, Profile, Provider};
+use gateway::SimulatorConfig;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A value that no log and no listing shows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"***\"")
+    }
+}
+
+/// What can be configured. The same names in the file, and in capitals behind `PACELINE_`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where to listen.
+    pub(crate) listen: String,
+    /// Where a worker or scheduler of its own serves /healthz and /metrics; absent: nowhere.
+    pub(crate) observe_listen: Option<String>,
+    /// Where the embedded set-up keeps its files.
+    pub(crate) data_dir: PathBuf,
+    /// The database; absent: SQLite in the data folder.
+    pub(crate) database_url: Option<Secret>,
+    /// The most connections to PostgreSQL.
+    pub(crate) database_max_connections: u32,
+    /// SQLite's durability: `full` also survives a power cut, `normal` may lose the last commits to one.
+    pub(crate) sqlite_synchronous: Synchronous,
+    /// Redis; absent: in this process.
+    pub(crate) redis_url: Option<Secret>,
+    /// The gateway; absent: the simulator.
+    pub(crate) gateway_url: Option<String>,
+    /// The secret shared with the gateway.
+    pub(crate) gateway_secret: Option<Secret>,
+    /// The secret that signs tokens, at least 32 bytes; absent: made and kept in the data folder.
+    pub(crate) jwt_secret: Option<Secret>,
+    /// Sign-ins a minute; 0: no limit.
+    pub(crate) limit_login_per_min: u32,
+    /// Writes of batches a minute for a user; 0: no limit.
+    pub(crate) limit_batch_per_min: u32,
+    /// Everything else a minute for a user; 0: no limit.
+    pub(crate) limit_general_per_min: u32,
+    /// Jobs at once in the critical lane.
+    pub(crate) lane_critical_concurrency: usize,
+    /// Jobs at once in the default lane.
+    pub(crate) lane_default_concurrency: usize,
+    /// Jobs at once in the bulk lane.
+    pub(crate) lane_bulk_concurrency: usize,
+    /// Messages in flight to the gateway at once, in one process.
+    pub(crate) send_concurrency: usize,
+    /// What a sender may send a minute; 0: no limit.
+    pub(crate) sender_rate_per_min: u32,
+    /// How many days ended batches and jobs are kept; 0: for ever.
+    pub(crate) retention_days: u32,
+    /// Sockets at once in one process.
+    pub(crate) ws_max_connections: usize,
+    /// How long what is under way may take to end after SIGTERM.
+    pub(crate) shutdown_grace_secs: u64,
+    /// auto, text or json.
+    pub(crate) log_format: LogFormat,
+    /// error, warn, info, debug or trace, also by target.
+    pub(crate) log_level: String,
+    /// The simulator's ways.
+    pub(crate) simulator: SimulatorConfig,
+}
+
+/// SQLite's durability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Synchronous {
+    /// Every commit is on the disk.
+    Full,
+    /// A power cut may lose the last commits; a crash of the process loses none.
+    Normal,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8000".into(),
+            observe_listen: None,
+            data_dir: "paceline-data".into(),
+            database_url: None,
+            database_max_connections: 16,
+            sqlite_synchronous: Synchronous::Full,
+            redis_url: None,
+            gateway_url: None,
+            gateway_secret: None,
+            jwt_secret: None,
+            limit_login_per_min: 5,
+            limit_batch_per_min: 10,
+            limit_general_per_min: 100,
+            lane_critical_concurrency: 16,
+            lane_default_concurrency: 4,
+            lane_bulk_concurrency: 8,
+            send_concurrency: 64,
+            sender_rate_per_min: 4_800,
+            retention_days: 30,
+            ws_max_connections: 1_000,
+            shutdown_grace_secs: 25,
+            log_format: LogFormat::Auto,
+            log_level: "info".into(),
+            simulator: SimulatorConfig::default(),
+        }
+    }
+}
+
+/// What a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Everything.
+    Serve,
+    /// One of several processes.
+    Split,
+    /// A command that only needs the database.
+    Tool,
+}
+
+/// The file that is read when none is named.
+const FILE: &str = "paceline.toml";
+
+/// The variables' beginning, and the ones that are not configuration.
+const PREFIX: &str = "PACELINE_";
+const RESERVED: &str = "TEST_";
+
+struct Flags<'a>(&'a Global);
+
+impl Provider for Flags<'_> {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("flags")
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let mut flags = Dict::new();
+        let mut put = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                flags.insert(name.to_owned(), value.into());
+            }
+        };
+        put("listen", self.0.listen.clone());
+        put("data_dir", self.0.data_dir.as_ref().map(|dir| dir.display().to_string()));
+        put("database_url", self.0.database_url.clone());
+        put("redis_url", self.0.redis_url.clone());
+        put("log_format", self.0.log_format.clone());
+        put("log_level", self.0.log_level.clone());
+        Ok(Map::from([(Profile::Default, flags)]))
+    }
+}
+
+/// Texts that stay texts even where they look like numbers.
+const TEXTS: [&str; 7] =
+    ["database_url", "redis_url", "gateway_url", "gateway_secret", "jwt_secret", "listen", "observe_listen"];
+
+struct Variables(Vec<(String, String)>);
+
+impl Provider for Variables {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("environment").interpolater(|_, keys| format!("{PREFIX}{}", keys.join("_").to_uppercase()))
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let mut values = Dict::new();
+        let mut simulator = Dict::new();
+        for (name, text) in &self.0 {
+            let value = match TEXTS.contains(&name.as_str()) {
+                true => figment::value::Value::from(text.clone()),
+                false => text.parse().unwrap_or_else(|_| text.clone().into()),
+            };
+            match name.strip_prefix("simulator_") {
+                Some(name) => simulator.insert(name.to_owned(), value),
+                None => values.insert(name.clone(), value),
+            };
+        }
+        if !simulator.is_empty() {
+            values.insert("simulator".into(), simulator.into());
+        }
+        Ok(Map::from([(Profile::Default, values)]))
+    }
+}
+
+fn variables() -> Vec<(String, String)> {
+    std::env::vars()
+        .filter_map(|(name, value)| {
+            let name = name.strip_prefix(PREFIX)?.to_owned();
+            (!name.starts_with(RESERVED)).then(|| (name.to_lowercase(), value))
+        })
+        .collect()
+}
+
+/// The configuration, and where each value comes from.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    figment: Figment,
+}
+
+impl Loaded {
+    /// Where a value comes from.
+    pub(crate) fn source(&self, key: &str) -> String {
+        let Some(metadata) = self.figment.find_metadata(key) else { return "default".into() };
+        match metadata.name.as_ref() {
+            "environment" => format!("{PREFIX}{}", key.replace('.', "_").to_uppercase()),
+            "flags" => format!("--{}", key.replace('_', "-")),
+            name if name.contains("TOML") => match &metadata.source {
+                Some(figment::Source::File(path)) => path.display().to_string(),
+                _ => FILE.into(),
+            },
+            _ => "default".into(),
+        }
+    }
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// Every key that is unknown or whose value is not taken, with its source.
+pub(crate) fn load(global: &Global) -> Result<Loaded, Vec<String>> {
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    match &global.config {
+        Some(path) if !path.is_file() => return Err(vec![format!("{}: no such file", path.display())]),
+        Some(path) => figment = figment.merge(Toml::file_exact(path)),
+        None if Path::new(FILE).is_file() => figment = figment.merge(Toml::file_exact(FILE)),
+        None => {}
+    }
+    figment = figment.merge(Variables(variables())).merge(Flags(global));
+    let config: Config = figment.extract().map_err(|errors| errors.into_iter().map(describe).collect::<Vec<_>>())?;
+    let loaded = Loaded { config, figment };
+    let problems = check(&loaded.config);
+    if problems.is_empty() { Ok(loaded) } else { Err(problems) }
+}
+
+fn describe(error: figment::Error) -> String {
+    use figment::error::Kind;
+    let source = error.metadata.as_ref().map_or_else(String::new, |metadata| match &metadata.source {
+        Some(figment::Source::File(path)) => format!(" ({})", path.display()),
+        _ => format!(" ({})", metadata.name),
+    });
+    let key = error.path.join(".");
+    match &error.kind {
+        Kind::UnknownField(field, _) => {
+            let whole = if key.is_empty() || key == *field { field.clone() } else { format!("{key}.{field}") };
+            format!("unknown key {whole}{source}; `paceline config` lists the keys")
+        }
+        // A value may be a secret: what it was is not repeated.
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
+            format!("{key}{source}: the value is not taken; expected {expected}")
+        }
+        Kind::UnknownVariant(_, expected) => format!("{key}{source}: expected one of {}", expected.join(", ")),
+        other => format!("{key}{source}: {other}"),
+    }
+}
+
+/// Ranges that types do not say.
+fn check(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    let addresses = [("listen", Some(&config.listen)), ("observe_listen", config.observe_listen.as_ref())];
+    for (key, address) in addresses {
+        if address.is_some_and(|address| address.parse::<std::net::SocketAddr>().is_err()) {
+            problems.push(format!("{key}: expected an address and a port, as 127.0.0.1:8000"));
+        }
+    }
+    let counts = [
+        ("lane_critical_concurrency", config.lane_critical_concurrency, 1_000),
+        ("lane_default_concurrency", config.lane_default_concurrency, 1_000),
+        ("lane_bulk_concurrency", config.lane_bulk_concurrency, 1_000),
+        ("send_concurrency", config.send_concurrency, 10_000),
+        ("ws_max_connections", config.ws_max_connections, 1_000_000),
+    ];
+    for (key, value, most) in counts {
+        if !(1..=most).contains(&value) {
+            problems.push(format!("{key}: expected 1 to {most}"));
+        }
+    }
+    if !(4..=1_000).contains(&config.database_max_connections) {
+        problems.push("database_max_connections: expected 4 to 1000".into());
+    }
+    if config.sender_rate_per_min > 6_000_000 {
+        problems.push("sender_rate_per_min: expected 0 to 6000000".into());
+    }
+    if let Some(url) = &config.database_url
+        && !["postgres://", "postgresql://", "sqlite://"].iter().any(|scheme| url.expose().starts_with(scheme))
+    {
+        problems.push("database_url: expected postgres://… or sqlite://…".into());
+    }
+    if config.jwt_secret.as_ref().is_some_and(|secret| secret.expose().len() < domain::users::MIN_SECRET) {
+        problems.push(format!("jwt_secret: expected at least {} bytes", domain::users::MIN_SECRET));
+    }
+    if config.gateway_url.is_some() && config.gateway_secret.is_none() {
+        problems.push("gateway_secret: is required with gateway_url".into());
+    }
+    problems.extend(config.simulator.validate().err());
+    problems
+}
+
+impl Config {
+    /// Whether the database is SQLite.
+    pub(crate) fn is_sqlite(&self) -> bool {
+        self.database_url.as_ref().is_none_or(|url| url.expose().starts_with("sqlite:"))
+    }
+
+    /// What a role needs beyond right values.
+    pub(crate) fn fits(&self, role: Role) -> Result<(), Vec<String>> {
+        let mut problems = Vec::new();
+        if role == Role::Split {
+            if self.is_sqlite() {
+                problems.push("database_url: roles of their own need PostgreSQL; SQLite has one process (`paceline serve`)".into());
+            }
+            if self.redis_url.is_none() {
+                problems.push("redis_url: roles of their own need Redis to ring one another".into());
+            }
+            if self.jwt_secret.is_none() {
+                problems.push("jwt_secret: roles of their own must share one; set PACELINE_JWT_SECRET in all".into());
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// A sender's limit a minute, if there is one.
+    pub(crate) fn sender_rate(&self) -> Option<i64> {
+        (self.sender_rate_per_min > 0).then(|| i64::from(self.sender_rate_per_min))
+    }
+
+    /// How long ended things are kept.
+    pub(crate) fn retention(&self) -> Option<Duration> {
+        (self.retention_days > 0).then(|| Duration::from_secs(u64::from(self.retention_days) * 86_400))
+    }
+
+    pub(crate) fn shutdown_grace(&self) -> Duration {
+        Duration::from_secs(self.shutdown_grace_secs)
+    }
+}
+
+/// The names of secrets: masked where the configuration is printed.
+pub(crate) const SECRETS: [&str; 4] = ["database_url", "redis_url", "gateway_secret", "jwt_secret"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_role_says_all_that_it_lacks() {
+        let problems = Config::default().fits(Role::Split).expect_err("lacks all");
+        assert_eq!(problems.len(), 3);
+        assert!(Config::default().fits(Role::Serve).is_ok());
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        assert_eq!(format!("{:?}", Secret::new("hush".into())), "\"***\"");
+    }
+
+    #[test]
+    fn ranges_are_checked_together() {
+        let config = Config {
+            listen: "nowhere".into(),
+            send_concurrency: 0,
+            gateway_url: Some("http://x".into()),
+            jwt_secret: Some(Secret::new("short".into())),
+            ..Config::default()
+        };
+        assert_eq!(check(&config).len(), 4);
+    }
+}

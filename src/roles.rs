@@ -1,0 +1,246 @@
+//! Wiring: the parts of each role, started and stopped.
+
+use crate::config::{Config, Role};
+use crate::{store, telemetry};
+use anyhow::{Context, Result, bail};
+use backplane::Backplane;
+use domain::users::{self, NewUser, TokenKeys};
+use domain::{Clock, Db};
+use gateway::{ClientSettings, Gateway, HttpGateway, Simulator};
+use rand::Rng;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Which parts run in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) api: bool,
+    pub(crate) worker: bool,
+    pub(crate) scheduler: bool,
+}
+
+impl Parts {
+    pub(crate) const ALL: Self = Self { api: true, worker: true, scheduler: true };
+}
+
+/// The parts that a process shares.
+pub(crate) struct Process {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) backplane: Backplane,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// Held for as long as the process serves SQLite.
+    _lock: Option<std::fs::File>,
+}
+
+/// Opens the database and the backplane.
+pub(crate) async fn open(config: &Config, role: Role) -> Result<Process> {
+    let lock = (config.is_sqlite() && role == Role::Serve).then(|| store::lock_dir(&config.data_dir)).transpose()?;
+    if role == Role::Serve {
+        store::migrate_up(config).await?;
+    }
+    let db = store::open(config).await?;
+    let pending = store::pending(&db).await?;
+    if !pending.is_empty() {
+        bail!("the database lacks {} steps of its schema; run `paceline migrate up`", pending.len());
+    }
+    let clock = Clock::machine();
+    let offset_ms = clock.correct(db.now().await?);
+    if offset_ms.abs() > 1_000 {
+        tracing::warn!(offset_ms, "this machine's clock differs from the database's; the database's is used");
+    }
+    let backplane = match &config.redis_url {
+        Some(url) => Backplane::redis(url.expose())?,
+        None => Backplane::embedded(),
+    };
+    Ok(Process {
+        db,
+        clock,
+        backplane,
+        stop: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        _lock: lock,
+    })
+}
+
+/// The secret that signs tokens: configured, or made at the first start and kept in the data folder.
+pub(crate) fn token_keys(config: &Config) -> Result<TokenKeys> {
+    let secret = match &config.jwt_secret {
+        Some(secret) => secret.expose().as_bytes().to_vec(),
+        None => kept_secret(&config.data_dir)?,
+    };
+    TokenKeys::new(&secret).context("jwt_secret")
+}
+
+fn kept_secret(dir: &Path) -> Result<Vec<u8>> {
+    store::make_dir(dir)?;
+    let path = dir.join("jwt-secret");
+    if !path.exists() {
+        let secret: String = (0..64).map(|_| char::from(rand::rng().sample(rand::distr::Alphanumeric))).collect();
+        let temporary = dir.join(format!("jwt-secret.{}", std::process::id()));
+        let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(secret.as_bytes())?;
+        file.sync_all()?;
+        // Whoever links first wins; the others read what it wrote.
+        let linked = std::fs::hard_link(&temporary, &path);
+        std::fs::remove_file(&temporary)?;
+        if let Err(error) = linked
+            && error.kind() != std::io::ErrorKind::AlreadyExists
+        {
+            return Err(error).with_context(|| format!("{} cannot be made", path.display()));
+        }
+    }
+    let mode = std::fs::metadata(&path)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        bail!("{} can be read by others (mode {:o}); run chmod 600 on it", path.display(), mode & 0o777);
+    }
+    Ok(std::fs::read(&path)?)
+}
+
+/// At the very first start there is nobody who could sign in: makes an admin with a one-time password.
+async fn first_admin(db: &Db, clock: &Clock) -> Result<Option<(String, String)>> {
+    if !users::none_exists(db.read()).await? {
+        return Ok(None);
+    }
+    let password: String = (0..20).map(|_| char::from(rand::rng().sample(rand::distr::Alphanumeric))).collect();
+    let admin = NewUser {
+        email: "admin@localhost".into(),
+        full_name: "Administrator".into(),
+        role: users::Role::Admin,
+        password: password.clone(),
+    };
+    let made = users::create(db.write(), clock.now(), admin).await?;
+    Ok(Some((made.email, password)))
+}
+
+/// Runs the parts until a signal comes; a second one ends the process at once.
+#[expect(clippy::print_stdout, reason = "where it listens and how to sign in is what the command answers")]
+pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()> {
+    let render_metrics = telemetry::init_metrics()?;
+    let process = open(config, role).await?;
+    // The API ends after the worker: until then it answers for what is under way.
+    let stop_api = CancellationToken::new();
+    let mut serving = None;
+    if parts.api {
+        let listener = TcpListener::bind(&config.listen)
+            .await
+            .with_context(|| format!("listen: {} cannot be listened on", config.listen))?;
+        let address = listener.local_addr()?;
+        let admin = if role == Role::Serve { first_admin(&process.db, &process.clock).await? } else { None };
+        let settings = api::Settings {
+            login_per_minute: config.limit_login_per_min,
+            batch_per_minute: config.limit_batch_per_min,
+            general_per_minute: config.limit_general_per_min,
+            max_sockets: config.ws_max_connections,
+            sender_rate_per_minute: config.sender_rate(),
+            shutdown_grace: config.shutdown_grace(),
+        };
+        let (db, clock, backplane) = (process.db.clone(), process.clock.clone(), process.backplane.clone());
+        let keys = token_keys(config)?;
+        let (render, stop) = (render_metrics.clone(), stop_api.clone());
+        serving = Some(tokio::spawn(async move {
+            api::serve(listener, db, clock, backplane, keys, settings, render, stop).await
+        }));
+        println!("listening on http://{address}");
+        if let Some((email, password)) = admin {
+            println!("first start: sign in as {email} with the one-time password {password}");
+        }
+        tracing::info!(%address, "listening");
+    } else if let Some(address) = &config.observe_listen {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("observe_listen: {address} cannot be listened on"))?;
+        println!("listening on http://{}", listener.local_addr()?);
+        let (render, stop) = (render_metrics.clone(), stop_api.clone());
+        serving = Some(tokio::spawn(async move { api::serve_observability(listener, render, stop).await }));
+    }
+    if parts.worker {
+        start_worker(config, &process)?;
+    }
+    if parts.scheduler {
+        let settings = scheduler::Settings { retention: config.retention() };
+        let (db, clock, backplane) = (process.db.clone(), process.clock.clone(), process.backplane.clone());
+        process.tasks.spawn(scheduler::run(db, clock, backplane, settings, process.stop.clone()));
+    }
+    if !parts.api {
+        println!("started");
+    }
+    std::io::stdout().flush()?;
+    until_stopped(&process, stop_api, serving).await
+}
+
+/// Starts a worker with the configured gateway, or the simulator.
+pub(crate) fn start_worker(config: &Config, process: &Process) -> Result<()> {
+    let (db, clock, backplane) = (process.db.clone(), process.clock.clone(), process.backplane.clone());
+    let gateway: Arc<dyn Gateway> = match (&config.gateway_url, &config.gateway_secret) {
+        (Some(url), Some(secret)) => {
+            let settings = ClientSettings::new(url, secret.expose(), config.send_concurrency);
+            Arc::new(HttpGateway::new(&settings).context("gateway_url")?)
+        }
+        _ => {
+            let (reports, reported) = tokio::sync::mpsc::channel(10_000);
+            let after = worker::After::new(&backplane, clock.clone());
+            let taking = worker::take_reports(db.clone(), clock.clone(), after, reported, process.stop.clone());
+            process.tasks.spawn(taking);
+            tracing::info!("no gateway is configured: the simulator sends nothing to anybody");
+            Arc::new(Simulator::new(config.simulator.clone(), reports))
+        }
+    };
+    let settings = worker::Settings {
+        critical_concurrency: config.lane_critical_concurrency,
+        default_concurrency: config.lane_default_concurrency,
+        bulk_concurrency: config.lane_bulk_concurrency,
+        send_concurrency: config.send_concurrency,
+        sender_rate_per_minute: config.sender_rate(),
+        shutdown_grace: config.shutdown_grace(),
+    };
+    process.tasks.spawn(worker::run(db, clock, backplane, gateway, settings, process.stop.clone()));
+    Ok(())
+}
+
+type Serving = tokio::task::JoinHandle<std::io::Result<()>>;
+
+async fn until_stopped(process: &Process, stop_api: CancellationToken, serving: Option<Serving>) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut serving = serving;
+    let failed = async {
+        match serving.as_mut() {
+            Some(serving) => serving.await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = failed => {
+            ended??;
+            bail!("the server ended by itself");
+        }
+    }
+    tracing::info!("stopping; a second signal ends the process at once");
+    process.stop.cancel();
+    process.tasks.close();
+    let ending = async {
+        process.tasks.wait().await;
+        stop_api.cancel();
+        match serving {
+            Some(serving) => serving.await?.map_err(anyhow::Error::from),
+            None => Ok(()),
+        }
+    };
+    tokio::select! {
+        ended = ending => ended?,
+        _ = terminate.recv() => bail!("ended by a second signal"),
+        _ = interrupt.recv() => bail!("ended by a second signal"),
+    }
+    process.db.close().await;
+    Ok(())
+}

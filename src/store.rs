@@ -1,0 +1,166 @@
+//! Opening the database.
+
+use crate::config::{Config, Synchronous};
+use anyhow::{Context, Result, bail};
+use domain::Db;
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{ConnectionTrait, DbErr, SqlxPostgresConnector, SqlxSqliteConnector};
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+use tracing::log::LevelFilter;
+
+/// A statement that takes longer is logged.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// Readers of SQLite at once.
+const SQLITE_READERS: u32 = 4;
+
+/// Opens the database that is configured. Waits a while for one that is still starting.
+pub(crate) async fn open(config: &Config) -> Result<Db> {
+    match config.database_url.as_ref().map(|url| url.expose()) {
+        Some(url) if !url.starts_with("sqlite:") => postgres_pool(postgres_options(url)?, config.database_max_connections).await,
+        Some(url) => {
+            let options = SqliteConnectOptions::from_str(url).map_err(|_| anyhow::anyhow!("database_url: not a sqlite:// address"))?;
+            open_sqlite(options, config.sqlite_synchronous).await
+        }
+        None => {
+            make_dir(&config.data_dir)?;
+            let file = config.data_dir.join("paceline.db");
+            open_sqlite(SqliteConnectOptions::new().filename(file), config.sqlite_synchronous).await
+        }
+    }
+}
+
+/// Makes the data folder.
+pub(crate) fn make_dir(dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("the data folder {} cannot be made", dir.display()))
+}
+
+async fn open_sqlite(options: SqliteConnectOptions, synchronous: Synchronous) -> Result<Db> {
+    let options = options
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(match synchronous {
+            Synchronous::Full => SqliteSynchronous::Full,
+            Synchronous::Normal => SqliteSynchronous::Normal,
+        })
+        .busy_timeout(Duration::from_secs(10))
+        .pragma("cache_size", "-65536")
+        .pragma("temp_store", "memory")
+        .pragma("journal_size_limit", "67108864")
+        .log_statements(LevelFilter::Trace)
+        .log_slow_statements(LevelFilter::Debug, SLOW);
+    let write = SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(Duration::from_secs(30))
+        .connect_with(options.clone())
+        .await
+        .context("the SQLite database cannot be opened")?;
+    let read = SqlitePoolOptions::new()
+        .max_connections(SQLITE_READERS)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options.pragma("query_only", "1"))
+        .await
+        .context("the SQLite database cannot be opened for reading")?;
+    Ok(Db::new(
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(read),
+    ))
+}
+
+fn postgres_options(url: &str) -> Result<PgConnectOptions> {
+    // The parser's own error would show the address with its password.
+    let options = PgConnectOptions::from_str(url).map_err(|_| anyhow::anyhow!("database_url: not a postgres:// address"))?;
+    Ok(options
+        .application_name("paceline")
+        .options([
+            ("statement_timeout", "30s"),
+            ("idle_in_transaction_session_timeout", "60s"),
+            // The ledger's statements are short; compiling them costs more than it saves.
+            ("jit", "off"),
+        ])
+        .statement_cache_capacity(256)
+        .log_statements(LevelFilter::Trace)
+        .log_slow_statements(LevelFilter::Debug, SLOW))
+}
+
+async fn postgres_pool(options: PgConnectOptions, max_connections: u32) -> Result<Db> {
+    let pool = PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(Duration::from_secs(5))
+        // A dead connection shows at its first use; every step can be tried again.
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await
+        .context("PostgreSQL cannot be reached")?;
+    let pool = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
+    Ok(Db::new(pool.clone(), pool))
+}
+
+/// What several processes that migrate at once wait on: a lock of the session.
+const MIGRATION_LOCK: &str = "SELECT pg_advisory_lock(7236487263)";
+
+/// Applies all steps that are not applied; several processes do it one after the other.
+pub(crate) async fn migrate_up(config: &Config) -> Result<()> {
+    with_migrator(config, async |db| Migrator::up(db.write(), None).await)
+        .await
+        .context("the database's schema could not be brought up to date")
+}
+
+/// Takes steps back.
+pub(crate) async fn migrate_down(config: &Config, steps: u32) -> Result<()> {
+    with_migrator(config, async |db| Migrator::down(db.write(), Some(steps)).await)
+        .await
+        .context("the database's schema could not be taken back")
+}
+
+/// Works on a connection of its own, which holds the lock until it is closed.
+async fn with_migrator(config: &Config, work: impl AsyncFnOnce(&Db) -> Result<(), DbErr>) -> Result<()> {
+    let url = config.database_url.as_ref().map(|url| url.expose()).filter(|url| !url.starts_with("sqlite:"));
+    let db = match url {
+        Some(url) => {
+            let options = postgres_options(url)?.options([("statement_timeout", "0")]);
+            let db = postgres_pool(options, 1).await?;
+            db.write().execute_unprepared(MIGRATION_LOCK).await?;
+            db
+        }
+        None => open(config).await?,
+    };
+    let done = work(&db).await;
+    db.close().await;
+    Ok(done?)
+}
+
+/// The names of steps that are not applied.
+pub(crate) async fn pending(db: &Db) -> Result<Vec<String>> {
+    let pending = Migrator::get_pending_migrations(db.write()).await.context("the schema's state cannot be read")?;
+    Ok(pending.iter().map(|step| step.name().to_owned()).collect())
+}
+
+/// A lock on the data folder, for as long as the process lives: SQLite has one process.
+pub(crate) fn lock_dir(dir: &Path) -> Result<File> {
+    make_dir(dir)?;
+    let path = dir.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("{} cannot be opened", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another process serves {}; SQLite has one process: stop the other, or use PostgreSQL and Redis",
+            dir.display()
+        ),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
+    }
+}

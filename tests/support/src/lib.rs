@@ -1,0 +1,71 @@
+//! What a black-box test of Paceline needs, and nothing that looks inside it.
+//!
+//! - [`Postgres`] and [`Redis`]: real servers, private or shared by the run, that can be killed and started again.
+//! - [`Program`] and [`Paceline`]: the real binary with a hermetic environment, on a free port, in its own directory.
+//! - [`Cluster`]: api, workers and scheduler over a fresh database and a Redis.
+//! - [`Gateway`]: a WhatsApp gateway that does what the test's script says and remembers everything.
+//! - [`Client`] and [`Socket`]: HTTP and WebSocket as a client of the contracts sees them.
+//! - [`eventually`]: the only way to wait for what nobody announces.
+//!
+//! What is started here dies with the test, also when the test is killed (see the `servers` crate). Nothing has a fixed
+//! port or sleeps for a fixed time. All of it panics when it cannot do its work, with the logs in the message: a test
+//! that cannot set up its world has failed, and there is nobody else to tell.
+
+mod client;
+mod cluster;
+mod gateway;
+mod poll;
+mod postgres;
+mod program;
+mod redis;
+mod socket;
+
+pub use client::{Client, Response};
+pub use cluster::{Cluster, ClusterBuilder};
+pub use gateway::{Attempt, Gateway, Reply};
+pub use poll::eventually;
+pub use postgres::{Database, Postgres, PostgresServer};
+pub use program::{Paceline, Program, User};
+pub use redis::Redis;
+pub use servers::{Log, RedisOptions};
+pub use socket::Socket;
+
+use std::time::Duration;
+
+/// How long a test waits for something that must come. It bounds a hang on a busy machine; it measures nothing.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Holds something that blocks, and lends it to the threads that may block.
+#[derive(Debug)]
+struct Blocking<T>(Option<T>);
+
+impl<T: Send + 'static> Blocking<T> {
+    /// Makes it, away from the runtime's threads.
+    async fn make(make: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> Self {
+        match tokio::task::spawn_blocking(make).await {
+            Ok(Ok(made)) => Self(Some(made)),
+            Ok(Err(error)) => panic!("{error:#}"),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Uses it, away from the runtime's threads. If the caller goes away meanwhile, it is dropped after its use.
+    async fn with<R: Send + 'static>(&mut self, f: impl FnOnce(&mut T) -> anyhow::Result<R> + Send + 'static) -> R {
+        let mut lent = self.0.take().expect("nothing is lent twice: `with` has the only reference");
+        let (lent, result) = match tokio::task::spawn_blocking(move || {
+            let result = f(&mut lent);
+            (lent, result)
+        })
+        .await
+        {
+            Ok(back) => back,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        self.0 = Some(lent);
+        result.unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    fn get(&self) -> &T {
+        self.0.as_ref().expect("it is lent only while `with` has the only reference")
+    }
+}
