@@ -16,10 +16,6 @@ use std::time::Duration;
 pub(crate) struct Secret(String);
 
 impl Secret {
-    pub(crate) fn new(value: String) -> Self {
-        Self(value)
-    }
-
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -379,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_shown() {
-        assert_eq!(format!("{:?}", Secret::new("hush".into())), "\"***\"");
+        assert_eq!(format!("{:?}", Secret("hush".into())), "\"***\"");
     }
 
     #[test]
@@ -388,7 +384,7 @@ mod tests {
             listen: "nowhere".into(),
             send_concurrency: 0,
             gateway_url: Some("http://x".into()),
-            jwt_secret: Some(Secret::new("short".into())),
+            jwt_secret: Some(Secret("short".into())),
             ..Config::default()
         };
         assert_eq!(check(&config).len(), 4);

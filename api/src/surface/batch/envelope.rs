@@ -1,8 +1,9 @@
 //! `{ok, data, meta}` and `{ok, error}`.
 
-use crate::foundation::refusal::{Kind, Refusal};
+use crate::foundation::refusal::Refusal;
 use poem::{IntoResponse, Response};
 use poem_openapi::payload::Json;
+use poem_openapi::registry::{MetaResponses, Registry};
 use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 
@@ -121,9 +122,42 @@ pub(super) fn refuse(refusal: &Refusal) -> Response {
     response
 }
 
-/// The refusals that any operation may answer with.
-#[derive(Debug, ApiResponse)]
-pub(super) enum Failure {
+/// A refusal on its way to the envelope, described in the document by [`Refusals`].
+#[derive(Debug)]
+pub(super) struct Failure(Refusal);
+
+impl ApiResponse for Failure {
+    fn meta() -> MetaResponses {
+        Refusals::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        Refusals::register(registry);
+    }
+}
+
+impl From<Failure> for poem::Error {
+    fn from(failure: Failure) -> Self {
+        failure.0.into()
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
+
+impl From<sea_orm::DbErr> for Failure {
+    fn from(error: sea_orm::DbErr) -> Self {
+        Self(error.into())
+    }
+}
+
+/// The refusals that any operation may answer with: for the document.
+#[derive(ApiResponse)]
+#[allow(dead_code, reason = "for the document alone")]
+enum Refusals {
     /// A field, a parameter, a header or the body is wrong.
     #[oai(status = 400)]
     Invalid(Json<Refused>),
@@ -160,30 +194,4 @@ pub(super) enum Failure {
     /// The database is away or the disk is full; nothing was written.
     #[oai(status = 503)]
     Unavailable(Json<Refused>),
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        let body = Json(refused(&refusal));
-        match refusal.kind {
-            Kind::Validation => Self::Invalid(body),
-            Kind::AuthRequired => Self::AuthRequired(body),
-            Kind::PermissionDenied => Self::PermissionDenied(body),
-            Kind::NotFound => Self::NotFound(body),
-            Kind::MethodNotAllowed => Self::MethodNotAllowed(body),
-            Kind::Conflict => Self::Conflict(body),
-            Kind::PayloadTooLarge => Self::PayloadTooLarge(body),
-            Kind::UnsupportedMediaType => Self::UnsupportedMediaType(body),
-            Kind::Unprocessable => Self::Unprocessable(body),
-            Kind::RateLimited => Self::RateLimited(body),
-            Kind::Internal => Self::Internal(body),
-            Kind::Unavailable => Self::Unavailable(body),
-        }
-    }
-}
-
-impl From<sea_orm::DbErr> for Failure {
-    fn from(error: sea_orm::DbErr) -> Self {
-        Refusal::from(error).into()
-    }
 }

@@ -5,7 +5,7 @@ use crate::App;
 use crate::foundation::body::JsonBody;
 use crate::foundation::fields::Fields;
 use crate::foundation::refusal::{Kind, Refusal};
-use crate::foundation::{RequestId, auth, limits};
+use crate::foundation::{auth, limits};
 use domain::users::{self, ACCESS_TTL, Permission, Refreshed, User};
 use poem::Request;
 use poem_openapi::payload::Json;
@@ -98,10 +98,6 @@ fn address(request: &Request) -> String {
     request.remote_addr().as_socket_addr().map_or_else(|| "local".to_owned(), |addr| addr.ip().to_string())
 }
 
-fn request_id(request: &Request) -> &str {
-    request.extensions().get::<RequestId>().map_or("", |id| &id.0)
-}
-
 impl AuthRoutes {
     async fn sign_in(&self, request: &Request, body: &[u8]) -> Result<LoginView, Refusal> {
         let app = &self.app;
@@ -175,8 +171,7 @@ impl AuthRoutes {
         request: &Request,
         body: JsonBody<LoginRequest>,
     ) -> Result<Json<Success<LoginView>>, Failure> {
-        let done = self.sign_in(request, &body.bytes).await;
-        done.map(Success::new).map_err(|refusal| Failure::of(&refusal, request_id(request)))
+        Ok(Success::new(self.sign_in(request, &body.bytes).await?))
     }
 
     /// Exchanges a refresh token for the session's next tokens.
@@ -186,14 +181,13 @@ impl AuthRoutes {
         request: &Request,
         body: JsonBody<RefreshRequest>,
     ) -> Result<Json<Success<RefreshView>>, Failure> {
-        let done = self.go_on(request, &body.bytes).await;
-        done.map(Success::new).map_err(|refusal| Failure::of(&refusal, request_id(request)))
+        Ok(Success::new(self.go_on(request, &body.bytes).await?))
     }
 
     /// Ends the session.
     #[oai(path = "/api/v1/auth/logout", method = "post")]
     async fn logout(&self, request: &Request, _token: Token) -> Result<Json<Success<Nothing>>, Failure> {
-        let done = self.sign_out(request).await;
-        done.map(|()| Success::new(Nothing {})).map_err(|refusal| Failure::of(&refusal, request_id(request)))
+        self.sign_out(request).await?;
+        Ok(Success::new(Nothing {}))
     }
 }

@@ -1,8 +1,9 @@
 //! `{success, data}` and `{success, error, request_id}`.
 
-use crate::foundation::refusal::{Kind, Refusal};
+use crate::foundation::refusal::Refusal;
 use poem::{IntoResponse, Response};
 use poem_openapi::payload::Json;
+use poem_openapi::registry::{MetaResponses, Registry};
 use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
 use poem_openapi::{ApiResponse, Object};
 
@@ -73,9 +74,36 @@ pub(super) fn refuse(refusal: &Refusal, request_id: &str) -> Response {
     response
 }
 
-/// The refusals that any operation may answer with.
-#[derive(Debug, ApiResponse)]
-pub(super) enum Failure {
+/// A refusal on its way to the envelope, described in the document by [`Refusals`].
+#[derive(Debug)]
+pub(super) struct Failure(Refusal);
+
+impl ApiResponse for Failure {
+    fn meta() -> MetaResponses {
+        Refusals::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        Refusals::register(registry);
+    }
+}
+
+impl From<Failure> for poem::Error {
+    fn from(failure: Failure) -> Self {
+        failure.0.into()
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
+
+/// The refusals that any operation may answer with: for the document.
+#[derive(ApiResponse)]
+#[allow(dead_code, reason = "for the document alone")]
+enum Refusals {
     /// A field or the body is wrong.
     #[oai(status = 400)]
     Invalid(Json<Refused>),
@@ -106,23 +134,4 @@ pub(super) enum Failure {
     /// The database is away.
     #[oai(status = 503)]
     Unavailable(Json<Refused>),
-}
-
-impl Failure {
-    /// A refusal for a request whose id is known.
-    pub(super) fn of(refusal: &Refusal, request_id: &str) -> Self {
-        let body = Json(refused(refusal, request_id));
-        match refusal.kind {
-            Kind::Validation | Kind::Unprocessable | Kind::Conflict => Self::Invalid(body),
-            Kind::AuthRequired => Self::AuthRequired(body),
-            Kind::PermissionDenied => Self::PermissionDenied(body),
-            Kind::NotFound => Self::NotFound(body),
-            Kind::MethodNotAllowed => Self::MethodNotAllowed(body),
-            Kind::PayloadTooLarge => Self::PayloadTooLarge(body),
-            Kind::UnsupportedMediaType => Self::UnsupportedMediaType(body),
-            Kind::RateLimited => Self::RateLimited(body),
-            Kind::Internal => Self::Internal(body),
-            Kind::Unavailable => Self::Unavailable(body),
-        }
-    }
 }
