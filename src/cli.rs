@@ -133,7 +133,7 @@ pub(crate) enum User {
 /// What to measure.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Bench {
-    /// accept, import, tag, delete, send, pickup, critical or all
+    /// accept, import, tag, delete, send, read or all
     #[arg(default_value = "all")]
     pub(crate) what: String,
     /// How many contacts, items or messages

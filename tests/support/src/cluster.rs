@@ -64,7 +64,7 @@ impl ClusterBuilder {
     /// Sending through this gateway.
     #[must_use]
     pub fn gateway(self, gateway: &Gateway) -> Self {
-        self.env("PACELINE_GATEWAY_URL", gateway.url())
+        self.env("PACELINE_GATEWAY_URL", gateway.url()).env("PACELINE_GATEWAY_SECRET", "gateway-secret")
     }
 
     /// On a PostgreSQL server of its own, which the test may kill.
@@ -85,7 +85,12 @@ impl ClusterBuilder {
             None => Postgres::database().await,
         };
         let redis = Redis::start().await;
-        let program = self.program.env("PACELINE_DATABASE_URL", database.url()).env("PACELINE_REDIS_URL", redis.url());
+        let program = self
+            .program
+            .env("PACELINE_DATABASE_URL", database.url())
+            .env("PACELINE_REDIS_URL", redis.url())
+            .env("PACELINE_JWT_SECRET", "a secret that all roles of a cluster share")
+            .env("PACELINE_OBSERVE_LISTEN", "127.0.0.1:0");
         program.run(&["migrate", "up"], "").await;
         let start = async |role: &'static str| program.elsewhere().start(&[role]).await;
         let (api, workers, scheduler) =

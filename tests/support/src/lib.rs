@@ -21,6 +21,7 @@ mod redis;
 mod socket;
 
 pub use client::{Client, Response};
+pub use reqwest::Method;
 pub use cluster::{Cluster, ClusterBuilder};
 pub use gateway::{Attempt, Gateway, Reply};
 pub use poll::eventually;

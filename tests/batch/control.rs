@@ -1,0 +1,134 @@
+//! Steering: cancel, pause, resume, a changed pace, retry; doing a request once; what is killed in mid-work.
+
+use crate::setup::{Runs, Setup, accepted, on_both, text};
+use serde_json::json;
+use support::Reply;
+
+on_both!(a_cancelled_batch_starts_nothing_more () |s: Setup| Box::pin(async move {
+    let ids = s.contacts(50).await;
+    let batch = s.send(&ids, json!({ "ratePerMinute": 120 })).await;
+    s.gateway.wait_for(2).await;
+    let said = s.admin.post(&format!("/batch/{batch}/cancel"), &json!({})).await.expect(200);
+    assert_eq!(said, json!({ "ok": true, "message": "Batch operation cancelled successfully" }));
+    s.admin.post(&format!("/batch/{batch}/cancel"), &json!({})).await.expect(409);
+    // What was in flight ends and is counted; then everything is decided.
+    let done = s.wait(&batch, "no item in flight", |b| b["status"] == "CANCELLED").await;
+    assert!(done["processedCount"].as_i64() < Some(50));
+    support::eventually("the items to be decided", crate::setup::PATIENCE, async || {
+        let items = s.items(&batch).await;
+        let open = items.iter().filter(|i| i["status"] == "sending").count();
+        if open == 0 { Ok(()) } else { Err(format!("{open} are sending")) }
+    }).await;
+    let items = s.items(&batch).await;
+    let cancelled = items.iter().filter(|i| i["status"] == "cancelled").count();
+    let succeeded = items.iter().filter(|i| i["status"] == "succeeded").count();
+    assert_eq!((items.len(), cancelled + succeeded), (50, 50));
+    assert_eq!(s.gateway.sent_count(), succeeded);
+    s.audited().await;
+}));
+
+on_both!(a_paused_batch_goes_on_where_it_was () |s: Setup| Box::pin(async move {
+    let ids = s.contacts(40).await;
+    let batch = s.send(&ids, json!({ "ratePerMinute": 240 })).await;
+    s.gateway.wait_for(2).await;
+    let paused = s.admin.post(&format!("/batch/{batch}/pause"), &json!({})).await.expect(200);
+    assert_eq!((&paused["data"]["paused"], &paused["data"]["status"]), (&json!(true), &json!("PROCESSING")));
+    s.admin.post(&format!("/batch/{batch}/pause"), &json!({})).await.expect(409);
+    s.admin.patch(&format!("/batch/{batch}"), &json!({ "ratePerMinute": 60_000 })).await.expect(200);
+    s.admin.post(&format!("/batch/{batch}/resume"), &json!({})).await.expect(200);
+    s.admin.post(&format!("/batch/{batch}/resume"), &json!({})).await.expect(409);
+    let done = s.ended(&batch).await;
+    assert_eq!((&done["successCount"], &done["ratePerMinute"]), (&json!(40), &json!(60_000)));
+    assert_eq!(s.gateway.sent_count(), 40);
+    s.audited().await;
+}));
+
+on_both!(a_retry_sends_only_what_failed () |s: Setup| Box::pin(async move {
+    let ids = s.contacts(30).await;
+    s.gateway.script(|a| if a.to.ends_with('7') && a.number == 1 { Reply::status(400) } else { Reply::accept() });
+    let batch = s.send(&ids, json!({})).await;
+    let done = s.ended(&batch).await;
+    assert_eq!((&done["successCount"], &done["failedCount"]), (&json!(27), &json!(3)));
+    let failed = s.admin.get(&format!("/batch/{batch}/items?status=failed")).await.expect(200);
+    assert_eq!(failed["data"].as_array().map(Vec::len), Some(3));
+    s.admin.post(&format!("/batch/{batch}/retry"), &json!({})).await.expect(200);
+    let done = s.wait(&batch, "all to succeed", |b| b["successCount"] == 30).await;
+    assert_eq!(done["failedCount"], json!(0));
+    assert_eq!(s.gateway.attempts().len(), 33);
+    s.ended(&batch).await;
+    s.admin.post(&format!("/batch/{batch}/retry"), &json!({})).await.expect(409);
+    s.audited().await;
+}));
+
+on_both!(a_key_does_a_request_once () |s: Setup| Box::pin(async move {
+    let ids = s.contacts(2).await;
+    let body = json!({ "contactIds": ids, "content": "once" });
+    let post = async |key: &str, body: &serde_json::Value| {
+        let request = s.admin.request(support::Method::POST, "/batch/send").header("Idempotency-Key", key).json(body);
+        s.admin.send(request).await
+    };
+    let first = post("k1", &body).await;
+    let id = accepted(first.body.clone());
+    let second = post("k1", &body).await;
+    assert_eq!((second.header("idempotency-replayed"), accepted(second.body.clone())), (Some("true"), id.clone()));
+    post("k1", &json!({ "contactIds": ["1"], "content": "other" })).await.expect(422);
+    post("bad key", &body).await.expect(400);
+    post("k2", &json!({ "contactIds": [], "content": "x" })).await.expect(400);
+    let third = accepted(post("k2", &body).await.expect(202));
+    assert_ne!(third, id);
+    s.ended(&id).await;
+    s.ended(&third).await;
+    assert_eq!(s.gateway.sent_count(), 4);
+}));
+
+/// The lease of a worker that was killed ends after 30 s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "slow: waits for a lease to end"]
+async fn a_killed_worker_loses_and_doubles_nothing() {
+    let mut s = Setup::split(&[]).await;
+    let ids = s.contacts(2_000).await;
+    let batch = s.send(&ids, json!({ "ratePerMinute": 30_000 })).await;
+    s.gateway.wait_for(300).await;
+    let Runs::Split(cluster) = &mut s.runs else { unreachable!() };
+    cluster.workers[0].kill9().await;
+    cluster.redis.flushall().await;
+    cluster.workers[0].restart().await;
+    let done = s.ended(&batch).await;
+    assert_eq!((text(&done["status"]), &done["successCount"]), ("COMPLETED".into(), &json!(2_000)));
+    let by_recipient = s.gateway.sent_by_recipient();
+    assert_eq!(by_recipient.len(), 2_000);
+    assert!(by_recipient.values().all(|n| *n == 1));
+    s.audited().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_goes_on_while_redis_is_away() {
+    let mut s = Setup::split(&[]).await;
+    let ids = s.contacts(10).await;
+    let Runs::Split(cluster) = &mut s.runs else { unreachable!() };
+    cluster.redis.kill9().await;
+    let batch = s.send(&ids, json!({})).await;
+    let done = s.ended(&batch).await;
+    assert_eq!(done["successCount"], json!(10));
+    let Runs::Split(cluster) = &mut s.runs else { unreachable!() };
+    cluster.redis.restart().await;
+    let batch = s.send(&ids, json!({})).await;
+    assert_eq!(s.ended(&batch).await["successCount"], json!(10));
+    s.audited().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_embedded_process_that_is_killed_goes_on_at_its_start() {
+    let mut s = Setup::embedded(&[]).await;
+    let ids = s.contacts(300).await;
+    let batch = s.send(&ids, json!({ "scheduleAt": "2099-01-01T00:00:00Z" })).await;
+    let created = text(&s.get(&batch).await["createdAt"]);
+    let Runs::Embedded(serve) = &mut s.runs else { unreachable!() };
+    serve.kill9().await;
+    serve.restart().await;
+    s.admin = serve.client().with_token(s.program.token_for("admin").await);
+    s.admin.patch(&format!("/batch/{batch}"), &json!({ "scheduleAt": created })).await.expect(200);
+    assert_eq!(s.ended(&batch).await["successCount"], json!(300));
+    assert_eq!(s.gateway.sent_count(), 300);
+    s.audited().await;
+}

@@ -1,0 +1,9 @@
+//! The batch contract against the real binary, on both set-ups: embedded (SQLite, one process) and split (PostgreSQL,
+//! Redis, one process for each role).
+
+mod control;
+mod imports;
+mod realtime;
+mod refusals;
+mod sending;
+mod setup;
