@@ -134,9 +134,7 @@ fn print_config(loaded: &Loaded, as_json: bool) -> Result<()> {
         if as_json {
             let rows: serde_json::Map<_, _> = values
                 .iter()
-                .map(|(key, value)| {
-                    (key.clone(), serde_json::json!({ "value": value, "source": loaded.source(key) }))
-                })
+                .map(|(key, value)| (key.clone(), serde_json::json!({ "value": value, "source": loaded.source(key) })))
                 .collect();
             println!("{}", serde_json::to_string_pretty(&rows)?);
             return Ok(());

@@ -332,7 +332,10 @@ impl Config {
         let mut problems = Vec::new();
         if role == Role::Split {
             if self.is_sqlite() {
-                problems.push("database_url: roles of their own need PostgreSQL; SQLite has one process (`paceline serve`)".into());
+                problems.push(
+                    "database_url: roles of their own need PostgreSQL; SQLite has one process (`paceline serve`)"
+                        .into(),
+                );
             }
             if self.redis_url.is_none() {
                 problems.push("redis_url: roles of their own need Redis to ring one another".into());

@@ -4,9 +4,7 @@ use crate::config::{Config, Role};
 use crate::roles::{self, Parts};
 use crate::store;
 use anyhow::Result;
-use domain::batches::{
-    self, ImportLine, ImportWriter, NewImport, NewSend, OnUnknown, Recipients,
-};
+use domain::batches::{self, ImportLine, ImportWriter, NewImport, NewSend, OnUnknown, Recipients};
 use domain::contacts::import_file::ImportRow;
 use domain::users::{self, NewUser, Role as UserRole};
 use domain::{Clock, Db, UserId};
@@ -59,12 +57,8 @@ const NAMES: [&str; 8] = ["Aisyah", "Wei", "Kumar", "Maria", "Chen", "Fatimah", 
 
 async fn fill(db: &Db, clock: &Clock) -> Result<()> {
     let now = clock.now();
-    let new = NewUser {
-        email: EMAIL.into(),
-        full_name: "Demo".into(),
-        role: UserRole::Admin,
-        password: PASSWORD.into(),
-    };
+    let new =
+        NewUser { email: EMAIL.into(), full_name: "Demo".into(), role: UserRole::Admin, password: PASSWORD.into() };
     let by = users::create(db.write(), now, new).await?.id;
     let tx = db.begin().await?;
     let new = NewImport { skip_duplicates: true, tags: vec!["demo".into()], source: Some("demo".into()) };

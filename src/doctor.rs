@@ -56,8 +56,10 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode> {
                         report.line("ledger", Err(finding));
                     }
                 }
-                Ok(pending) => report
-                    .line("migrations", Err(format!("{} pending ({}); run `paceline migrate up`", pending.len(), pending.join(", ")))),
+                Ok(pending) => report.line(
+                    "migrations",
+                    Err(format!("{} pending ({}); run `paceline migrate up`", pending.len(), pending.join(", "))),
+                ),
                 Err(error) => report.line("migrations", Err(format!("{error:#}"))),
             }
             db.close().await;
@@ -74,7 +76,10 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode> {
                     if major < 7 {
                         Err(format!("version {}; BZMPOP needs 7 or later", info.version))
                     } else if info.maxmemory_policy != "noeviction" {
-                        Err(format!("maxmemory-policy is {}; set noeviction, or rings vanish when memory is short", info.maxmemory_policy))
+                        Err(format!(
+                            "maxmemory-policy is {}; set noeviction, or rings vanish when memory is short",
+                            info.maxmemory_policy
+                        ))
                     } else {
                         Ok(format!("version {}", info.version))
                     },

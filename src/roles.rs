@@ -60,14 +60,7 @@ pub(crate) async fn open(config: &Config, role: Role) -> Result<Process> {
         Some(url) => Backplane::redis(url.expose())?,
         None => Backplane::embedded(),
     };
-    Ok(Process {
-        db,
-        clock,
-        backplane,
-        stop: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-        _lock: lock,
-    })
+    Ok(Process { db, clock, backplane, stop: CancellationToken::new(), tasks: TaskTracker::new(), _lock: lock })
 }
 
 /// The secret that signs tokens: configured, or made at the first start and kept in the data folder.

@@ -23,9 +23,12 @@ const SQLITE_READERS: u32 = 4;
 /// Opens the database that is configured. Waits a while for one that is still starting.
 pub(crate) async fn open(config: &Config) -> Result<Db> {
     match config.database_url.as_ref().map(|url| url.expose()) {
-        Some(url) if !url.starts_with("sqlite:") => postgres_pool(postgres_options(url)?, config.database_max_connections).await,
+        Some(url) if !url.starts_with("sqlite:") => {
+            postgres_pool(postgres_options(url)?, config.database_max_connections).await
+        }
         Some(url) => {
-            let options = SqliteConnectOptions::from_str(url).map_err(|_| anyhow::anyhow!("database_url: not a sqlite:// address"))?;
+            let options = SqliteConnectOptions::from_str(url)
+                .map_err(|_| anyhow::anyhow!("database_url: not a sqlite:// address"))?;
             open_sqlite(options, config.sqlite_synchronous).await
         }
         None => {
@@ -70,15 +73,13 @@ async fn open_sqlite(options: SqliteConnectOptions, synchronous: Synchronous) ->
         .connect_with(options.pragma("query_only", "1"))
         .await
         .context("the SQLite database cannot be opened for reading")?;
-    Ok(Db::new(
-        SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
-        SqlxSqliteConnector::from_sqlx_sqlite_pool(read),
-    ))
+    Ok(Db::new(SqlxSqliteConnector::from_sqlx_sqlite_pool(write), SqlxSqliteConnector::from_sqlx_sqlite_pool(read)))
 }
 
 fn postgres_options(url: &str) -> Result<PgConnectOptions> {
     // The parser's own error would show the address with its password.
-    let options = PgConnectOptions::from_str(url).map_err(|_| anyhow::anyhow!("database_url: not a postgres:// address"))?;
+    let options =
+        PgConnectOptions::from_str(url).map_err(|_| anyhow::anyhow!("database_url: not a postgres:// address"))?;
     Ok(options
         .application_name("paceline")
         .options([

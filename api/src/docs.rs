@@ -24,12 +24,6 @@ fn healthz() -> Response {
     json_response(StatusCode::OK, &json!({ "status": "ok" }))
 }
 
-fn metrics_endpoint(render: RenderMetrics) -> impl Endpoint<Output = Response> {
-    poem::endpoint::make_sync(move |_| {
-        render().with_content_type("text/plain; version=0.0.4; charset=utf-8").into_response()
-    })
-}
-
 fn not_found() -> impl Endpoint<Output = Response> {
     poem::endpoint::make_sync(|_| bare(&Refusal::new(Kind::NotFound, "no such path")))
 }
@@ -39,7 +33,7 @@ pub(crate) fn observability(render: RenderMetrics) -> impl Endpoint<Output = Res
     Route::new()
         .at("/healthz", get(healthz))
         .at("/readyz", get(healthz))
-        .at("/metrics", metrics_endpoint(render))
+        .at("/metrics", surface::crm::metrics(render))
         .at("/*", not_found())
         .map_to_response()
 }
@@ -67,7 +61,6 @@ pub(crate) fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
     let desk = surface::support_desk::service(app.clone());
     let mut routes = Route::new()
         .at("/healthz", get(healthz))
-        .at("/metrics", metrics_endpoint(app.render_metrics.clone()))
         .at("/openapi/batch.json", batch.spec_endpoint())
         .at("/openapi/support-desk.json", desk.spec_endpoint())
         .nest("/docs/batch", batch.swagger_ui())

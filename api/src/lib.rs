@@ -55,20 +55,25 @@ pub(crate) struct App {
 
 impl App {
     /// Does what a committed step left to do, and returns its value.
-    pub(crate) async fn after<T>(&self, step: domain::Step<T>) -> T {
-        if !step.rings.is_empty()
-            && let Err(error) = self.backplane.queue.push(&step.rings).await
-        {
-            metrics::counter!("paceline_ring_push_failed_total").increment(step.rings.len() as u64);
-            tracing::warn!(%error, rings = step.rings.len(), "rings not pushed; the sweep will ring");
-        }
-        if !step.events.is_empty()
-            && let Err(error) = self.backplane.notifier.publish(&step.events).await
-        {
-            metrics::counter!("paceline_publish_failed_total").increment(step.events.len() as u64);
-            tracing::debug!(%error, events = step.events.len(), "events not published");
-        }
-        step.value
+    pub(crate) fn after<T>(&self, step: domain::Step<T>) -> T {
+        let domain::Step { value, rings, events } = step;
+        let backplane = self.backplane.clone();
+        // The answer does not wait: what was asked for is committed, and a backplane that is away takes its time to say so.
+        tokio::spawn(async move {
+            if !rings.is_empty()
+                && let Err(error) = backplane.queue.push(&rings).await
+            {
+                metrics::counter!("paceline_ring_push_failed_total").increment(rings.len() as u64);
+                tracing::warn!(%error, rings = rings.len(), "rings not pushed; the sweep will ring");
+            }
+            if !events.is_empty()
+                && let Err(error) = backplane.notifier.publish(&events).await
+            {
+                metrics::counter!("paceline_publish_failed_total").increment(events.len() as u64);
+                tracing::debug!(%error, events = events.len(), "events not published");
+            }
+        });
+        value
     }
 }
 
@@ -89,7 +94,8 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let hub = Arc::new(Hub::new(settings.max_sockets));
     let grace = settings.shutdown_grace;
-    let app = Arc::new(App { sessions: Sessions::default(), hub, db, clock, backplane, keys, settings, render_metrics });
+    let app =
+        Arc::new(App { sessions: Sessions::default(), hub, db, clock, backplane, keys, settings, render_metrics });
     tokio::spawn(realtime::follow(app.clone(), stop.clone()));
     let acceptor = TcpAcceptor::from_tokio(listener)?;
     serve_on(acceptor, routes(app), stop, grace).await
@@ -122,15 +128,22 @@ async fn serve_on(
 fn routes(app: Arc<App>) -> BoxEndpoint<'static> {
     let batch = surface::batch::endpoint(app.clone());
     let support_desk = surface::support_desk::endpoint(app.clone());
+    let admin_chat = surface::admin_chat::endpoint(app.clone());
+    let crm = surface::crm::endpoint(app.render_metrics.clone());
     let routes = Route::new()
         .nest_no_strip("/batch", batch.clone())
         .nest_no_strip("/templates", batch)
         .nest_no_strip("/api/v1", support_desk)
-        .at("/ws", realtime::endpoint(app.clone()))
+        .nest_no_strip("/api/v2", admin_chat.clone())
+        .nest_no_strip("/admin/chat", admin_chat.clone())
+        .at("/ws", admin_chat)
+        .nest_no_strip("/customers", crm.clone())
+        .nest_no_strip("/messages", crm.clone())
+        .nest_no_strip("/webhooks", crm.clone())
+        .at("/metrics", crm)
         .nest("/", docs::endpoint(app));
     foundation::outermost(routes).boxed()
 }
-
 
 /// Shares an endpoint among routes.
 pub(crate) fn shared(endpoint: impl Endpoint<Output = poem::Response> + 'static) -> Arc<BoxEndpoint<'static>> {

@@ -121,13 +121,8 @@ pub struct Decision {
 }
 
 impl Decision {
-    const UNLIMITED: Self = Self {
-        allowed: true,
-        limit: 0,
-        remaining: u32::MAX,
-        reset_after: Duration::ZERO,
-        retry_after: Duration::ZERO,
-    };
+    const UNLIMITED: Self =
+        Self { allowed: true, limit: 0, remaining: u32::MAX, reset_after: Duration::ZERO, retry_after: Duration::ZERO };
 }
 
 /// Limits of HTTP requests by key, over all processes that share the backplane. GCRA with a burst of a minute's worth.

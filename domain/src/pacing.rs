@@ -71,7 +71,9 @@ pub fn reserve(now: Timestamp, batch: Option<Pace>, sender: Option<Pace>, wanted
         }
     }
     let after = |pace: Option<Pace>| {
-        pace.filter(|p| p.interval_us > 0).map(|p| if count == 0 { p.next_slot_us } else { start.saturating_add(count.saturating_mul(p.interval_us)) })
+        pace.filter(|p| p.interval_us > 0).map(|p| {
+            if count == 0 { p.next_slot_us } else { start.saturating_add(count.saturating_mul(p.interval_us)) }
+        })
     };
     Reserved {
         slots_us: (0..count).map(|i| start + i * spacing).collect(),

@@ -156,7 +156,8 @@ async fn judge(response: Response) -> SendOutcome {
         let _body = bounded(response).await;
         return SendOutcome::Accepted;
     }
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(parse_retry_after);
+    let retry_after =
+        response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(parse_retry_after);
     let detail = detail(status, bounded(response).await);
     let code = format!("gateway_{}", status.as_u16());
     match (status, retry_after) {

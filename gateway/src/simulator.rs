@@ -235,7 +235,10 @@ impl Simulator {
                 plan(ack(3), rng);
                 if rng.random_bool(self.config.reply_rate) {
                     let text = "Thanks!".to_owned();
-                    plan(Report::Inbound { from: message.to.to_owned(), text, whatsapp_id: format!("{whatsapp_id}R") }, rng);
+                    plan(
+                        Report::Inbound { from: message.to.to_owned(), text, whatsapp_id: format!("{whatsapp_id}R") },
+                        rng,
+                    );
                 }
             }
         }
@@ -417,7 +420,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn acks_come_in_order() {
         let (tx, mut rx) = mpsc::channel(100);
-        let config = SimulatorConfig { acks: true, delivered_rate: 1.0, read_rate: 1.0, reply_rate: 0.0, ..Default::default() };
+        let config =
+            SimulatorConfig { acks: true, delivered_rate: 1.0, read_rate: 1.0, reply_rate: 0.0, ..Default::default() };
         let simulator = Simulator::new(config, tx);
         simulator.send(&Outbound { to: "1", text: "x", message_id: "m" }).await;
         let mut levels = Vec::new();

@@ -17,10 +17,6 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
-            Box::new(m0001_users::Migration),
-            Box::new(m0002_ledger::Migration),
-            Box::new(m0003_templates::Migration),
-        ]
+        vec![Box::new(m0001_users::Migration), Box::new(m0002_ledger::Migration), Box::new(m0003_templates::Migration)]
     }
 }

@@ -90,7 +90,8 @@ async fn measure(
     }
     if wanted.contains(&"accept") {
         let ids = count.unwrap_or(1_000_000);
-        let body = json!({ "contactIds": load::ids(10_000_000, ids), "content": "x", "scheduleAt": "2099-01-01T00:00:00Z" });
+        let body =
+            json!({ "contactIds": load::ids(10_000_000, ids), "content": "x", "scheduleAt": "2099-01-01T00:00:00Z" });
         let began = Instant::now();
         setup.post("/batch/send", body.to_string()).await?;
         add(format!("accept a send to {ids} ids"), began.elapsed().as_secs_f64() * 1000.0, "ms", None);

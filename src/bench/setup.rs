@@ -129,7 +129,8 @@ impl Setup {
         let newest = &imports["data"][0];
         let id = newest["id"].as_str().context("nothing was imported")?;
         let items = self.get(&format!("/batch/{id}/items?limit=1000")).await?;
-        let ids = items["data"].as_array().into_iter().flatten().filter_map(|item| item["contactId"].as_str()?.parse().ok());
+        let ids =
+            items["data"].as_array().into_iter().flatten().filter_map(|item| item["contactId"].as_str()?.parse().ok());
         let first = ids.min().context("the import made no contact")?;
         Ok((first, usize::try_from(newest["successCount"].as_u64().unwrap_or(0))?))
     }

@@ -41,7 +41,7 @@ on_both!(a_csv_file_is_read_planned_and_exported () |s: Setup| Box::pin(async mo
     assert_eq!((&done["successCount"], &done["failedCount"]), (&json!(2), &json!(2)));
     let id = done["id"].as_str().expect("id");
     let exported = s.admin.get(&format!("/batch/{id}/items.csv")).await;
-    assert_eq!(exported.status.as_u16(), 200);
+    assert_eq!(exported.status, 200);
     assert_eq!(exported.text.lines().count(), 5);
     assert!(exported.text.contains("line 4"), "{}", exported.text);
     for (body, word) in [("a,b\n1,2\n", "mapping"), ("", "file"), ("ph\u{0}ne\n", "file")] {

@@ -37,7 +37,7 @@ on_both!(bad_requests_are_refused_whole () |s: Setup| Box::pin(async move {
         assert_eq!(refused["error"]["code"], "RESOURCE_NOT_FOUND", "{path}");
     }
     let wrong = s.admin.delete("/batch/send").await;
-    assert_eq!((wrong.status.as_u16(), wrong.header("allow")), (405, Some("POST")));
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")));
     let raw = async |content_type: &str, body: &'static str| {
         let request = s.admin.request(support::Method::POST, "/batch/send").header("content-type", content_type).body(body);
         s.admin.send(request).await
@@ -97,7 +97,7 @@ on_both!(sessions_end (("PACELINE_LIMIT_LOGIN_PER_MIN", "0")) |s: Setup| Box::pi
     anyone.post("/api/v1/auth/refresh", &json!({ "refresh_token": refresh })).await.expect(401);
     anyone.post("/api/v1/auth/refresh", &json!({ "refresh_token": next["data"]["refresh_token"] })).await.expect(401);
     support::eventually("the session's end to be known", crate::setup::PATIENCE, async || {
-        let status = client.get("/batch").await.status.as_u16();
+        let status = client.get("/batch").await.status;
         if status == 401 { Ok(()) } else { Err(format!("answers {status}")) }
     }).await;
     let data = anyone.post("/api/v1/auth/login", &login).await.expect(200)["data"].clone();

@@ -148,14 +148,14 @@ macro_rules! on_both {
             $(#[$meta])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn embedded() {
-                let body: fn($crate::setup::Setup) -> futures::future::BoxFuture<'static, ()> = $body;
+                let body: fn($crate::setup::Setup) -> futures::future::LocalBoxFuture<'static, ()> = $body;
                 body($crate::setup::Setup::embedded(&[$($env),*]).await).await;
             }
 
             $(#[$meta])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn split() {
-                let body: fn($crate::setup::Setup) -> futures::future::BoxFuture<'static, ()> = $body;
+                let body: fn($crate::setup::Setup) -> futures::future::LocalBoxFuture<'static, ()> = $body;
                 body($crate::setup::Setup::split(&[$($env),*]).await).await;
             }
         }

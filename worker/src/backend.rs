@@ -126,11 +126,7 @@ impl Backend for RingBackend {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: &WorkerContext,
-    ) -> Poll<Option<Result<Self::Task, Infallible>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Option<Result<Self::Task, Infallible>>> {
         self.rings.poll_recv(cx).map(|rung| rung.map(|rung| Ok(TaskBuilder::new(rung).build())))
     }
 

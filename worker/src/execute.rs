@@ -55,7 +55,13 @@ pub(crate) async fn execute(shared: &Arc<Shared>, rung: JobRef) {
     let began = Instant::now();
     let lease = shared.leases.hold(&claimed);
     let span = tracing::info_span!(
-        "job", id = claimed.id.0, kind, lane, fence = claimed.fence, batch = claimed.batch.map(|b| b.0), chunk = claimed.chunk
+        "job",
+        id = claimed.id.0,
+        kind,
+        lane,
+        fence = claimed.fence,
+        batch = claimed.batch.map(|b| b.0),
+        chunk = claimed.chunk
     );
     let done = AssertUnwindSafe(perform(shared, &claimed)).catch_unwind().instrument(span.clone()).await;
     let result = match done {

@@ -18,11 +18,8 @@ pub(crate) async fn run(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: La
     let (backend, pump) = RingBackend::new(shared.clone(), queue, lane);
     let pump = tokio::spawn(pump);
     let context = WorkerContext::new(&format!("{}-{lane}", shared.owner));
-    let worker = WorkerBuilder::new(context)
-        .backend(backend)
-        .data(shared.clone())
-        .parallelize(tokio::spawn)
-        .build(handle);
+    let worker =
+        WorkerBuilder::new(context).backend(backend).data(shared.clone()).parallelize(tokio::spawn).build(handle);
     // The stream ends when the pump, told to stop, drops its end of the channel, and the running jobs have ended.
     // Boxed, or the handler's type is too general for a spawned task.
     let running: BoxFuture<'static, Result<(), WorkerError>> = worker.run().boxed();

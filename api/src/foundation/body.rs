@@ -1,13 +1,16 @@
 //! Request bodies: described by a type, read by [`Fields`](super::fields::Fields); and answers that are JSON already.
 
 use super::refusal::{Kind, Refusal};
-use bytes::Bytes;
-use poem::{FromRequest, IntoResponse, Request, RequestBody, Response};
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
+use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::payload::{ParsePayload, Payload};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use std::marker::PhantomData;
+use std::pin::pin;
+use std::time::Duration;
 
 /// The largest body.
 pub(crate) const MAX_BODY: usize = 128 * 1024 * 1024;
@@ -90,18 +93,56 @@ impl IntoResponse for CsvStream {
     }
 }
 
+/// How much of a body that is too large is read all the same: a client that is still writing when the connection closes
+/// would see it break instead of its answer.
+pub(crate) const DRAIN: usize = MAX_BODY + 64 * 1024 * 1024;
+
+/// The same for who may not ask at all.
+pub(crate) const DRAIN_REFUSED: usize = 16 * 1024 * 1024;
+
+/// For how long.
+const DRAIN_FOR: Duration = Duration::from_secs(20);
+
+/// Reads and drops up to `most` bytes of a body that is refused.
+pub(crate) async fn drain(body: poem::Body, most: usize) {
+    drain_chunks(&mut pin!(body.into_bytes_stream()), most).await;
+}
+
+async fn drain_chunks(chunks: &mut (impl Stream<Item = Result<Bytes, std::io::Error>> + Unpin), most: usize) {
+    let mut left = most;
+    let reading = async {
+        while let Some(Ok(chunk)) = chunks.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(DRAIN_FOR, reading).await.is_err() {
+        tracing::debug!("a refused body did not end");
+    }
+}
+
 /// Reads a body whole, up to [`MAX_BODY`].
 pub(crate) async fn read(request: &Request, body: &mut RequestBody) -> Result<Bytes, Refusal> {
-    if content_length(request).is_some_and(|length| length > MAX_BODY) {
+    let length = content_length(request);
+    let body = body.take().map_err(|_| Refusal::new(Kind::Validation, "the body could not be read"))?;
+    let mut chunks = pin!(body.into_bytes_stream());
+    if length.is_some_and(|length| length > MAX_BODY) {
+        drain_chunks(&mut chunks, DRAIN).await;
         return Err(too_large());
     }
-    let body = <poem::Body as FromRequest>::from_request(request, body)
-        .await
-        .map_err(|_| Refusal::new(Kind::Validation, "the body could not be read"))?;
-    body.into_bytes_limit(MAX_BODY).await.map_err(|error| match error {
-        poem::error::ReadBodyError::PayloadTooLarge => too_large(),
-        _ => Refusal::new(Kind::Validation, "the body broke off before its end"),
-    })
+    // What the client says of the length is believed as far as a body usually goes.
+    let mut bytes = BytesMut::with_capacity(length.unwrap_or(0).min(16 * 1024 * 1024));
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| Refusal::new(Kind::Validation, "the body broke off before its end"))?;
+        if bytes.len() + chunk.len() > MAX_BODY {
+            drain_chunks(&mut chunks, DRAIN - MAX_BODY).await;
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.freeze())
 }
 
 /// What the request says that its body measures.

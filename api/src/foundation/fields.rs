@@ -24,12 +24,14 @@ impl<'a> Fields<'a> {
     /// Reads the object's outline; values stay as they came.
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(body).map_err(|_| Refusal::new(Kind::Validation, "the body is not UTF-8"))?;
-        let values: HashMap<Cow<'a, str>, &'a RawValue> = serde_json::from_str(text).map_err(|error| {
+        let outline: Outline<'a> = serde_json::from_str(text).map_err(|error| {
             let what = if error.is_eof() { "ends too early" } else { "is not a JSON object" };
             let message = format!("the body {what} (line {}, column {})", error.line(), error.column());
             Refusal::new(Kind::Validation, message)
         })?;
-        Ok(Self { values, errors: Vec::new() })
+        let twice = outline.twice.into_iter();
+        let errors = twice.map(|field| FieldError { field: field.into_owned(), message: "is there twice".into() });
+        Ok(Self { values: outline.values, errors: errors.collect() })
     }
 
     /// Adds an error.
@@ -98,7 +100,12 @@ impl<'a> Fields<'a> {
     }
 
     /// One of some words.
-    pub(crate) fn one_of<T: FromStr + Copy>(&mut self, name: &str, all: &[T], word: fn(T) -> &'static str) -> Option<T> {
+    pub(crate) fn one_of<T: FromStr + Copy>(
+        &mut self,
+        name: &str,
+        all: &[T],
+        word: fn(T) -> &'static str,
+    ) -> Option<T> {
         let expected = all.iter().map(|v| word(*v)).collect::<Vec<_>>().join(", ");
         let text: Cow<'_, str> = self.read::<Text<'_>>(name, &format!("one of {expected}"))?.0;
         match text.parse() {
@@ -171,11 +178,45 @@ impl<'a> Fields<'a> {
 
 fn text_error(text: &str, length: &RangeInclusive<usize>) -> Option<String> {
     // Bytes bound characters: most texts need no counting.
-    let chars = if text.len() <= *length.end() && text.len() >= *length.start() * 4 { text.len() } else { text.chars().count() };
+    let chars = if text.len() <= *length.end() && text.len() >= *length.start() * 4 {
+        text.len()
+    } else {
+        text.chars().count()
+    };
     if !length.contains(&chars) {
         return Some(format!("must have {} to {} characters", length.start(), length.end()));
     }
     text.contains('\0').then(|| "must not have a NUL character".to_owned())
+}
+
+/// An object's fields as they came, and the names that came more than once: parsers differ in which of the two they take.
+struct Outline<'a> {
+    values: HashMap<Cow<'a, str>, &'a RawValue>,
+    twice: Vec<Cow<'a, str>>,
+}
+
+impl<'de> serde::Deserialize<'de> for Outline<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnObject;
+        impl<'de> Visitor<'de> for AnObject {
+            type Value = Outline<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut outline = Outline { values: HashMap::new(), twice: Vec::new() };
+                while let Some(Text(name)) = map.next_key()? {
+                    if outline.values.insert(name.clone(), map.next_value()?).is_some()
+                        && outline.twice.len() < MAX_LIST_ERRORS
+                    {
+                        outline.twice.push(name);
+                    }
+                }
+                Ok(outline)
+            }
+        }
+        deserializer.deserialize_map(AnObject)
+    }
 }
 
 /// A string, borrowed where it has no escapes.
@@ -279,7 +320,8 @@ mod tests {
 
     #[test]
     fn every_bad_field_is_named_at_once() {
-        let body = br#"{"content": 5, "rate": 0, "when": "soon", "tags": ["a", ""], "ids": ["1", 2, ""], "flag": "yes"}"#;
+        let body =
+            br#"{"content": 5, "rate": 0, "when": "soon", "tags": ["a", ""], "ids": ["1", 2, ""], "flag": "yes"}"#;
         let mut fields = Fields::parse(body).expect("an object");
         fields.text("content", 1..=10);
         fields.integer("rate", 1..=10);
@@ -301,6 +343,23 @@ mod tests {
         let mut fields = Fields::parse(b"{\"a\": \"\\ud800\", \"b\": \"x\\u0000\"}").expect("an object");
         assert_eq!((fields.text("a", 1..=9), fields.text("b", 1..=9)), (None, None));
         assert_eq!(fields.errors.len(), 2);
+    }
+
+    #[test]
+    fn a_field_that_is_there_twice_is_refused() {
+        let fields = Fields::parse(br#"{"a": 1, "b": 2, "\u0061": 3}"#).expect("an object");
+        let refusal = fields.finish().expect_err("refused");
+        assert_eq!(refusal.details.iter().map(|d| d.field.as_str()).collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn nesting_costs_no_stack() {
+        let deep = |n: usize| format!("{{\"x\": {}1{}}}", "[".repeat(n), "]".repeat(n));
+        let body = deep(200_000);
+        let mut fields = Fields::parse(body.as_bytes()).expect("an object");
+        assert!(fields.contact_ids("x", 10).is_none() && fields.texts("x", 1..=2, 1..=2).is_none());
+        assert_eq!(fields.text("x", 1..=2), None);
+        assert!(fields.finish().is_err());
     }
 
     #[test]

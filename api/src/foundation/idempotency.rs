@@ -30,10 +30,10 @@ pub(crate) async fn begin(
     match idempotency::begin(app.db.write(), app.clock.now(), user, key, &hash(), &owner).await? {
         Begin::Proceed(held) => Ok(Once::Do(Some(held))),
         Begin::Replay { body, .. } => Ok(Once::Replay(body)),
-        Begin::Mismatch => {
-            Err(Refusal::new(Kind::Unprocessable, "this Idempotency-Key was used for another request"))
+        Begin::Mismatch => Err(Refusal::new(Kind::Unprocessable, "this Idempotency-Key was used for another request")),
+        Begin::InProgress => {
+            Err(Refusal::new(Kind::Conflict, "the first request with this Idempotency-Key is under way"))
         }
-        Begin::InProgress => Err(Refusal::new(Kind::Conflict, "the first request with this Idempotency-Key is under way")),
     }
 }
 

@@ -36,14 +36,14 @@ impl RequestId {
 pub(crate) fn outermost(endpoint: impl Endpoint + 'static) -> impl Endpoint<Output = Response> {
     poem::EndpointExt::around(endpoint, |endpoint, mut request| async move {
         let id = RequestId::of(&request);
+        let standing = limits::Standing::default();
         request.extensions_mut().insert(id.clone());
+        request.extensions_mut().insert(standing.clone());
         let span = tracing::info_span!("request", id = %id.0, method = %request.method(), path = request.uri().path());
         let began = Instant::now();
         let method = request.method().clone();
-        let mut response = match endpoint.call(request).instrument(span.clone()).await {
-            Ok(output) => output.into_response(),
-            Err(error) => refusal::bare(&refusal::Refusal::from_error(error)),
-        };
+        let mut response = guarded(endpoint.as_ref(), request, refusal::bare).instrument(span.clone()).await;
+        standing.tell(response.headers_mut());
         let status = response.status();
         metrics::histogram!("paceline_http_seconds", "method" => method.to_string(), "status" => status.as_str().to_owned())
             .record(began.elapsed().as_secs_f64());

@@ -1,27 +1,43 @@
 //! Parameters of a query that are read together, so that all bad ones are named at once.
 
 use super::refusal::FieldError;
-use poem_openapi::registry::{MetaSchemaRef, Registry};
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseFromParameter, ParseResult, Type};
 use std::borrow::Cow;
 
 /// A parameter as the document describes it, kept as it came until [`Params`] reads it.
 #[derive(Clone, Debug)]
 pub(crate) struct Lenient<T> {
-    parsed: Result<T, String>,
+    /// `None`: it came empty, which is as if it had not come.
+    parsed: Result<Option<T>, String>,
+}
+
+/// Whether a parameter may come empty, as a form's unfilled field does: what is not a number or a yes or no.
+fn may_be_empty(schema: &MetaSchemaRef) -> bool {
+    match schema {
+        MetaSchemaRef::Inline(schema) => !matches!(schema.ty, "integer" | "boolean"),
+        MetaSchemaRef::Reference(_) => true,
+    }
 }
 
 impl<T: Type> Type for Lenient<T> {
     const IS_REQUIRED: bool = true;
-    type RawValueType = Self;
-    type RawElementValueType = Self;
+    // For the validators: they describe the parameter in the document; `Params` checks it.
+    type RawValueType = T::RawValueType;
+    type RawElementValueType = T::RawElementValueType;
 
     fn name() -> Cow<'static, str> {
         T::name()
     }
 
     fn schema_ref() -> MetaSchemaRef {
-        T::schema_ref()
+        let schema = T::schema_ref();
+        if !may_be_empty(&schema) {
+            return schema;
+        }
+        let empty = MetaSchema { enum_items: vec!["".into()], ..MetaSchema::new("string") };
+        let any_of = vec![schema, MetaSchemaRef::Inline(Box::new(empty))];
+        MetaSchemaRef::Inline(Box::new(MetaSchema { any_of, ..MetaSchema::ANY }))
     }
 
     fn register(registry: &mut Registry) {
@@ -29,7 +45,7 @@ impl<T: Type> Type for Lenient<T> {
     }
 
     fn as_raw_value(&self) -> Option<&Self::RawValueType> {
-        Some(self)
+        None
     }
 
     fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self::RawElementValueType> + 'a> {
@@ -39,7 +55,10 @@ impl<T: Type> Type for Lenient<T> {
 
 impl<T: ParseFromParameter> ParseFromParameter for Lenient<T> {
     fn parse_from_parameter(value: &str) -> ParseResult<Self> {
-        Ok(Self { parsed: T::parse_from_parameter(value).map_err(|error| error.into_message()) })
+        if value.is_empty() && may_be_empty(&T::schema_ref()) {
+            return Ok(Self { parsed: Ok(None) });
+        }
+        Ok(Self { parsed: T::parse_from_parameter(value).map(Some).map_err(|error| error.into_message()) })
     }
 }
 
@@ -53,7 +72,7 @@ impl Params {
     /// A parameter's value, if it came and could be read.
     pub(crate) fn read<T>(&mut self, name: &str, param: Option<Lenient<T>>, expected: &str) -> Option<T> {
         match param?.parsed {
-            Ok(value) => Some(value),
+            Ok(value) => value,
             Err(_) => {
                 self.bad(name, format!("must be {expected}"));
                 None

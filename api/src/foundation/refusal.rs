@@ -148,6 +148,7 @@ impl Refusal {
         if let Some(limited) = &self.limited {
             let seconds = limited.retry_after.as_secs() + u64::from(limited.retry_after.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            super::limits::tell(headers, limited);
         }
         if self.kind == Kind::AuthRequired {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -176,8 +177,11 @@ impl From<DbErr> for Refusal {
         if full.iter().any(|sign| text.contains(sign)) {
             return Self::new(Kind::Unavailable, "the disk is full; nothing was written");
         }
-        let away = ["database is locked", "pool timed out", "Connection pool", "connection", "starting up", "shutting down"];
-        match matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) || away.iter().any(|sign| text.contains(sign)) {
+        let away =
+            ["database is locked", "pool timed out", "Connection pool", "connection", "starting up", "shutting down"];
+        match matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_))
+            || away.iter().any(|sign| text.contains(sign))
+        {
             true => Self::new(Kind::Unavailable, "the database is away or busy; nothing was written, try again"),
             false => Self::internal(),
         }

@@ -1,25 +1,18 @@
-//! The hub: from news to frames.
-//!
-//! A frame is written once and shared by all sockets. Of one batch at most five frames a second leave: the first and the
-//! last at once, the newest of those between when its turn comes. Versions order them, so counts never go back.
+//! The hub: from news to frames. A frame is written once and shared by all sockets of the process.
 
+use super::pacer::{Pacer, SPACING};
 use crate::App;
 use crate::surface::batch::summary_json;
 use backplane::Notice;
 use domain::batches::{self, BatchSummary};
 use domain::{BatchId, Event, SessionId};
-use parking_lot::Mutex;
+use sea_orm::DbErr;
 use serde_json::json;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-/// The shortest time between two frames of one batch.
-const SPACING: Duration = Duration::from_millis(200);
 
 /// How many frames a socket may be behind before it is cut off.
 pub(crate) const MAX_BEHIND: usize = 256;
@@ -31,15 +24,26 @@ pub(crate) const MAX_LIVE: u64 = 1_000;
 #[derive(Clone, Debug)]
 pub(crate) enum Told {
     /// A frame for those who may watch batches.
-    Batch(Arc<str>),
+    Batch(Arc<BatchFrame>),
     /// A session has ended: its sockets close.
     Ended(SessionId),
+    /// The process stops: all sockets close.
+    Stopping,
 }
 
-struct Pending {
-    version: i64,
-    last: Instant,
-    held: Option<BatchSummary>,
+/// A `batch_update` frame.
+#[derive(Debug)]
+pub(crate) struct BatchFrame {
+    pub(crate) id: BatchId,
+    pub(crate) version: i64,
+    pub(crate) text: String,
+}
+
+impl BatchFrame {
+    pub(crate) fn of(summary: &BatchSummary, timestamp_ms: i64) -> Self {
+        let frame = json!({ "type": "batch_update", "data": summary_json(summary), "timestamp": timestamp_ms });
+        Self { id: summary.id, version: summary.version, text: frame.to_string() }
+    }
 }
 
 /// The sockets of this process.
@@ -83,91 +87,69 @@ impl Hub {
     }
 }
 
-/// A `batch_update` frame.
-pub(crate) fn batch_update(summary: &BatchSummary, timestamp_ms: i64) -> Arc<str> {
-    json!({ "type": "batch_update", "data": summary_json(summary), "timestamp": timestamp_ms }).to_string().into()
-}
-
 /// Turns news into frames until told to stop.
 pub(crate) async fn follow(app: Arc<App>, stop: CancellationToken) {
     let mut news = app.backplane.notifier.subscribe();
-    let pending: Mutex<HashMap<BatchId, Pending>> = Mutex::default();
-    let mut tick = tokio::time::interval(SPACING / 2);
+    let mut pacer = Pacer::default();
+    let mut missed = false;
+    let mut tick = tokio::time::interval(SPACING / 5);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => {
+                app.hub.tell(Told::Stopping);
+                return;
+            }
             notice = news.recv() => match notice {
-                Notice::Event(Event::BatchChanged(summary)) => offer(&app, &pending, summary),
+                Notice::Event(Event::BatchChanged(summary)) => offer(&app, &mut pacer, summary),
                 Notice::Event(Event::SessionRevoked(session)) => {
                     app.sessions.forget(session);
                     app.hub.tell(Told::Ended(session));
                 }
                 Notice::Event(Event::BatchControl(_)) => {}
-                Notice::Missed => reread(&app, &pending).await,
+                Notice::Missed => missed = true,
             },
-            _ = tick.tick() => release(&app, &pending),
-        }
-    }
-}
-
-/// Sends a summary now, or holds it until its turn.
-fn offer(app: &App, pending: &Mutex<HashMap<BatchId, Pending>>, summary: BatchSummary) {
-    let now = Instant::now();
-    let mut pending = pending.lock();
-    let known = pending.get(&summary.id);
-    if known.is_some_and(|p| p.version >= summary.version) {
-        return;
-    }
-    let terminal = summary.status.is_terminal();
-    let wait = known.is_some_and(|p| now - p.last < SPACING) && !terminal;
-    let last = match (wait, known) {
-        (true, Some(p)) => p.last,
-        _ => now,
-    };
-    let entry = Pending { version: summary.version, last, held: None };
-    if wait {
-        pending.insert(summary.id, Pending { held: Some(summary), ..entry });
-    } else {
-        app.hub.tell(Told::Batch(batch_update(&summary, app.clock.now().0)));
-        pending.insert(summary.id, entry);
-    }
-}
-
-/// Sends what was held and is due, and forgets batches that have been quiet.
-fn release(app: &App, pending: &Mutex<HashMap<BatchId, Pending>>) {
-    let now = Instant::now();
-    pending.lock().retain(|_, p| {
-        if now - p.last < SPACING {
-            return true;
-        }
-        match p.held.take() {
-            Some(summary) => {
-                p.last = now;
-                app.hub.tell(Told::Batch(batch_update(&summary, app.clock.now().0)));
-                true
+            _ = tick.tick() => {
+                if missed {
+                    missed = match reread(&app, &mut pacer).await {
+                        Ok(()) => false,
+                        Err(error) => {
+                            tracing::warn!(%error, "batches not read after missed news; the next tick tries again");
+                            true
+                        }
+                    };
+                }
+                for summary in pacer.due(Instant::now()) {
+                    tell(&app, &summary);
+                }
             }
-            None => now - p.last < Duration::from_secs(60),
         }
-    });
+    }
 }
 
-/// News may have been missed: everyone is told how things stand. Batches that ended meanwhile are among those last seen.
-async fn reread(app: &App, pending: &Mutex<HashMap<BatchId, Pending>>) {
-    let mut summaries = match batches::live(app.db.read(), MAX_LIVE).await {
-        Ok(live) => live,
-        Err(error) => {
-            tracing::warn!(%error, "batches not read after missed news");
-            return;
-        }
-    };
-    let watched: Vec<BatchId> = pending.lock().keys().copied().collect();
-    for id in watched {
-        if let Ok(Some(batch)) = batches::get(app.db.read(), id).await {
-            summaries.push(batch.summary);
+fn tell(app: &App, summary: &BatchSummary) {
+    app.hub.tell(Told::Batch(Arc::new(BatchFrame::of(summary, app.clock.now().0))));
+}
+
+fn offer(app: &App, pacer: &mut Pacer, summary: BatchSummary) {
+    if let Some(summary) = pacer.offer(Instant::now(), summary) {
+        tell(app, &summary);
+    }
+}
+
+/// News may have been missed: everyone is told how things stand, the batches that ended meanwhile among them.
+async fn reread(app: &App, pacer: &mut Pacer) -> Result<(), DbErr> {
+    let live = batches::live(app.db.read(), MAX_LIVE).await?;
+    let mut ended = pacer.watched();
+    ended.retain(|id| live.iter().all(|summary| summary.id != *id));
+    for summary in live {
+        offer(app, pacer, summary);
+    }
+    for id in ended {
+        match batches::get(app.db.read(), id).await? {
+            Some(batch) => offer(app, pacer, batch.summary),
+            None => pacer.forget(id),
         }
     }
-    for summary in summaries {
-        offer(app, pending, summary);
-    }
+    Ok(())
 }

@@ -1,7 +1,8 @@
 //! Realtime: sockets that are told what changed.
 
 mod hub;
+mod pacer;
 mod socket;
 
 pub(crate) use hub::{Hub, follow};
-pub(crate) use socket::endpoint;
+pub(crate) use socket::{open, token};

@@ -1,20 +1,23 @@
 //! One socket of `/ws`.
 
-use super::hub::{MAX_LIVE, Place, Told, batch_update};
+use super::hub::{BatchFrame, MAX_LIVE, Place, Told};
 use crate::App;
 use crate::foundation::auth::{self, Caller};
-use crate::foundation::refusal::{Kind, Refusal, bare};
+use crate::foundation::refusal::{Kind, Refusal};
+use domain::BatchId;
 use domain::batches;
 use domain::users::Permission;
+use futures::stream::SplitStream;
 use futures::{SinkExt, StreamExt};
 use poem::web::websocket::{CloseCode, Message, WebSocket, WebSocketConfig, WebSocketStream};
-use poem::{Endpoint, FromRequest, IntoResponse, Request, Response};
+use poem::{FromRequest, IntoResponse, Request, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// A socket that says nothing for longer is closed.
 const SILENCE: Duration = Duration::from_secs(90);
@@ -22,20 +25,49 @@ const SILENCE: Duration = Duration::from_secs(90);
 /// The largest frame from a client.
 const MAX_FRAME: usize = 16 * 1024;
 
+/// The largest frame that is read at all. What lies between the two is read to its end, so that the client, which is
+/// still writing, gets to see why it is closed.
+const MAX_READ: usize = 256 * 1024;
+
+/// What a socket's buffers take while it is idle: there may be many.
+const BUFFER: usize = 4 * 1024;
+
 /// How long a frame may take to leave: a reader that takes none is cut off.
 const SLOW: Duration = Duration::from_secs(10);
 
-const CLOSE_TOKEN: u16 = 4001;
-const CLOSE_SILENT: u16 = 4008;
-const CLOSE_SLOW: u16 = 4009;
-const CLOSE_TOO_LARGE: u16 = 1009;
+/// How long the peer has to take the close and to answer it.
+const CLOSING: Duration = Duration::from_secs(5);
 
-/// `/ws?token=<JWT>`, or with the token in `Authorization`.
-pub(crate) fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
-    poem::endpoint::make(move |request| {
-        let app = app.clone();
-        async move { Ok::<_, poem::Error>(open(app, request).await.unwrap_or_else(|refusal| bare(&refusal))) }
-    })
+/// Why we close a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Close {
+    Stopping,
+    TooLarge,
+    Token,
+    Silent,
+    Slow,
+}
+
+impl Close {
+    const fn code(self) -> u16 {
+        match self {
+            Self::Stopping => 1001,
+            Self::TooLarge => 1009,
+            Self::Token => 4001,
+            Self::Silent => 4008,
+            Self::Slow => 4009,
+        }
+    }
+
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Stopping => "the server stops",
+            Self::TooLarge => "frame too large",
+            Self::Token => "the token has expired or the session has ended",
+            Self::Silent => "silent for too long",
+            Self::Slow => "too far behind",
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -43,113 +75,138 @@ struct TokenQuery {
     token: Option<String>,
 }
 
-async fn open(app: Arc<App>, request: Request) -> Result<Response, Refusal> {
-    let query = request.params::<TokenQuery>().ok().and_then(|query| query.token);
-    let token = auth::bearer(&request).map(str::to_owned).or(query);
-    let caller = auth::identify(&app, token.as_deref()).await?;
+/// The token of a handshake: in `Authorization`, or in the query.
+pub(crate) fn token(request: &Request) -> Option<String> {
+    let header = auth::bearer(request).map(str::to_owned);
+    header.or_else(|| request.params::<TokenQuery>().ok().and_then(|query| query.token))
+}
+
+/// Opens a socket for a caller who was identified.
+pub(crate) async fn open(app: Arc<App>, caller: Caller, request: Request) -> Result<Response, Refusal> {
     let (request, mut body) = request.split();
     let socket = WebSocket::from_request(&request, &mut body)
         .await
         .map_err(|_| Refusal::new(Kind::Validation, "not a WebSocket handshake"))?;
     let place = app.hub.enter().ok_or_else(|| Refusal::new(Kind::Unavailable, "too many sockets are open"))?;
-    let config = WebSocketConfig::default().max_message_size(Some(MAX_FRAME)).max_frame_size(Some(MAX_FRAME));
-    Ok(socket
-        .config(config)
-        .on_upgrade(move |stream| async move {
-            if let Some(code) = serve(&app, &caller, stream, place).await {
-                tracing::debug!(code, "socket closed");
-            }
-        })
-        .into_response())
+    let config = WebSocketConfig::default()
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(MAX_READ))
+        .max_frame_size(Some(MAX_READ));
+    Ok(socket.config(config).on_upgrade(move |stream| serve(app, caller, stream, place)).into_response())
 }
 
-fn message_id(app: &App) -> String {
-    format!("msg_{}_{:08x}", app.clock.now().0, rand::random::<u32>())
+fn frame(app: &App, kind: &str, data: &Value) -> String {
+    let now = app.clock.now();
+    let id = format!("msg_{}_{:08x}", now.0, rand::random::<u32>());
+    json!({ "type": kind, "data": data, "timestamp": now.to_rfc3339(), "messageId": id }).to_string()
 }
 
-fn frame(app: &App, kind: &str, data: Value) -> String {
-    json!({ "type": kind, "data": data, "timestamp": app.clock.now().to_rfc3339(), "messageId": message_id(app) })
-        .to_string()
+/// Serves a socket until it closes.
+async fn serve(app: Arc<App>, caller: Caller, stream: WebSocketStream, _place: Place) {
+    let (mut out, mut incoming) = stream.split();
+    let Some(close) = talk(&app, &caller, &mut out, &mut incoming).await else { return };
+    metrics::counter!("paceline_websocket_closed_total", "code" => close.code().to_string()).increment(1);
+    let said = Message::close_with(CloseCode::from(close.code()), close.reason());
+    // What the peer still writes is read and dropped until it answers: a socket that is let go with unread input takes
+    // the close with it.
+    let farewell = async {
+        if out.send(said).await.is_ok() {
+            drain(&mut incoming).await
+        }
+    };
+    if timeout(CLOSING, farewell).await.is_err() {
+        tracing::debug!(code = close.code(), "the peer did not answer the close");
+    }
 }
 
-/// Serves a socket until it closes; returns the code with which we closed it.
-async fn serve(app: &Arc<App>, caller: &Caller, stream: WebSocketStream, _place: Place) -> Option<u16> {
+async fn drain(incoming: &mut SplitStream<WebSocketStream>) {
+    while let Some(Ok(_)) = incoming.next().await {}
+}
+
+/// Talks until the peer goes (`None`) or must go.
+async fn talk(
+    app: &App,
+    caller: &Caller,
+    out: &mut (impl SinkExt<Message, Error = std::io::Error> + Unpin),
+    incoming: &mut SplitStream<WebSocketStream>,
+) -> Option<Close> {
+    // Listen first, then read: what changes in between is heard, and known to be newer by its version.
     let mut told = app.hub.listen();
     let watches = caller.0.permits(Permission::BatchesRead);
-    let (mut out, mut incoming) = stream.split();
+    let mut known: HashMap<BatchId, i64> = HashMap::new();
     let mut queue = vec![frame(
         app,
         "connection_established",
-        json!({ "userId": caller.0.user_id.to_string(), "isAdmin": caller.0.is_admin,
+        &json!({ "userId": caller.0.user_id.to_string(), "isAdmin": caller.0.is_admin,
             "serverTime": app.clock.now().to_rfc3339(), "offlineMessages": 0 }),
     )];
     if watches {
         match batches::live(app.db.read(), MAX_LIVE).await {
-            Ok(live) => queue.extend(live.iter().map(|s| batch_update(s, app.clock.now().0).to_string())),
+            Ok(live) => queue.extend(live.iter().map(|summary| {
+                known.insert(summary.id, summary.version);
+                BatchFrame::of(summary, app.clock.now().0).text
+            })),
             Err(error) => tracing::warn!(%error, "a new socket was not told of live batches"),
         }
     }
     for text in queue {
-        tokio::time::timeout(SLOW, out.send(Message::text(text))).await.ok()?.ok()?;
+        match timeout(SLOW, out.send(Message::text(text))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return None,
+            Err(_) => return Some(Close::Slow),
+        }
     }
-    let expires = Duration::from_secs(u64::try_from(caller.0.exp - app.clock.now().0 / 1000).unwrap_or(0));
-    let expires = Instant::now() + expires;
+    let left_s = caller.0.exp.saturating_sub(app.clock.now().0 / 1000);
+    let expires = Instant::now() + Duration::from_secs(u64::try_from(left_s).unwrap_or(0));
     let mut heard = Instant::now();
-    let code = loop {
+    loop {
         let text = tokio::select! {
-            () = tokio::time::sleep_until(expires) => break CLOSE_TOKEN,
-            () = tokio::time::sleep_until(heard + SILENCE) => break CLOSE_SILENT,
+            () = tokio::time::sleep_until(expires.min(heard + SILENCE)) => {
+                return Some(if Instant::now() >= expires { Close::Token } else { Close::Silent });
+            }
             received = incoming.next() => {
                 heard = Instant::now();
                 match received {
-                    None => return None,
+                    Some(Ok(Message::Text(text))) if text.len() > MAX_FRAME => return Some(Close::TooLarge),
+                    Some(Ok(Message::Binary(data))) if data.len() > MAX_FRAME => return Some(Close::TooLarge),
                     Some(Ok(Message::Text(text))) => answer(app, &text),
-                    Some(Ok(Message::Binary(_))) => error(app, 4000, "frames are text"),
+                    Some(Ok(Message::Binary(_))) => error(app, "frames are text"),
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                    Some(Ok(Message::Close(_))) => return None,
-                    Some(Err(error)) if is_too_large(&error) => break CLOSE_TOO_LARGE,
-                    Some(Err(_)) => return None,
+                    Some(Err(error)) if is_too_large(&error) => return Some(Close::TooLarge),
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
                 }
             }
             news = told.recv() => match news {
-                Ok(Told::Batch(text)) if watches => text.to_string(),
-                Ok(Told::Ended(session)) if caller.0.session() == Some(session) => break CLOSE_TOKEN,
-                Ok(Told::Batch(_) | Told::Ended(_)) => continue,
-                Err(RecvError::Lagged(_)) => break CLOSE_SLOW,
+                Ok(Told::Batch(frame)) => {
+                    if !watches || known.get(&frame.id).is_some_and(|version| frame.version <= *version) {
+                        continue;
+                    }
+                    known.remove(&frame.id);
+                    frame.text.clone()
+                }
+                Ok(Told::Ended(session)) if caller.0.session() == Some(session) => return Some(Close::Token),
+                Ok(Told::Ended(_)) => continue,
+                Ok(Told::Stopping) => return Some(Close::Stopping),
+                Err(RecvError::Lagged(_)) => return Some(Close::Slow),
                 Err(RecvError::Closed) => return None,
             },
         };
-        match tokio::time::timeout(SLOW, out.send(Message::text(text))).await {
+        match timeout(SLOW, out.send(Message::text(text))).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return None,
-            Err(_) => break CLOSE_SLOW,
+            Err(_) => return Some(Close::Slow),
         }
-    };
-    let close = Message::close_with(CloseCode::from(code), reason(code));
-    match tokio::time::timeout(Duration::from_secs(1), out.send(close)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) | Err(_) => tracing::debug!(code, "the peer did not take the close"),
-    }
-    Some(code)
-}
-
-const fn reason(code: u16) -> &'static str {
-    match code {
-        CLOSE_TOKEN => "the token has expired or the session has ended",
-        CLOSE_SILENT => "silent for too long",
-        CLOSE_SLOW => "too far behind",
-        CLOSE_TOO_LARGE => "frame too large",
-        _ => "",
     }
 }
 
+/// The library tells it in words alone; a test holds them.
 fn is_too_large(error: &std::io::Error) -> bool {
-    let text = error.to_string();
-    text.contains("too long") || text.contains("too big") || text.contains("Space limit")
+    error.to_string().starts_with("Space limit exceeded")
 }
 
-fn error(app: &App, code: u16, message: &str) -> String {
-    frame(app, "error", json!({ "code": code, "msg": message }))
+fn error(app: &App, message: &str) -> String {
+    frame(app, "error", &json!({ "code": 4000, "msg": message }))
 }
 
 #[derive(Deserialize)]
@@ -162,9 +219,9 @@ struct Incoming {
 fn answer(app: &App, text: &str) -> String {
     match serde_json::from_str::<Incoming>(text) {
         Ok(Incoming { kind }) if kind == "heartbeat" => {
-            frame(app, "heartbeat_ack", json!({ "serverTime": app.clock.now().to_rfc3339() }))
+            frame(app, "heartbeat_ack", &json!({ "serverTime": app.clock.now().to_rfc3339() }))
         }
-        Ok(_) => error(app, 4000, "unknown type"),
-        Err(_) => error(app, 4000, "not a frame: {\"type\": …}"),
+        Ok(_) => error(app, "unknown type"),
+        Err(_) => error(app, "not a frame: {\"type\": …}"),
     }
 }

@@ -28,9 +28,7 @@ impl EmbeddedLimiter {
     fn keyed(&self, per_minute: NonZeroU32) -> Arc<Keyed> {
         let mut by_limit = self.by_limit.lock();
         let keyed = by_limit.entry(per_minute.get()).or_insert_with(|| {
-            Arc::new(
-                RateLimiter::keyed(Quota::per_minute(per_minute)).with_middleware::<StateInformationMiddleware>(),
-            )
+            Arc::new(RateLimiter::keyed(Quota::per_minute(per_minute)).with_middleware::<StateInformationMiddleware>())
         });
         keyed.clone()
     }

@@ -117,7 +117,8 @@ impl Server {
 
     /// A connection of its own, whose answers may take `answer`.
     pub(crate) async fn connect(&self, answer: Duration) -> Result<Connection, BackplaneError> {
-        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(answer));
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(answer));
         let connecting = async {
             Ok(match &self.kind {
                 Kind::Single(client) => {

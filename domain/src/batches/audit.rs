@@ -136,7 +136,8 @@ pub async fn audit(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
         findings.push(Finding::Stuck { batch: BatchId(row.try_get("", "id")?) });
     }
     let late = now.minus(SWEEP_GRACE * 3).0;
-    let sql = "SELECT count(*) AS n FROM jobs WHERE state = 'ready' AND run_at < $1 AND (rung_at IS NULL OR rung_at < $1)";
+    let sql =
+        "SELECT count(*) AS n FROM jobs WHERE state = 'ready' AND run_at < $1 AND (rung_at IS NULL OR rung_at < $1)";
     if let Some(jobs) = number(conn, sql, late).await? {
         findings.push(Finding::Unrung { jobs });
     }

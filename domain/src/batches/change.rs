@@ -107,7 +107,8 @@ async fn lookup<'a>(
     let tail = format!("AND deleted_at IS NULL ORDER BY id{}", dialect.for_update());
     let mut found = HashMap::with_capacity(numbers.len() + uuids.len());
     if !numbers.is_empty() {
-        let sql = format!("SELECT id FROM contacts WHERE id IN (SELECT value FROM {}) {tail}", dialect.values(1, "bigint"));
+        let sql =
+            format!("SELECT id FROM contacts WHERE id IN (SELECT value FROM {}) {tail}", dialect.values(1, "bigint"));
         for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {
             let id = row.try_get("", "id")?;
             found.insert(ContactRef::Number(id), id);

@@ -117,8 +117,7 @@ pub(super) async fn open_next(
     batch_type: BatchType,
     how_many: i64,
 ) -> Result<Vec<Ring>, DbErr> {
-    let Some(row) =
-        db::one(conn, "SELECT next_chunk, chunk_count FROM batches WHERE id = $1", [batch.into()]).await?
+    let Some(row) = db::one(conn, "SELECT next_chunk, chunk_count FROM batches WHERE id = $1", [batch.into()]).await?
     else {
         return Ok(Vec::new());
     };

@@ -44,11 +44,7 @@ async fn locked(conn: &impl ConnectionTrait, id: BatchId) -> Result<Batch, Contr
     row::lock(conn, id).await?.ok_or(ControlError::NotFound)
 }
 
-async fn changed(
-    conn: &impl ConnectionTrait,
-    id: BatchId,
-    rings: Vec<Ring>,
-) -> Result<Step<Batch>, ControlError> {
+async fn changed(conn: &impl ConnectionTrait, id: BatchId, rings: Vec<Ring>) -> Result<Step<Batch>, ControlError> {
     db::execute(conn, "UPDATE batches SET version = version + 1 WHERE id = $1", [id.into()]).await?;
     let value = locked(conn, id).await?;
     let events = vec![Event::BatchChanged(value.summary.clone()), Event::BatchControl(id)];
@@ -134,12 +130,7 @@ pub async fn resume(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) ->
 }
 
 /// Makes jobs of a batch ready now.
-async fn wake(
-    conn: &impl ConnectionTrait,
-    now: Timestamp,
-    id: BatchId,
-    condition: &str,
-) -> Result<Vec<Ring>, DbErr> {
+async fn wake(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId, condition: &str) -> Result<Vec<Ring>, DbErr> {
     let sql = format!(
         "UPDATE jobs SET state = 'ready', run_at = $2, rung_at = $2 WHERE batch_id = $1 AND {condition}
          RETURNING id, kind, lane"

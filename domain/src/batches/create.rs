@@ -328,11 +328,7 @@ pub(super) async fn open(conn: &impl ConnectionTrait, now: Timestamp, id: BatchI
     accepted(conn, id, rings).await
 }
 
-async fn accepted(
-    conn: &impl ConnectionTrait,
-    id: BatchId,
-    rings: Vec<crate::Ring>,
-) -> Result<Step<Batch>, DbErr> {
+async fn accepted(conn: &impl ConnectionTrait, id: BatchId, rings: Vec<crate::Ring>) -> Result<Step<Batch>, DbErr> {
     let Some(value) = row::lock(conn, id).await? else { return Err(DbErr::RecordNotFound(format!("batch {id}"))) };
     let events = vec![Event::BatchChanged(value.summary.clone())];
     Ok(Step { value, rings, events })

@@ -62,8 +62,8 @@ pub async fn run_expand(
     .await?;
     let (mut after, mut seq) = (0, 0);
     if let Some(last) = last {
-        let refs: Vec<ContactRef> = serde_json::from_str(&last.try_get::<String>("", "data")?)
-            .map_err(|e| DbErr::Json(e.to_string()))?;
+        let refs: Vec<ContactRef> =
+            serde_json::from_str(&last.try_get::<String>("", "data")?).map_err(|e| DbErr::Json(e.to_string()))?;
         after = match refs.last() {
             Some(ContactRef::Number(id)) => *id,
             Some(ContactRef::Text(_)) | None => 0,

@@ -97,7 +97,8 @@ pub async fn run_import(
     for (phone, merged) in &by_phone {
         let written = ids.get(phone);
         for (nth, seq) in merged.seqs.iter().enumerate() {
-            let item = |status, error| Decided { seq: *seq, contact: written.map(|w| w.id), input: None, status, error };
+            let item =
+                |status, error| Decided { seq: *seq, contact: written.map(|w| w.id), input: None, status, error };
             let exists = || Some(("duplicate", "a contact with this number exists".to_owned()));
             decided.push(match written {
                 Some(w) if skip_duplicates && (nth > 0 || !w.changed) => item(ItemStatus::Skipped, exists()),
@@ -106,8 +107,7 @@ pub async fn run_import(
             });
         }
         if let Some(written) = written.filter(|w| w.changed) {
-            let unique: HashSet<&str> =
-                merged.row.tags.iter().chain(&batch_tags).map(String::as_str).collect();
+            let unique: HashSet<&str> = merged.row.tags.iter().chain(&batch_tags).map(String::as_str).collect();
             tagged.extend(unique.into_iter().map(|tag| (written.id, tag)));
         }
     }

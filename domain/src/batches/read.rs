@@ -76,7 +76,8 @@ pub async fn list(
 /// # Errors
 /// The database's.
 pub async fn live(conn: &impl ConnectionTrait, limit: u64) -> Result<Vec<BatchSummary>, DbErr> {
-    let sql = format!("SELECT {SUMMARY} FROM batches WHERE status IN ('PENDING', 'PROCESSING') ORDER BY id LIMIT {limit}");
+    let sql =
+        format!("SELECT {SUMMARY} FROM batches WHERE status IN ('PENDING', 'PROCESSING') ORDER BY id LIMIT {limit}");
     db::all(conn, sql, []).await?.iter().map(row::summary).collect()
 }
 
@@ -202,11 +203,7 @@ pub async fn preview(conn: &impl ConnectionTrait, id: BatchId, n: usize) -> Resu
     Ok(Some(previews))
 }
 
-async fn preview_one(
-    conn: &impl ConnectionTrait,
-    template: &Template,
-    contact: &ContactRef,
-) -> Result<Preview, DbErr> {
+async fn preview_one(conn: &impl ConnectionTrait, template: &Template, contact: &ContactRef) -> Result<Preview, DbErr> {
     let columns = "SELECT phone, name, attributes FROM contacts WHERE deleted_at IS NULL AND phone IS NOT NULL AND";
     let row = match contact {
         ContactRef::Number(id) => db::one(conn, format!("{columns} id = $1"), [(*id).into()]).await?,
@@ -223,7 +220,8 @@ async fn preview_one(
     let digits: String = row.try_get("", "phone")?;
     let name: Option<String> = row.try_get("", "name")?;
     let attributes: Option<String> = row.try_get("", "attributes")?;
-    let attributes = serde_json::from_str(attributes.as_deref().unwrap_or("{}")).map_err(|e| DbErr::Json(e.to_string()))?;
+    let attributes =
+        serde_json::from_str(attributes.as_deref().unwrap_or("{}")).map_err(|e| DbErr::Json(e.to_string()))?;
     let text = template
         .render(&Recipient { name: name.as_deref(), phone: &digits, attributes: &attributes })
         .map_err(|e| e.to_string());

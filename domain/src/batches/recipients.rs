@@ -142,7 +142,8 @@ impl Audience {
     pub async fn page(&self, conn: &impl ConnectionTrait, after: i64, limit: u64) -> Result<Vec<i64>, DbErr> {
         let (condition, mut values) = self.condition(Dialect::of(conn), 2);
         values.insert(0, after.into());
-        let sql = format!("SELECT c.id AS id FROM contacts c WHERE c.id > $1 AND {condition} ORDER BY c.id LIMIT {limit}");
+        let sql =
+            format!("SELECT c.id AS id FROM contacts c WHERE c.id > $1 AND {condition} ORDER BY c.id LIMIT {limit}");
         db::all(conn, sql, values).await?.iter().map(|row| row.try_get("", "id")).collect()
     }
 }
@@ -154,7 +155,9 @@ mod tests {
     #[test]
     fn duplicates_count_once_however_they_are_spelt() {
         let mut refs = ContactRefs::default();
-        for id in ["7", "7", "007", "A2F3E5C0-0000-4000-8000-000000000001", "a2f3e5c0000040008000000000000001", "x", "x"] {
+        for id in
+            ["7", "7", "007", "A2F3E5C0-0000-4000-8000-000000000001", "a2f3e5c0000040008000000000000001", "x", "x"]
+        {
             refs.push(id);
         }
         let got: Vec<_> = refs.as_slice().iter().map(ToString::to_string).collect();

@@ -81,7 +81,9 @@ pub(super) const COLUMNS: &str = "id, type, status, total, succeeded, failed, sk
     created_by, config, chunk_count, next_chunk, chunks_left, next_slot_us";
 
 pub(super) fn named<T: FromStr<Err = crate::ring::UnknownName>>(row: &QueryResult, column: &str) -> Result<T, DbErr> {
-    row.try_get::<String>("", column)?.parse().map_err(|e: crate::ring::UnknownName| DbErr::Type(format!("{column}: {e}")))
+    row.try_get::<String>("", column)?
+        .parse()
+        .map_err(|e: crate::ring::UnknownName| DbErr::Type(format!("{column}: {e}")))
 }
 
 pub(super) fn time(row: &QueryResult, column: &str) -> Result<Option<Timestamp>, DbErr> {
@@ -147,11 +149,7 @@ impl Counts {
 }
 
 /// Adds to the counts; returns the summary that the commit will leave.
-pub(super) async fn count(
-    conn: &impl ConnectionTrait,
-    id: BatchId,
-    by: Counts,
-) -> Result<Option<BatchSummary>, DbErr> {
+pub(super) async fn count(conn: &impl ConnectionTrait, id: BatchId, by: Counts) -> Result<Option<BatchSummary>, DbErr> {
     let sql = format!(
         "UPDATE batches SET succeeded = succeeded + $2, failed = failed + $3, skipped = skipped + $4, version = version + 1
          WHERE id = $1 RETURNING {SUMMARY}"

@@ -72,9 +72,7 @@ pub(super) async fn open(
         return Ok(Opened::Not(Ran::Stale));
     }
     let end = async |ending, rng: &mut _| jobs::finish(conn, now, job.id, job.fence, job.failures, &ending, rng).await;
-    let (Some(batch), Some(chunk)) =
-        (row::lock(conn, batch_id).await?, chunks::load(conn, batch_id, no).await?)
-    else {
+    let (Some(batch), Some(chunk)) = (row::lock(conn, batch_id).await?, chunks::load(conn, batch_id, no).await?) else {
         end(Ending::Done, rng).await?;
         return Ok(Opened::Not(Ran::Ended));
     };

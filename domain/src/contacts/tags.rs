@@ -31,11 +31,7 @@ async fn ensure(
 ///
 /// # Errors
 /// The database's.
-pub(crate) async fn add_pairs(
-    conn: &impl ConnectionTrait,
-    now: Timestamp,
-    pairs: &[(i64, &str)],
-) -> Result<(), DbErr> {
+pub(crate) async fn add_pairs(conn: &impl ConnectionTrait, now: Timestamp, pairs: &[(i64, &str)]) -> Result<(), DbErr> {
     if pairs.is_empty() {
         return Ok(());
     }

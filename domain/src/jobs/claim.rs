@@ -70,7 +70,9 @@ pub async fn claim(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, owner
     }
     let version = db::one(
         conn,
-        format!("SELECT payload_version FROM jobs WHERE id = $1 AND state = 'ready' AND payload_version > {PAYLOAD_VERSION}"),
+        format!(
+            "SELECT payload_version FROM jobs WHERE id = $1 AND state = 'ready' AND payload_version > {PAYLOAD_VERSION}"
+        ),
         [id.into()],
     )
     .await?;

@@ -15,7 +15,8 @@ use sea_orm::{ConnectionTrait, DbErr};
 /// # Errors
 /// The database's.
 pub async fn any_due(conn: &impl ConnectionTrait, now: Timestamp) -> Result<bool, DbErr> {
-    let sql = "SELECT id FROM jobs WHERE state = 'ready' AND run_at <= $1 AND (rung_at IS NULL OR rung_at <= $2) LIMIT 1";
+    let sql =
+        "SELECT id FROM jobs WHERE state = 'ready' AND run_at <= $1 AND (rung_at IS NULL OR rung_at <= $2) LIMIT 1";
     Ok(db::one(conn, sql, [now.0.into(), now.minus(SWEEP_GRACE).0.into()]).await?.is_some())
 }
 

@@ -140,8 +140,7 @@ pub async fn apply(conn: &impl ConnectionTrait, receipts: &[Receipt]) -> Result<
     };
     let rows: Vec<_> = latest.values().map(row).collect();
     let dialect = Dialect::of(conn);
-    let columns =
-        [("uuid", "uuid"), ("ack", "bigint"), ("whatsapp_id", "text"), ("at", "bigint"), ("status", "text")];
+    let columns = [("uuid", "uuid"), ("ack", "bigint"), ("whatsapp_id", "text"), ("at", "bigint"), ("status", "text")];
     let updated = db::all(
         conn,
         format!(
@@ -185,12 +184,7 @@ pub async fn apply(conn: &impl ConnectionTrait, receipts: &[Receipt]) -> Result<
 ///
 /// # Errors
 /// The database's.
-pub async fn fail(
-    conn: &impl ConnectionTrait,
-    message: Uuid,
-    code: &str,
-    detail: &str,
-) -> Result<Step<bool>, DbErr> {
+pub async fn fail(conn: &impl ConnectionTrait, message: Uuid, code: &str, detail: &str) -> Result<Step<bool>, DbErr> {
     let values = Dialect::of(conn).values(1, "uuid");
     let row = db::one(
         conn,

@@ -78,9 +78,7 @@ impl Template {
             filter(&mut environment, name);
         }
         check::check(content)?;
-        environment
-            .add_template_owned(NAME, content.to_owned())
-            .map_err(|error| check::error_at(content, &error))?;
+        environment.add_template_owned(NAME, content.to_owned()).map_err(|error| check::error_at(content, &error))?;
         Ok(Self { environment: Some(environment), plain: String::new() })
     }
 
@@ -200,7 +198,9 @@ mod tests {
     #[test]
     fn a_template_ends_and_stays_small() {
         assert_eq!(
-            render("{% for a in phone %}{% for b in phone %}{% for c in phone %}{{ phone }}{% endfor %}{% endfor %}{% endfor %}"),
+            render(
+                "{% for a in phone %}{% for b in phone %}{% for c in phone %}{{ phone }}{% endfor %}{% endfor %}{% endfor %}"
+            ),
             Err(RenderError::TooLong)
         );
         let endless = "{% for a in phone %}{% for b in phone %}{% for c in phone %}{% for d in phone %}{% for e in phone %}\

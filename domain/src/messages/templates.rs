@@ -91,7 +91,8 @@ pub async fn update(
     content: &str,
 ) -> Result<StoredTemplate, StoreError> {
     Template::parse(content)?;
-    let sql = format!("UPDATE templates SET name = $2, content = $3, updated_at = $4 WHERE id = $1 RETURNING {COLUMNS}");
+    let sql =
+        format!("UPDATE templates SET name = $2, content = $3, updated_at = $4 WHERE id = $1 RETURNING {COLUMNS}");
     let row = db::one(conn, sql, [id.into(), name.into(), content.into(), now.0.into()]).await?;
     Ok(read(&row.ok_or(StoreError::NotFound)?)?)
 }
@@ -114,11 +115,7 @@ pub(crate) async fn content(conn: &impl ConnectionTrait, id: TemplateId) -> Resu
 ///
 /// # Errors
 /// The database's.
-pub async fn list(
-    conn: &impl ConnectionTrait,
-    limit: u64,
-    offset: u64,
-) -> Result<(Vec<StoredTemplate>, i64), DbErr> {
+pub async fn list(conn: &impl ConnectionTrait, limit: u64, offset: u64) -> Result<(Vec<StoredTemplate>, i64), DbErr> {
     let sql = format!("SELECT {COLUMNS} FROM templates ORDER BY name LIMIT {limit} OFFSET {offset}");
     let rows = db::all(conn, sql, []).await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let count = db::one(conn, "SELECT count(*) AS n FROM templates", []).await?;
@@ -138,7 +135,9 @@ pub async fn delete(conn: &impl ConnectionTrait, id: TemplateId) -> Result<bool,
 /// # Errors
 /// The place and reason of the first error; a rendering error is at line 1, column 1.
 pub fn preview(content: &str, recipient: &Recipient<'_>) -> Result<String, TemplateError> {
-    Template::parse(content)?
-        .render(recipient)
-        .map_err(|error| TemplateError { line: 1, column: 1, message: error.to_string() })
+    Template::parse(content)?.render(recipient).map_err(|error| TemplateError {
+        line: 1,
+        column: 1,
+        message: error.to_string(),
+    })
 }

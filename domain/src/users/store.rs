@@ -81,9 +81,8 @@ pub async fn create(conn: &impl ConnectionTrait, now: Timestamp, new: NewUser) -
         return Err(UserError::BadEmail(new.email));
     }
     let password = new.password;
-    let hash = tokio::task::spawn_blocking(move || password::hash(&password))
-        .await
-        .map_err(|_| PasswordError::Hash)??;
+    let hash =
+        tokio::task::spawn_blocking(move || password::hash(&password)).await.map_err(|_| PasswordError::Hash)??;
     let sql = format!(
         "INSERT INTO users (email, full_name, role, password_hash, created_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $5) RETURNING {COLUMNS}"

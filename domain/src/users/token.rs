@@ -107,13 +107,7 @@ impl TokenKeys {
     ///
     /// # Errors
     /// [`TokenError::Invalid`], when the library cannot sign.
-    pub fn issue(
-        &self,
-        user: &User,
-        session: SessionId,
-        now: Timestamp,
-        ttl: Duration,
-    ) -> Result<String, TokenError> {
+    pub fn issue(&self, user: &User, session: SessionId, now: Timestamp, ttl: Duration) -> Result<String, TokenError> {
         let claims = Claims {
             user_id: user.id,
             email: user.email.clone(),

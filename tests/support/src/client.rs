@@ -121,7 +121,6 @@ impl Response {
     ///
     /// # Panics
     /// When it is another; the message has the answer.
-    #[must_use]
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(self.status, status, "the answer was: {}", self.text);

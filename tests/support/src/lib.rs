@@ -21,13 +21,13 @@ mod redis;
 mod socket;
 
 pub use client::{Client, Response};
-pub use reqwest::Method;
 pub use cluster::{Cluster, ClusterBuilder};
 pub use gateway::{Attempt, Gateway, Reply};
 pub use poll::eventually;
 pub use postgres::{Database, Postgres, PostgresServer};
 pub use program::{Paceline, Program, User};
 pub use redis::Redis;
+pub use reqwest::Method;
 pub use servers::{Log, RedisOptions};
 pub use socket::Socket;
 

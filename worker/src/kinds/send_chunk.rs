@@ -90,12 +90,7 @@ impl Chunk<'_> {
             if self.may_claim(in_flight.len()) {
                 let Some(items) = self.claim().await? else { return Ok(Outcome::Stale) };
                 for item in items {
-                    in_flight.push(attempt(
-                        self.shared.clone(),
-                        self.template.clone(),
-                        self.control.clone(),
-                        item,
-                    ));
+                    in_flight.push(attempt(self.shared.clone(), self.template.clone(), self.control.clone(), item));
                 }
                 continue;
             }
@@ -226,12 +221,7 @@ async fn sleep_to(shared: &Shared, at: Option<Timestamp>) {
 
 /// One attempt at one message: waits for its slot and for a free place at the gateway, and leaves, unless its batch is
 /// held back by then.
-async fn attempt(
-    shared: Arc<Shared>,
-    template: Arc<Template>,
-    control: Arc<Control>,
-    item: Outgoing,
-) -> ItemResult {
+async fn attempt(shared: Arc<Shared>, template: Arc<Template>, control: Arc<Control>, item: Outgoing) -> ItemResult {
     let mut result = ItemResult {
         seq: item.seq,
         message_id: item.message_id,
@@ -252,8 +242,7 @@ async fn attempt(
         metrics::counter!("paceline_slots_missed_total").increment(1);
         return result;
     }
-    let recipient =
-        Recipient { name: item.name.as_deref(), phone: &item.phone, attributes: &item.attributes };
+    let recipient = Recipient { name: item.name.as_deref(), phone: &item.phone, attributes: &item.attributes };
     let text = match template.render(&recipient) {
         Ok(text) => text,
         Err(error) => {

@@ -54,7 +54,7 @@ pub(super) async fn accept(
         return Err(refusal);
     }
     tx.commit().await?;
-    app.after(step).await;
+    app.after(step);
     Ok(Accepted::Accepted(JsonText::new(body), None))
 }
 

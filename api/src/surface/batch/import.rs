@@ -8,7 +8,7 @@ use super::envelope::{Answer, Failure};
 use super::wire::{BatchOperation, DryRun, ImportRequest, PlannedRowView};
 use crate::App;
 use crate::foundation::auth::Caller;
-use crate::foundation::body::{JsonBody, JsonText, MAX_BODY, content_length, too_large};
+use crate::foundation::body::{DRAIN, JsonBody, JsonText, MAX_BODY, content_length, drain, too_large};
 use crate::foundation::fields::Fields;
 use crate::foundation::idempotency::{self, Once};
 use crate::foundation::refusal::{FieldError, Kind, Refusal};
@@ -116,6 +116,7 @@ impl<T: FileType> ParsePayload for Upload<T> {
 
     async fn from_request(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
         if content_length(request).is_some_and(|length| length > MAX_BODY) {
+            drain(body.take()?, DRAIN).await;
             return Err(too_large().into());
         }
         let spooled = if T::CONTENT_TYPE == FormType::CONTENT_TYPE {
@@ -130,12 +131,22 @@ impl<T: FileType> ParsePayload for Upload<T> {
     }
 }
 
+/// The most parts of a form,
+const MAX_PARTS: usize = 16;
+/// and the most bytes of one that is no file.
+const MAX_TEXT: u64 = 64 * 1024;
+
 async fn form(request: &Request, body: &mut RequestBody) -> poem::Result<Spooled> {
     let broken = || Refusal::new(Kind::Validation, "the form could not be read");
     let mut parts = Multipart::from_request(request, body).await.map_err(|_| broken())?;
     let mut fields = BTreeMap::new();
     let mut file = None;
+    let mut count = 0;
     while let Some(part) = parts.next_field().await.map_err(|_| broken())? {
+        count += 1;
+        if count > MAX_PARTS {
+            return Err(Refusal::new(Kind::Validation, format!("the form has more than {MAX_PARTS} parts")).into());
+        }
         let name = part.name().unwrap_or_default().to_owned();
         if name == "file" {
             let is_workbook = part.file_name().is_some_and(|name| name.to_ascii_lowercase().ends_with(".xlsx"))
@@ -145,8 +156,11 @@ async fn form(request: &Request, body: &mut RequestBody) -> poem::Result<Spooled
             file = Some((spool, is_workbook));
         } else {
             let mut text = String::new();
-            let read = part.into_async_read().take(64 * 1024).read_to_string(&mut text).await;
+            let read = part.into_async_read().take(MAX_TEXT + 1).read_to_string(&mut text).await;
             read.map_err(|_| Refusal::field(name.clone(), "must be a text"))?;
+            if text.len() as u64 > MAX_TEXT {
+                return Err(Refusal::field(name, format!("is longer than {} KiB", MAX_TEXT / 1024)).into());
+            }
             fields.insert(name, text);
         }
     }
@@ -321,7 +335,8 @@ async fn plan(app: &App, new: &NewImport, rows: Rows) -> Result<DryRun, Refusal>
             .iter()
             .enumerate()
             .filter_map(|(place, field)| {
-                let column = plan.header.as_ref().and_then(|h| h.get(place).cloned()).unwrap_or_else(|| place.to_string());
+                let column =
+                    plan.header.as_ref().and_then(|h| h.get(place).cloned()).unwrap_or_else(|| place.to_string());
                 field.as_ref().map(|field| (column, field.name()))
             })
             .collect()
@@ -386,7 +401,10 @@ fn read_rows(rows: Rows) -> (mpsc::Receiver<ImportLine>, Reading) {
         Rows::File { file, workbook: false, mapping } => {
             let rows = CsvRows::open(file, &mapping).map_err(refuse)?;
             let plan = rows.plan().clone();
-            for row in rows {
+            for (n, row) in rows.enumerate() {
+                if n >= MAX_ITEMS {
+                    return Err(too_many());
+                }
                 let line = match row {
                     Ok(row) => ImportLine::Row(row),
                     Err(error) => ImportLine::Unreadable(error),
@@ -398,7 +416,12 @@ fn read_rows(rows: Rows) -> (mpsc::Receiver<ImportLine>, Reading) {
             Ok(Some(plan))
         }
         Rows::File { file, workbook: true, mapping } => {
+            let mut n = 0;
             let plan = XlsxRows::read::<()>(file, &mapping, |row| {
+                n += 1;
+                if n > MAX_ITEMS {
+                    return Ok(false);
+                }
                 let line = match row {
                     Ok(row) => ImportLine::Row(row),
                     Err(error) => ImportLine::Unreadable(error),
@@ -406,19 +429,21 @@ fn read_rows(rows: Rows) -> (mpsc::Receiver<ImportLine>, Reading) {
                 Ok(lines.blocking_send(line).is_ok())
             })
             .map_err(refuse)?;
-            Ok(plan.ok())
+            if n > MAX_ITEMS { Err(too_many()) } else { Ok(plan.ok()) }
         }
     });
     (taken, reading)
+}
+
+fn too_many() -> Refusal {
+    Refusal::field("file", format!("has more than {MAX_ITEMS} rows"))
 }
 
 fn refuse(error: FileError) -> Refusal {
     match error {
         FileError::Mapping(error) => Refusal::field("mapping", error.to_string()),
         FileError::Io(error) => disk(error),
-        FileError::Encoding(_) | FileError::Empty | FileError::Workbook(_) => {
-            Refusal::field("file", error.to_string())
-        }
+        FileError::Encoding(_) | FileError::Empty | FileError::Workbook(_) => Refusal::field("file", error.to_string()),
     }
 }
 
@@ -442,7 +467,8 @@ fn contacts(body: &[u8], take: &mut dyn FnMut(ImportRow) -> bool) -> Result<(), 
         match serde_json::from_str::<Contact>(element) {
             Ok(contact) => {
                 let tags = contact.tags.unwrap_or_default();
-                let row = ImportRow { line: place, phone: contact.phone, name: contact.name, tags, ..ImportRow::default() };
+                let row =
+                    ImportRow { line: place, phone: contact.phone, name: contact.name, tags, ..ImportRow::default() };
                 take(row)
             }
             Err(error) => {
@@ -503,7 +529,8 @@ fn read_json(body: &[u8]) -> Result<NewImport, Refusal> {
 fn read_options(options: Options, form: &BTreeMap<String, String>) -> Result<(NewImport, Mapping), Refusal> {
     let mut errors = Vec::new();
     let mut bad = |field: &str, message: &str| errors.push(FieldError { field: field.into(), message: message.into() });
-    let given = |name: &str, query: Option<String>| form.get(name).cloned().or(query).filter(|text| !text.trim().is_empty());
+    let given =
+        |name: &str, query: Option<String>| form.get(name).cloned().or(query).filter(|text| !text.trim().is_empty());
     let skip_duplicates = match form.get("skipDuplicates").map(|text| text.trim()) {
         None | Some("") => options.skip_duplicates.unwrap_or(true),
         Some("true") => true,

@@ -12,7 +12,7 @@ pub(crate) use wire::summary_json;
 
 use crate::App;
 use crate::foundation::refusal::{Kind, Refusal};
-use crate::foundation::{auth, guarded, limits};
+use crate::foundation::{auth, body, guarded, limits};
 use poem::endpoint::BoxEndpoint;
 use poem::http::Method;
 use poem::{Endpoint, EndpointExt, Request};
@@ -20,9 +20,7 @@ use poem_openapi::OpenApiService;
 use std::sync::Arc;
 
 /// The surface's document and routes.
-pub(crate) fn service(
-    app: Arc<App>,
-) -> OpenApiService<(routes::BatchRoutes, templates::TemplateRoutes), ()> {
+pub(crate) fn service(app: Arc<App>) -> OpenApiService<(routes::BatchRoutes, templates::TemplateRoutes), ()> {
     OpenApiService::new(
         (routes::BatchRoutes { app: app.clone() }, templates::TemplateRoutes { app }),
         "Paceline: batch operations",
@@ -41,30 +39,42 @@ pub(crate) fn endpoint(app: Arc<App>) -> Arc<BoxEndpoint<'static>> {
     }))
 }
 
+/// Whether a request is one of those that make work: they have a limit of their own. Steering has the general one, so
+/// that who has sent too much can still stop it.
+fn makes_work(request: &Request) -> bool {
+    let path: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
+    let makes = matches!(path.as_slice(), ["batch", "import" | "send" | "tags" | "delete"] | ["batch", _, "retry"]);
+    makes && request.method() == Method::POST
+}
+
 async fn answer(app: &App, routes: &impl Endpoint, mut request: Request) -> poem::Response {
     let caller = match auth::identify(app, auth::bearer(&request)).await {
         Ok(caller) => caller,
-        Err(refusal) => return envelope::refuse(&refusal),
+        Err(refusal) => {
+            body::drain(request.into_body(), body::DRAIN_REFUSED).await;
+            return envelope::refuse(&refusal);
+        }
     };
-    let writes = request.method() != Method::GET && request.uri().path().starts_with("/batch");
-    let (key, per_minute) = match writes {
+    let (key, per_minute) = match makes_work(&request) {
         true => (format!("batch:{}", caller.0.user_id), app.settings.batch_per_minute),
         false => (format!("general:{}", caller.0.user_id), app.settings.general_per_minute),
     };
     let decision = match limits::check(app, &key, per_minute).await {
         Ok(decision) => decision,
-        Err(refusal) => return envelope::refuse(&refusal),
+        Err(refusal) => {
+            body::drain(request.into_body(), body::DRAIN_REFUSED).await;
+            return envelope::refuse(&refusal);
+        }
     };
+    limits::Standing::note(&request, decision);
     request.extensions_mut().insert(caller);
     let path = request.uri().path().to_owned();
-    let mut response = guarded(routes, request, |refusal| {
+    guarded(routes, request, |refusal| {
         let mut refusal: Refusal = refusal.clone();
         if refusal.kind == Kind::MethodNotAllowed {
             refusal.allow = Some(routes::allowed(&path));
         }
         envelope::refuse(&refusal)
     })
-    .await;
-    limits::tell(&mut response, &decision);
-    response
+    .await
 }

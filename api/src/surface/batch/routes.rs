@@ -97,7 +97,7 @@ impl BatchRoutes {
             ControlError::Database(error) => error.into(),
         })?;
         tx.commit().await?;
-        Ok(self.app.after(step).await)
+        Ok(self.app.after(step))
     }
 
     async fn key(&self, request: &Request, key: &Key, body: &[u8]) -> Result<idempotency::Once, Refusal> {
@@ -264,7 +264,7 @@ impl BatchRoutes {
         caller(request)?.needs(Permission::BatchesRead)?;
         let mut params = Params::default();
         let mut filter = filter(&mut params, batch_type.0, status.0);
-        if let Some(text) = created_after.0 {
+        if let Some(text) = created_after.0.filter(|text| !text.is_empty()) {
             let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text };
             match Timestamp::parse_rfc3339(&whole) {
                 Ok(time) => filter.created_after = Some(time),
@@ -403,7 +403,11 @@ impl BatchRoutes {
         let mut params = Params::default();
         let status = read_item_status(&mut params, status.0);
         let limit = params.number("limit", limit.0, 1, 1_000, 100);
-        let after = cursor.0.as_deref().map(|cursor| cursor.parse::<i64>().ok().filter(|after| *after >= 0));
+        let after = cursor
+            .0
+            .as_deref()
+            .filter(|cursor| !cursor.is_empty())
+            .map(|cursor| cursor.parse::<i64>().ok().filter(|after| *after >= 0));
         if after == Some(None) {
             params.bad("cursor", "must be a nextCursor");
         }
@@ -467,11 +471,7 @@ impl BatchRoutes {
     }
 }
 
-fn filter(
-    params: &mut Params,
-    batch_type: Option<Lenient<BatchType>>,
-    status: Option<Lenient<BatchStatus>>,
-) -> Filter {
+fn filter(params: &mut Params, batch_type: Option<Lenient<BatchType>>, status: Option<Lenient<BatchStatus>>) -> Filter {
     let statuses = "one of PENDING, PROCESSING, COMPLETED, FAILED, CANCELLED";
     Filter {
         batch_type: params.read("type", batch_type, "one of SEND, IMPORT, TAG, DELETE").map(Into::into),

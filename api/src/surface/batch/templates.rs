@@ -75,8 +75,7 @@ impl TemplateRoutes {
         if !params.errors.is_empty() {
             return Err(Refusal::invalid(params.errors).into());
         }
-        let (found, count) =
-            templates::list(self.app.db.read(), limit.unsigned_abs(), offset.unsigned_abs()).await?;
+        let (found, count) = templates::list(self.app.db.read(), limit.unsigned_abs(), offset.unsigned_abs()).await?;
         Ok(Json(Listed { ok: true, data: found.into_iter().map(Into::into).collect(), meta: Count { count } }))
     }
 

@@ -12,6 +12,8 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi, SecurityScheme};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub(crate) struct AuthRoutes {
@@ -93,9 +95,18 @@ struct RefreshView {
 #[derive(Debug, Object)]
 struct Nothing {}
 
-/// Where a request comes from, for limits and the session's record.
+/// Where a request comes from, for the session's record.
 fn address(request: &Request) -> String {
     request.remote_addr().as_socket_addr().map_or_else(|| "local".to_owned(), |addr| addr.ip().to_string())
+}
+
+/// Where a request comes from, for limits: of IPv6 the network, for a host has all of its addresses.
+fn network(request: &Request) -> String {
+    match request.remote_addr().as_socket_addr().map(|addr| addr.ip().to_canonical()) {
+        Some(IpAddr::V4(ip)) => ip.to_string(),
+        Some(IpAddr::V6(ip)) => format!("{:x}/64", ip.to_bits() >> 64),
+        None => "local".to_owned(),
+    }
 }
 
 impl AuthRoutes {
@@ -107,8 +118,11 @@ impl AuthRoutes {
         f.finish()?;
         let per_minute = app.settings.login_per_minute;
         let ip = address(request);
-        limits::check(app, &format!("login:ip:{ip}"), per_minute).await?;
-        limits::check(app, &format!("login:account:{}", email.trim().to_lowercase()), per_minute).await?;
+        // The account's key is a hash: keys may lie in Redis, and show in its log.
+        let account = hex::encode(Sha256::digest(email.trim().to_lowercase()));
+        for key in [format!("login:ip:{}", network(request)), format!("login:account:{account}")] {
+            limits::Standing::note(request, limits::check(app, &key, per_minute).await?);
+        }
         let known = users::credentials(app.db.read(), &email).await?;
         let (user, hash) = known.unzip();
         if !users::password::verify(password, hash).await {
@@ -130,13 +144,14 @@ impl AuthRoutes {
         let mut f = Fields::parse(body)?;
         let token = f.required_text("refresh_token", 1..=256);
         f.finish()?;
-        limits::check(app, &format!("refresh:ip:{}", address(request)), app.settings.general_per_minute).await?;
+        let key = format!("refresh:ip:{}", network(request));
+        limits::Standing::note(request, limits::check(app, &key, app.settings.general_per_minute).await?);
         let now = app.clock.now();
         let mut rng = StdRng::from_rng(&mut rand::rng());
         let tx = app.db.begin().await?;
         let step = users::refresh(&tx, now, &token, &mut rng).await?;
         tx.commit().await?;
-        match app.after(step).await {
+        match app.after(step) {
             Refreshed::Granted { user, signed_in } => {
                 let token =
                     app.keys.issue(&user, signed_in.session, now, ACCESS_TTL).map_err(|_| Refusal::internal())?;
@@ -153,10 +168,12 @@ impl AuthRoutes {
     async fn sign_out(&self, request: &Request) -> Result<(), Refusal> {
         let app = &self.app;
         let caller = auth::identify(app, auth::bearer(request)).await?;
+        let key = format!("general:{}", caller.0.user_id);
+        limits::Standing::note(request, limits::check(app, &key, app.settings.general_per_minute).await?);
         let session = caller.0.session().ok_or_else(Refusal::internal)?;
         let step = users::revoke(app.db.write(), app.clock.now(), session).await?;
         app.sessions.forget(session);
-        app.after(step).await;
+        app.after(step);
         Ok(())
     }
 }

@@ -306,8 +306,7 @@ pub async fn claim_items(
     }
     let mut step = Step::quiet(());
     if gone_count > 0
-        && let Some(changed) =
-            row::count(conn, batch_id, Counts { failed: gone_count, ..Counts::default() }).await?
+        && let Some(changed) = row::count(conn, batch_id, Counts { failed: gone_count, ..Counts::default() }).await?
     {
         step.events.push(Event::BatchChanged(changed));
     }
@@ -318,11 +317,7 @@ pub async fn claim_items(
     } else {
         next_wake(conn, work).await?
     };
-    Ok(Some(Step {
-        value: ClaimedItems { items: outgoing, going, more_at },
-        rings: step.rings,
-        events: step.events,
-    }))
+    Ok(Some(Step { value: ClaimedItems { items: outgoing, going, more_at }, rings: step.rings, events: step.events }))
 }
 
 /// The sender's row, locked, and its pace.
@@ -351,12 +346,7 @@ struct Due {
     unresolved: Vec<i64>,
 }
 
-async fn due_items(
-    conn: &impl ConnectionTrait,
-    now: Timestamp,
-    work: &Work,
-    wanted: usize,
-) -> Result<Due, DbErr> {
+async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wanted: usize) -> Result<Due, DbErr> {
     let rows = db::all(
         conn,
         format!(
@@ -484,7 +474,8 @@ async fn insert_items(conn: &impl ConnectionTrait, held: Held, rows: &[Value]) -
             ("next_attempt_at", "bigint"),
         ],
     );
-    let columns = "seq, contact_id, input, status, attempts, slot_us, message_id, error_code, error_message, started_at,
+    let columns =
+        "seq, contact_id, input, status, attempts, slot_us, message_id, error_code, error_message, started_at,
         finished_at, next_attempt_at";
     db::execute(
         conn,

@@ -94,7 +94,8 @@ fn decide(batch_going: Going, on_unknown: OnUnknown, result: &ItemResult, rng: &
     let over = batch_going == Going::Ended;
     let exhausted = result.attempt > MAX_MESSAGE_RETRIES;
     let retry = u32::try_from(result.attempt - 1).unwrap_or(0);
-    let done = |status, error| Decision { status, error, finished: true, next_attempt_at: None, attempts: result.attempt };
+    let done =
+        |status, error| Decision { status, error, finished: true, next_attempt_at: None, attempts: result.attempt };
     let later = |status, error, at| Decision {
         status,
         error,

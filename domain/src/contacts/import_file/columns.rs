@@ -165,12 +165,42 @@ fn plain(name: &str) -> String {
 }
 
 const PHONE: [&str; 22] = [
-    "phone", "phonee164", "phonenumber", "phoneno", "mobile", "mobilenumber", "mobilephone", "cell", "cellphone", "tel",
-    "telephone", "whatsapp", "whatsappnumber", "msisdn", "手机", "手机号", "手机号码", "电话", "电话号码", "telefono", "celular",
+    "phone",
+    "phonee164",
+    "phonenumber",
+    "phoneno",
+    "mobile",
+    "mobilenumber",
+    "mobilephone",
+    "cell",
+    "cellphone",
+    "tel",
+    "telephone",
+    "whatsapp",
+    "whatsappnumber",
+    "msisdn",
+    "手机",
+    "手机号",
+    "手机号码",
+    "电话",
+    "电话号码",
+    "telefono",
+    "celular",
     "телефон",
 ];
 const NAME: [&str; 12] = [
-    "name", "fullname", "contactname", "contact", "firstname", "lastname", "姓名", "名字", "名称", "nombre", "nome", "имя",
+    "name",
+    "fullname",
+    "contactname",
+    "contact",
+    "firstname",
+    "lastname",
+    "姓名",
+    "名字",
+    "名称",
+    "nombre",
+    "nome",
+    "имя",
 ];
 const TAGS: [&str; 9] = ["tags", "tag", "labels", "label", "groups", "group", "标签", "etiquetas", "метки"];
 const SOURCE: [&str; 6] = ["source", "origin", "来源", "origen", "origem", "источник"];
@@ -232,7 +262,8 @@ mod tests {
     fn a_mapping_wins_and_is_checked() {
         let header = cells(&["phone", "other", "town"]);
         let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect::<Mapping>();
-        let plan = ColumnPlan::from_first_row(&header, &map(&[("other", "phone"), ("2", "attributes.town")])).expect("plan");
+        let plan =
+            ColumnPlan::from_first_row(&header, &map(&[("other", "phone"), ("2", "attributes.town")])).expect("plan");
         assert_eq!(plan.fields, [None, Some(Field::Phone), Some(Field::Attribute("town".into()))]);
         assert_eq!(
             ColumnPlan::from_first_row(&header, &map(&[("nope", "name")])),

@@ -51,7 +51,9 @@ impl CsvRows {
             return Err(FileError::Empty);
         }
         if sample.contains(&0) {
-            return Err(FileError::Encoding("the file is binary, or UTF-16 without a byte order mark: save it as UTF-8".into()));
+            return Err(FileError::Encoding(
+                "the file is binary, or UTF-16 without a byte order mark: save it as UTF-8".into(),
+            ));
         }
         let delimiter = sniff(sample);
         let crlf = sample.windows(2).any(|pair| pair == b"\r\n");
@@ -74,7 +76,10 @@ impl CsvRows {
         let (line, cells) = match rows.next_cells() {
             None => return Err(FileError::Empty),
             Some(Err(error)) => {
-                return Err(FileError::Encoding(format!("line {}: {}; save the file as UTF-8", error.line, error.message)));
+                return Err(FileError::Encoding(format!(
+                    "line {}: {}; save the file as UTF-8",
+                    error.line, error.message
+                )));
             }
             Some(Ok(row)) => row,
         };
@@ -127,7 +132,10 @@ impl CsvRows {
 fn reason(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::Io(io) if io.kind() == std::io::ErrorKind::FileTooLarge => {
-            format!("a row is longer than {} KiB: a quote that is never closed? The rest of the file was not read", MAX_RECORD / 1024)
+            format!(
+                "a row is longer than {} KiB: a quote that is never closed? The rest of the file was not read",
+                MAX_RECORD / 1024
+            )
         }
         _ => "the file could not be read further".into(),
     }

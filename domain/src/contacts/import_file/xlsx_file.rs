@@ -55,7 +55,10 @@ impl XlsxRows {
                     rows += 1;
                     let over = rows > MAX_ROWS;
                     let read = match over {
-                        true => Err(RowError { line: number, message: format!("more than {MAX_ROWS} rows; the rest was not read") }),
+                        true => Err(RowError {
+                            line: number,
+                            message: format!("more than {MAX_ROWS} rows; the rest was not read"),
+                        }),
                         false => read,
                     };
                     match row(read) {
