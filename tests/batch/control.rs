@@ -2,9 +2,10 @@
 
 use crate::setup::{Runs, Setup, accepted, on_both, text};
 use serde_json::json;
+use std::rc::Rc;
 use support::Reply;
 
-on_both!(a_cancelled_batch_starts_nothing_more () |s: Setup| Box::pin(async move {
+on_both!(a_cancelled_batch_starts_nothing_more () |s: Rc<Setup>| Box::pin(async move {
     let ids = s.contacts(50).await;
     let batch = s.send(&ids, json!({ "ratePerMinute": 120 })).await;
     s.gateway.wait_for(2).await;
@@ -27,7 +28,7 @@ on_both!(a_cancelled_batch_starts_nothing_more () |s: Setup| Box::pin(async move
     s.audited().await;
 }));
 
-on_both!(a_paused_batch_goes_on_where_it_was () |s: Setup| Box::pin(async move {
+on_both!(a_paused_batch_goes_on_where_it_was () |s: Rc<Setup>| Box::pin(async move {
     let ids = s.contacts(40).await;
     let batch = s.send(&ids, json!({ "ratePerMinute": 240 })).await;
     s.gateway.wait_for(2).await;
@@ -43,7 +44,7 @@ on_both!(a_paused_batch_goes_on_where_it_was () |s: Setup| Box::pin(async move {
     s.audited().await;
 }));
 
-on_both!(a_retry_sends_only_what_failed () |s: Setup| Box::pin(async move {
+on_both!(a_retry_sends_only_what_failed () |s: Rc<Setup>| Box::pin(async move {
     let ids = s.contacts(30).await;
     s.gateway.script(|a| if a.to.ends_with('7') && a.number == 1 { Reply::status(400) } else { Reply::accept() });
     let batch = s.send(&ids, json!({})).await;
@@ -60,7 +61,7 @@ on_both!(a_retry_sends_only_what_failed () |s: Setup| Box::pin(async move {
     s.audited().await;
 }));
 
-on_both!(a_key_does_a_request_once () |s: Setup| Box::pin(async move {
+on_both!(a_key_does_a_request_once () |s: Rc<Setup>| Box::pin(async move {
     let ids = s.contacts(2).await;
     let body = json!({ "contactIds": ids, "content": "once" });
     let post = async |key: &str, body: &serde_json::Value| {

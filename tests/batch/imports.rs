@@ -2,8 +2,9 @@
 
 use crate::setup::{Setup, accepted, on_both};
 use serde_json::json;
+use std::rc::Rc;
 
-on_both!(a_json_import_skips_or_merges () |s: Setup| Box::pin(async move {
+on_both!(a_json_import_skips_or_merges () |s: Rc<Setup>| Box::pin(async move {
     let body = json!({ "contacts": [
         { "phoneE164": "+60123456789", "name": "Ann", "tags": ["a"] },
         { "phoneE164": "12" },
@@ -24,7 +25,7 @@ on_both!(a_json_import_skips_or_merges () |s: Setup| Box::pin(async move {
     s.audited().await;
 }));
 
-on_both!(a_csv_file_is_read_planned_and_exported () |s: Setup| Box::pin(async move {
+on_both!(a_csv_file_is_read_planned_and_exported () |s: Rc<Setup>| Box::pin(async move {
     let csv = "Name;Mobile;Labels;city\nAnn;+60123456789;\"vip;new\";Ipoh\n=cmd();+60123456780;;\nBad;12;;\nshort\n";
     let post = async |query: &str| {
         let request = s.admin.request(support::Method::POST, &format!("/batch/import{query}"))

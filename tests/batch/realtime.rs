@@ -2,9 +2,10 @@
 
 use crate::setup::{Setup, on_both};
 use serde_json::json;
+use std::rc::Rc;
 use support::Socket;
 
-on_both!(a_watcher_sees_a_batch_from_start_to_end () |s: Setup| Box::pin(async move {
+on_both!(a_watcher_sees_a_batch_from_start_to_end () |s: Rc<Setup>| Box::pin(async move {
     let ids = s.contacts(600).await;
     let token = s.program.token_for("agent").await;
     let url = s.api().client().socket_url(&format!("/ws?token={token}"));

@@ -2,13 +2,14 @@
 
 use crate::setup::{Setup, on_both};
 use serde_json::{Value, json};
+use std::rc::Rc;
 
 fn fields(refused: &Value) -> Vec<String> {
     let details = refused["error"]["details"].as_array().cloned().unwrap_or_default();
     details.iter().map(|d| d["field"].as_str().expect("a field").to_owned()).collect()
 }
 
-on_both!(bad_requests_are_refused_whole () |s: Setup| Box::pin(async move {
+on_both!(bad_requests_are_refused_whole () |s: Rc<Setup>| Box::pin(async move {
     let bad = json!({ "contactIds": ["1", 2], "content": "{{ nope }}", "ratePerMinute": 0, "jitterMs": 600_001,
         "scheduleAt": "soon", "onUnknown": "maybe" });
     let refused = s.admin.post("/batch/send", &bad).await.expect(400);
@@ -48,7 +49,7 @@ on_both!(bad_requests_are_refused_whole () |s: Setup| Box::pin(async move {
     assert_eq!(s.admin.get("/batch").await.expect(200)["meta"]["count"], 0, "nothing was written");
 }));
 
-on_both!(who_may_not_is_told_so () |s: Setup| Box::pin(async move {
+on_both!(who_may_not_is_told_so () |s: Rc<Setup>| Box::pin(async move {
     let nobody = s.api().client();
     let refused = nobody.get("/batch").await;
     assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
@@ -64,7 +65,7 @@ on_both!(who_may_not_is_told_so () |s: Setup| Box::pin(async move {
     guest.get("/batch").await.expect(403);
 }));
 
-on_both!(requests_are_limited_over_the_minute (("PACELINE_LIMIT_BATCH_PER_MIN", "2"), ("PACELINE_LIMIT_LOGIN_PER_MIN", "3")) |s: Setup| Box::pin(async move {
+on_both!(requests_are_limited_over_the_minute (("PACELINE_LIMIT_BATCH_PER_MIN", "2"), ("PACELINE_LIMIT_LOGIN_PER_MIN", "3")) |s: Rc<Setup>| Box::pin(async move {
     let body = json!({ "contactIds": ["1"], "content": "x" });
     let first = s.admin.post("/batch/send", &body).await;
     assert_eq!((first.header("ratelimit-limit"), first.header("ratelimit-remaining")), (Some("2"), Some("1")));
@@ -82,7 +83,7 @@ on_both!(requests_are_limited_over_the_minute (("PACELINE_LIMIT_BATCH_PER_MIN", 
     assert!(refused["request_id"].is_string());
 }));
 
-on_both!(sessions_end (("PACELINE_LIMIT_LOGIN_PER_MIN", "0")) |s: Setup| Box::pin(async move {
+on_both!(sessions_end (("PACELINE_LIMIT_LOGIN_PER_MIN", "0")) |s: Rc<Setup>| Box::pin(async move {
     let user = s.program.user("supervisor").await;
     let anyone = s.api().client();
     let login = json!({ "email": user.email.to_uppercase(), "password": user.password });
@@ -106,7 +107,7 @@ on_both!(sessions_end (("PACELINE_LIMIT_LOGIN_PER_MIN", "0")) |s: Setup| Box::pi
     client.get("/batch").await.expect(401);
 }));
 
-on_both!(templates_are_kept_and_sent () |s: Setup| Box::pin(async move {
+on_both!(templates_are_kept_and_sent () |s: Rc<Setup>| Box::pin(async move {
     let ids = s.contacts(1).await;
     let body = json!({ "name": "hello", "content": "Hi {{ name }} from {{ attributes.shop | default('us') }}" });
     let made = s.admin.post("/templates", &body).await.expect(201);

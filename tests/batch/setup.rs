@@ -148,15 +148,15 @@ macro_rules! on_both {
             $(#[$meta])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn embedded() {
-                let body: fn($crate::setup::Setup) -> futures::future::LocalBoxFuture<'static, ()> = $body;
-                body($crate::setup::Setup::embedded(&[$($env),*]).await).await;
+                let body: fn(std::rc::Rc<$crate::setup::Setup>) -> futures::future::LocalBoxFuture<'static, ()> = $body;
+                body($crate::setup::Setup::embedded(&[$($env),*]).await.into()).await;
             }
 
             $(#[$meta])*
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn split() {
-                let body: fn($crate::setup::Setup) -> futures::future::LocalBoxFuture<'static, ()> = $body;
-                body($crate::setup::Setup::split(&[$($env),*]).await).await;
+                let body: fn(std::rc::Rc<$crate::setup::Setup>) -> futures::future::LocalBoxFuture<'static, ()> = $body;
+                body($crate::setup::Setup::split(&[$($env),*]).await.into()).await;
             }
         }
     };
