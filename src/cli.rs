@@ -133,10 +133,10 @@ pub(crate) enum User {
 /// What to measure.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Bench {
-    /// accept, import, tag, delete, send, read or all
+    /// accept, import, tag, delete, send, pickup, critical, pace, read, sockets, list (with ten million items) or all
     #[arg(default_value = "all")]
     pub(crate) what: String,
-    /// How many contacts, items or messages
+    /// How many contacts, items, messages, probes, requests or sockets
     #[arg(long)]
     pub(crate) count: Option<usize>,
     /// Write the results as JSON to this file

@@ -16,6 +16,10 @@ use std::time::Duration;
 pub(crate) struct Secret(String);
 
 impl Secret {
+    pub(crate) fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -43,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) database_max_connections: u32,
     /// SQLite's durability: `full` also survives a power cut, `normal` may lose the last commits to one.
     pub(crate) sqlite_synchronous: Synchronous,
+    /// The most MiB that SQLite's file may grow to; 0: as the disk allows.
+    pub(crate) sqlite_max_mib: u32,
     /// Redis; absent: in this process.
     pub(crate) redis_url: Option<Secret>,
     /// The gateway; absent: the simulator.
@@ -112,6 +118,7 @@ impl Default for Config {
             database_url: None,
             database_max_connections: 16,
             sqlite_synchronous: Synchronous::Full,
+            sqlite_max_mib: 0,
             redis_url: None,
             gateway_url: None,
             gateway_secret: None,
@@ -177,8 +184,17 @@ impl Provider for Flags<'_> {
 }
 
 /// Texts that stay texts even where they look like numbers.
-const TEXTS: [&str; 7] =
-    ["database_url", "redis_url", "gateway_url", "gateway_secret", "jwt_secret", "listen", "observe_listen"];
+const TEXTS: [&str; 9] = [
+    "database_url",
+    "redis_url",
+    "gateway_url",
+    "gateway_secret",
+    "jwt_secret",
+    "listen",
+    "observe_listen",
+    "data_dir",
+    "log_level",
+];
 
 struct Variables(Vec<(String, String)>);
 

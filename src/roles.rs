@@ -42,7 +42,7 @@ pub(crate) struct Process {
 
 /// Opens the database and the backplane.
 pub(crate) async fn open(config: &Config, role: Role) -> Result<Process> {
-    let lock = (config.is_sqlite() && role == Role::Serve).then(|| store::lock_dir(&config.data_dir)).transpose()?;
+    let lock = (config.is_sqlite() && role == Role::Serve).then(|| store::lock_sqlite(config)).transpose()?;
     if role == Role::Serve {
         store::migrate_up(config).await?;
     }
@@ -155,7 +155,7 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
         serving = Some(tokio::spawn(async move { api::serve_observability(listener, render, stop).await }));
     }
     if parts.worker {
-        start_worker(config, &process)?;
+        start_worker(config, &process, None)?;
     }
     if parts.scheduler {
         let settings = scheduler::Settings { retention: config.retention() };
@@ -170,7 +170,7 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
 }
 
 /// Starts a worker with the configured gateway, or the simulator.
-pub(crate) fn start_worker(config: &Config, process: &Process) -> Result<()> {
+pub(crate) fn start_worker(config: &Config, process: &Process, probes: Option<worker::Probes>) -> Result<()> {
     let (db, clock, backplane) = (process.db.clone(), process.clock.clone(), process.backplane.clone());
     let gateway: Arc<dyn Gateway> = match (&config.gateway_url, &config.gateway_secret) {
         (Some(url), Some(secret)) => {
@@ -193,6 +193,7 @@ pub(crate) fn start_worker(config: &Config, process: &Process) -> Result<()> {
         send_concurrency: config.send_concurrency,
         sender_rate_per_minute: config.sender_rate(),
         shutdown_grace: config.shutdown_grace(),
+        probes,
     };
     process.tasks.spawn(worker::run(db, clock, backplane, gateway, settings, process.stop.clone()));
     Ok(())

@@ -26,15 +26,18 @@ pub(crate) async fn open(config: &Config) -> Result<Db> {
         Some(url) if !url.starts_with("sqlite:") => {
             postgres_pool(postgres_options(url)?, config.database_max_connections).await
         }
-        Some(url) => {
-            let options = SqliteConnectOptions::from_str(url)
-                .map_err(|_| anyhow::anyhow!("database_url: not a sqlite:// address"))?;
-            open_sqlite(options, config.sqlite_synchronous).await
-        }
+        _ => open_sqlite(sqlite_options(config)?, config).await,
+    }
+}
+
+/// Where SQLite's file is.
+fn sqlite_options(config: &Config) -> Result<SqliteConnectOptions> {
+    match &config.database_url {
+        Some(url) => SqliteConnectOptions::from_str(url.expose())
+            .map_err(|_| anyhow::anyhow!("database_url: not a sqlite:// address")),
         None => {
             make_dir(&config.data_dir)?;
-            let file = config.data_dir.join("paceline.db");
-            open_sqlite(SqliteConnectOptions::new().filename(file), config.sqlite_synchronous).await
+            Ok(SqliteConnectOptions::new().filename(config.data_dir.join("paceline.db")))
         }
     }
 }
@@ -44,11 +47,15 @@ pub(crate) fn make_dir(dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("the data folder {} cannot be made", dir.display()))
 }
 
-async fn open_sqlite(options: SqliteConnectOptions, synchronous: Synchronous) -> Result<Db> {
-    let options = options
+/// SQLite's page, in bytes.
+const PAGE: u32 = 4_096;
+
+async fn open_sqlite(options: SqliteConnectOptions, config: &Config) -> Result<Db> {
+    let mut options = options
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(match synchronous {
+        .page_size(PAGE)
+        .synchronous(match config.sqlite_synchronous {
             Synchronous::Full => SqliteSynchronous::Full,
             Synchronous::Normal => SqliteSynchronous::Normal,
         })
@@ -58,6 +65,10 @@ async fn open_sqlite(options: SqliteConnectOptions, synchronous: Synchronous) ->
         .pragma("journal_size_limit", "67108864")
         .log_statements(LevelFilter::Trace)
         .log_slow_statements(LevelFilter::Debug, SLOW);
+    if config.sqlite_max_mib > 0 {
+        let pages = u64::from(config.sqlite_max_mib) * (1 << 20) / u64::from(PAGE);
+        options = options.pragma("max_page_count", pages.to_string());
+    }
     let write = SqlitePoolOptions::new()
         .max_connections(1)
         .idle_timeout(None)
@@ -146,10 +157,10 @@ pub(crate) async fn pending(db: &Db) -> Result<Vec<String>> {
     Ok(pending.iter().map(|step| step.name().to_owned()).collect())
 }
 
-/// A lock on the data folder, for as long as the process lives: SQLite has one process.
-pub(crate) fn lock_dir(dir: &Path) -> Result<File> {
-    make_dir(dir)?;
-    let path = dir.join("lock");
+/// A lock beside SQLite's file, for as long as the process lives: SQLite has one process.
+pub(crate) fn lock_sqlite(config: &Config) -> Result<File> {
+    let database = sqlite_options(config)?.get_filename().to_owned();
+    let path = database.with_added_extension("lock");
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -160,7 +171,7 @@ pub(crate) fn lock_dir(dir: &Path) -> Result<File> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => bail!(
             "another process serves {}; SQLite has one process: stop the other, or use PostgreSQL and Redis",
-            dir.display()
+            database.display()
         ),
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
     }

@@ -49,6 +49,9 @@ impl Dialect {
 
     /// A table expression named `r` over the JSON array of objects in parameter `$param`: how a set of rows goes to
     /// either database in one parameter. `columns` are name and PostgreSQL type.
+    ///
+    /// On SQLite its `LIMIT -1` is what keeps the set a table of its own: without it the planner may merge it into an
+    /// `UPDATE … FROM` as the inner loop, and read the whole JSON again for each row of the updated table.
     #[must_use]
     pub fn rows(self, param: usize, columns: &[(&str, &str)]) -> String {
         match self {
@@ -59,7 +62,7 @@ impl Dialect {
             Self::Sqlite => {
                 let list: Vec<String> =
                     columns.iter().map(|(name, _)| format!("value ->> '{name}' AS {name}")).collect();
-                format!("(SELECT {} FROM json_each(${param})) AS r", list.join(", "))
+                format!("(SELECT {} FROM json_each(${param}) LIMIT -1) AS r", list.join(", "))
             }
         }
     }

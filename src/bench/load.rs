@@ -6,12 +6,14 @@ use poem::listener::TcpAcceptor;
 use poem::{EndpointExt, Route, Server};
 use serde_json::json;
 use std::fmt::Write;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 /// A receiver of `/send` on a free port of this machine.
 pub(super) struct Sink {
     url: String,
+    arrivals: Arc<Mutex<Vec<Instant>>>,
 }
 
 impl Sink {
@@ -19,14 +21,19 @@ impl Sink {
     pub(super) async fn start(delay: Duration) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let answer = poem::endpoint::make(move |mut request| async move {
-            let body = request.take_body().into_bytes().await;
-            drop(body);
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
+        let arrivals = Arc::new(Mutex::new(Vec::new()));
+        let arrived = arrivals.clone();
+        let answer = poem::endpoint::make(move |mut request| {
+            arrived.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+            async move {
+                let body = request.take_body().into_bytes().await;
+                drop(body);
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                let text = r#"{"status":"accepted","message":"Message queued for sending"}"#;
+                Ok::<_, poem::Error>(poem::Response::builder().status(poem::http::StatusCode::ACCEPTED).body(text))
             }
-            let text = r#"{"status":"accepted","message":"Message queued for sending"}"#;
-            Ok::<_, poem::Error>(poem::Response::builder().status(poem::http::StatusCode::ACCEPTED).body(text))
         });
         let routes = Route::new().at("/send", answer.boxed()).at("/", poem::endpoint::make_sync(|_| "ok").boxed());
         let acceptor = TcpAcceptor::from_tokio(listener)?;
@@ -35,11 +42,16 @@ impl Sink {
                 tracing::error!(%error, "the receiver ended");
             }
         });
-        Ok(Self { url })
+        Ok(Self { url, arrivals })
     }
 
     pub(super) fn url(&self) -> String {
         self.url.clone()
+    }
+
+    /// When messages came, since this was asked last.
+    pub(super) fn arrivals(&self) -> Vec<Instant> {
+        std::mem::take(&mut self.arrivals.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -91,21 +103,16 @@ pub(super) async fn get(url: &str, token: Option<&str>, count: usize, in_flight:
     Ok(count as f64 / began.elapsed().as_secs_f64())
 }
 
-/// Contact ids from `first` on.
-pub(super) fn ids(first: usize, count: usize) -> Vec<String> {
-    (first..first + count).map(|id| id.to_string()).collect()
-}
-
 /// An import of so many contacts with numbers of their own.
-pub(super) fn contacts(count: usize) -> String {
+pub(super) fn contacts(count: usize) -> Result<String> {
     let mut body = String::with_capacity(count * 64);
     body.push_str("{\"tags\":[\"imported\"],\"contacts\":[");
     for i in 0..count {
         let comma = if i == 0 { "" } else { "," };
         // Malaysian mobile numbers: +60 11, eight digits.
-        let written = write!(body, "{comma}{{\"phoneE164\":\"+6011{:08}\",\"name\":\"Contact {i}\"}}", 10_000_000 + i);
-        written.context("a string takes what is written").ok();
+        write!(body, "{comma}{{\"phoneE164\":\"+6011{:08}\",\"name\":\"Contact {i}\"}}", 10_000_000 + i)
+            .context("a string takes what is written")?;
     }
     body.push_str("]}");
-    body
+    Ok(body)
 }

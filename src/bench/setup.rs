@@ -1,9 +1,14 @@
 //! The processes that are measured.
 
-use crate::config::Config;
-use anyhow::{Context, Result, bail};
+use super::load;
+use crate::config::{Config, Role, Secret};
+use crate::roles::{self, Process};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
+use sqlx::ConnectOptions;
+use sqlx::postgres::PgConnectOptions;
 use std::process::Stdio;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
@@ -11,57 +16,139 @@ use tokio::process::{Child, Command};
 /// How long one measurement may take.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+/// Which set-up is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// One process, SQLite.
+    Embedded,
+    /// A process for each role, PostgreSQL and Redis.
+    Split,
+}
+
+impl Kind {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Split => "split",
+        }
+    }
+}
+
+/// An empty database of its own, and the configuration that points there.
+pub(super) struct Ledger {
+    pub(super) config: Config,
+    /// The server's own database, and the name of ours.
+    made: Option<(PgConnectOptions, String)>,
+    dir: tempfile::TempDir,
+}
+
+impl Ledger {
+    /// Makes the database.
+    pub(super) async fn make(surroundings: &Config, kind: Kind) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let mut config = Config {
+            listen: "127.0.0.1:0".into(),
+            data_dir: dir.path().to_owned(),
+            gateway_secret: None,
+            jwt_secret: Some(Secret::new("a secret for the processes of one measurement")),
+            limit_batch_per_min: 0,
+            limit_general_per_min: 0,
+            sender_rate_per_min: 0,
+            send_concurrency: super::CONCURRENCY,
+            ws_max_connections: 100_000,
+            log_level: "warn".into(),
+            ..Config::default()
+        };
+        let mut made = None;
+        if kind == Kind::Split {
+            let (Some(database), Some(redis)) = (&surroundings.database_url, &surroundings.redis_url) else {
+                bail!("the split set-up needs PACELINE_DATABASE_URL and PACELINE_REDIS_URL");
+            };
+            let server = PgConnectOptions::from_str(database.expose())
+                .map_err(|_| anyhow!("database_url: not a postgres:// address"))?;
+            let name = format!("paceline_bench_{}", uuid::Uuid::now_v7().simple());
+            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
+                .execute(&mut server.connect().await?)
+                .await
+                .context("a database for the measurement cannot be made")?;
+            let mut url = reqwest::Url::parse(database.expose())?;
+            url.set_path(&name);
+            config.database_url = Some(Secret::new(url));
+            config.redis_url = Some(redis.clone());
+            made = Some((server, name));
+        }
+        crate::store::migrate_up(&config).await?;
+        Ok(Self { config, made, dir })
+    }
+
+    /// Opens the database and the backplane in this process.
+    pub(super) async fn open(&self) -> Result<Process> {
+        // As a tool: beside a serving process, whose lock this one must not want.
+        roles::open(&self.config, Role::Tool).await
+    }
+
+    /// Drops the database.
+    pub(super) async fn remove(self) -> Result<()> {
+        if let Some((server, name)) = self.made {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)")))
+                .execute(&mut server.connect().await?)
+                .await?;
+        }
+        self.dir.close()?;
+        Ok(())
+    }
+}
+
 /// A Paceline of one kind: its processes, and somebody who is signed in.
 pub(super) struct Setup {
+    pub(super) ledger: Ledger,
     processes: Vec<(&'static str, Child)>,
     url: String,
     token: String,
     client: reqwest::Client,
-    dir: tempfile::TempDir,
 }
 
 impl Setup {
-    /// Starts the processes: one, or one for each role.
-    pub(super) async fn start(config: &Config, name: &str, gateway: &str) -> Result<Self> {
-        let dir = tempfile::tempdir()?;
+    /// Starts the processes: one, or one for each role and so many workers.
+    pub(super) async fn start(surroundings: &Config, kind: Kind, gateway: &str, workers: usize) -> Result<Self> {
+        let ledger = Ledger::make(surroundings, kind).await?;
+        let config = &ledger.config;
         let mut env = vec![
-            ("PACELINE_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
-            ("PACELINE_DATA_DIR".into(), dir.path().display().to_string()),
-            ("PACELINE_GATEWAY_URL".into(), gateway.to_owned()),
-            ("PACELINE_GATEWAY_SECRET".into(), "bench".into()),
-            ("PACELINE_JWT_SECRET".into(), "a secret for the processes of one measurement".into()),
-            ("PACELINE_LIMIT_BATCH_PER_MIN".into(), "0".into()),
-            ("PACELINE_LIMIT_GENERAL_PER_MIN".into(), "0".into()),
-            ("PACELINE_SENDER_RATE_PER_MIN".into(), "0".into()),
-            ("PACELINE_SEND_CONCURRENCY".into(), super::CONCURRENCY.to_string()),
-            ("PACELINE_LOG_LEVEL".into(), "warn".into()),
+            ("LISTEN", config.listen.clone()),
+            ("DATA_DIR", config.data_dir.display().to_string()),
+            ("GATEWAY_URL", gateway.to_owned()),
+            ("GATEWAY_SECRET", "bench".into()),
+            ("LIMIT_BATCH_PER_MIN", "0".into()),
+            ("LIMIT_GENERAL_PER_MIN", "0".into()),
+            ("SENDER_RATE_PER_MIN", "0".into()),
+            ("SEND_CONCURRENCY", config.send_concurrency.to_string()),
+            ("WS_MAX_CONNECTIONS", config.ws_max_connections.to_string()),
+            ("LOG_LEVEL", config.log_level.clone()),
         ];
-        if name == "split" {
-            let (Some(database), Some(redis)) = (&config.database_url, &config.redis_url) else {
-                bail!("the split set-up needs PACELINE_DATABASE_URL and PACELINE_REDIS_URL");
-            };
-            env.push(("PACELINE_DATABASE_URL".into(), database.expose().to_owned()));
-            env.push(("PACELINE_REDIS_URL".into(), redis.expose().to_owned()));
-        }
+        let secrets = [
+            ("JWT_SECRET", &config.jwt_secret),
+            ("DATABASE_URL", &config.database_url),
+            ("REDIS_URL", &config.redis_url),
+        ];
+        env.extend(secrets.iter().filter_map(|(name, secret)| Some((*name, secret.as_ref()?.expose().to_owned()))));
         let command = |args: &[&str]| -> Result<Command> {
             let mut command = Command::new(std::env::current_exe()?);
             // Only what is set here: the surroundings' configuration is not what is measured.
             for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("PACELINE_")) {
                 command.env_remove(key);
             }
-            command.args(args).envs(env.clone()).current_dir(dir.path()).kill_on_drop(true);
+            command.args(args).envs(env.iter().map(|(name, value)| (format!("PACELINE_{name}"), value)));
+            command.current_dir(ledger.dir.path()).kill_on_drop(true);
             Ok(command)
         };
-        output(command(&["migrate", "up"])?, "").await?;
-        let email = format!("bench-{}@localhost", std::process::id());
-        let made = output(
-            command(&["user", "add", "--email", &email, "--role", "admin", "--password-stdin"])?,
-            "a password for the bench\n",
-        );
-        // A database that was measured before has the user.
-        drop(made.await);
-        let token = output(command(&["token", "--email", &email])?, "").await?;
-        let roles: &[&'static str] = if name == "split" { &["worker", "scheduler", "api"] } else { &["serve"] };
+        let email = "bench@localhost";
+        let add = ["user", "add", "--email", email, "--role", "admin", "--password-stdin"];
+        output(command(&add)?, "a password for the bench\n").await?;
+        let token = output(command(&["token", "--email", email])?, "").await?;
+        let roles = match kind {
+            Kind::Embedded => vec!["serve"],
+            Kind::Split => [vec!["worker"; workers], vec!["scheduler", "api"]].concat(),
+        };
         let mut processes = Vec::new();
         let mut url = String::new();
         for role in roles {
@@ -79,12 +166,12 @@ impl Setup {
             }
             // Whatever else it prints must not fill the pipe.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            processes.push((*role, child));
+            processes.push((role, child));
         }
         if url.is_empty() {
             bail!("the API did not start");
         }
-        Ok(Self { processes, url, token, client: reqwest::Client::builder().no_proxy().build()?, dir })
+        Ok(Self { ledger, processes, url, token, client: reqwest::Client::builder().no_proxy().build()? })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -103,7 +190,7 @@ impl Setup {
         Ok(id.to_owned())
     }
 
-    async fn get(&self, path: &str) -> Result<Value> {
+    pub(super) async fn get(&self, path: &str) -> Result<Value> {
         let request = self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
         Ok(request.send().await?.error_for_status()?.json().await?)
     }
@@ -123,36 +210,43 @@ impl Setup {
         }
     }
 
-    /// The first contact of the newest import that succeeded, and how many that import made.
-    pub(super) async fn contacts(&self) -> Result<(usize, usize)> {
-        let imports = self.get("/batch?type=IMPORT&limit=1").await?;
-        let newest = &imports["data"][0];
-        let id = newest["id"].as_str().context("nothing was imported")?;
-        let items = self.get(&format!("/batch/{id}/items?limit=1000")).await?;
-        let ids =
-            items["data"].as_array().into_iter().flatten().filter_map(|item| item["contactId"].as_str()?.parse().ok());
-        let first = ids.min().context("the import made no contact")?;
-        Ok((first, usize::try_from(newest["successCount"].as_u64().unwrap_or(0))?))
+    /// Imports contacts; their ids.
+    pub(super) async fn import(&self, count: usize) -> Result<Vec<String>> {
+        let id = self.post("/batch/import", load::contacts(count)?).await?;
+        let done = self.ended(&id).await?;
+        if done["successCount"] != serde_json::json!(count) {
+            bail!("not all contacts were imported: {done}");
+        }
+        // A fresh database: these are all of its contacts.
+        Ok((1..=count).map(|id| id.to_string()).collect())
     }
 
     /// The most memory that a role's process ever had.
     pub(super) fn peak_mib(&self, role: &str) -> Result<f64> {
+        self.status_mib(role, "VmHWM:")
+    }
+
+    /// The memory that a role's process has.
+    pub(super) fn memory_mib(&self, role: &str) -> Result<f64> {
+        self.status_mib(role, "VmRSS:")
+    }
+
+    fn status_mib(&self, role: &str, what: &str) -> Result<f64> {
         let process = self.processes.iter().find(|(name, _)| *name == role || *name == "serve");
         let pid = process.and_then(|(_, child)| child.id()).context("the process has ended")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("memory is read from /proc")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).with_context(|| format!("no {what}"))?;
         let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kib / 1024.0)
     }
 
-    /// Ends the processes.
+    /// Ends the processes and drops the database.
     pub(super) async fn stop(mut self) -> Result<()> {
         for (_, child) in &mut self.processes {
             child.start_kill()?;
             child.wait().await?;
         }
-        self.dir.close()?;
-        Ok(())
+        self.ledger.remove().await
     }
 }
 

@@ -47,7 +47,12 @@ pub struct Settings {
     pub sender_rate_per_minute: Option<i64>,
     /// How long jobs may take to come to rest after the process was told to stop.
     pub shutdown_grace: Duration,
+    /// Told of each probe job when its handler starts: how a benchmark measures the way from a commit to there.
+    pub probes: Option<Probes>,
 }
+
+/// Where the starts of probe jobs are told.
+pub type Probes = tokio::sync::mpsc::UnboundedSender<(domain::JobId, std::time::Instant)>;
 
 impl Settings {
     fn concurrency(&self, lane: Lane) -> usize {

@@ -9,12 +9,12 @@ use std::process::{Command, ExitCode};
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Passed on to `paceline bench`; `--all` when there are none.
+    /// Passed on to `paceline bench`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARG")]
     args: Vec<String>,
 }
 
-/// Builds, starts the servers, migrates, measures, and returns the code of `paceline bench`.
+/// Builds, starts the servers, measures, and returns the code of `paceline bench`.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let (postgres_bin, redis_server) = tools::servers()?;
     let built = cargo(&["build", "--release", "--package", "paceline", "--bin", "paceline"])?.status()?;
@@ -24,24 +24,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let postgres = Postgres::start_from(&postgres_bin)?;
     let redis = Redis::start_from(&redis_server, RedisOptions::default())?;
     let program = target_dir()?.join("release").join("paceline");
-    let paceline = || -> Result<Command> {
-        let mut command = Command::new(&program);
-        command.env("PACELINE_DATABASE_URL", postgres.url("postgres")).env("PACELINE_REDIS_URL", redis.url());
-        command.current_dir(root()?);
-        Ok(command)
-    };
-    let migrated = paceline()?.args(["migrate", "up"]).status().context("cannot run the release binary")?;
-    if !migrated.success() {
-        bail!("`paceline migrate up` failed ({migrated})");
-    }
-    let mut bench = paceline()?;
-    bench.arg("bench");
-    if args.args.is_empty() {
-        bench.arg("--all");
-    } else {
-        bench.args(&args.args);
-    }
-    let status = bench.status()?;
+    let mut bench = Command::new(&program);
+    bench.env("PACELINE_DATABASE_URL", postgres.url("postgres")).env("PACELINE_REDIS_URL", redis.url());
+    let status =
+        bench.current_dir(root()?).arg("bench").args(&args.args).status().context("cannot run the release binary")?;
     // The servers end here, whatever came of it.
     drop((postgres, redis));
     Ok(exit_code(status))

@@ -1,10 +1,17 @@
-//! Does nothing, and writes down when: how long its lane takes from commit to handler.
+//! Does nothing, and tells when: how long its lane takes from commit to handler.
 
 use crate::Shared;
 use crate::execute::{JobError, Outcome};
 use domain::jobs::{self, Claimed, Ending, Finished};
+use std::time::Instant;
 
 pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobError> {
+    let began = Instant::now();
+    if let Some(probes) = &shared.settings.probes
+        && probes.send((job.id, began)).is_err()
+    {
+        tracing::debug!("nobody listens to probes any more");
+    }
     let now = shared.clock.now();
     let ended =
         jobs::finish(shared.db.write(), now, job.id, job.fence, job.failures, &Ending::Done, &mut shared.rng()).await?;

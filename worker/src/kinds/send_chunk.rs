@@ -12,12 +12,12 @@ use domain::jobs::Claimed;
 use domain::messages::template::{Recipient, Template};
 use domain::pacing::WAKE_AHEAD_MS;
 use domain::{JobRef, Step, Timestamp};
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use gateway::{Outbound, SendOutcome};
 use sea_orm::DbErr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tracing::Instrument;
 
 /// How many items one claim takes at most.
 const CLAIM_ITEMS: usize = 100;
@@ -85,12 +85,16 @@ struct Chunk<'a> {
 
 impl Chunk<'_> {
     async fn run(mut self) -> Result<Outcome, JobError> {
-        let mut in_flight = FuturesUnordered::new();
+        // Tasks of their own: messages go on while this loop waits for the database. Dropped with it, when the claim no
+        // longer stands.
+        let mut in_flight = JoinSet::new();
         loop {
             if self.may_claim(in_flight.len()) {
                 let Some(items) = self.claim().await? else { return Ok(Outcome::Stale) };
                 for item in items {
-                    in_flight.push(attempt(self.shared.clone(), self.template.clone(), self.control.clone(), item));
+                    let (shared, template, control) =
+                        (self.shared.clone(), self.template.clone(), self.control.clone());
+                    in_flight.spawn(attempt(shared, template, control, item).in_current_span());
                 }
                 continue;
             }
@@ -103,7 +107,9 @@ impl Chunk<'_> {
             }
             let flush_at = self.oldest_result.map(|oldest| oldest + GROUP_WAIT);
             tokio::select! {
-                Some(result) = in_flight.next(), if !in_flight.is_empty() => {
+                Some(done) = in_flight.join_next(), if !in_flight.is_empty() => {
+                    // Only a panic ends an attempt without a result; it is the job's.
+                    let result = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
                     self.oldest_result.get_or_insert_with(Instant::now);
                     self.results.push(result);
                     if self.results.len() < GROUP_ITEMS {

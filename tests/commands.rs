@@ -1,0 +1,219 @@
+//! The command line: configuration, exit codes, users, tokens, the schema, the doctor.
+
+use serde_json::{Value, json};
+use std::process::Output;
+use support::{Client, Postgres, Program, Redis};
+
+fn program() -> Program {
+    Program::new(env!("CARGO_BIN_EXE_paceline"))
+}
+
+fn said(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_stops_the_start_and_names_its_keys() {
+    for (name, value, words) in [
+        ("PACELINE_LISTN", "127.0.0.1:0", ["listn", "unknown key"]),
+        ("PACELINE_LISTEN", "nowhere", ["listen", "127.0.0.1:8000"]),
+        ("PACELINE_LIMIT_BATCH_PER_MIN", "many", ["limit_batch_per_min", "expected"]),
+        ("PACELINE_LIMIT_BATCH_PER_MIN", "-1", ["limit_batch_per_min", "expected"]),
+        ("PACELINE_SQLITE_SYNCHRONOUS", "sometimes", ["sqlite_synchronous", "full, normal"]),
+        ("PACELINE_SEND_CONCURRENCY", "0", ["send_concurrency", "1 to 10000"]),
+        ("PACELINE_DATABASE_URL", "mysql://x", ["database_url", "postgres://"]),
+        ("PACELINE_GATEWAY_URL", "http://127.0.0.1:1", ["gateway_secret", "gateway_url"]),
+        ("PACELINE_JWT_SECRET", "short", ["jwt_secret", "32 bytes"]),
+        ("PACELINE_SIMULATOR_FAIL_RATE", "2", ["simulator", "fail_rate"]),
+        ("PACELINE_SIMULATOR_FALE_RATE", "0", ["simulator.fale_rate", "unknown key"]),
+    ] {
+        let program = program().env(name, value);
+        for command in ["serve", "config"] {
+            let (code, _, stderr) = said(&program.output(&[command], "").await);
+            assert_eq!(code, Some(2), "{name}={value}: {stderr}");
+            for word in words {
+                assert!(stderr.contains(word), "{name}={value} should say {word:?}: {stderr}");
+            }
+            assert!(!stderr.contains("short") || name != "PACELINE_JWT_SECRET", "a secret is not repeated: {stderr}");
+        }
+        assert!(!program.dir().join("paceline-data").exists(), "{name}={value} wrote something");
+    }
+    let program = program();
+    std::fs::write(program.dir().join("paceline.toml"), "listen = 5\nretention_day = 1\n").expect("written");
+    let (code, _, stderr) = said(&program.output(&["config"], "").await);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("paceline.toml"), "{stderr}");
+}
+
+#[tokio::test]
+async fn what_wins_is_flag_then_variable_then_file() {
+    let program =
+        program().env("PACELINE_SENDER_RATE_PER_MIN", "77").env("PACELINE_JWT_SECRET", "0123456789".repeat(4));
+    let file = "sender_rate_per_min = 5\nretention_days = 6\nlog_level = \"warn\"\n[simulator]\nfail_rate = 0.5\n";
+    std::fs::write(program.dir().join("paceline.toml"), file).expect("written");
+    let text = program.run(&["config", "--json", "--log-level", "error"], "").await;
+    let config: Value = serde_json::from_str(&text).expect("JSON");
+    for (key, value, source) in [
+        ("log_level", json!("error"), "--log-level"),
+        ("sender_rate_per_min", json!(77), "PACELINE_SENDER_RATE_PER_MIN"),
+        ("retention_days", json!(6), "paceline.toml"),
+        ("simulator.fail_rate", json!(0.5), "paceline.toml"),
+        ("send_concurrency", json!(64), "default"),
+        ("jwt_secret", json!("***"), "PACELINE_JWT_SECRET"),
+    ] {
+        assert_eq!(config[key]["value"], value, "{key}");
+        assert!(config[key]["source"].as_str().is_some_and(|s| s.ends_with(source)), "{key}: {}", config[key]);
+    }
+    let table = program.run(&["config"], "").await;
+    assert!(!table.contains("0123456789"), "{table}");
+    assert_eq!(table.lines().count(), config.as_object().map_or(0, serde_json::Map::len));
+}
+
+#[tokio::test]
+async fn roles_of_their_own_need_servers_to_share() {
+    let redis = "redis://127.0.0.1:1";
+    for (env, word) in [
+        (vec![("PACELINE_REDIS_URL", redis)], "SQLite has one process"),
+        (vec![("PACELINE_DATABASE_URL", "postgres://127.0.0.1:1/x")], "need Redis"),
+        (vec![("PACELINE_DATABASE_URL", "postgres://127.0.0.1:1/x"), ("PACELINE_REDIS_URL", redis)], "jwt_secret"),
+    ] {
+        let program = env.iter().fold(program(), |program, (name, value)| program.env(*name, *value));
+        for role in ["api", "worker", "scheduler"] {
+            let (code, _, stderr) = said(&program.output(&[role], "").await);
+            assert_eq!(code, Some(2), "{role}: {stderr}");
+            assert!(stderr.contains(word), "{role} should say {word:?}: {stderr}");
+        }
+    }
+    let one = program();
+    let serving = one.start(&["serve"]).await;
+    let (code, _, stderr) = said(&one.output(&["serve"], "").await);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("SQLite has one process"), "{stderr}");
+    // The same file by its address, from another data folder.
+    let file = one.dir().join("paceline-data/paceline.db");
+    let other = one.elsewhere().env("PACELINE_DATABASE_URL", format!("sqlite://{}", file.display()));
+    let (code, _, stderr) = said(&other.output(&["serve"], "").await);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("SQLite has one process"), "{stderr}");
+    drop(serving);
+}
+
+#[tokio::test]
+async fn the_first_start_makes_an_admin_with_a_one_time_password() {
+    let program = program();
+    let mut serving = program.start(&["serve"]).await;
+    let told = |line: &str| line.contains("first start").then(|| line.rsplit(' ').next().map(str::to_owned)).flatten();
+    let password = serving.log().wait_for(support::DEADLINE, told).expect("told");
+    let login = async |client: Client, password: &str| {
+        client.post("/api/v1/auth/login", &json!({ "email": "admin@localhost", "password": password })).await.status
+    };
+    assert_eq!(login(serving.client(), &password).await, 200);
+    assert_eq!(login(serving.client(), "another password").await, 401);
+    serving.terminate().await;
+    serving.restart().await;
+    assert!(!serving.log().contains("first start"), "only the first start makes one");
+    assert_eq!(login(serving.client(), &password).await, 200);
+    let secret = std::fs::metadata(program.dir().join("paceline-data/jwt-secret")).expect("kept");
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&secret.permissions()) & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn users_and_tokens_are_made_on_the_command_line() {
+    let program = program();
+    program
+        .run(&["user", "add", "--email", "Ann@Example.org", "--role", "agent", "--password-stdin"], "a long password\n")
+        .await;
+    let again = ["user", "add", "--email", "ann@example.org", "--role", "agent", "--password-stdin"];
+    let (code, _, stderr) = said(&program.output(&again, "a long password\n").await);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("ann@example.org"), "{stderr}");
+    let short = ["user", "add", "--email", "bob@example.org", "--role", "agent", "--password-stdin"];
+    let (code, _, stderr) = said(&program.output(&short, "short\n").await);
+    assert_eq!((code, stderr.contains("password")), (Some(1), true), "{stderr}");
+    let (code, _, _) =
+        said(&program.output(&["user", "add", "--email", "x", "--role", "king", "--password-stdin"], "").await);
+    assert_eq!(code, Some(2));
+    let output = program.output(&["token", "--email", "ann@example.org", "--ttl", "1h"], "").await;
+    let (code, stdout, _) = said(&output);
+    assert_eq!(
+        (code, stdout.lines().count(), stdout.trim().split('.').count()),
+        (Some(0), 1, 3),
+        "a JWT and nothing else"
+    );
+    let (code, stdout, stderr) = said(&program.output(&["token", "--email", "nobody@example.org"], "").await);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(stderr.contains("nobody@example.org"), "{stderr}");
+}
+
+#[tokio::test]
+async fn the_schema_goes_up_and_down_on_both_databases() {
+    let database = Postgres::database().await;
+    for program in [program(), program().env("PACELINE_DATABASE_URL", database.url())] {
+        let states = async |state: &str| {
+            let listed = program.run(&["migrate", "status"], "").await;
+            (listed.lines().filter(|line| line.starts_with(state)).count(), listed.lines().count())
+        };
+        let (pending, all) = states("pending").await;
+        assert!(pending == all && all > 0);
+        let (code, stdout, _) = said(&program.output(&["doctor"], "").await);
+        assert_eq!((code, stdout.contains("paceline migrate up")), (Some(1), true), "{stdout}");
+        // Several at once do it once.
+        let up = ["migrate", "up"];
+        tokio::join!(program.run(&up, ""), program.run(&up, ""), program.run(&up, ""));
+        assert_eq!(states("applied").await, (all, all));
+        let (code, stdout, _) = said(&program.output(&["doctor"], "").await);
+        assert_eq!(code, Some(0), "{stdout}");
+        program.run(&["migrate", "down", "--steps", &all.to_string()], "").await;
+        assert_eq!(states("pending").await, (all, all));
+        program.run(&up, "").await;
+    }
+}
+
+#[tokio::test]
+async fn the_doctor_says_what_is_away_and_which_counts_are_wrong() {
+    let redis = Redis::start().await;
+    let database = Postgres::database().await;
+    let program = program()
+        .env("PACELINE_DATABASE_URL", database.url())
+        .env("PACELINE_REDIS_URL", redis.url())
+        .env("PACELINE_GATEWAY_URL", "http://127.0.0.1:1")
+        .env("PACELINE_GATEWAY_SECRET", "gateway-secret");
+    program.run(&["migrate", "up"], "").await;
+    database
+        .execute(
+            "INSERT INTO users (email, full_name, role, password_hash, created_at, updated_at)
+             VALUES ('a@b.c', 'A', 'admin', 'x', 0, 0)",
+        )
+        .await;
+    database
+        .execute(
+            "INSERT INTO batches (type, status, created_by, config, jitter_ms, on_unknown, total, expanded, succeeded,
+                                  created_at, completed_at)
+             VALUES ('DELETE', 'COMPLETED', 1, '{}', 0, 'resend', 5, true, 4, 0, 0)",
+        )
+        .await;
+    let (code, stdout, _) = said(&program.output(&["doctor"], "").await);
+    assert_eq!(code, Some(1), "{stdout}");
+    let failed: Vec<_> = stdout.lines().filter(|line| line.starts_with("FAIL")).collect();
+    assert!(failed.iter().any(|line| line.contains("ledger") && line.contains("batch 1")), "{stdout}");
+    assert!(failed.iter().any(|line| line.contains("gateway") && line.contains("check gateway_url")), "{stdout}");
+    assert_eq!(failed.iter().filter(|line| line.contains("redis") || line.contains("database")).count(), 0, "{stdout}");
+}
+
+#[tokio::test]
+async fn help_is_one_screen_and_wrong_arguments_are_told() {
+    let program = program();
+    for command in
+        ["", "serve", "api", "worker", "scheduler", "migrate", "user", "token", "config", "doctor", "bench", "demo"]
+    {
+        let help =
+            program.run(&[command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect::<Vec<_>>(), "").await;
+        assert!(help.lines().count() <= 40, "{command}");
+        assert!(help.contains("Usage: paceline"), "{command}");
+    }
+    for args in [vec!["nope"], vec!["serve", "--nope"], vec!["token"], vec!["migrate"], vec!["migrate", "sideways"]] {
+        let (code, _, stderr) = said(&program.output(&args, "").await);
+        assert_eq!((code, stderr.contains("Usage")), (Some(2), true), "{args:?}: {stderr}");
+    }
+}
