@@ -67,6 +67,31 @@ impl Dialect {
         }
     }
 
+    /// A condition that says again what a join with [`rows`](Self::rows) says: `column` is the `key` of one of the rows in
+    /// `$param`. PostgreSQL plans by statistics, and a table that grew a moment ago has none: only with a list of keys does
+    /// it look rows up one by one instead of reading a whole batch. SQLite needs no such word.
+    #[must_use]
+    pub fn among(self, column: &str, param: usize, key: &str, ty: &str) -> String {
+        match self {
+            Self::Postgres => format!(
+                " AND {column} = ANY(ARRAY(SELECT (k ->> '{key}')::{ty} FROM json_array_elements(${param}::text::json) AS k))"
+            ),
+            Self::Sqlite => String::new(),
+        }
+    }
+
+    /// The right side of a condition: one of the scalars in the JSON array in parameter `$param`, looked up one by one (see
+    /// [`among`](Self::among)); `ty` is their PostgreSQL type.
+    #[must_use]
+    pub fn one_of(self, param: usize, ty: &str) -> String {
+        match self {
+            Self::Postgres => {
+                format!("= ANY(ARRAY(SELECT v::{ty} FROM json_array_elements_text(${param}::text::json) AS v))")
+            }
+            Self::Sqlite => format!("IN (SELECT value FROM json_each(${param}))"),
+        }
+    }
+
     /// A table expression named `r(value)` over the JSON array of scalars in parameter `$param`; `ty` is the PostgreSQL
     /// type of its elements.
     #[must_use]

@@ -31,6 +31,7 @@ const POP_MAX: usize = 16;
 /// A ring and the place that is kept for it.
 #[derive(Debug)]
 pub(crate) struct Rung {
+    pub(crate) lane: Lane,
     pub(crate) job: JobRef,
     /// Dropped when the job has come to rest, however that happens.
     pub(crate) place: OwnedSemaphorePermit,
@@ -100,7 +101,7 @@ async fn pump(
             }
         };
         for (job, place) in jobs.into_iter().zip(free) {
-            if rings.send(Rung { job, place }).await.is_err() {
+            if rings.send(Rung { lane, job, place }).await.is_err() {
                 return;
             }
         }

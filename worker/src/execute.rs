@@ -2,7 +2,7 @@
 
 use crate::{Shared, kinds};
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
-use domain::{JobKind, JobRef};
+use domain::{JobKind, JobRef, Lane};
 use futures::FutureExt;
 use sea_orm::DbErr;
 use std::panic::AssertUnwindSafe;
@@ -31,12 +31,17 @@ pub(crate) enum JobError {
 }
 
 /// Claims the job that a ring names, does it, and writes down how it ended.
-pub(crate) async fn execute(shared: &Arc<Shared>, rung: JobRef) {
+pub(crate) async fn execute(shared: &Arc<Shared>, lane: Lane, rung: JobRef) {
     let now = shared.clock.now();
     let claimed = match jobs::claim(shared.db.write(), now, rung.id, &shared.owner).await {
         Ok(Claim::Taken(job)) => *job,
         Ok(Claim::NotReady) => {
             metrics::counter!("paceline_rings_idle_total", "kind" => rung.kind.as_str()).increment(1);
+            return;
+        }
+        Ok(Claim::Early { run_at }) => {
+            metrics::counter!("paceline_rings_early_total", "kind" => rung.kind.as_str()).increment(1);
+            shared.after.ring_at(lane, rung, run_at);
             return;
         }
         Ok(Claim::TooNew { version }) => {

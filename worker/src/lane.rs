@@ -33,7 +33,7 @@ pub(crate) async fn run(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: La
 
 /// The handler never fails: what went wrong is in the job's row, and a panic was caught on the way.
 async fn handle(rung: Rung, shared: Data<Arc<Shared>>) -> Result<(), BoxDynError> {
-    execute::execute(&shared, rung.job).await;
+    execute::execute(&shared, rung.lane, rung.job).await;
     drop(rung.place);
     Ok(())
 }

@@ -107,8 +107,7 @@ async fn lookup<'a>(
     let tail = format!("AND deleted_at IS NULL ORDER BY id{}", dialect.for_update());
     let mut found = HashMap::with_capacity(numbers.len() + uuids.len());
     if !numbers.is_empty() {
-        let sql =
-            format!("SELECT id FROM contacts WHERE id IN (SELECT value FROM {}) {tail}", dialect.values(1, "bigint"));
+        let sql = format!("SELECT id FROM contacts WHERE id {} {tail}", dialect.one_of(1, "bigint"));
         for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {
             let id = row.try_get("", "id")?;
             found.insert(ContactRef::Number(id), id);
@@ -117,8 +116,8 @@ async fn lookup<'a>(
     if !uuids.is_empty() {
         let sql = format!(
             "SELECT id, CAST(identifier AS TEXT) AS identifier FROM contacts
-             WHERE identifier IN (SELECT value FROM {}) {tail}",
-            dialect.values(1, "uuid")
+             WHERE identifier {} {tail}",
+            dialect.one_of(1, "uuid")
         );
         for row in db::all(conn, sql, [json!(uuids).to_string().into()]).await? {
             found.insert(ContactRef::Text(row.try_get::<String>("", "identifier")?.into()), row.try_get("", "id")?);

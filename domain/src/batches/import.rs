@@ -187,8 +187,7 @@ async fn write_contacts(
     }
     let missing: Vec<&String> = by_phone.keys().filter(|phone| !written.contains_key(*phone)).collect();
     if !missing.is_empty() {
-        let sql =
-            format!("SELECT id, phone FROM contacts WHERE phone IN (SELECT value FROM {})", dialect.values(1, "text"));
+        let sql = format!("SELECT id, phone FROM contacts WHERE phone {}", dialect.one_of(1, "text"));
         for row in db::all(conn, sql, [json!(missing).to_string().into()]).await? {
             written.insert(row.try_get("", "phone")?, Written { id: row.try_get("", "id")?, changed: false });
         }
@@ -237,10 +236,7 @@ pub async fn preview_import(
         })
         .collect();
     let phones: Vec<&str> = checked.iter().flatten().map(|row| row.phone.as_digits()).collect();
-    let sql = format!(
-        "SELECT phone FROM contacts WHERE phone IN (SELECT value FROM {})",
-        Dialect::of(conn).values(1, "text")
-    );
+    let sql = format!("SELECT phone FROM contacts WHERE phone {}", Dialect::of(conn).one_of(1, "text"));
     let existing = db::all(conn, sql, [json!(phones).to_string().into()])
         .await?
         .iter()

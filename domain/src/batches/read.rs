@@ -86,8 +86,8 @@ pub async fn live(conn: &impl ConnectionTrait, limit: u64) -> Result<Vec<BatchSu
 /// # Errors
 /// The database's.
 pub async fn going(conn: &impl ConnectionTrait, ids: &[BatchId]) -> Result<Vec<(BatchId, Going)>, DbErr> {
-    let values = Dialect::of(conn).values(1, "bigint");
-    let sql = format!("SELECT id, status, paused FROM batches WHERE id IN (SELECT value FROM {values})");
+    let values = Dialect::of(conn).one_of(1, "bigint");
+    let sql = format!("SELECT id, status, paused FROM batches WHERE id {values}");
     let mut states: BTreeMap<BatchId, Going> = ids.iter().map(|id| (*id, Going::Ended)).collect();
     for found in db::all(conn, sql, [json!(ids).to_string().into()]).await? {
         let going = match (row::named::<BatchStatus>(&found, "status")?.is_terminal(), found.try_get("", "paused")?) {
@@ -208,8 +208,8 @@ async fn preview_one(conn: &impl ConnectionTrait, template: &Template, contact: 
     let row = match contact {
         ContactRef::Number(id) => db::one(conn, format!("{columns} id = $1"), [(*id).into()]).await?,
         ContactRef::Text(text) if uuid::Uuid::try_parse(text).is_ok() => {
-            let values = Dialect::of(conn).values(1, "uuid");
-            let sql = format!("{columns} identifier IN (SELECT value FROM {values})");
+            let values = Dialect::of(conn).one_of(1, "uuid");
+            let sql = format!("{columns} identifier {values}");
             db::one(conn, sql, [json!([text]).to_string().into()]).await?
         }
         ContactRef::Text(_) => None,

@@ -106,10 +106,10 @@ impl Audience {
         let mut sql = String::from("c.deleted_at IS NULL AND c.phone IS NOT NULL");
         let mut values: Vec<Value> = Vec::new();
         let mut having = |sql: &mut String, word: &str, tags: &[String]| {
-            let source = dialect.values(first + values.len(), "text");
+            let source = dialect.one_of(first + values.len(), "text");
             sql.push_str(&format!(
                 " AND {word} (SELECT 1 FROM contact_tags ct JOIN tags t ON t.id = ct.tag_id
-                   WHERE ct.contact_id = c.id AND t.name IN (SELECT value FROM {source}))"
+                   WHERE ct.contact_id = c.id AND t.name {source})"
             ));
             values.push(serde_json::json!(tags).to_string().into());
         };

@@ -128,6 +128,13 @@ pub(super) fn batch(row: &QueryResult) -> Result<Batch, DbErr> {
     })
 }
 
+/// Reads a batch as it was last committed, and waits for nobody: for steps that only have to know whether it goes on.
+/// One that is cancelled or paused meanwhile was so after them.
+pub(super) async fn read(conn: &impl ConnectionTrait, id: BatchId) -> Result<Option<Batch>, DbErr> {
+    let sql = format!("SELECT {COLUMNS} FROM batches WHERE id = $1");
+    db::one(conn, sql, [id.into()]).await?.as_ref().map(batch).transpose()
+}
+
 /// Reads a batch and, on PostgreSQL, locks its row until the transaction ends: control and counts change one at a time.
 pub(super) async fn lock(conn: &impl ConnectionTrait, id: BatchId) -> Result<Option<Batch>, DbErr> {
     let sql = format!("SELECT {COLUMNS} FROM batches WHERE id = $1{}", Dialect::of(conn).for_update());

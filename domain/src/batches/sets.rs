@@ -72,7 +72,12 @@ pub(super) async fn open(
         return Ok(Opened::Not(Ran::Stale));
     }
     let end = async |ending, rng: &mut _| jobs::finish(conn, now, job.id, job.fence, job.failures, &ending, rng).await;
-    let (Some(batch), Some(chunk)) = (row::lock(conn, batch_id).await?, chunks::load(conn, batch_id, no).await?) else {
+    let mut batch = row::read(conn, batch_id).await?;
+    if batch.as_ref().is_some_and(|batch| batch.paused) {
+        // A job that is put aside must be seen by whoever resumes the batch, so that one waits for the other.
+        batch = row::lock(conn, batch_id).await?;
+    }
+    let (Some(batch), Some(chunk)) = (batch, chunks::load(conn, batch_id, no).await?) else {
         end(Ending::Done, rng).await?;
         return Ok(Opened::Not(Ran::Ended));
     };

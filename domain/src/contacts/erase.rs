@@ -12,20 +12,20 @@ use serde_json::json;
 /// The database's.
 pub(crate) async fn erase(conn: &impl ConnectionTrait, now: Timestamp, contacts: &[i64]) -> Result<(), DbErr> {
     let list = json!(contacts).to_string();
-    let these = format!("(SELECT value FROM {})", Dialect::of(conn).values(1, "bigint"));
+    let these = Dialect::of(conn).one_of(1, "bigint");
     db::execute(
         conn,
         format!(
             "UPDATE contacts SET phone = NULL, name = NULL, source = NULL, attributes = NULL, deleted_at = $2,
-                    updated_at = $2 WHERE id IN {these}"
+                    updated_at = $2 WHERE id {these}"
         ),
         [list.clone().into(), now.0.into()],
     )
     .await?;
-    db::execute(conn, format!("DELETE FROM contact_tags WHERE contact_id IN {these}"), [list.clone().into()]).await?;
+    db::execute(conn, format!("DELETE FROM contact_tags WHERE contact_id {these}"), [list.clone().into()]).await?;
     db::execute(
         conn,
-        format!("UPDATE messages SET content = NULL WHERE contact_id IN {these} AND content IS NOT NULL"),
+        format!("UPDATE messages SET content = NULL WHERE contact_id {these} AND content IS NOT NULL"),
         [list.into()],
     )
     .await?;

@@ -14,7 +14,7 @@ async fn ensure(
 ) -> Result<HashMap<String, i64>, DbErr> {
     let dialect = Dialect::of(conn);
     let list = json!(names).to_string();
-    let select = format!("SELECT id, name FROM tags WHERE name IN (SELECT value FROM {})", dialect.values(1, "text"));
+    let select = format!("SELECT id, name FROM tags WHERE name {}", dialect.one_of(1, "text"));
     let mut rows = db::all(conn, select.clone(), [list.clone().into()]).await?;
     if rows.len() < names.len() {
         let insert = format!(
@@ -78,10 +78,10 @@ pub(crate) async fn add(
 pub(crate) async fn remove(conn: &impl ConnectionTrait, contacts: &[i64], names: &[String]) -> Result<(), DbErr> {
     let dialect = Dialect::of(conn);
     let sql = format!(
-        "DELETE FROM contact_tags WHERE contact_id IN (SELECT value FROM {})
-           AND tag_id IN (SELECT id FROM tags WHERE name IN (SELECT value FROM {}))",
-        dialect.values(1, "bigint"),
-        dialect.values(2, "text")
+        "DELETE FROM contact_tags WHERE contact_id {}
+           AND tag_id IN (SELECT id FROM tags WHERE name {})",
+        dialect.one_of(1, "bigint"),
+        dialect.one_of(2, "text")
     );
     db::execute(conn, sql, [json!(contacts).to_string().into(), json!(names).to_string().into()]).await?;
     Ok(())
@@ -99,10 +99,10 @@ pub(crate) async fn set(
 ) -> Result<(), DbErr> {
     let dialect = Dialect::of(conn);
     let sql = format!(
-        "DELETE FROM contact_tags WHERE contact_id IN (SELECT value FROM {})
-           AND tag_id NOT IN (SELECT id FROM tags WHERE name IN (SELECT value FROM {}))",
-        dialect.values(1, "bigint"),
-        dialect.values(2, "text")
+        "DELETE FROM contact_tags WHERE contact_id {}
+           AND tag_id NOT IN (SELECT id FROM tags WHERE name {})",
+        dialect.one_of(1, "bigint"),
+        dialect.one_of(2, "text")
     );
     db::execute(conn, sql, [json!(contacts).to_string().into(), json!(names).to_string().into()]).await?;
     add(conn, now, contacts, names).await

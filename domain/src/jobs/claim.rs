@@ -40,8 +40,13 @@ pub struct Claimed {
 pub enum Claim {
     /// It is yours until the lease ends.
     Taken(Box<Claimed>),
-    /// It is not ready: another worker has it, it sleeps, it is over, or there is no such job. The ring was one too many.
+    /// It is not ready: another worker has it, it is over, or there is no such job. The ring was one too many.
     NotReady,
+    /// It sleeps until then. Whoever rang may have a clock that is a little ahead: the ring is due again at that time.
+    Early {
+        /// When it may be claimed.
+        run_at: Timestamp,
+    },
     /// It was written by a later build; it waits for one.
     TooNew {
         /// The version it was written in.
@@ -68,17 +73,11 @@ pub async fn claim(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, owner
     if let Some(row) = row {
         return Ok(Claim::Taken(Box::new(claimed(&row)?)));
     }
-    let version = db::one(
-        conn,
-        format!(
-            "SELECT payload_version FROM jobs WHERE id = $1 AND state = 'ready' AND payload_version > {PAYLOAD_VERSION}"
-        ),
-        [id.into()],
-    )
-    .await?;
-    match version {
-        Some(row) => Ok(Claim::TooNew { version: row.try_get("", "payload_version")? }),
-        None => Ok(Claim::NotReady),
+    let sleeping = "SELECT payload_version, run_at FROM jobs WHERE id = $1 AND state = 'ready'";
+    let Some(row) = db::one(conn, sleeping, [id.into()]).await? else { return Ok(Claim::NotReady) };
+    match row.try_get("", "payload_version")? {
+        version if version > PAYLOAD_VERSION => Ok(Claim::TooNew { version }),
+        _ => Ok(Claim::Early { run_at: Timestamp(row.try_get("", "run_at")?) }),
     }
 }
 
@@ -119,10 +118,12 @@ pub async fn heartbeat(conn: &impl ConnectionTrait, now: Timestamp, held: &[(Job
         return Ok(0);
     }
     let rows: Vec<_> = held.iter().map(|(id, fence)| json!({ "id": id, "fence": fence })).collect();
-    let source = Dialect::of(conn).rows(1, &[("id", "bigint"), ("fence", "bigint")]);
+    let dialect = Dialect::of(conn);
+    let source = dialect.rows(1, &[("id", "bigint"), ("fence", "bigint")]);
+    let among = dialect.among("jobs.id", 1, "id", "bigint");
     let sql = format!(
         "UPDATE jobs SET lease_until = $2 FROM {source}
-         WHERE jobs.id = r.id AND jobs.fence = r.fence AND jobs.state = 'running'"
+         WHERE jobs.id = r.id AND jobs.fence = r.fence AND jobs.state = 'running'{among}"
     );
     db::execute(conn, sql, [serde_json::Value::from(rows).to_string().into(), now.plus(LEASE).0.into()]).await
 }

@@ -52,10 +52,10 @@ pub async fn sweep(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
         }
     }
     let ids: Vec<i64> = rings.iter().map(|r| r.job.id.0).collect();
-    let source = Dialect::of(conn).values(1, "bigint");
+    let source = Dialect::of(conn).one_of(1, "bigint");
     db::execute(
         conn,
-        format!("UPDATE jobs SET rung_at = $2 WHERE state = 'ready' AND id IN (SELECT value FROM {source})"),
+        format!("UPDATE jobs SET rung_at = $2 WHERE state = 'ready' AND id {source}"),
         [serde_json::json!(ids).to_string().into(), now.0.into()],
     )
     .await?;

@@ -84,9 +84,9 @@ pub(crate) async fn record_outgoing(
     let early = db::all(
         conn,
         format!(
-            "DELETE FROM early_receipts WHERE uuid IN (SELECT value FROM {})
+            "DELETE FROM early_receipts WHERE uuid {}
              RETURNING CAST(uuid AS TEXT) AS uuid, ack, whatsapp_id, received_at",
-            dialect.values(1, "uuid")
+            dialect.one_of(1, "uuid")
         ),
         [json!(ids).to_string().into()],
     )
@@ -149,8 +149,9 @@ pub async fn apply(conn: &impl ConnectionTrait, receipts: &[Receipt]) -> Result<
                     whatsapp_id = coalesce(messages.whatsapp_id, r.whatsapp_id),
                     delivered_at = CASE WHEN r.ack >= {ACK_DELIVERED} THEN coalesce(delivered_at, r.at) ELSE delivered_at END,
                     read_at = CASE WHEN r.ack >= {ACK_READ} THEN coalesce(read_at, r.at) ELSE read_at END
-             FROM {} WHERE messages.uuid = r.uuid RETURNING CAST(messages.uuid AS TEXT) AS uuid",
-            dialect.rows(1, &columns)
+             FROM {} WHERE messages.uuid = r.uuid{} RETURNING CAST(messages.uuid AS TEXT) AS uuid",
+            dialect.rows(1, &columns),
+            dialect.among("messages.uuid", 1, "uuid", "uuid")
         ),
         [Value::from(rows).to_string().into()],
     )
@@ -185,12 +186,12 @@ pub async fn apply(conn: &impl ConnectionTrait, receipts: &[Receipt]) -> Result<
 /// # Errors
 /// The database's.
 pub async fn fail(conn: &impl ConnectionTrait, message: Uuid, code: &str, detail: &str) -> Result<Step<bool>, DbErr> {
-    let values = Dialect::of(conn).values(1, "uuid");
+    let values = Dialect::of(conn).one_of(1, "uuid");
     let row = db::one(
         conn,
         format!(
             "UPDATE messages SET status = 'failed', error_code = $2, error_message = $3
-             WHERE uuid IN (SELECT value FROM {values}) AND status NOT IN ('failed', 'delivered', 'read')
+             WHERE uuid {values} AND status NOT IN ('failed', 'delivered', 'read')
              RETURNING batch_id, item_seq"
         ),
         [json!([message]).to_string().into(), code.into(), detail.into()],

@@ -190,7 +190,12 @@ pub async fn claim_items(
     if !jobs::renew(conn, now, job, fence).await? {
         return Ok(None);
     }
-    let Some(batch) = row::lock(conn, batch_id).await? else { return Ok(None) };
+    let Some(mut batch) = row::read(conn, batch_id).await? else { return Ok(None) };
+    if batch.rate_per_minute.is_some() {
+        // Its slots are handed out one claim at a time; without a pace of its own the chunks need not wait for one another.
+        let Some(locked) = row::lock(conn, batch_id).await? else { return Ok(None) };
+        batch = locked;
+    }
     let going = Going::of(&batch);
     if going != Going::On {
         return Ok(Some(Step::quiet(ClaimedItems { items: Vec::new(), going, more_at: None })));
@@ -320,17 +325,24 @@ pub async fn claim_items(
     Ok(Some(Step { value: ClaimedItems { items: outgoing, going, more_at }, rings: step.rings, events: step.events }))
 }
 
-/// The sender's row, locked, and its pace.
+/// The sender's pace; its row is locked where it has a limit.
 async fn sender_pace(
     conn: &impl ConnectionTrait,
     sender: Option<SenderId>,
     configured: Option<i64>,
 ) -> Result<Option<(SenderId, Pace)>, DbErr> {
     let Some(id) = sender else { return Ok(None) };
-    let lock = Dialect::of(conn).for_update();
-    let sql = format!("SELECT rate_per_minute, next_slot_us FROM senders WHERE id = $1{lock}");
-    let Some(row) = db::one(conn, sql, [id.into()]).await? else { return Ok(None) };
+    let read = async |lock: &str| {
+        let sql = format!("SELECT rate_per_minute, next_slot_us FROM senders WHERE id = $1{lock}");
+        db::one(conn, sql, [id.into()]).await
+    };
+    let Some(mut row) = read("").await? else { return Ok(None) };
     let rate = row.try_get::<Option<i64>>("", "rate_per_minute")?.or(configured);
+    let lock = Dialect::of(conn).for_update();
+    if rate.is_some() && !lock.is_empty() {
+        let Some(locked) = read(lock).await? else { return Ok(None) };
+        row = locked;
+    }
     let next = row.try_get("", "next_slot_us")?;
     let now_only = Pace { interval_us: 0, next_slot_us: next };
     // A sender without a limit still has a next slot: a 429 moves it.
@@ -415,7 +427,7 @@ async fn resolve<'a>(
     let columns = "id, phone, name, attributes, CAST(identifier AS TEXT) AS identifier FROM contacts
         WHERE deleted_at IS NULL AND phone IS NOT NULL AND";
     if !numbers.is_empty() {
-        let sql = format!("SELECT {columns} id IN (SELECT value FROM {})", dialect.values(1, "bigint"));
+        let sql = format!("SELECT {columns} id {}", dialect.one_of(1, "bigint"));
         for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {
             let recipient = recipient(&row)?;
             found.insert(ContactRef::Number(recipient.id.0), recipient);
@@ -426,7 +438,7 @@ async fn resolve<'a>(
         .filter(|t| Uuid::try_parse(t).is_ok())
         .collect();
     if !uuids.is_empty() {
-        let sql = format!("SELECT {columns} identifier IN (SELECT value FROM {})", dialect.values(1, "uuid"));
+        let sql = format!("SELECT {columns} identifier {}", dialect.one_of(1, "uuid"));
         for row in db::all(conn, sql, [json!(uuids).to_string().into()]).await? {
             let identifier: String = row.try_get("", "identifier")?;
             found.insert(ContactRef::Text(identifier.into()), recipient(&row)?);
@@ -439,13 +451,13 @@ async fn fail_gone(conn: &impl ConnectionTrait, now: Timestamp, batch: &Batch, g
     if gone.is_empty() {
         return Ok(());
     }
-    let source = Dialect::of(conn).values(2, "bigint");
+    let source = Dialect::of(conn).one_of(2, "bigint");
     db::execute(
         conn,
         format!(
             "UPDATE batch_items SET status = 'failed', error_code = 'contact_not_found', slot_us = NULL,
                     error_message = 'the contact was deleted meanwhile', finished_at = $3, next_attempt_at = NULL
-             WHERE batch_id = $1 AND seq IN (SELECT value FROM {source})"
+             WHERE batch_id = $1 AND seq {source}"
         ),
         [batch.summary.id.into(), json!(gone).to_string().into(), now.0.into()],
     )
@@ -490,7 +502,8 @@ async fn update_items(conn: &impl ConnectionTrait, now: Timestamp, held: Held, r
     if rows.is_empty() {
         return Ok(());
     }
-    let source = Dialect::of(conn).rows(
+    let dialect = Dialect::of(conn);
+    let source = dialect.rows(
         3,
         &[
             ("seq", "bigint"),
@@ -502,13 +515,14 @@ async fn update_items(conn: &impl ConnectionTrait, now: Timestamp, held: Held, r
             ("message_id", "uuid"),
         ],
     );
+    let among = dialect.among("batch_items.seq", 3, "seq", "bigint");
     db::execute(
         conn,
         format!(
             "UPDATE batch_items SET contact_id = r.contact_id, message_id = r.message_id, status = r.status, attempts = r.attempts, slot_us = r.slot_us,
                     next_attempt_at = r.next_attempt_at, fence = $2,
                     started_at = CASE WHEN r.status = 'sending' THEN coalesce(started_at, $4) ELSE started_at END
-             FROM {source} WHERE batch_items.batch_id = $1 AND batch_items.seq = r.seq"
+             FROM {source} WHERE batch_items.batch_id = $1 AND batch_items.seq = r.seq{among}"
         ),
         [held.batch.into(), held.fence.into(), json!(rows).to_string().into(), now.0.into()],
     )

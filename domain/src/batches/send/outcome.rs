@@ -151,7 +151,8 @@ pub async fn settle(
     if !jobs::renew(conn, now, held.job, held.fence).await? {
         return Ok(Step::quiet(Settled::Stale));
     }
-    let Some(batch) = row::lock(conn, held.batch).await? else { return Ok(Step::quiet(Settled::Stale)) };
+    // Not locked until the counts are written, last: the chunks of a batch settle beside one another.
+    let Some(batch) = row::read(conn, held.batch).await? else { return Ok(Step::quiet(Settled::Stale)) };
     let going = Going::of(&batch);
     let mut counts = Counts::default();
     let mut items = Vec::with_capacity(results.len());
@@ -203,7 +204,9 @@ fn message_row(result: &ItemResult, decision: &Decision) -> Value {
 }
 
 async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[Value]) -> Result<(), DbErr> {
-    let source = Dialect::of(conn).rows(
+    let dialect = Dialect::of(conn);
+    let among = dialect.among("batch_items.seq", 3, "seq", "bigint");
+    let source = dialect.rows(
         3,
         &[
             ("seq", "bigint"),
@@ -223,7 +226,7 @@ async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[Value]) -
                     slot_us = NULL
              FROM {source}
              WHERE batch_items.batch_id = $1 AND batch_items.seq = r.seq AND batch_items.fence = $2
-               AND batch_items.status = 'sending'"
+               AND batch_items.status = 'sending'{among}"
         ),
         [held.batch.into(), held.fence.into(), Value::from(items).to_string().into()],
     )
