@@ -146,7 +146,13 @@ async fn with_migrator(config: &Config, work: impl AsyncFnOnce(&Db) -> Result<()
         }
         None => open(config).await?,
     };
+    let lock = config.is_sqlite().then(|| sqlite_lock(config, "migrating")).transpose()?;
+    let lock = match lock {
+        Some(file) => Some(tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await??),
+        None => None,
+    };
     let done = work(&db).await;
+    drop(lock);
     db.close().await;
     Ok(done?)
 }
@@ -157,22 +163,29 @@ pub(crate) async fn pending(db: &Db) -> Result<Vec<String>> {
     Ok(pending.iter().map(|step| step.name().to_owned()).collect())
 }
 
-/// A lock beside SQLite's file, for as long as the process lives: SQLite has one process.
-pub(crate) fn lock_sqlite(config: &Config) -> Result<File> {
-    let database = sqlite_options(config)?.get_filename().to_owned();
-    let path = database.with_added_extension("lock");
-    let file = File::options()
+/// A file beside SQLite's, to lock.
+fn sqlite_lock(config: &Config, extension: &str) -> Result<File> {
+    let path = sqlite_options(config)?.get_filename().with_added_extension(extension);
+    File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(&path)
-        .with_context(|| format!("{} cannot be opened", path.display()))?;
+        .with_context(|| format!("{} cannot be opened", path.display()))
+}
+
+/// A lock beside SQLite's file, for as long as the process lives: SQLite has one process.
+pub(crate) fn lock_sqlite(config: &Config) -> Result<File> {
+    let database = sqlite_options(config)?.get_filename().to_owned();
+    let file = sqlite_lock(config, "lock")?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => bail!(
             "another process serves {}; SQLite has one process: stop the other, or use PostgreSQL and Redis",
             database.display()
         ),
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{} cannot be locked", database.display()))
+        }
     }
 }

@@ -105,6 +105,14 @@ impl Dialect {
     }
 }
 
+/// The parameter for [`Dialect::rows`] and its kind: rows as a JSON array, in one go.
+///
+/// # Errors
+/// When a row cannot be said in JSON.
+pub(crate) fn rows_json(rows: &[impl serde::Serialize]) -> Result<Value, DbErr> {
+    serde_json::to_string(rows).map(Value::from).map_err(|e| DbErr::Json(e.to_string()))
+}
+
 /// The handles to the database.
 #[derive(Clone, Debug)]
 pub struct Db {

@@ -80,6 +80,9 @@ const MAX_DETAIL: usize = 300;
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
+/// How long a sender waits after an answer that our signature is not taken.
+const UNAUTHORIZED_WAIT: Duration = Duration::from_secs(30);
+
 impl HttpGateway {
     /// A client with its own pool of connections.
     ///
@@ -165,6 +168,11 @@ async fn judge(response: Response) -> SendOutcome {
             SendOutcome::Throttled { retry_after: after.unwrap_or(RETRY_AFTER_DEFAULT) }
         }
         (StatusCode::SERVICE_UNAVAILABLE, Some(retry_after)) => SendOutcome::Throttled { retry_after },
+        // Ours is the wrong secret, and the message is fine: it waits, with its sender, until somebody mends that.
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
+            tracing::error!(%status, "the gateway does not take our signature; is gateway_secret the same on both sides?");
+            SendOutcome::Throttled { retry_after: UNAUTHORIZED_WAIT }
+        }
         (status, _) if status == StatusCode::REQUEST_TIMEOUT => SendOutcome::Unknown { code, detail },
         (status, _) if status.is_client_error() => SendOutcome::Rejected { code, detail },
         (status, _) if status.is_server_error() => SendOutcome::Failed { code, detail },

@@ -144,7 +144,6 @@ impl MigrationTrait for Migration {
                 ),
                 "CREATE UNIQUE INDEX messages_uuid ON messages (uuid)",
                 "CREATE INDEX messages_contact ON messages (contact_id, id)",
-                "CREATE INDEX messages_batch ON messages (batch_id) WHERE batch_id IS NOT NULL",
                 "CREATE UNIQUE INDEX messages_whatsapp_id ON messages (whatsapp_id) WHERE whatsapp_id IS NOT NULL",
                 &format!(
                     "CREATE TABLE early_receipts (

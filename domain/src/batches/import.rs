@@ -130,6 +130,16 @@ struct Written {
     changed: bool,
 }
 
+/// How a contact is written.
+#[derive(Serialize)]
+struct ContactRow<'a> {
+    identifier: uuid::Uuid,
+    phone: &'a str,
+    name: Option<&'a str>,
+    source: Option<&'a str>,
+    attributes: Option<String>,
+}
+
 async fn write_contacts(
     conn: &impl ConnectionTrait,
     now: Timestamp,
@@ -147,8 +157,13 @@ async fn write_contacts(
         .map(|(phone, merged)| {
             let identifier = uuid::Builder::from_unix_timestamp_millis(ms, &rng.random()).into_uuid();
             let attributes = (!merged.row.attributes.is_empty()).then(|| json!(merged.row.attributes).to_string());
-            json!({ "identifier": identifier, "phone": phone, "name": merged.row.name,
-                "source": merged.row.source.as_deref().or(batch_source), "attributes": attributes })
+            ContactRow {
+                identifier,
+                phone,
+                name: merged.row.name.as_deref(),
+                source: merged.row.source.as_deref().or(batch_source),
+                attributes,
+            }
         })
         .collect();
     let dialect = Dialect::of(conn);
@@ -178,7 +193,7 @@ async fn write_contacts(
              SELECT identifier, phone, name, source, attributes, $2, $2 FROM {source} WHERE TRUE
              ON CONFLICT (phone) {on_conflict} RETURNING id, phone"
         ),
-        [serde_json::Value::from(rows).to_string().into(), now.0.into()],
+        [db::rows_json(&rows)?, now.0.into()],
     )
     .await?;
     let mut written = HashMap::with_capacity(by_phone.len());

@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 use crate::{Event, Step};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
-use serde_json::json;
+use serde::Serialize;
 use std::collections::HashSet;
 
 /// What became of a set-based chunk.
@@ -106,6 +106,17 @@ pub(super) async fn open(
     Ok(Opened::Work(Box::new(Set { batch, chunk, only, events })))
 }
 
+/// How an item is written.
+#[derive(Serialize)]
+struct DecidedRow<'a> {
+    seq: i64,
+    contact_id: Option<i64>,
+    input: Option<&'a str>,
+    status: ItemStatus,
+    error_code: Option<&'a str>,
+    error_message: Option<&'a str>,
+}
+
 /// Writes the items, the counts and the end of the chunk.
 pub(super) async fn close(
     conn: &impl ConnectionTrait,
@@ -127,8 +138,14 @@ pub(super) async fn close(
                 ItemStatus::Pending | ItemStatus::Sending | ItemStatus::Cancelled => {}
             }
             let (code, message) = item.error.as_ref().map(|(code, message)| (code, message)).unzip();
-            json!({ "seq": item.seq, "contact_id": item.contact, "input": item.input, "status": item.status,
-                "error_code": code, "error_message": message })
+            DecidedRow {
+                seq: item.seq,
+                contact_id: item.contact,
+                input: item.input.as_deref(),
+                status: item.status,
+                error_code: code.copied(),
+                error_message: message.map(String::as_str),
+            }
         })
         .collect();
     let source = Dialect::of(conn).rows(
@@ -157,7 +174,7 @@ pub(super) async fn close(
             "INSERT INTO batch_items (batch_id, fence, attempts, started_at, finished_at, {columns})
              SELECT $1, $2, 1, $4, $4, {columns} FROM {source} WHERE TRUE {on_conflict}"
         ),
-        [id.into(), job.fence.into(), serde_json::Value::from(rows).to_string().into(), now.0.into()],
+        [id.into(), job.fence.into(), db::rows_json(&rows)?, now.0.into()],
     )
     .await?;
     if let Some(retried) = &set.only {

@@ -3,6 +3,7 @@
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
 use sea_orm::{ConnectionTrait, DbErr};
+use serde::Serialize;
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 
@@ -27,6 +28,12 @@ async fn ensure(
     rows.iter().map(|row| Ok((row.try_get("", "name")?, row.try_get("", "id")?))).collect()
 }
 
+#[derive(Serialize)]
+struct PairRow {
+    contact_id: i64,
+    tag_id: i64,
+}
+
 /// Adds each contact's own tags.
 ///
 /// # Errors
@@ -38,14 +45,14 @@ pub(crate) async fn add_pairs(conn: &impl ConnectionTrait, now: Timestamp, pairs
     let ids = ensure(conn, now, &pairs.iter().map(|(_, tag)| *tag).collect()).await?;
     let rows: Vec<_> = pairs
         .iter()
-        .filter_map(|(contact, tag)| ids.get(*tag).map(|id| json!({ "contact_id": contact, "tag_id": id })))
+        .filter_map(|(contact, tag)| ids.get(*tag).map(|tag_id| PairRow { contact_id: *contact, tag_id: *tag_id }))
         .collect();
     let source = Dialect::of(conn).rows(1, &[("contact_id", "bigint"), ("tag_id", "bigint")]);
     let sql = format!(
         "INSERT INTO contact_tags (contact_id, tag_id) SELECT contact_id, tag_id FROM {source} WHERE TRUE
          ON CONFLICT DO NOTHING"
     );
-    db::execute(conn, sql, [json!(rows).to_string().into()]).await?;
+    db::execute(conn, sql, [db::rows_json(&rows)?]).await?;
     Ok(())
 }
 

@@ -8,8 +8,9 @@ use crate::batches::{self, BatchSummary};
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
 use crate::{Event, Step};
-use entities::BatchId;
+use entities::{BatchId, ContactId};
 use sea_orm::{ConnectionTrait, DbErr};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -51,11 +52,26 @@ const COLUMNS: [(&str, &str); 9] = [
     ("at", "bigint"),
 ];
 
+/// A message that left, or was to.
+#[derive(Serialize)]
+pub(crate) struct MessageRow<'a> {
+    pub(crate) uuid: Uuid,
+    pub(crate) contact_id: ContactId,
+    pub(crate) item_seq: i64,
+    pub(crate) content: Option<&'a str>,
+    pub(crate) status: &'static str,
+    pub(crate) ack: AckLevel,
+    pub(crate) error_code: Option<String>,
+    pub(crate) error_message: Option<String>,
+    pub(crate) at: Timestamp,
+    pub(crate) sent_at: Option<Timestamp>,
+}
+
 /// Writes the messages of a group of outcomes, and what was reported of them early.
 pub(crate) async fn record_outgoing(
     conn: &impl ConnectionTrait,
     batch: BatchId,
-    messages: &[Value],
+    messages: &[MessageRow<'_>],
 ) -> Result<(), DbErr> {
     if messages.is_empty() {
         return Ok(());
@@ -77,10 +93,10 @@ pub(crate) async fn record_outgoing(
                 error_code = excluded.error_code, error_message = excluded.error_message,
                 sent_at = coalesce(messages.sent_at, excluded.sent_at)"
         ),
-        [batch.into(), Value::from(messages).to_string().into()],
+        [batch.into(), db::rows_json(messages)?],
     )
     .await?;
-    let ids: Vec<&Value> = messages.iter().map(|message| &message["uuid"]).collect();
+    let ids: Vec<Uuid> = messages.iter().map(|message| message.uuid).collect();
     let early = db::all(
         conn,
         format!(

@@ -182,7 +182,7 @@ mod tests {
         for (template, line, column, word) in [
             ("a\nb {{ name", 2, 6, ""),
             ("{{ name | nope }}", 1, 11, "nope"),
-            ("x\n  {% if false %}{{ phone | nope }}{% endif %}", 2, 20, "nope"),
+            ("x\n  {% if false %}{{ phone | nope }}{% endif %}", 2, 28, "nope"),
             ("{{ nmae }}", 1, 4, "nmae"),
             ("{{ range(9) }}", 1, 4, "range"),
             ("{% if name is nope %}{% endif %}", 1, 7, "nope"),

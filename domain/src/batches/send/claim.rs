@@ -14,6 +14,7 @@ use crate::{Event, Step};
 use entities::{ContactId, SenderId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -162,6 +163,24 @@ struct Candidate {
     waits_as: Option<ItemStatus>,
 }
 
+/// How a claim leaves an item.
+#[derive(Serialize)]
+struct ClaimedRow {
+    seq: i64,
+    contact_id: Option<ContactId>,
+    /// What the request called a contact that is not there.
+    input: Option<String>,
+    status: ItemStatus,
+    attempts: i64,
+    slot_us: Option<i64>,
+    message_id: Option<Uuid>,
+    error_code: Option<&'static str>,
+    error_message: Option<&'static str>,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    next_attempt_at: Option<i64>,
+}
+
 #[derive(Clone)]
 struct Recipient {
     id: ContactId,
@@ -215,7 +234,7 @@ pub async fn claim_items(
         })
         .collect();
     let found = resolve(conn, named.iter().map(|(_, _, contact)| *contact)).await?;
-    let mut failed: Vec<Value> = Vec::new();
+    let mut failed: Vec<ClaimedRow> = Vec::new();
     for (seq, fresh, contact) in named {
         match found.get(contact) {
             Some(recipient) => candidates.push(Candidate {
@@ -227,9 +246,20 @@ pub async fn claim_items(
                 slot_us: None,
                 waits_as: (!fresh).then_some(ItemStatus::Pending),
             }),
-            None if fresh => failed.push(json!({ "seq": seq, "input": contact.to_string(), "status": "failed",
-                "error_code": "contact_not_found", "error_message": "contact not found", "finished_at": now,
-                "attempts": 0 })),
+            None if fresh => failed.push(ClaimedRow {
+                seq,
+                contact_id: None,
+                input: Some(contact.to_string()),
+                status: ItemStatus::Failed,
+                attempts: 0,
+                slot_us: None,
+                message_id: None,
+                error_code: Some("contact_not_found"),
+                error_message: Some("contact not found"),
+                started_at: None,
+                finished_at: Some(now),
+                next_attempt_at: None,
+            }),
             None => gone.push(seq),
         }
     }
@@ -264,15 +294,24 @@ pub async fn claim_items(
         let now_is_its_time = slot <= now_us + pacing::HORIZON_US;
         let waiting = candidate.waits_as.unwrap_or(ItemStatus::Pending);
         let status = if now_is_its_time { ItemStatus::Sending } else { waiting };
-        let mut row = json!({ "seq": candidate.seq, "status": status, "slot_us": slot,
-            "attempts": candidate.attempt - i64::from(!now_is_its_time),
-            "next_attempt_at": (!now_is_its_time).then_some(slot / 1000), "contact_id": candidate.recipient.id,
-            "message_id": candidate.message_id });
+        let row = ClaimedRow {
+            seq: candidate.seq,
+            contact_id: Some(candidate.recipient.id),
+            input: None,
+            status,
+            attempts: candidate.attempt - i64::from(!now_is_its_time),
+            slot_us: Some(slot),
+            message_id: Some(candidate.message_id),
+            error_code: None,
+            error_message: None,
+            started_at: now_is_its_time.then_some(now),
+            finished_at: None,
+            next_attempt_at: (!now_is_its_time).then_some(slot / 1000),
+        };
         if candidate.waits_as.is_none() {
-            row["started_at"] = json!(now_is_its_time.then_some(now));
-            written.push(row);
+            written.push(row)
         } else {
-            updated.push(row);
+            updated.push(row)
         }
         if now_is_its_time {
             outgoing.push(Outgoing {
@@ -288,7 +327,7 @@ pub async fn claim_items(
         }
     }
     // An unknown recipient behind the last slot comes again with the next claim.
-    failed.retain(|row| row["seq"].as_i64().is_some_and(|seq| seq < next_seq));
+    failed.retain(|row| row.seq < next_seq);
     let gone_count = i64::try_from(gone.len() + failed.len()).unwrap_or(i64::MAX);
     written.extend(failed);
 
@@ -465,7 +504,7 @@ async fn fail_gone(conn: &impl ConnectionTrait, now: Timestamp, batch: &Batch, g
     Ok(())
 }
 
-async fn insert_items(conn: &impl ConnectionTrait, held: Held, rows: &[Value]) -> Result<(), DbErr> {
+async fn insert_items(conn: &impl ConnectionTrait, held: Held, rows: &[ClaimedRow]) -> Result<(), DbErr> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -492,13 +531,18 @@ async fn insert_items(conn: &impl ConnectionTrait, held: Held, rows: &[Value]) -
     db::execute(
         conn,
         format!("INSERT INTO batch_items (batch_id, fence, {columns}) SELECT $1, $2, {columns} FROM {source}"),
-        [held.batch.into(), held.fence.into(), json!(rows).to_string().into()],
+        [held.batch.into(), held.fence.into(), db::rows_json(rows)?],
     )
     .await?;
     Ok(())
 }
 
-async fn update_items(conn: &impl ConnectionTrait, now: Timestamp, held: Held, rows: &[Value]) -> Result<(), DbErr> {
+async fn update_items(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    held: Held,
+    rows: &[ClaimedRow],
+) -> Result<(), DbErr> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -524,7 +568,7 @@ async fn update_items(conn: &impl ConnectionTrait, now: Timestamp, held: Held, r
                     started_at = CASE WHEN r.status = 'sending' THEN coalesce(started_at, $4) ELSE started_at END
              FROM {source} WHERE batch_items.batch_id = $1 AND batch_items.seq = r.seq{among}"
         ),
-        [held.batch.into(), held.fence.into(), json!(rows).to_string().into(), now.0.into()],
+        [held.batch.into(), held.fence.into(), db::rows_json(rows)?, now.0.into()],
     )
     .await?;
     Ok(())

@@ -6,14 +6,14 @@ use crate::batches::model::{ItemStatus, OnUnknown};
 use crate::batches::row::{self, Batch, Counts};
 use crate::db::{self, Dialect};
 use crate::jobs::{self, Ending};
-use crate::messages::receipts;
+use crate::messages::receipts::{self, MessageRow};
 use crate::retry::{Backoff, MAX_MESSAGE_RETRIES};
 use crate::time::Timestamp;
 use crate::{Event, Step};
 use entities::ContactId;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -171,9 +171,15 @@ pub async fn settle(
             }
         }
         let (code, detail) = decision.error.unzip();
-        items.push(json!({ "seq": result.seq, "status": decision.status, "attempts": decision.attempts,
-            "error_code": code, "error_message": detail, "next_attempt_at": decision.next_attempt_at,
-            "finished_at": decision.finished.then_some(result.at) }));
+        items.push(ItemRow {
+            seq: result.seq,
+            status: decision.status,
+            attempts: decision.attempts,
+            error_code: code,
+            error_message: detail,
+            finished_at: decision.finished.then_some(result.at),
+            next_attempt_at: decision.next_attempt_at,
+        });
     }
     write_items(conn, held, &items).await?;
     receipts::record_outgoing(conn, held.batch, &messages).await?;
@@ -187,7 +193,7 @@ pub async fn settle(
     Ok(step)
 }
 
-fn message_row(result: &ItemResult, decision: &Decision) -> Value {
+fn message_row<'a>(result: &'a ItemResult, decision: &Decision) -> MessageRow<'a> {
     let (code, detail) = decision.error.clone().unzip();
     let status = match decision.status {
         ItemStatus::Succeeded => "sent",
@@ -198,12 +204,33 @@ fn message_row(result: &ItemResult, decision: &Decision) -> Value {
         | ItemStatus::Sending
         | ItemStatus::Cancelled => "failed",
     };
-    json!({ "uuid": result.message_id, "contact_id": result.contact, "item_seq": result.seq, "content": result.text,
-        "status": status, "ack": i64::from(status == "sent"), "error_code": code, "error_message": detail,
-        "at": result.at, "sent_at": (status == "sent").then_some(result.at) })
+    MessageRow {
+        uuid: result.message_id,
+        contact_id: result.contact,
+        item_seq: result.seq,
+        content: result.text.as_deref(),
+        status,
+        ack: i64::from(status == "sent"),
+        error_code: code,
+        error_message: detail,
+        at: result.at,
+        sent_at: (status == "sent").then_some(result.at),
+    }
 }
 
-async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[Value]) -> Result<(), DbErr> {
+/// How an attempt leaves its item.
+#[derive(Serialize)]
+struct ItemRow {
+    seq: i64,
+    status: ItemStatus,
+    attempts: i64,
+    error_code: Option<String>,
+    error_message: Option<String>,
+    finished_at: Option<Timestamp>,
+    next_attempt_at: Option<Timestamp>,
+}
+
+async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow]) -> Result<(), DbErr> {
     let dialect = Dialect::of(conn);
     let among = dialect.among("batch_items.seq", 3, "seq", "bigint");
     let source = dialect.rows(
@@ -228,7 +255,7 @@ async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[Value]) -
              WHERE batch_items.batch_id = $1 AND batch_items.seq = r.seq AND batch_items.fence = $2
                AND batch_items.status = 'sending'{among}"
         ),
-        [held.batch.into(), held.fence.into(), Value::from(items).to_string().into()],
+        [held.batch.into(), held.fence.into(), db::rows_json(items)?],
     )
     .await?;
     Ok(())
