@@ -111,6 +111,7 @@ async fn the_first_start_makes_an_admin_with_a_one_time_password() {
     assert_eq!(login(serving.client(), &password).await, 200);
     assert_eq!(login(serving.client(), "another password").await, 401);
     serving.terminate().await;
+    assert!(!serving.log().contains("jobs did not come to rest"), "an idle process has nothing to wait for");
     serving.restart().await;
     assert!(!serving.log().contains("first start"), "only the first start makes one");
     assert_eq!(login(serving.client(), &password).await, 200);

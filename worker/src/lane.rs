@@ -16,18 +16,26 @@ use std::sync::Arc;
 /// Runs a lane until the worker is told to stop and its jobs have come to rest.
 pub(crate) async fn run(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: Lane) {
     let (backend, pump) = RingBackend::new(shared.clone(), queue, lane);
-    let pump = tokio::spawn(pump);
     let context = WorkerContext::new(&format!("{}-{lane}", shared.owner));
+    let pump = tokio::spawn({
+        let context = context.clone();
+        async move {
+            pump.await;
+            // The end of the rings is not enough: only a worker that was told to stop ends once its jobs have.
+            context.stop()
+        }
+    });
     let worker =
         WorkerBuilder::new(context).backend(backend).data(shared.clone()).parallelize(tokio::spawn).build(handle);
-    // The stream ends when the pump, told to stop, drops its end of the channel, and the running jobs have ended.
     // Boxed, or the handler's type is too general for a spawned task.
     let running: BoxFuture<'static, Result<(), WorkerError>> = worker.run().boxed();
     if let Err(error) = running.await {
         tracing::error!(%lane, %error, "the lane's worker ended with an error");
     }
-    if let Err(error) = pump.await {
-        tracing::error!(%lane, %error, "the lane's pump ended badly");
+    match pump.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%lane, %error, "the lane's worker could not be stopped"),
+        Err(error) => tracing::error!(%lane, %error, "the lane's pump ended badly"),
     }
 }
 

@@ -185,7 +185,7 @@ mod tests {
             ("x\n  {% if false %}{{ phone | nope }}{% endif %}", 2, 28, "nope"),
             ("{{ nmae }}", 1, 4, "nmae"),
             ("{{ range(9) }}", 1, 4, "range"),
-            ("{% if name is nope %}{% endif %}", 1, 7, "nope"),
+            ("{% if name is nope %}{% endif %}", 1, 15, "nope"),
             ("{% include 'x' %}", 1, 4, "include"),
         ] {
             let error = Template::parse(template).expect_err(template);

@@ -4,6 +4,7 @@ mod auth;
 mod envelope;
 
 use crate::App;
+use crate::foundation::refusal::Kind;
 use crate::foundation::{RequestId, guarded};
 use poem::EndpointExt;
 use poem::endpoint::BoxEndpoint;
@@ -22,6 +23,14 @@ pub(crate) fn endpoint(app: Arc<App>) -> Arc<BoxEndpoint<'static>> {
     let routes = service(app);
     crate::shared(routes.around(|routes, request| async move {
         let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-        Ok(guarded(routes.as_ref(), request, |refusal| envelope::refuse(refusal, &id)).await)
+        Ok(guarded(routes.as_ref(), request, |refusal| {
+            let mut refusal = refusal.clone();
+            if refusal.kind == Kind::MethodNotAllowed {
+                // All of its paths so far.
+                refusal.allow = Some("POST".into());
+            }
+            envelope::refuse(&refusal, &id)
+        })
+        .await)
     }))
 }

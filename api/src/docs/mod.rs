@@ -1,10 +1,13 @@
 //! What is about the process and the documents: health, metrics, OpenAPI.
 
+mod document;
+
 use crate::foundation::refusal::{Kind, Refusal, bare};
 use crate::{App, RenderMetrics, surface};
 use poem::http::StatusCode;
 use poem::web::Html;
 use poem::{Endpoint, EndpointExt, IntoResponse, Response, Route, get, handler};
+use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,18 +58,41 @@ async fn ready(app: &App) -> Response {
 const DOCUMENTS: [(&str, &str); 2] =
     [("/openapi/batch.json", "Batch operations"), ("/openapi/support-desk.json", "Support desk")];
 
+/// One surface's document, as JSON and as two kinds of pages.
+struct Pages {
+    json: String,
+    docs: String,
+    redoc: String,
+}
+
+impl Pages {
+    fn of<T: OpenApi + 'static>(service: &OpenApiService<T, ()>) -> Self {
+        let bare = service.spec();
+        let json = document::complete(&bare);
+        let whole = |page: String| page.replace(&bare, &json);
+        Self { docs: whole(service.swagger_ui_html()), redoc: whole(service.redoc_html()), json }
+    }
+
+    fn serve(self, routes: Route, name: &str) -> Route {
+        let Self { json, docs, redoc } = self;
+        let page = |html: String| poem::endpoint::make_sync(move |_| Html(html.clone()).into_response());
+        routes
+            .at(
+                format!("/openapi/{name}.json"),
+                poem::endpoint::make_sync(move |_| {
+                    json.clone().with_content_type("application/json; charset=utf-8").into_response()
+                }),
+            )
+            .at(format!("/docs/{name}"), page(docs))
+            .at(format!("/redoc/{name}"), page(redoc))
+    }
+}
+
 /// Health, metrics and the documents; everything else is not found.
 pub(crate) fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
-    let batch = surface::batch::service(app.clone());
-    let desk = surface::support_desk::service(app.clone());
-    let mut routes = Route::new()
-        .at("/healthz", get(healthz))
-        .at("/openapi/batch.json", batch.spec_endpoint())
-        .at("/openapi/support-desk.json", desk.spec_endpoint())
-        .nest("/docs/batch", batch.swagger_ui())
-        .nest("/docs/support-desk", desk.swagger_ui())
-        .nest("/redoc/batch", batch.redoc())
-        .nest("/redoc/support-desk", desk.redoc());
+    let mut routes = Route::new().at("/healthz", get(healthz));
+    routes = Pages::of(&surface::batch::service(app.clone())).serve(routes, "batch");
+    routes = Pages::of(&surface::support_desk::service(app.clone())).serve(routes, "support-desk");
     for (path, kind) in [("/docs", "docs"), ("/redoc", "redoc")] {
         routes = routes.at(path, poem::endpoint::make_sync(move |_| Html(index(kind)).into_response()));
     }
