@@ -1,7 +1,7 @@
 //! HTTP: the surfaces, the sockets, the documents.
 //!
 //! A surface turns requests into calls of `domain` and what comes back into its contract's envelope; it holds no rule
-//! and no SQL. What surfaces have in common is in [`foundation`]; they never import one another.
+//! and no SQL. What surfaces have in common is in `foundation`; they never import one another.
 
 mod docs;
 mod foundation;

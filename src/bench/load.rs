@@ -68,7 +68,7 @@ pub(super) async fn generate(url: &str, count: usize, in_flight: usize) -> Resul
         .map(|i| {
             let body = json!({ "to": "60123000000", "message": "Hello Contact", "backend_message_id": i.to_string() });
             let request = client.post(&url).json(&body);
-            tokio::spawn(async move { Ok::<_, reqwest::Error>(request.send().await?.bytes().await?) })
+            tokio::spawn(async move { request.send().await?.bytes().await })
         })
         .buffer_unordered(in_flight)
         .filter(|done| futures::future::ready(!matches!(done, Ok(Ok(_)))))
@@ -90,7 +90,7 @@ pub(super) async fn get(url: &str, token: Option<&str>, count: usize, in_flight:
             let request = token.iter().fold(request, |request, token| request.bearer_auth(token));
             tokio::spawn(async move {
                 let answer = request.send().await?.error_for_status()?;
-                Ok::<_, reqwest::Error>(answer.bytes().await?)
+                answer.bytes().await
             })
         })
         .buffer_unordered(in_flight)

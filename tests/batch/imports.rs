@@ -51,3 +51,44 @@ on_both!(a_csv_file_is_read_planned_and_exported () |s: Rc<Setup>| Box::pin(asyn
         assert_eq!(refused["error"]["details"][0]["field"], word, "{refused}");
     }
 }));
+
+on_both!(a_workbook_is_read_like_any_file () |s: Rc<Setup>| Box::pin(async move {
+    let mut book = rust_xlsxwriter::Workbook::new();
+    let sheet = book.add_worksheet();
+    for (row, cells) in [["Phone number", "Full name", "City"], ["+60123456789", "Ann", "Ipoh"], ["60 12-345 6780", "Bob", ""], ["12", "Bad", ""]].iter().enumerate() {
+        for (column, cell) in cells.iter().enumerate() {
+            sheet.write(u32::try_from(row).expect("few"), u16::try_from(column).expect("few"), *cell).expect("written");
+        }
+    }
+    // A number that was typed as one.
+    sheet.write(4, 0, 60_123_456_781_f64).expect("written");
+    let bytes = book.save_to_buffer().expect("saved");
+    let request = s.admin.request(support::Method::POST, "/batch/import")
+        .header("content-type", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet").body(bytes.clone());
+    let done = s.ended(&accepted(s.admin.send(request).await.expect(202))).await;
+    assert_eq!((&done["successCount"], &done["failedCount"]), (&json!(3), &json!(1)), "{done}");
+    let failed = s.items(done["id"].as_str().expect("id")).await.into_iter().find(|i| i["status"] == "failed").expect("one");
+    assert!(failed["errorMessage"].as_str().is_some_and(|m| m.starts_with("line 4")), "{failed}");
+    // Cut off in the middle, it is no workbook.
+    let request = s.admin.request(support::Method::POST, "/batch/import")
+        .header("content-type", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet").body(bytes[..bytes.len() / 2].to_vec());
+    let refused = s.admin.send(request).await.expect(400);
+    assert_eq!(refused["error"]["details"][0]["field"], "file", "{refused}");
+}));
+
+on_both!(an_encoding_is_found_out_or_told () |s: Rc<Setup>| Box::pin(async move {
+    let latin = b"phone,name\n+60123456780,Ann\n+60123456789,Jos\xe9\n".to_vec();
+    let utf16: Vec<u8> =
+        "\u{feff}phone\tname\n+60123456787\tBo\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let bom = b"\xef\xbb\xbfphone\tname\n+60123456788\tAnn\n".to_vec();
+    for body in [utf16, bom] {
+        let request = s.admin.request(support::Method::POST, "/batch/import").header("content-type", "text/csv").body(body);
+        assert_eq!(s.ended(&accepted(s.admin.send(request).await.expect(202))).await["successCount"], json!(1));
+    }
+    // Where only some lines are wrong, they are told one by one.
+    let request = s.admin.request(support::Method::POST, "/batch/import").header("content-type", "text/csv").body(latin);
+    let done = s.ended(&accepted(s.admin.send(request).await.expect(202))).await;
+    assert_eq!((&done["successCount"], &done["failedCount"]), (&json!(1), &json!(1)));
+    let failed = s.items(done["id"].as_str().expect("id")).await.into_iter().find(|i| i["status"] == "failed").expect("one");
+    assert!(failed["errorMessage"].as_str().is_some_and(|m| m.starts_with("line 3") && m.contains("UTF-8")), "{failed}");
+}));

@@ -7,3 +7,4 @@ mod realtime;
 mod refusals;
 mod sending;
 mod setup;
+mod trouble;

@@ -1,7 +1,7 @@
 //! The worker: takes jobs from three lanes and does them.
 //!
-//! A ring comes from the queue ([`backend`]), apalis hands it to [`execute`], which claims the job's row and calls the
-//! file of its kind in [`kinds`]. Everything durable happens in `domain`'s steps; here is what surrounds them: which
+//! A ring comes from the queue (`backend`), apalis hands it to `execute`, which claims the job's row and calls the
+//! file of its kind in `kinds`. Everything durable happens in `domain`'s steps; here is what surrounds them: which
 //! ring to take, how many jobs at once, when to write outcomes, what to do when the process is told to stop.
 //!
 //! Only the row decides. A ring for a job that is not ready does nothing; a job whose ring was lost is rung by the

@@ -92,7 +92,7 @@ impl Server {
             }
             let made = SentinelClient::build(
                 urls,
-                master.to_owned(),
+                master,
                 Some(SentinelNodeConnectionInfo::default()),
                 SentinelServerType::Master,
             )

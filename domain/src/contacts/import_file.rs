@@ -1,7 +1,7 @@
 //! Contacts from files: CSV and XLSX, as a stream of rows whose memory does not grow with the file.
 //!
-//! A file is read in two stages. A reader turns it into rows of cells ([`csv_file`], [`xlsx_file`]); the columns found in
-//! the header ([`columns`]) turn cells into an [`ImportRow`]. What cannot be read becomes a [`RowError`] with its line,
+//! A file is read in two stages. A reader turns it into rows of cells (`csv_file`, `xlsx_file`); the columns found in
+//! the header (`columns`) turn cells into an [`ImportRow`]. What cannot be read becomes a [`RowError`] with its line,
 //! never the end of the import. [`validate_row`] is the gate that rows of every origin pass.
 
 mod columns;

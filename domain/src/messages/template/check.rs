@@ -32,7 +32,7 @@ const VARIABLES: [&str; 3] = ["name", "phone", "attributes"];
 
 /// Finds the first error of a template.
 pub(super) fn check(content: &str) -> Result<(), TemplateError> {
-    let tree = parse(content, super::NAME, SyntaxConfig::default(), WhitespaceConfig::default())
+    let tree = parse(content, super::NAME, SyntaxConfig, WhitespaceConfig::default())
         .map_err(|error| error_at(content, &error))?;
     let mut checker = Checker { scopes: vec![VARIABLES.into_iter().collect()], depth: 0 };
     checker.statement(&tree)
