@@ -12,6 +12,7 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -113,6 +114,26 @@ async fn first_admin(db: &Db, clock: &Clock) -> Result<Option<(String, String)>>
     Ok(Some((made.email, password)))
 }
 
+/// How long a part may take to say that it is there.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
+/// Looks whether everything that the process needs is there.
+fn ready_check(process: &Process) -> api::ReadyCheck {
+    let (db, queue) = (process.db.clone(), process.backplane.queue.clone());
+    Arc::new(move || {
+        let (db, queue) = (db.clone(), queue.clone());
+        Box::pin(async move {
+            let schema = tokio::time::timeout(READY_WITHIN, store::is_current(&db)).await;
+            let queue = tokio::time::timeout(READY_WITHIN, queue.ping()).await;
+            vec![
+                ("database", matches!(schema, Ok(Ok(_)))),
+                ("migrations", matches!(schema, Ok(Ok(true)))),
+                ("queue", matches!(queue, Ok(Ok(())))),
+            ]
+        })
+    })
+}
+
 /// Runs the parts until a signal comes; a second one ends the process at once.
 #[expect(clippy::print_stdout, reason = "where it listens and how to sign in is what the command answers")]
 pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()> {
@@ -137,9 +158,10 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
         };
         let (db, clock, backplane) = (process.db.clone(), process.clock.clone(), process.backplane.clone());
         let keys = token_keys(config)?;
-        let (render, stop) = (render_metrics.clone(), stop_api.clone());
+        let observed = api::Observed { ready: ready_check(&process), render_metrics: render_metrics.clone() };
+        let stop = stop_api.clone();
         serving = Some(tokio::spawn(async move {
-            api::serve(listener, db, clock, backplane, keys, settings, render, stop).await
+            api::serve(listener, db, clock, backplane, keys, settings, observed, stop).await
         }));
         println!("listening on http://{address}");
         if let Some((email, password)) = admin {
@@ -151,8 +173,9 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
             .await
             .with_context(|| format!("observe_listen: {address} cannot be listened on"))?;
         println!("listening on http://{}", listener.local_addr()?);
-        let (render, stop) = (render_metrics.clone(), stop_api.clone());
-        serving = Some(tokio::spawn(async move { api::serve_observability(listener, render, stop).await }));
+        let observed = api::Observed { ready: ready_check(&process), render_metrics: render_metrics.clone() };
+        let stop = stop_api.clone();
+        serving = Some(tokio::spawn(async move { api::serve_observability(listener, observed, stop).await }));
     }
     if parts.worker {
         start_worker(config, &process, None)?;

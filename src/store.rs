@@ -163,6 +163,13 @@ pub(crate) async fn pending(db: &Db) -> Result<Vec<String>> {
     Ok(pending.iter().map(|step| step.name().to_owned()).collect())
 }
 
+/// Whether this build's schema is there: asked often, and of a connection that only reads.
+pub(crate) async fn is_current(db: &Db) -> Result<bool> {
+    let rows = domain::db::all(db.read(), "SELECT version FROM seaql_migrations", []).await?;
+    let applied = rows.iter().map(|row| row.try_get::<String>("", "version")).collect::<Result<Vec<_>, _>>()?;
+    Ok(Migrator::migrations().iter().all(|step| applied.iter().any(|name| name == step.name())))
+}
+
 /// A file beside SQLite's, to lock.
 fn sqlite_lock(config: &Config, extension: &str) -> Result<File> {
     let path = sqlite_options(config)?.get_filename().with_added_extension(extension);

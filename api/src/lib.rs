@@ -12,8 +12,10 @@ use backplane::Backplane;
 use domain::users::TokenKeys;
 use domain::{Clock, Db};
 use foundation::auth::Sessions;
+use foundation::listener::SteadyAcceptor;
+use futures::future::BoxFuture;
 use poem::endpoint::BoxEndpoint;
-use poem::listener::{Acceptor, TcpAcceptor};
+use poem::listener::Acceptor;
 use poem::{Endpoint, EndpointExt, Route, Server};
 use realtime::Hub;
 use std::sync::Arc;
@@ -41,6 +43,24 @@ pub struct Settings {
 /// Makes the text that Prometheus reads.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// Looks whether the parts that a process needs are there, by name.
+pub type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, Vec<(&'static str, bool)>> + Send + Sync>;
+
+/// What a process tells of itself.
+#[derive(Clone)]
+pub struct Observed {
+    /// For `/readyz`.
+    pub ready: ReadyCheck,
+    /// For `/metrics`.
+    pub render_metrics: RenderMetrics,
+}
+
+impl std::fmt::Debug for Observed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observed")
+    }
+}
+
 /// What every request can use.
 pub(crate) struct App {
     pub(crate) db: Db,
@@ -50,7 +70,7 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) sessions: Sessions,
     pub(crate) hub: Arc<Hub>,
-    render_metrics: RenderMetrics,
+    pub(crate) observed: Observed,
 }
 
 impl App {
@@ -89,29 +109,28 @@ pub async fn serve(
     backplane: Backplane,
     keys: TokenKeys,
     settings: Settings,
-    render_metrics: RenderMetrics,
+    observed: Observed,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let hub = Arc::new(Hub::new(settings.max_sockets));
     let grace = settings.shutdown_grace;
-    let app =
-        Arc::new(App { sessions: Sessions::default(), hub, db, clock, backplane, keys, settings, render_metrics });
+    let app = Arc::new(App { sessions: Sessions::default(), hub, db, clock, backplane, keys, settings, observed });
     tokio::spawn(realtime::follow(app.clone(), stop.clone()));
-    let acceptor = TcpAcceptor::from_tokio(listener)?;
+    let acceptor = SteadyAcceptor::new(listener)?;
     serve_on(acceptor, routes(app), stop, grace).await
 }
 
-/// Serves `/healthz` and `/metrics` alone: for a process that has no API.
+/// Serves `/healthz`, `/readyz` and `/metrics` alone: for a process that has no API.
 ///
 /// # Errors
 /// The listener's.
 pub async fn serve_observability(
     listener: TcpListener,
-    render_metrics: RenderMetrics,
+    observed: Observed,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let acceptor = TcpAcceptor::from_tokio(listener)?;
-    serve_on(acceptor, docs::observability(render_metrics).boxed(), stop, Duration::from_secs(1)).await
+    let acceptor = SteadyAcceptor::new(listener)?;
+    serve_on(acceptor, docs::observability(observed).boxed(), stop, Duration::from_secs(1)).await
 }
 
 async fn serve_on(
@@ -129,7 +148,7 @@ fn routes(app: Arc<App>) -> BoxEndpoint<'static> {
     let batch = surface::batch::endpoint(app.clone());
     let support_desk = surface::support_desk::endpoint(app.clone());
     let admin_chat = surface::admin_chat::endpoint(app.clone());
-    let crm = surface::crm::endpoint(app.render_metrics.clone());
+    let crm = surface::crm::endpoint(app.observed.render_metrics.clone());
     let routes = Route::new()
         .nest_no_strip("/batch", batch.clone())
         .nest_no_strip("/templates", batch)

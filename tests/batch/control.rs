@@ -1,8 +1,10 @@
 //! Steering: cancel, pause, resume, a changed pace, retry; doing a request once; what is killed in mid-work.
 
 use crate::setup::{Runs, Setup, accepted, on_both, text};
+use domain::batches::SCHEDULE_SLACK;
 use serde_json::json;
 use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 use support::Reply;
 
 on_both!(a_cancelled_batch_starts_nothing_more () |s: Rc<Setup>| Box::pin(async move {
@@ -52,7 +54,14 @@ on_both!(a_retry_sends_only_what_failed () |s: Rc<Setup>| Box::pin(async move {
     assert_eq!((&done["successCount"], &done["failedCount"]), (&json!(27), &json!(3)));
     let failed = s.admin.get(&format!("/batch/{batch}/items?status=failed")).await.expect(200);
     assert_eq!(failed["data"].as_array().map(Vec::len), Some(3));
-    s.admin.post(&format!("/batch/{batch}/retry"), &json!({})).await.expect(200);
+    let retry = async || {
+        let request = s.admin.request(support::Method::POST, &format!("/batch/{batch}/retry"));
+        s.admin.send(request.header("Idempotency-Key", "again")).await
+    };
+    let first = retry().await;
+    let second = retry().await;
+    assert_eq!(second.header("idempotency-replayed"), Some("true"));
+    assert_eq!(first.expect(200), second.expect(200));
     let done = s.wait(&batch, "all to succeed", |b| b["successCount"] == 30).await;
     assert_eq!(done["failedCount"], json!(0));
     assert_eq!(s.gateway.attempts().len(), 33);
@@ -73,13 +82,27 @@ on_both!(a_key_does_a_request_once () |s: Rc<Setup>| Box::pin(async move {
     let second = post("k1", &body).await;
     assert_eq!((second.header("idempotency-replayed"), accepted(second.body.clone())), (Some("true"), id.clone()));
     post("k1", &json!({ "contactIds": ["1"], "content": "other" })).await.expect(422);
+    // A schedule that lies too far in the past by now: what was accepted stays accepted.
+    let nearly = SystemTime::now() - SCHEDULE_SLACK + Duration::from_millis(1_200);
+    let ms = nearly.duration_since(SystemTime::UNIX_EPOCH).expect("after it").as_millis();
+    let at = domain::Timestamp(i64::try_from(ms).expect("small")).to_rfc3339();
+    let late = json!({ "contactIds": ids, "content": "once", "scheduleAt": at });
+    let scheduled = accepted(post("late", &late).await.expect(202));
+    s.ended(&scheduled).await;
+    support::eventually("the time to be too far in the past", crate::setup::PATIENCE, async || {
+        let over = SystemTime::now() > nearly + SCHEDULE_SLACK;
+        if over { Ok(()) } else { Err("not yet") }
+    }).await;
+    let replayed = post("late", &late).await;
+    assert_eq!((replayed.header("idempotency-replayed"), accepted(replayed.body.clone())), (Some("true"), scheduled));
+    post("later", &late).await.expect(400);
     post("bad key", &body).await.expect(400);
     post("k2", &json!({ "contactIds": [], "content": "x" })).await.expect(400);
     let third = accepted(post("k2", &body).await.expect(202));
     assert_ne!(third, id);
     s.ended(&id).await;
     s.ended(&third).await;
-    assert_eq!(s.gateway.sent_count(), 4);
+    assert_eq!(s.gateway.sent_count(), 6);
 }));
 
 /// The lease of a worker that was killed ends after 30 s.

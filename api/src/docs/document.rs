@@ -2,29 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
-/// The operations that need no token.
-const OPEN: [&str; 2] = ["/api/v1/auth/login", "/api/v1/auth/refresh"];
-
-/// Adds to a document that fields which need not be there may be null as well, which token an operation needs, and the
-/// headers that every answer has. Text that is no document comes back as it is.
+/// Adds to a document that fields which need not be there may be null as well, and the headers that every answer has. Text that is no document comes back as it is.
 pub(super) fn complete(document: &str) -> String {
     let Ok(mut whole) = serde_json::from_str::<Value>(document) else { return document.to_owned() };
     if let Some(schemas) = whole.pointer_mut("/components/schemas").and_then(Value::as_object_mut) {
         schemas.values_mut().for_each(optional_is_nullable);
     }
-    whole["components"]["securitySchemes"] = json!({ "bearer": {
-        "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-        "description": "From `POST /api/v1/auth/login`, or `paceline token`." } });
     whole["components"]["headers"] = headers();
     if let Some(paths) = whole["paths"].as_object_mut() {
-        for (path, operations) in paths {
-            let Some(operations) = operations.as_object_mut() else { continue };
-            for operation in operations.values_mut().filter(|operation| operation["responses"].is_object()) {
-                let security = if OPEN.contains(&path.as_str()) { json!([]) } else { json!([{ "bearer": [] }]) };
-                operation["security"] = security;
-                if let Some(responses) = operation["responses"].as_object_mut() {
-                    responses.iter_mut().for_each(|(status, response)| add_headers(status, response));
-                }
+        for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+            if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
+                responses.iter_mut().for_each(|(status, response)| add_headers(status, response));
             }
         }
     }
@@ -94,7 +82,6 @@ mod tests {
         let document = json!({
             "paths": {
                 "/a": { "get": { "responses": { "200": {}, "429": {} } } },
-                "/api/v1/auth/login": { "post": { "responses": { "200": {} } } },
             },
             "components": { "schemas": { "A": { "required": ["x"], "properties": {
                 "x": { "type": "string" }, "y": { "type": "string" }, "z": { "$ref": "#/z" },
@@ -105,8 +92,6 @@ mod tests {
         assert_eq!(a["x"], json!({ "type": "string" }));
         assert_eq!(a["y"], json!({ "type": "string", "nullable": true }));
         assert_eq!(a["z"], json!({ "nullable": true, "allOf": [{ "$ref": "#/z" }] }));
-        assert_eq!(whole["paths"]["/a"]["get"]["security"], json!([{ "bearer": [] }]));
-        assert_eq!(whole["paths"]["/api/v1/auth/login"]["post"]["security"], json!([]));
         assert!(whole.pointer("/paths/~1a/get/responses/429/headers/Retry-After").is_some());
         assert!(whole.pointer("/paths/~1a/get/responses/200/headers/X-Request-Id").is_some());
         assert_eq!(complete("no document"), "no document");

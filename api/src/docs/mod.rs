@@ -3,17 +3,13 @@
 mod document;
 
 use crate::foundation::refusal::{Kind, Refusal, bare};
-use crate::{App, RenderMetrics, surface};
+use crate::{App, Observed, ReadyCheck, surface};
 use poem::http::StatusCode;
 use poem::web::Html;
 use poem::{Endpoint, EndpointExt, IntoResponse, Response, Route, get, handler};
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a part may take to say that it is there.
-const READY_WITHIN: Duration = Duration::from_secs(2);
 
 fn json_response(status: StatusCode, body: &serde_json::Value) -> Response {
     let mut response = body.to_string().with_content_type("application/json; charset=utf-8").into_response();
@@ -31,28 +27,31 @@ fn not_found() -> impl Endpoint<Output = Response> {
     poem::endpoint::make_sync(|_| bare(&Refusal::new(Kind::NotFound, "no such path")))
 }
 
-/// `/healthz` and `/metrics` of a process without an API.
-pub(crate) fn observability(render: RenderMetrics) -> impl Endpoint<Output = Response> {
+/// `/healthz`, `/readyz` and `/metrics` of a process without an API.
+pub(crate) fn observability(observed: Observed) -> impl Endpoint<Output = Response> {
     Route::new()
         .at("/healthz", get(healthz))
-        .at("/readyz", get(healthz))
-        .at("/metrics", surface::crm::metrics(render))
+        .at("/readyz", readyz(observed.ready))
+        .at("/metrics", surface::crm::metrics(observed.render_metrics))
         .at("/*", not_found())
         .map_to_response()
 }
 
-/// Whether everything that a request needs is reachable.
-async fn ready(app: &App) -> Response {
-    let database = tokio::time::timeout(READY_WITHIN, app.db.now()).await;
-    let queue = tokio::time::timeout(READY_WITHIN, app.backplane.queue.ping()).await;
-    let word = |fine: bool| if fine { "ok" } else { "away" };
-    let (database, queue) = (matches!(database, Ok(Ok(_))), matches!(queue, Ok(Ok(()))));
-    let fine = database && queue;
-    let status = if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json_response(
-        status,
-        &json!({ "status": if fine { "ready" } else { "not ready" }, "database": word(database), "queue": word(queue) }),
-    )
+/// Whether everything that the process needs is there.
+fn readyz(check: ReadyCheck) -> impl Endpoint<Output = Response> {
+    poem::endpoint::make(move |_| {
+        let parts = check();
+        async move {
+            let parts = parts.await;
+            let fine = parts.iter().all(|(_, fine)| *fine);
+            let mut body = json!({ "status": if fine { "ready" } else { "not ready" } });
+            for (name, fine) in parts {
+                body[name] = if fine { "ok" } else { "away" }.into();
+            }
+            let status = if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            Ok::<_, poem::Error>(json_response(status, &body))
+        }
+    })
 }
 
 const DOCUMENTS: [(&str, &str); 2] =
@@ -96,16 +95,7 @@ pub(crate) fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
     for (path, kind) in [("/docs", "docs"), ("/redoc", "redoc")] {
         routes = routes.at(path, poem::endpoint::make_sync(move |_| Html(index(kind)).into_response()));
     }
-    routes
-        .at(
-            "/readyz",
-            poem::endpoint::make(move |_| {
-                let app = app.clone();
-                async move { Ok::<_, poem::Error>(ready(&app).await) }
-            }),
-        )
-        .at("/*", not_found())
-        .map_to_response()
+    routes.at("/readyz", readyz(app.observed.ready.clone())).at("/*", not_found()).map_to_response()
 }
 
 /// A page that leads to each surface's document.

@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub(crate) mod fields;
 pub(crate) mod idempotency;
 pub(crate) mod limits;
+pub(crate) mod listener;
 pub(crate) mod param;
 pub(crate) mod refusal;
 

@@ -5,12 +5,11 @@ use super::wire::BatchOperation;
 use crate::App;
 use crate::foundation::body::JsonText;
 use crate::foundation::fields::Fields;
-use crate::foundation::idempotency::{self, Once};
+use crate::foundation::idempotency::{Hold, Once};
 use crate::foundation::refusal::{Kind, Refusal};
 use domain::batches::{
     Audience, Batch, CreateError, NewSend, NewTag, OnUnknown, Recipients, SCHEDULE_SLACK, TagOperation,
 };
-use domain::idempotency::Held;
 use domain::messages::template::{MAX_CHARS, Template};
 use domain::{Step, Timestamp};
 use poem_openapi::ApiResponse;
@@ -43,17 +42,22 @@ impl Accepted {
 pub(super) async fn accept(
     app: &App,
     tx: DatabaseTransaction,
-    held: Option<Held>,
+    hold: Hold,
     step: Step<Batch>,
 ) -> Result<Accepted, Refusal> {
     let now = app.clock.now();
     let answer = Answer::new(BatchOperation::of(&step.value, now, app.settings.sender_rate_per_minute));
     let body = answer.to_json_string();
-    if let Err(refusal) = idempotency::complete(&tx, held.as_ref(), 202, &body).await {
+    if let Err(refusal) = hold.complete(&tx, 202, &body).await {
         tx.rollback().await?;
+        hold.free().await;
         return Err(refusal);
     }
-    tx.commit().await?;
+    if let Err(error) = tx.commit().await {
+        hold.free().await;
+        return Err(error.into());
+    }
+    hold.keep();
     app.after(step);
     Ok(Accepted::Accepted(JsonText::new(body), None))
 }
@@ -68,25 +72,29 @@ pub(super) fn refuse(error: CreateError) -> Refusal {
     }
 }
 
-/// Does a creation once: `work` writes in a transaction of its own.
-pub(super) async fn once<W>(app: &App, once: Once, work: W) -> Result<Accepted, Failure>
+/// Does a creation once. `read` reads the request, only now: what was accepted once is repeated even if it would be
+/// refused today. `work` writes in a transaction of its own.
+pub(super) async fn once<T, R, W>(app: &App, once: Once, read: R, work: W) -> Result<Accepted, Failure>
 where
-    W: AsyncFnOnce(&DatabaseTransaction, Timestamp) -> Result<Step<Batch>, Refusal>,
+    T: Send + 'static,
+    R: FnOnce() -> Result<T, Refusal> + Send + 'static,
+    W: AsyncFnOnce(&DatabaseTransaction, Timestamp, T) -> Result<Step<Batch>, Refusal>,
 {
-    let held = match once {
+    let hold = match once {
         Once::Replay(body) => return Ok(Accepted::replay(body)),
-        Once::Do(held) => held,
+        Once::Do(hold) => hold,
     };
     let done = async {
+        let new = blocking(read).await?;
         let tx = app.db.begin().await?;
-        let step = work(&tx, app.clock.now()).await?;
-        accept(app, tx, held.clone(), step).await
+        let step = work(&tx, app.clock.now(), new).await?;
+        Ok::<_, Refusal>((tx, step))
     };
     match done.await {
-        Ok(accepted) => Ok(accepted),
+        Ok((tx, step)) => Ok(accept(app, tx, hold, step).await?),
         Err(refusal) => {
-            idempotency::abandon(app, held.as_ref()).await;
-            Err(refusal.into())
+            hold.free().await;
+            Err(Failure::from(refusal))
         }
     }
 }

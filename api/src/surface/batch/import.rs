@@ -13,20 +13,22 @@ use crate::foundation::fields::Fields;
 use crate::foundation::idempotency::{self, Once};
 use crate::foundation::refusal::{FieldError, Kind, Refusal};
 use bytes::Bytes;
-use domain::batches::{ImportLine, ImportWriter, NewImport, Plan, PlannedRow, preview_import};
+use domain::Step;
+use domain::batches::{Batch, ImportLine, ImportWriter, NewImport, Plan, PlannedRow, preview_import};
 use domain::contacts::import_file::{ColumnPlan, CsvRows, FileError, ImportRow, Mapping, XlsxRows};
-use domain::idempotency::Held;
 use poem::web::Multipart;
 use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::payload::{Json, ParsePayload, Payload};
 use poem_openapi::registry::MetaSchemaRef;
 use poem_openapi::types::{Binary, Type};
 use poem_openapi::{ApiRequest, ApiResponse};
+use sea_orm::DatabaseTransaction;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Seek, Write};
 use std::marker::PhantomData;
+use std::sync::Arc;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
@@ -229,7 +231,7 @@ enum Rows {
 
 /// Does an import, or tells what it would do.
 pub(super) async fn import(
-    app: &App,
+    app: &Arc<App>,
     request: &Request,
     key: Option<&str>,
     dry_run: bool,
@@ -259,14 +261,14 @@ pub(super) async fn import(
     }
     let once = idempotency::begin(app, by, key, || idempotency::hash(&[path.as_bytes(), &content])).await?;
     drop(content);
-    let held = match once {
+    let hold = match once {
         Once::Replay(body) => return Ok(Accepted::replay(body).into()),
-        Once::Do(held) => held,
+        Once::Do(hold) => hold,
     };
-    match write(app, by, &new, rows, held.clone()).await {
-        Ok(accepted) => Ok(accepted.into()),
+    match write(app, by, &new, rows).await {
+        Ok((tx, step)) => Ok(super::create::accept(app, tx, hold, step).await?.into()),
         Err(refusal) => {
-            idempotency::abandon(app, held.as_ref()).await;
+            hold.free().await;
             Err(refusal.into())
         }
     }
@@ -277,8 +279,7 @@ async fn write(
     by: domain::UserId,
     new: &NewImport,
     rows: Rows,
-    held: Option<Held>,
-) -> Result<Accepted, Refusal> {
+) -> Result<(DatabaseTransaction, Step<Batch>), Refusal> {
     let (mut lines, reading) = read_rows(rows);
     // The first line before the transaction: a file that cannot be read at all costs no lock.
     let first = lines.recv().await;
@@ -295,7 +296,7 @@ async fn write(
         return Err(Refusal::field("file", "the file has no rows"));
     }
     let step = writer.finish(&tx, app.clock.now()).await?;
-    super::create::accept(app, tx, held, step).await
+    Ok((tx, step))
 }
 
 /// How many planned rows and errors a dry run shows.
@@ -312,6 +313,7 @@ async fn plan(app: &App, new: &NewImport, rows: Rows) -> Result<DryRun, Refusal>
         columns: None,
         rows: Vec::new(),
         errors: Vec::new(),
+        truncated: false,
     };
     let (mut lines, reading) = read_rows(rows);
     let mut seen = HashSet::new();
@@ -380,12 +382,14 @@ fn show(shown: &mut DryRun, row: PlannedRow) {
         view.name = clean.name;
         view.tags = (!clean.tags.is_empty()).then_some(clean.tags);
         view.attributes = (!clean.attributes.is_empty()).then_some(clean.attributes);
-        if shown.rows.len() < SHOWN {
-            shown.rows.push(view);
-        }
-    } else if shown.errors.len() < SHOWN {
-        shown.errors.push(view);
+        keep(&mut shown.rows, view, &mut shown.truncated);
+    } else {
+        keep(&mut shown.errors, view, &mut shown.truncated);
     }
+}
+
+fn keep(shown: &mut Vec<PlannedRowView>, view: PlannedRowView, truncated: &mut bool) {
+    if shown.len() < SHOWN { shown.push(view) } else { *truncated = true }
 }
 
 type Reading = tokio::task::JoinHandle<Result<Option<ColumnPlan>, Refusal>>;

@@ -10,9 +10,9 @@ use super::wire::{
 };
 use crate::App;
 use crate::foundation::auth::Caller;
-use crate::foundation::body::{CsvStream, JsonBody};
+use crate::foundation::body::{CsvStream, JsonBody, JsonText};
 use crate::foundation::fields::Fields;
-use crate::foundation::idempotency;
+use crate::foundation::idempotency::{self, Hold, Once};
 use crate::foundation::param::{Lenient, Params};
 use crate::foundation::refusal::{Kind, Refusal};
 use domain::batches::{self, Batch, ControlError, Filter, Patch, SCHEDULE_SLACK};
@@ -21,6 +21,7 @@ use domain::{BatchId, Step, Timestamp};
 use poem::Request;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
+use poem_openapi::types::ToJSON;
 use poem_openapi::{ApiResponse, OpenApi, SecurityScheme};
 use std::sync::Arc;
 
@@ -69,6 +70,27 @@ pub(crate) struct BatchRoutes {
 
 type Key = Header<Option<String>>;
 
+/// The operation, under way again.
+#[derive(ApiResponse)]
+enum Retried {
+    /// The operation.
+    #[oai(status = 200)]
+    Retried(
+        JsonText<Answer<BatchOperation>>,
+        /// `true` when an Idempotency-Key's first answer is repeated.
+        #[oai(header = "Idempotency-Replayed")]
+        Option<String>,
+    ),
+}
+
+fn unsteered(error: ControlError) -> Refusal {
+    match error {
+        ControlError::NotFound => Refusal::not_found("batch"),
+        ControlError::Conflict(message) => Refusal::new(Kind::Conflict, message),
+        ControlError::Database(error) => error.into(),
+    }
+}
+
 impl BatchRoutes {
     fn id(&self, text: &str) -> Result<BatchId, Refusal> {
         text.parse().map_err(|_| Refusal::not_found("batch"))
@@ -91,13 +113,21 @@ impl BatchRoutes {
         caller(request)?.needs(Permission::BatchesWrite)?;
         let id = self.id(id)?;
         let tx = self.app.db.begin().await?;
-        let step = work(&tx, self.app.clock.now(), id).await.map_err(|error| match error {
-            ControlError::NotFound => Refusal::not_found("batch"),
-            ControlError::Conflict(message) => Refusal::new(Kind::Conflict, message),
-            ControlError::Database(error) => error.into(),
-        })?;
+        let step = work(&tx, self.app.clock.now(), id).await.map_err(unsteered)?;
         tx.commit().await?;
         Ok(self.app.after(step))
+    }
+
+    /// Opens a batch again, and remembers the answer with it.
+    async fn retried(&self, id: &str, hold: &Hold) -> Result<String, Refusal> {
+        let id = self.id(id)?;
+        let tx = self.app.db.begin().await?;
+        let step = batches::retry(&tx, self.app.clock.now(), id).await.map_err(unsteered)?;
+        let body = Answer::new(self.view(&step.value)).to_json_string();
+        hold.complete(&tx, 200, &body).await?;
+        tx.commit().await?;
+        self.app.after(step);
+        Ok(body)
     }
 
     async fn key(&self, request: &Request, key: &Key, body: &[u8]) -> Result<idempotency::Once, Refusal> {
@@ -126,11 +156,9 @@ impl BatchRoutes {
         caller(request)?.needs(Permission::BatchesWrite)?;
         let by = caller(request)?.0.user_id;
         let now = self.app.clock.now();
-        let bytes = body.bytes.clone();
-        let new = create::blocking(move || create::read_send(&bytes, now)).await?;
         let once = self.key(request, &key, &body.bytes).await?;
-        drop(body);
-        create::once(&self.app, once, async move |tx, now| {
+        let read = move || create::read_send(&body.bytes, now);
+        create::once(&self.app, once, read, async move |tx, now, new| {
             batches::create_send(tx, now, by, new).await.map_err(create::refuse)
         })
         .await
@@ -149,10 +177,9 @@ impl BatchRoutes {
     ) -> Result<Accepted, Failure> {
         caller(request)?.needs(Permission::ContactsWrite)?;
         let by = caller(request)?.0.user_id;
-        let bytes = body.bytes.clone();
-        let new = create::blocking(move || create::read_tag(&bytes)).await?;
         let once = self.key(request, &key, &body.bytes).await?;
-        create::once(&self.app, once, async move |tx, now| {
+        let read = move || create::read_tag(&body.bytes);
+        create::once(&self.app, once, read, async move |tx, now, new| {
             batches::create_tag(tx, now, by, new).await.map_err(create::refuse)
         })
         .await
@@ -171,10 +198,9 @@ impl BatchRoutes {
     ) -> Result<Accepted, Failure> {
         caller(request)?.needs(Permission::ContactsDelete)?;
         let by = caller(request)?.0.user_id;
-        let bytes = body.bytes.clone();
-        let contacts = create::blocking(move || create::read_delete(&bytes)).await?;
         let once = self.key(request, &key, &body.bytes).await?;
-        create::once(&self.app, once, async move |tx, now| {
+        let read = move || create::read_delete(&body.bytes);
+        create::once(&self.app, once, read, async move |tx, now, contacts| {
             batches::create_delete(tx, now, by, contacts).await.map_err(create::refuse)
         })
         .await
@@ -353,9 +379,25 @@ impl BatchRoutes {
         _token: Token,
         /// The batch.
         batch_id: Path<String>,
-    ) -> Result<Json<Answer<BatchOperation>>, Failure> {
-        let batch = self.steer(request, &batch_id, async |tx, now, id| batches::retry(tx, now, id).await).await?;
-        Ok(Answer::new(self.view(&batch)))
+        /// Does the request once, however often it comes.
+        #[oai(name = "Idempotency-Key")]
+        key: Key,
+    ) -> Result<Retried, Failure> {
+        caller(request)?.needs(Permission::BatchesWrite)?;
+        let hold = match self.key(request, &key, &[]).await? {
+            Once::Replay(body) => return Ok(Retried::Retried(JsonText::new(body), Some("true".into()))),
+            Once::Do(hold) => hold,
+        };
+        match self.retried(&batch_id, &hold).await {
+            Ok(body) => {
+                hold.keep();
+                Ok(Retried::Retried(JsonText::new(body), None))
+            }
+            Err(refusal) => {
+                hold.free().await;
+                Err(refusal.into())
+            }
+        }
     }
 
     /// Changes its pace, its jitter or its time; a changed rate holds within a second.
@@ -377,6 +419,9 @@ impl BatchRoutes {
         };
         if patch.schedule_at.is_some_and(|at| at < self.app.clock.now().minus(SCHEDULE_SLACK)) {
             f.bad("scheduleAt", "lies in the past");
+        }
+        if f.raw("ratePerMinute").is_none() && f.raw("jitterMs").is_none() && f.raw("scheduleAt").is_none() {
+            f.bad("body", "must have ratePerMinute, jitterMs or scheduleAt");
         }
         f.finish()?;
         let batch =

@@ -498,4 +498,6 @@ pub(super) struct DryRun {
     pub(super) rows: Vec<PlannedRowView>,
     /// The first errors by line.
     pub(super) errors: Vec<PlannedRowView>,
+    /// Whether there are more rows or errors than are shown, 100 of each; the counts are of all.
+    pub(super) truncated: bool,
 }
