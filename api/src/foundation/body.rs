@@ -5,9 +5,9 @@ use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use poem::{IntoResponse, Request, RequestBody, Response};
 use poem_openapi::payload::{ParsePayload, Payload};
-use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchemaRef, Registry};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaResponse, MetaResponses, MetaSchemaRef, Registry};
 use poem_openapi::types::Type;
-use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions};
 use std::marker::PhantomData;
 use std::pin::pin;
 use std::time::Duration;
@@ -161,8 +161,8 @@ pub(crate) struct JsonText<T> {
 }
 
 impl<T> JsonText<T> {
-    pub(crate) fn new(text: String) -> Self {
-        Self { text, schema: PhantomData }
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), schema: PhantomData }
     }
 }
 
@@ -181,5 +181,18 @@ impl<T: Type> Payload for JsonText<T> {
 impl<T: Type> IntoResponse for JsonText<T> {
     fn into_response(self) -> Response {
         self.text.with_content_type(Self::CONTENT_TYPE).into_response()
+    }
+}
+
+impl<T: Type> ApiResponse for JsonText<T> {
+    fn meta() -> MetaResponses {
+        let content = vec![MetaMediaType { content_type: Self::CONTENT_TYPE, schema: Self::schema_ref() }];
+        let fine =
+            MetaResponse { description: "", status: Some(200), status_range: None, content, headers: Vec::new() };
+        MetaResponses { responses: vec![fine] }
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod body;
+pub(crate) mod coalesce;
 pub(crate) mod fields;
 pub(crate) mod idempotency;
 pub(crate) mod limits;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// The surface's document and routes.
 pub(crate) fn service(app: Arc<App>) -> OpenApiService<(routes::BatchRoutes, templates::TemplateRoutes), ()> {
     OpenApiService::new(
-        (routes::BatchRoutes { app: app.clone() }, templates::TemplateRoutes { app }),
+        (routes::BatchRoutes::new(app.clone()), templates::TemplateRoutes { app }),
         "Paceline: batch operations",
         env!("CARGO_PKG_VERSION"),
     )

@@ -11,6 +11,7 @@ use super::wire::{
 use crate::App;
 use crate::foundation::auth::Caller;
 use crate::foundation::body::{CsvStream, JsonBody, JsonText};
+use crate::foundation::coalesce::Coalesced;
 use crate::foundation::fields::Fields;
 use crate::foundation::idempotency::{self, Hold, Once};
 use crate::foundation::param::{Lenient, Params};
@@ -65,7 +66,8 @@ pub(super) enum CsvFile {
 }
 
 pub(crate) struct BatchRoutes {
-    pub(super) app: Arc<App>,
+    app: Arc<App>,
+    pages: Coalesced<(Filter, u64, u64), Result<Arc<str>, Refusal>>,
 }
 
 type Key = Header<Option<String>>;
@@ -83,6 +85,14 @@ enum Retried {
     ),
 }
 
+/// A page of the list, as it goes out.
+async fn page(app: Arc<App>, filter: Filter, limit: u64, offset: u64) -> Result<Arc<str>, Refusal> {
+    let (found, count) = batches::list(app.db.read(), &filter, limit, offset).await?;
+    let (now, sender_rate) = (app.clock.now(), app.settings.sender_rate_per_minute);
+    let data = found.iter().map(|batch| BatchOperation::of(batch, now, sender_rate)).collect();
+    Ok(Listed { ok: true, data, meta: Count { count } }.to_json_string().into())
+}
+
 fn unsteered(error: ControlError) -> Refusal {
     match error {
         ControlError::NotFound => Refusal::not_found("batch"),
@@ -92,6 +102,10 @@ fn unsteered(error: ControlError) -> Refusal {
 }
 
 impl BatchRoutes {
+    pub(super) fn new(app: Arc<App>) -> Self {
+        Self { app, pages: Coalesced::default() }
+    }
+
     fn id(&self, text: &str) -> Result<BatchId, Refusal> {
         text.parse().map_err(|_| Refusal::not_found("batch"))
     }
@@ -257,7 +271,7 @@ impl BatchRoutes {
         limit: Query<Option<Lenient<i64>>>,
         /// How many to pass over.
         offset: Query<Option<Lenient<i64>>>,
-    ) -> Result<Json<Listed<BatchOperation>>, Failure> {
+    ) -> Result<JsonText<Listed<BatchOperation>>, Failure> {
         caller(request)?.needs(Permission::BatchesRead)?;
         let mut params = Params::default();
         let filter = filter(&mut params, batch_type.0, status.0);
@@ -267,9 +281,10 @@ impl BatchRoutes {
             return Err(Refusal::invalid(params.errors).into());
         }
         let (limit, offset) = (limit.unsigned_abs(), offset.unsigned_abs());
-        let (found, count) = batches::list(self.app.db.read(), &filter, limit, offset).await?;
-        let data = found.iter().map(|batch| self.view(batch)).collect();
-        Ok(Json(Listed { ok: true, data, meta: Count { count } }))
+        let app = self.app.clone();
+        // Consoles ask for the same page, all at once, again and again.
+        let page = self.pages.get((filter, limit, offset), move || page(app, filter, limit, offset));
+        Ok(JsonText::new(page.await?.as_ref()))
     }
 
     /// Statistics over operations.
