@@ -1,6 +1,6 @@
 //! What processes share beside the database: rings, news, and the limits of HTTP.
 //!
-//! Three seams, each with two implementations under one conformance suite (`tests/conformance.rs`): in one process, and on
+//! Three seams, each with two implementations under one conformance suite (`tests/conformance`): in one process, and on
 //! Redis. Nothing here is the only copy of anything: Redis may be emptied, restarted or away, and what is lost is a
 //! delay. (Message pacing is not here: slots live in the ledger.)
 

@@ -128,7 +128,10 @@ mod tests {
     fn sentinels() {
         let url = "redis+sentinel://bob:p%40ss@a:26379,b:26380/main/2";
         let Ok(Address::Sentinel { sentinels, master, primary, tls }) = Address::parse(url) else { panic!() };
-        assert_eq!((hosts(&sentinels), master.as_str(), tls), (vec!["a:26379".into(), "b:26380".into()], "main", false));
+        assert_eq!(
+            (hosts(&sentinels), master.as_str(), tls),
+            (vec!["a:26379".into(), "b:26380".into()], "main", false)
+        );
         assert_eq!((primary.username(), primary.password(), primary.db()), (Some("bob"), Some("p@ss"), 2));
         // One that wants no password refuses whoever gives one.
         assert!(sentinels.iter().all(|it| it.redis_settings().password().is_none()));
