@@ -266,6 +266,8 @@ impl Gateway for Simulator {
         // A refusal is the message's; the rest is the attempt's.
         let rejected = fate.random_bool(config.reject_rate);
         seed[24..28].copy_from_slice(&attempt.to_be_bytes());
+        // Apart from the message's own: its first attempt must not draw the same numbers again.
+        seed[28] = 1;
         let mut rng = ChaCha8Rng::from_seed(seed);
         if config.latency_max_ms > 0 {
             let latency = rng.random_range(config.latency_min_ms..=config.latency_max_ms);

@@ -6,7 +6,8 @@ use crate::{client, client_with, send, word};
 use gateway::{Gateway, SendOutcome};
 use std::time::Duration;
 use support::Reply;
-use tokio::net::TcpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket};
 
 #[tokio::test]
 async fn a_gateway_that_is_not_there_took_nothing() {
@@ -22,11 +23,15 @@ async fn a_gateway_that_is_not_there_took_nothing() {
 
 #[tokio::test]
 async fn a_server_without_tls_took_nothing() {
-    let server = Raw::always(Then::Answer(answer("202 Accepted", ""))).await;
-    let client = client(server.url.replace("http://", "https://"));
-    // What greets it is no TLS: the handshake fails before there is a request. The server reads on until the client closes.
-    let outcome = send(&client, "m");
-    assert!(matches!(word(&outcome.await).as_str(), "failed gateway_unreachable"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let client = client(format!("https://{}", listener.local_addr().expect("an address")));
+    let server = async {
+        let (mut stream, _) = listener.accept().await.expect("a client");
+        stream.read_u8().await.expect("the client's greeting");
+        stream.write_all(&answer("202 Accepted", "")).await.expect("it listens");
+    };
+    let (outcome, ()) = futures::join!(send(&client, "m"), server);
+    assert_eq!(word(&outcome), "failed gateway_unreachable");
 }
 
 #[tokio::test]
