@@ -1,6 +1,6 @@
 //! What processes share beside the database: rings, news, and the limits of HTTP.
 //!
-//! Three seams, each with two implementations under one conformance suite (`tests/conformance.rs`): in one process, and on
+//! Three seams, each with two implementations under one conformance suite (`tests/conformance`): in one process, and on
 //! Redis. Nothing here is the only copy of anything: Redis may be emptied, restarted or away, and what is lost is a
 //! delay. (Message pacing is not here: slots live in the ledger.)
 
@@ -125,7 +125,8 @@ impl Decision {
         Self { allowed: true, limit: 0, remaining: u32::MAX, reset_after: Duration::ZERO, retry_after: Duration::ZERO };
 }
 
-/// Limits of HTTP requests by key, over all processes that share the backplane. GCRA with a burst of a minute's worth.
+/// Limits of HTTP requests by key, over all processes that share the backplane. GCRA with a burst of a minute's worth. The
+/// same key under another limit is counted anew. Always decides: a limiter that cannot reach the others counts alone.
 #[async_trait]
 pub trait Limiter: Send + Sync {
     /// Counts a request.
@@ -160,9 +161,10 @@ impl Backplane {
         }
     }
 
-    /// On Redis: `redis://` or `rediss://`, several of them separated by commas for a Cluster, or
-    /// `redis+sentinel://host:port,host:port/master`. A Redis that is away is no error here: its calls fail until it
-    /// comes.
+    /// On Redis 7 or later: `redis://` or `rediss://` (TLS), several of them separated by commas for a Cluster, or
+    /// `redis+sentinel://[user:password@]host:port,host:port/primary[/database]` (`rediss+sentinel://` under TLS). The
+    /// user and password are the primary's; with `?sentinel_auth=true` the Sentinels get them too. A Redis that is away
+    /// is no error here: its calls fail until it comes.
     ///
     /// # Errors
     /// When the address cannot be read.

@@ -4,10 +4,11 @@ use crate::{Gateway, Outbound, SIGNATURE_HEADER, SendOutcome, Signer, TIMESTAMP_
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How to reach a gateway.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientSettings {
     /// Where it is; `/send` and `/status` are below.
     pub url: String,
@@ -35,6 +36,17 @@ impl ClientSettings {
     }
 }
 
+impl fmt::Debug for ClientSettings {
+    /// Without the secret; and without the URL, which may have another.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientSettings")
+            .field("connect_timeout", &self.connect_timeout)
+            .field("timeout", &self.timeout)
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Why a client was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -50,12 +62,18 @@ pub enum ClientError {
 }
 
 /// A gateway over HTTP.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HttpGateway {
     client: Client,
     signer: Signer,
     send: Url,
     status: Url,
+}
+
+impl fmt::Debug for HttpGateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HttpGateway")
+    }
 }
 
 #[derive(Serialize)]
@@ -70,8 +88,19 @@ struct Detail {
     detail: String,
 }
 
+/// The answer of `/status`, as far as it matters here.
+#[derive(Deserialize)]
+struct Status {
+    ready: bool,
+    #[serde(default)]
+    need_qr: bool,
+}
+
 /// The most of an answer that is read.
 const MAX_ANSWER: usize = 64 * 1024;
+
+/// How long the rest of an answer is waited for whose head has said it all.
+const REST_OF_ANSWER: Duration = Duration::from_secs(1);
 
 /// The most of a reason that is kept.
 const MAX_DETAIL: usize = 300;
@@ -147,7 +176,15 @@ impl Gateway for HttpGateway {
 
     async fn check(&self) -> Result<(), String> {
         let answer = self.client.get(self.status.clone()).send().await.map_err(|error| reason(&error))?;
-        if answer.status().is_success() { Ok(()) } else { Err(format!("it answers {}", answer.status())) }
+        if !answer.status().is_success() {
+            return Err(format!("it answers {}", answer.status()));
+        }
+        match serde_json::from_slice(&bounded(answer).await) {
+            Ok(Status { ready: true, .. }) => Ok(()),
+            Ok(Status { need_qr: true, .. }) => Err("it waits for its QR code to be scanned".into()),
+            Ok(Status { .. }) => Err("it says that it is not ready".into()),
+            Err(_) => Err("its answer is not that of a gateway".into()),
+        }
     }
 }
 
@@ -155,13 +192,13 @@ impl Gateway for HttpGateway {
 async fn judge(response: Response) -> SendOutcome {
     let status = response.status();
     if status.is_success() {
-        // Read to the end, so that the connection can be used again. The outcome is known already.
-        let _body = bounded(response).await;
+        // Read to the end, so that the connection can be used again. The outcome is known already, so not for long.
+        drop(tokio::time::timeout(REST_OF_ANSWER, bounded(response)).await);
         return SendOutcome::Accepted;
     }
     let retry_after =
         response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(parse_retry_after);
-    let detail = detail(status, bounded(response).await);
+    let detail = detail(status, &bounded(response).await);
     let code = format!("gateway_{}", status.as_u16());
     match (status, retry_after) {
         (StatusCode::TOO_MANY_REQUESTS, after) => {
@@ -173,13 +210,18 @@ async fn judge(response: Response) -> SendOutcome {
             tracing::error!(%status, "the gateway does not take our signature; is gateway_secret the same on both sides?");
             SendOutcome::Throttled { retry_after: UNAUTHORIZED_WAIT }
         }
-        (status, _) if status == StatusCode::REQUEST_TIMEOUT => SendOutcome::Unknown { code, detail },
+        // A proxy's words for a gateway that broke off or did not answer in time: it may have taken the message first.
+        (StatusCode::REQUEST_TIMEOUT | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT, _) => {
+            SendOutcome::Unknown { code, detail }
+        }
         (status, _) if status.is_client_error() => SendOutcome::Rejected { code, detail },
-        (status, _) if status.is_server_error() => SendOutcome::Failed { code, detail },
-        _ => SendOutcome::Rejected { code, detail: format!("an answer that no gateway gives: {status}") },
+        // Where it points to was not asked. That is somebody in between, and not this message's fault.
+        (status, _) if status.is_server_error() || status.is_redirection() => SendOutcome::Failed { code, detail },
+        _ => SendOutcome::Unknown { code, detail: format!("an answer that no gateway gives: {status}") },
     }
 }
 
+/// The beginning of an answer's body, or all of it when it is as short as a gateway's are.
 async fn bounded(mut response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
@@ -191,9 +233,10 @@ async fn bounded(mut response: Response) -> Vec<u8> {
     body
 }
 
-fn detail(status: StatusCode, body: Vec<u8>) -> String {
-    match serde_json::from_slice::<Detail>(&body) {
-        Ok(Detail { detail }) => detail.chars().take(MAX_DETAIL).collect(),
+/// The gateway's reason. Control characters go: no person reads them, and PostgreSQL stores no NUL.
+fn detail(status: StatusCode, body: &[u8]) -> String {
+    match serde_json::from_slice::<Detail>(body) {
+        Ok(Detail { detail }) => detail.chars().filter(|c| !c.is_control()).take(MAX_DETAIL).collect(),
         Err(_) => format!("the gateway answered {status}"),
     }
 }
@@ -209,12 +252,16 @@ fn reason(error: &reqwest::Error) -> String {
     text.to_owned()
 }
 
+/// Seconds, or a date; `None` for what is neither.
 fn parse_retry_after(value: &str) -> Option<Duration> {
-    let seconds = match value.trim().parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).unwrap_or_default(),
+    let value = value.trim();
+    let wait = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        // More digits than fit are a very long time, not none.
+        value.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs)
+    } else {
+        httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).unwrap_or_default()
     };
-    Some(seconds.min(RETRY_AFTER_MAX))
+    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 fn seconds_now() -> i64 {

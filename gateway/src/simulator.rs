@@ -178,11 +178,11 @@ impl Simulator {
         }
     }
 
-    /// The number of this attempt, counted from 0, and whether an earlier one was taken.
-    fn attempt(&self, key: u128) -> (u32, bool) {
+    /// The number of this attempt, counted from 0.
+    fn attempt(&self, key: u128) -> u32 {
         let mut known = self.known.lock();
         let seen = known.attempts.get(&key).copied();
-        let attempt = seen.map_or(0, |(n, _)| n + 1);
+        let attempt = seen.map_or(0, |(n, _)| n.saturating_add(1));
         known.attempts.insert(key, (attempt, seen.is_some_and(|(_, taken)| taken)));
         if seen.is_none() {
             known.order.push_back(key);
@@ -192,17 +192,18 @@ impl Simulator {
                 known.attempts.remove(&oldest);
             }
         }
-        (attempt, seen.is_some_and(|(_, taken)| taken))
+        attempt
     }
 
-    fn mark_taken(&self, key: u128) {
-        if let Some((_, taken)) = self.known.lock().attempts.get_mut(&key) {
-            *taken = true;
-        }
+    /// Marks the message as taken, and says whether it was before. In one step: of several attempts at once, one is the
+    /// first.
+    fn mark_taken(&self, key: u128) -> bool {
+        self.known.lock().attempts.get_mut(&key).is_some_and(|(_, taken)| std::mem::replace(taken, true))
     }
 
-    fn take(&self, key: u128, message: &Outbound<'_>, taken_before: bool, rng: &mut ChaCha8Rng) {
+    fn take(&self, key: u128, message: &Outbound<'_>, rng: &mut ChaCha8Rng) {
         let add = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+        let taken_before = self.mark_taken(key);
         if taken_before && self.config.idempotent {
             add(&self.counters.repeats);
             return;
@@ -211,7 +212,6 @@ impl Simulator {
             add(&self.counters.duplicates);
         }
         add(&self.counters.sent);
-        self.mark_taken(key);
         if self.config.acks {
             self.plan_reports(message, rng);
         }
@@ -258,7 +258,7 @@ impl Gateway for Simulator {
     async fn send(&self, message: &Outbound<'_>) -> SendOutcome {
         let config = &self.config;
         let key = key_of(message.message_id);
-        let (attempt, taken_before) = self.attempt(key);
+        let attempt = self.attempt(key);
         let mut seed = [0; 32];
         seed[..16].copy_from_slice(&key.to_be_bytes());
         seed[16..24].copy_from_slice(&config.seed.to_be_bytes());
@@ -266,6 +266,8 @@ impl Gateway for Simulator {
         // A refusal is the message's; the rest is the attempt's.
         let rejected = fate.random_bool(config.reject_rate);
         seed[24..28].copy_from_slice(&attempt.to_be_bytes());
+        // Apart from the message's own: its first attempt must not draw the same numbers again.
+        seed[28] = 1;
         let mut rng = ChaCha8Rng::from_seed(seed);
         if config.latency_max_ms > 0 {
             let latency = rng.random_range(config.latency_min_ms..=config.latency_max_ms);
@@ -286,7 +288,7 @@ impl Gateway for Simulator {
             return SendOutcome::Failed { code: "gateway_500".into(), detail: "simulated failure".into() };
         }
         let unknown = rng.random_bool(config.unknown_rate);
-        self.take(key, message, taken_before, &mut rng);
+        self.take(key, message, &mut rng);
         if unknown {
             add(&self.counters.unknown);
             return SendOutcome::Unknown { code: "gateway_timeout".into(), detail: "simulated lost answer".into() };

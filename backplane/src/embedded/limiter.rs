@@ -37,8 +37,11 @@ impl EmbeddedLimiter {
         let Some(per_minute) = NonZeroU32::new(limit.per_minute) else { return Decision::UNLIMITED };
         let keyed = self.keyed(per_minute);
         if self.checks.fetch_add(1, Ordering::Relaxed) % SHRINK_EVERY == SHRINK_EVERY - 1 {
-            keyed.retain_recent();
-            keyed.shrink_to_fit();
+            let all: Vec<Arc<Keyed>> = self.by_limit.lock().values().cloned().collect();
+            for keyed in all {
+                keyed.retain_recent();
+                keyed.shrink_to_fit();
+            }
         }
         let interval = Duration::from_secs(60) / per_minute.get();
         match keyed.check_key(&key.to_owned()) {
@@ -52,13 +55,17 @@ impl EmbeddedLimiter {
                     retry_after: Duration::ZERO,
                 }
             }
-            Err(not_until) => Decision {
-                allowed: false,
-                limit: per_minute.get(),
-                remaining: 0,
-                reset_after: Duration::from_secs(60),
-                retry_after: not_until.wait_time_from(DefaultClock::default().now()),
-            },
+            Err(not_until) => {
+                let retry_after = not_until.wait_time_from(DefaultClock::default().now());
+                Decision {
+                    allowed: false,
+                    limit: per_minute.get(),
+                    remaining: 0,
+                    // When the next may pass, all but one interval of the minute is used up.
+                    reset_after: interval * (per_minute.get() - 1) + retry_after,
+                    retry_after,
+                }
+            }
         }
     }
 }

@@ -70,16 +70,17 @@ impl RingQueue for EmbeddedQueue {
 
     async fn pop(&self, lane: Lane, max: usize, wait: Duration) -> Result<Vec<JobRef>, BackplaneError> {
         let lane = self.lane(lane);
-        let deadline = tokio::time::Instant::now() + wait;
-        loop {
-            let taken = lane.take(max);
-            if !taken.is_empty() || max == 0 {
-                return Ok(taken);
+        let first = async {
+            loop {
+                let taken = lane.take(max);
+                if !taken.is_empty() || max == 0 {
+                    return taken;
+                }
+                lane.rung.notified().await;
             }
-            if tokio::time::timeout_at(deadline, lane.rung.notified()).await.is_err() {
-                return Ok(lane.take(max));
-            }
-        }
+        };
+        // When the time is over nothing has been taken, and dropping the wait hands a ring that came with it on.
+        Ok(tokio::time::timeout(wait, first).await.unwrap_or_default())
     }
 
     async fn depth(&self, lane: Lane) -> Result<u64, BackplaneError> {

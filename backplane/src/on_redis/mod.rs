@@ -1,5 +1,6 @@
 //! The backplane on Redis 7 or later: one server, a Cluster, or a primary found through Sentinels.
 
+mod address;
 mod limiter;
 mod notifier;
 mod queue;

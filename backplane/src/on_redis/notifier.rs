@@ -1,11 +1,12 @@
 //! News through one pub/sub channel: one connection of this process, fanned out here. After each reconnect listeners are
 //! told that they may have missed some.
 
-use super::server::Server;
+use super::server::{ANSWER, Server, within};
 use crate::{BackplaneError, NEWS_BUFFER, Notice, Notifier, Subscription};
 use async_trait::async_trait;
 use domain::Event;
 use futures::StreamExt;
+use std::io;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -14,6 +15,9 @@ const CHANNEL: &str = "paceline:events";
 
 /// How long after a broken connection the next one is tried.
 const RECONNECT: Duration = Duration::from_millis(500);
+
+/// After so much silence Redis is asked whether it is still there: a connection that a network swallowed is silent too.
+const SILENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct RedisNotifier {
     server: Arc<Server>,
@@ -56,33 +60,43 @@ impl Notifier for RedisNotifier {
 async fn listen(server: Arc<Server>, fan: broadcast::Sender<Notice>) {
     let mut away = false;
     loop {
-        if let Err(error) = listen_once(&server, &fan).await
-            && !std::mem::replace(&mut away, true)
-        {
+        let error = listen_once(&server, &fan, &mut away).await;
+        if !std::mem::replace(&mut away, true) {
             tracing::warn!(%error, "no news from redis; trying again");
-        } else {
-            away = false;
         }
         tokio::time::sleep(RECONNECT).await;
     }
 }
 
-async fn listen_once(server: &Server, fan: &broadcast::Sender<Notice>) -> Result<(), BackplaneError> {
-    let client = server.pubsub_client().await?;
-    let mut pubsub = client.get_async_pubsub().await?;
-    pubsub.subscribe(CHANNEL).await?;
-    tracing::debug!("listening for news");
+/// Listens until it cannot any more.
+async fn listen_once(server: &Server, fan: &broadcast::Sender<Notice>, away: &mut bool) -> BackplaneError {
+    let (mut sink, mut messages) = match server.pubsub().await {
+        Ok(pubsub) => pubsub.split(),
+        Err(error) => return error,
+    };
+    if let Err(error) = within(ANSWER, sink.subscribe(CHANNEL)).await {
+        return error;
+    }
+    if std::mem::take(away) {
+        tracing::info!("there is news from redis again");
+    }
     // An error says that nobody listens here.
     drop(fan.send(Notice::Missed));
-    let mut messages = pubsub.into_on_message();
-    while let Some(message) = messages.next().await {
-        match serde_json::from_slice(message.get_payload_bytes()) {
-            Ok(event) => drop(fan.send(Notice::Event(event))),
-            Err(error) => {
-                metrics::counter!("paceline_news_malformed_total").increment(1);
-                tracing::debug!(%error, "news that this build cannot read");
+    loop {
+        match tokio::time::timeout(SILENCE, messages.next()).await {
+            Ok(Some(message)) => match serde_json::from_slice(message.get_payload_bytes()) {
+                Ok(event) => drop(fan.send(Notice::Event(event))),
+                Err(error) => {
+                    metrics::counter!("paceline_news_malformed_total").increment(1);
+                    tracing::debug!(%error, "news that this build cannot read");
+                }
+            },
+            Ok(None) => return BackplaneError::Redis(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            Err(_) => {
+                if let Err(error) = within(ANSWER, sink.ping::<redis::Value>()).await {
+                    return error;
+                }
             }
         }
     }
-    Ok(())
 }

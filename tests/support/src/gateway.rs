@@ -6,7 +6,7 @@
 
 use crate::DEADLINE;
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt, stream};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -429,8 +429,13 @@ fn rubbish_response() -> Response<Body> {
 }
 
 fn cut_response() -> Response<Body> {
-    let parts = [Ok(Frame::data(Bytes::from_static(b"{\"status\": \"acc"))), Err(io::Error::other("scripted: cut"))];
-    let mut response = Response::new(BodyExt::boxed(StreamBody::new(stream::iter(parts))));
+    let half = stream::iter([Ok(Frame::data(Bytes::from_static(b"{\"status\": \"acc")))]);
+    // Not in the same breath: hyper sends the head and what it has of the body only when it must wait for more.
+    let end = stream::once(async {
+        tokio::task::yield_now().await;
+        Err(io::Error::other("scripted: cut"))
+    });
+    let mut response = Response::new(BodyExt::boxed(StreamBody::new(half.chain(end))));
     *response.status_mut() = StatusCode::ACCEPTED;
     response.headers_mut().insert(CONTENT_LENGTH, 64.into());
     response

@@ -20,13 +20,13 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 /// How many items one claim takes at most.
-const CLAIM_ITEMS: usize = 100;
+const CLAIM_ITEMS: usize = 200;
 
 /// More are claimed when fewer than this are in hand.
-const LOW_WATER: usize = 64;
+const LOW_WATER: usize = 100;
 
 /// Outcomes are written when there are this many,
-const GROUP_ITEMS: usize = 64;
+const GROUP_ITEMS: usize = 128;
 
 /// or when the first of them has waited this long.
 const GROUP_WAIT: Duration = Duration::from_millis(25);
