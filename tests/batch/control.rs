@@ -2,10 +2,12 @@
 
 use crate::setup::{Runs, Setup, accepted, on_both, text};
 use domain::batches::SCHEDULE_SLACK;
+use reqwest::header::HeaderValue;
 use serde_json::json;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 use support::Reply;
+use tokio::io::AsyncWriteExt;
 
 on_both!(a_cancelled_batch_starts_nothing_more () |s: Rc<Setup>| Box::pin(async move {
     let ids = s.contacts(50).await;
@@ -97,12 +99,45 @@ on_both!(a_key_does_a_request_once () |s: Rc<Setup>| Box::pin(async move {
     assert_eq!((replayed.header("idempotency-replayed"), accepted(replayed.body.clone())), (Some("true"), scheduled));
     post("later", &late).await.expect(400);
     post("bad key", &body).await.expect(400);
+    // A key that cannot be read is no key that was not given, and of two nobody knows which.
+    let keyed = |key: &'static [u8]| {
+        let value = HeaderValue::from_bytes(key).expect("a header");
+        s.admin.request(support::Method::POST, "/batch/send").header("Idempotency-Key", value)
+    };
+    s.admin.send(keyed(b"caf\xc3\xa9").json(&body)).await.expect(400);
+    s.admin.send(keyed(b"one").header("Idempotency-Key", "two").json(&body)).await.expect(400);
     post("k2", &json!({ "contactIds": [], "content": "x" })).await.expect(400);
     let third = accepted(post("k2", &body).await.expect(202));
     assert_ne!(third, id);
     s.ended(&id).await;
     s.ended(&third).await;
     assert_eq!(s.gateway.sent_count(), 6);
+}));
+
+on_both!(work_is_done_for_who_has_hung_up () |s: Rc<Setup>| Box::pin(async move {
+    let contacts: Vec<_> = (0..5_000).map(|i| json!({ "phoneE164": format!("+6012{:07}", 3_000_000 + i) })).collect();
+    let body = json!({ "contacts": contacts });
+    let token = s.program.token_for("admin").await;
+    let client = s.api().client().with_token(token.clone());
+    let text = body.to_string();
+    let address = client.base().trim_start_matches("http://").to_owned();
+    let head = format!(
+        "POST /batch/import HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\nidempotency-key: gone\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        text.len()
+    );
+    let mut socket = tokio::net::TcpStream::connect(&address).await.expect("a connection");
+    socket.write_all(head.as_bytes()).await.expect("written");
+    socket.write_all(text.as_bytes()).await.expect("written");
+    drop(socket);
+    let id = support::eventually("the import to be accepted", crate::setup::PATIENCE, async || {
+        let list = client.get("/batch?type=IMPORT").await.expect(200);
+        list["data"][0]["id"].as_str().map(str::to_owned).ok_or_else(|| list.to_string())
+    }).await;
+    let again = client.request(support::Method::POST, "/batch/import").header("Idempotency-Key", "gone");
+    let again = client.send(again.header("content-type", "application/json").body(text)).await;
+    assert_eq!((again.header("idempotency-replayed"), accepted(again.body.clone())), (Some("true"), id.clone()));
+    assert_eq!(s.ended(&id).await["totalCount"], json!(5_000));
 }));
 
 /// The lease of a worker that was killed ends after 30 s.

@@ -2,21 +2,61 @@
 
 use serde_json::{Map, Value, json};
 
-/// Adds to a document that fields which need not be there may be null as well, and the headers that every answer has. Text that is no document comes back as it is.
+/// Completes a document: fields that need not be there may be null as well; every answer has its headers; a request may
+/// name itself; and no operation claims refusals that it cannot make. Text that is no document comes back as it is.
 pub(super) fn complete(document: &str) -> String {
     let Ok(mut whole) = serde_json::from_str::<Value>(document) else { return document.to_owned() };
     if let Some(schemas) = whole.pointer_mut("/components/schemas").and_then(Value::as_object_mut) {
         schemas.values_mut().for_each(optional_is_nullable);
     }
     whole["components"]["headers"] = headers();
-    if let Some(paths) = whole["paths"].as_object_mut() {
-        for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+    whole["components"]["parameters"] = json!({ REQUEST_ID: {
+        "name": REQUEST_ID,
+        "in": "header",
+        "description": "Names the request, if it is 1 to 64 of `[A-Za-z0-9._-]`; else it is given a name.",
+        "schema": { "type": "string" },
+    } });
+    for (path, methods) in whole["paths"].as_object_mut().into_iter().flatten() {
+        for (method, operation) in methods.as_object_mut().into_iter().flatten() {
+            let never = never_refused_with(path, method, operation);
             if let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) {
+                responses.retain(|status, _| !never.contains(&status.as_str()));
                 responses.iter_mut().for_each(|(status, response)| add_headers(status, response));
+            }
+            if let Some(operation) = operation.as_object_mut() {
+                let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
+                if let Some(parameters) = parameters.as_array_mut() {
+                    parameters.push(json!({ "$ref": format!("#/components/parameters/{REQUEST_ID}") }));
+                }
             }
         }
     }
     whole.to_string()
+}
+
+/// The header that names a request.
+const REQUEST_ID: &str = "X-Request-Id";
+
+/// The statuses of refusals that this operation cannot make. The surfaces describe all of theirs at once.
+fn never_refused_with(path: &str, method: &str, operation: &Value) -> Vec<&'static str> {
+    let takes_key = operation["parameters"].as_array().into_iter().flatten().any(|p| p["name"] == "Idempotency-Key");
+    let mut never = Vec::new();
+    if operation.get("requestBody").is_none() {
+        never.extend(["413", "415"]);
+    }
+    if !takes_key {
+        never.push("422");
+    }
+    if method == "get" {
+        never.push("409");
+    }
+    if !path.contains('{') {
+        never.push("404");
+    }
+    if operation["security"].as_array().is_none_or(Vec::is_empty) {
+        never.push("403");
+    }
+    never
 }
 
 fn optional_is_nullable(schema: &mut Value) {
@@ -42,21 +82,27 @@ fn optional_is_nullable(schema: &mut Value) {
     }
 }
 
+/// The headers of [`add_headers`]. Those that must be there wherever an answer has them are required.
 fn headers() -> Value {
-    let header = |description: &str, kind: &str| json!({ "description": description, "schema": { "type": kind } });
+    let number = |least: u8| json!({ "type": "integer", "minimum": least });
+    let header = |required: bool, description: &str, schema: Value| json!({ "required": required, "description": description, "schema": schema });
     json!({
-        "X-Request-Id": header("The request's name: the client's own, or one that was made.", "string"),
-        "RateLimit-Limit": header("Requests a minute.", "integer"),
-        "RateLimit-Remaining": header("How many more may pass now.", "integer"),
-        "RateLimit-Reset": header("Seconds until none counts any more.", "integer"),
-        "Retry-After": header("Seconds to wait.", "integer"),
-        "WWW-Authenticate": header("How to sign in: `Bearer`.", "string"),
-        "Allow": header("The path's methods.", "string"),
+        REQUEST_ID: header(
+            true,
+            "The request's name: the client's own, or one that was made.",
+            json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" }),
+        ),
+        "RateLimit-Limit": header(false, "Requests a minute; absent where there is no limit.", number(1)),
+        "RateLimit-Remaining": header(false, "How many more may pass now.", number(0)),
+        "RateLimit-Reset": header(false, "Seconds until none counts any more.", number(0)),
+        "Retry-After": header(true, "Seconds to wait.", number(1)),
+        "WWW-Authenticate": header(true, "How to sign in.", json!({ "type": "string", "enum": ["Bearer"] })),
+        "Allow": header(true, "The path's methods.", json!({ "type": "string" })),
     })
 }
 
 fn add_headers(status: &str, response: &mut Value) {
-    let mut names = vec!["X-Request-Id"];
+    let mut names = vec![REQUEST_ID];
     match status {
         "401" => names.push("WWW-Authenticate"),
         "405" => names.push("Allow"),
@@ -81,7 +127,11 @@ mod tests {
     fn what_is_common_is_added_to_every_operation() {
         let document = json!({
             "paths": {
-                "/a": { "get": { "responses": { "200": {}, "429": {} } } },
+                "/a": { "get": { "responses": { "200": {}, "404": {}, "409": {}, "413": {}, "422": {}, "429": {} } } },
+                "/a/{id}": { "put": {
+                    "responses": { "200": {}, "403": {}, "404": {}, "409": {}, "413": {}, "422": {} },
+                    "requestBody": {}, "security": [{}], "parameters": [{ "name": "Idempotency-Key" }],
+                } },
             },
             "components": { "schemas": { "A": { "required": ["x"], "properties": {
                 "x": { "type": "string" }, "y": { "type": "string" }, "z": { "$ref": "#/z" },
@@ -94,6 +144,18 @@ mod tests {
         assert_eq!(a["z"], json!({ "nullable": true, "allOf": [{ "$ref": "#/z" }] }));
         assert!(whole.pointer("/paths/~1a/get/responses/429/headers/Retry-After").is_some());
         assert!(whole.pointer("/paths/~1a/get/responses/200/headers/X-Request-Id").is_some());
+        let statuses = |operation: &Value| {
+            operation["responses"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(status, _)| status.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(statuses(&whole["paths"]["/a"]["get"]), ["200", "429"]);
+        let put = &whole["paths"]["/a/{id}"]["put"];
+        assert_eq!(statuses(put), ["200", "403", "404", "409", "413", "422"]);
+        assert_eq!(put["parameters"][1]["$ref"], "#/components/parameters/X-Request-Id");
         assert_eq!(complete("no document"), "no document");
     }
 }

@@ -1,15 +1,19 @@
 //! Doing a request once: the `Idempotency-Key` header.
 
 use super::refusal::{Kind, Refusal};
+use super::schema::{described, patterned};
 use crate::App;
 use domain::UserId;
 use domain::idempotency::{self, Begin, Held};
+use poem::Request;
+use poem_openapi::types::{ParseFromParameter, ParseResult};
 use sea_orm::ConnectionTrait;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use tokio::runtime::Handle;
+use tracing::Instrument;
 
-/// A request's key while the request is done. Dropped before the answer is remembered, as when the client hangs up, it
-/// frees the key.
+/// A request's key while the request is done. Dropped before the answer is remembered, as by a panic, it frees the key.
 pub(crate) struct Hold {
     app: Arc<App>,
     held: Option<Held>,
@@ -40,9 +44,10 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
+        // Where the runtime itself ends, the key frees itself when its lock runs out.
+        if let (Some(held), Ok(runtime)) = (self.held.take(), Handle::try_current()) {
             let app = self.app.clone();
-            tokio::spawn(async move { abandon(&app, &held).await });
+            runtime.spawn(async move { abandon(&app, &held).await });
         }
     }
 }
@@ -55,6 +60,31 @@ async fn abandon(app: &App, held: &Held) {
     }
 }
 
+/// The header's name.
+const HEADER: &str = "idempotency-key";
+
+/// The header as the document describes it; [`Asked`] reads it.
+pub(crate) struct KeyText;
+
+described!(KeyText, "string_idempotency-key", patterned("^[!-~]{1,255}$"));
+
+impl ParseFromParameter for KeyText {
+    fn parse_from_parameter(_: &str) -> ParseResult<Self> {
+        Ok(Self)
+    }
+}
+
+/// The framework passes over header values that are not ASCII: such a request would be done again at every repetition,
+/// although its client asked for the opposite.
+fn key(request: &Request) -> Result<Option<String>, Refusal> {
+    let mut values = request.headers().get_all(HEADER).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if idempotency::is_key(key) && values.next().is_none() => Ok(Some(key.to_owned())),
+        _ => Err(Refusal::field("Idempotency-Key", "must be 1 to 255 visible ASCII characters, once")),
+    }
+}
+
 /// What a key says of a request.
 pub(crate) enum Once {
     /// Do it; a key that is held is told the answer.
@@ -63,35 +93,89 @@ pub(crate) enum Once {
     Replay(String),
 }
 
-/// Takes the request's key, if it has one.
-pub(crate) async fn begin(
-    app: &Arc<App>,
+/// Who asks for what, and under which key.
+pub(crate) struct Asked {
     user: UserId,
-    key: Option<&str>,
-    hash: impl FnOnce() -> String,
-) -> Result<Once, Refusal> {
-    let hold = |held| Hold { app: app.clone(), held };
-    let Some(key) = key else { return Ok(Once::Do(hold(None))) };
-    if !idempotency::is_key(key) {
-        return Err(Refusal::field("Idempotency-Key", "must be 1 to 255 visible ASCII characters"));
+    key: Option<String>,
+    target: String,
+}
+
+impl Asked {
+    /// Reads the request's head.
+    pub(crate) fn of(request: &Request, user: UserId) -> Result<Self, Refusal> {
+        let target = request.uri().path_and_query().map_or("", |p| p.as_str()).to_owned();
+        Ok(Self { user, key: key(request)?, target })
     }
-    let owner = uuid::Uuid::now_v7().simple().to_string();
-    match idempotency::begin(app.db.write(), app.clock.now(), user, key, &hash(), &owner).await? {
-        Begin::Proceed(held) => Ok(Once::Do(hold(Some(held)))),
-        Begin::Replay { body, .. } => Ok(Once::Replay(body)),
-        Begin::Mismatch => Err(Refusal::new(Kind::Unprocessable, "this Idempotency-Key was used for another request")),
-        Begin::InProgress => {
-            Err(Refusal::new(Kind::Conflict, "the first request with this Idempotency-Key is under way"))
+
+    /// Takes the request's key, if it has one. `content` is what else makes it the same request.
+    pub(crate) async fn begin(&self, app: &Arc<App>, content: &[u8]) -> Result<Once, Refusal> {
+        let hold = |held| Hold { app: app.clone(), held };
+        let Some(key) = &self.key else { return Ok(Once::Do(hold(None))) };
+        let owner = uuid::Uuid::now_v7().simple().to_string();
+        let hash = hash(&[self.target.as_bytes(), content]);
+        match idempotency::begin(app.db.write(), app.clock.now(), self.user, key, &hash, &owner).await? {
+            Begin::Proceed(held) => Ok(Once::Do(hold(Some(held)))),
+            Begin::Replay { body, .. } => Ok(Once::Replay(body)),
+            Begin::Mismatch => {
+                Err(Refusal::new(Kind::Unprocessable, "this Idempotency-Key was used for another request"))
+            }
+            Begin::InProgress => {
+                Err(Refusal::new(Kind::Conflict, "the first request with this Idempotency-Key is under way"))
+            }
         }
     }
 }
 
+/// Does work to its end, also when the client hangs up: its handler is dropped then, and with it would go whatever is
+/// between taking a key and remembering the answer.
+pub(crate) async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Nobody aborts it; so the runtime ends, and everything with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
 /// The hash of a request: what makes it the same one.
-pub(crate) fn hash(parts: &[&[u8]]) -> String {
+fn hash(parts: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update(part.len().to_be_bytes());
         hasher.update(part);
     }
     hex::encode(hasher.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use tokio::sync::{Notify, oneshot};
+
+    /// The server drops a request's handler when its connection is reset.
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_is_done_to_its_end() {
+        let (go_on, (done, is_done)) = (Arc::new(Notify::new()), oneshot::channel());
+        let work = {
+            let go_on = go_on.clone();
+            async move {
+                go_on.notified().await;
+                done.send("done").expect("the test waits");
+            }
+        };
+        let mut handler = Box::pin(to_its_end(work));
+        assert!(handler.as_mut().now_or_never().is_none(), "it waits");
+        drop(handler);
+        go_on.notify_one();
+        assert_eq!(is_done.await.ok(), Some("done"));
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "in the work")]
+    async fn a_panic_of_the_work_is_the_handlers() {
+        to_its_end(async { panic!("in the work") }).await;
+    }
 }

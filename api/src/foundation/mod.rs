@@ -9,6 +9,8 @@ pub(crate) mod limits;
 pub(crate) mod listener;
 pub(crate) mod param;
 pub(crate) mod refusal;
+pub(crate) mod schema;
+pub(crate) mod time;
 
 use poem::http::{HeaderName, HeaderValue};
 use poem::{Endpoint, IntoResponse, Request, Response};

@@ -1,9 +1,11 @@
 //! Parameters of a query that are read together, so that all bad ones are named at once.
 
 use super::refusal::FieldError;
+use super::schema::{described, patterned};
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseFromParameter, ParseResult, Type};
 use std::borrow::Cow;
+use std::ops::Deref;
 
 /// A parameter as the document describes it, kept as it came until [`Params`] reads it.
 #[derive(Clone, Debug)]
@@ -20,6 +22,11 @@ fn may_be_empty(schema: &MetaSchemaRef) -> bool {
     }
 }
 
+/// Whether the schema has room for an empty text as it is; validators say how long it may be.
+fn is_any_text(schema: &MetaSchemaRef) -> bool {
+    matches!(schema, MetaSchemaRef::Inline(schema) if schema.ty == "string" && schema.format.is_none())
+}
+
 impl<T: Type> Type for Lenient<T> {
     const IS_REQUIRED: bool = true;
     // For the validators: they describe the parameter in the document; `Params` checks it.
@@ -32,7 +39,7 @@ impl<T: Type> Type for Lenient<T> {
 
     fn schema_ref() -> MetaSchemaRef {
         let schema = T::schema_ref();
-        if !may_be_empty(&schema) {
+        if !may_be_empty(&schema) || is_any_text(&schema) {
             return schema;
         }
         let empty = MetaSchema { enum_items: vec!["".into()], ..MetaSchema::new("string") };
@@ -59,6 +66,26 @@ impl<T: ParseFromParameter> ParseFromParameter for Lenient<T> {
             return Ok(Self { parsed: Ok(None) });
         }
         Ok(Self { parsed: T::parse_from_parameter(value).map(Some).map_err(|error| error.into_message()) })
+    }
+}
+
+/// A row's number in a path. What is no number names no row, which is for the route to say.
+#[derive(Clone, Debug)]
+pub(crate) struct PathId(String);
+
+impl Deref for PathId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+described!(PathId, "string_id", patterned("^[1-9][0-9]{0,18}$"));
+
+impl ParseFromParameter for PathId {
+    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        Ok(Self(value.to_owned()))
     }
 }
 

@@ -3,6 +3,7 @@
 use backplane::Decision;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
+use poem_openapi::Enum;
 use sea_orm::DbErr;
 use serde_json::json;
 
@@ -30,6 +31,28 @@ pub(crate) enum Kind {
     Unavailable,
 }
 
+/// The stable word that says what went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename = "ErrorCode", rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum Code {
+    /// Something about the request is wrong; `details` names the fields.
+    ValidationError,
+    /// A token is required.
+    AuthRequired,
+    /// The role does not permit it.
+    PermissionDenied,
+    /// There is no such thing, path or method.
+    ResourceNotFound,
+    /// It makes no sense in the present state.
+    Conflict,
+    /// The body is too large.
+    PayloadTooLarge,
+    /// Too many requests.
+    RateLimitExceeded,
+    /// A fault of ours.
+    InternalError,
+}
+
 impl Kind {
     pub(crate) const fn status(self) -> StatusCode {
         match self {
@@ -49,16 +72,16 @@ impl Kind {
     }
 
     /// The code in the envelopes of the batch surface and the support desk.
-    pub(crate) const fn code(self) -> &'static str {
+    pub(crate) const fn code(self) -> Code {
         match self {
-            Self::Validation | Self::UnsupportedMediaType | Self::Unprocessable => "VALIDATION_ERROR",
-            Self::AuthRequired => "AUTH_REQUIRED",
-            Self::PermissionDenied => "PERMISSION_DENIED",
-            Self::NotFound | Self::MethodNotAllowed => "RESOURCE_NOT_FOUND",
-            Self::Conflict => "CONFLICT",
-            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
-            Self::RateLimited => "RATE_LIMIT_EXCEEDED",
-            Self::Internal | Self::Unavailable => "INTERNAL_ERROR",
+            Self::Validation | Self::UnsupportedMediaType | Self::Unprocessable => Code::ValidationError,
+            Self::AuthRequired => Code::AuthRequired,
+            Self::PermissionDenied => Code::PermissionDenied,
+            Self::NotFound | Self::MethodNotAllowed => Code::ResourceNotFound,
+            Self::Conflict => Code::Conflict,
+            Self::PayloadTooLarge => Code::PayloadTooLarge,
+            Self::RateLimited => Code::RateLimitExceeded,
+            Self::Internal | Self::Unavailable => Code::InternalError,
         }
     }
 

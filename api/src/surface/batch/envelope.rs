@@ -1,6 +1,6 @@
 //! `{ok, data, meta}` and `{ok, error}`.
 
-use crate::foundation::refusal::Refusal;
+use crate::foundation::refusal::{Code, Refusal};
 use poem::{IntoResponse, Response};
 use poem_openapi::payload::Json;
 use poem_openapi::registry::{MetaResponses, Registry};
@@ -37,6 +37,7 @@ pub(super) struct Listed<T: Type + ParseFromJSON + ToJSON> {
 #[derive(Debug, Object)]
 pub(super) struct Count {
     /// All that match the filter.
+    #[oai(validator(minimum(value = "0")))]
     pub(super) count: i64,
 }
 
@@ -56,6 +57,7 @@ pub(super) struct Paged<T: Type + ParseFromJSON + ToJSON> {
 #[oai(rename_all = "camelCase")]
 pub(super) struct Cursor {
     /// The `cursor` of the next page; null after the last.
+    #[oai(validator(pattern = "^[0-9]{1,18}$"))]
     pub(super) next_cursor: Option<String>,
 }
 
@@ -82,7 +84,7 @@ pub(super) struct Detail {
 #[oai(skip_serializing_if_is_none)]
 pub(super) struct Reason {
     /// A stable word.
-    pub(super) code: String,
+    pub(super) code: Code,
     /// For people.
     pub(super) message: String,
     /// Every bad field.
@@ -107,7 +109,7 @@ fn refused(refusal: &Refusal) -> Refused {
     Refused {
         ok: false,
         error: Reason {
-            code: refusal.kind.code().into(),
+            code: refusal.kind.code(),
             message: refusal.message.clone(),
             details: (!details.is_empty()).then_some(details),
         },

@@ -1,35 +1,25 @@
-//! Imports: from a JSON list, a CSV or XLSX file, or a form with a file.
-//!
-//! A file is spooled to disk as it comes, so neither a slow upload nor a large file holds a transaction or the memory;
-//! then it is read as a stream into the batch's chunks, in one transaction.
+//! Imports: from a JSON list, a CSV or XLSX file, or a form with a file. The rows are read as a stream into the batch's
+//! chunks, in one transaction.
 
 use super::create::{Accepted, MAX_ITEMS, blocking};
 use super::envelope::{Answer, Failure};
-use super::wire::{BatchOperation, DryRun, ImportRequest, PlannedRowView};
+use super::upload::{CsvType, FormType, Upload, XlsxType, disk};
+use super::wire::{BatchOperation, DryRun, ImportRequest, PlannedAction, PlannedRowView};
 use crate::App;
-use crate::foundation::auth::Caller;
-use crate::foundation::body::{DRAIN, JsonBody, JsonText, MAX_BODY, content_length, drain, too_large};
+use crate::foundation::body::{JsonBody, JsonText};
 use crate::foundation::fields::Fields;
-use crate::foundation::idempotency::{self, Once};
-use crate::foundation::refusal::{FieldError, Kind, Refusal};
+use crate::foundation::idempotency::{Asked, Once};
+use crate::foundation::refusal::{FieldError, Refusal};
 use bytes::Bytes;
-use domain::Step;
 use domain::batches::{Batch, ImportLine, ImportWriter, NewImport, Plan, PlannedRow, preview_import};
 use domain::contacts::import_file::{ColumnPlan, CsvRows, FileError, ImportRow, Mapping, XlsxRows};
-use poem::web::Multipart;
-use poem::{FromRequest, Request, RequestBody};
-use poem_openapi::payload::{Json, ParsePayload, Payload};
-use poem_openapi::registry::MetaSchemaRef;
-use poem_openapi::types::{Binary, Type};
+use domain::{Step, UserId};
+use poem_openapi::payload::Json;
 use poem_openapi::{ApiRequest, ApiResponse};
 use sea_orm::DatabaseTransaction;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
-use std::io::{Seek, Write};
-use std::marker::PhantomData;
 use std::sync::Arc;
-use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
 /// What an import may come as.
@@ -68,153 +58,6 @@ impl From<Accepted> for Imported {
     }
 }
 
-/// The content types of files.
-pub(super) trait FileType: Send + 'static {
-    const CONTENT_TYPE: &'static str;
-}
-
-pub(super) struct CsvType;
-impl FileType for CsvType {
-    const CONTENT_TYPE: &'static str = "text/csv";
-}
-
-pub(super) struct XlsxType;
-impl FileType for XlsxType {
-    const CONTENT_TYPE: &'static str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
-}
-
-pub(super) struct FormType;
-impl FileType for FormType {
-    const CONTENT_TYPE: &'static str = "multipart/form-data";
-}
-
-/// A file that was spooled to disk, with what a form said of it.
-pub(super) struct Upload<T> {
-    spooled: Spooled,
-    file_type: PhantomData<T>,
-}
-
-struct Spooled {
-    file: std::fs::File,
-    workbook: bool,
-    hash: String,
-    fields: BTreeMap<String, String>,
-}
-
-impl<T: FileType> Payload for Upload<T> {
-    const CONTENT_TYPE: &'static str = T::CONTENT_TYPE;
-
-    fn check_content_type(content_type: &str) -> bool {
-        content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(T::CONTENT_TYPE)
-    }
-
-    fn schema_ref() -> MetaSchemaRef {
-        <Binary<Vec<u8>> as Type>::schema_ref()
-    }
-}
-
-impl<T: FileType> ParsePayload for Upload<T> {
-    const IS_REQUIRED: bool = true;
-
-    async fn from_request(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
-        if content_length(request).is_some_and(|length| length > MAX_BODY) {
-            drain(body.take()?, DRAIN).await;
-            return Err(too_large().into());
-        }
-        let spooled = if T::CONTENT_TYPE == FormType::CONTENT_TYPE {
-            form(request, body).await?
-        } else {
-            let mut spool = Spool::new()?;
-            let body = poem::Body::from_request(request, body).await?;
-            spool.fill(body.into_async_read()).await?;
-            spool.done(T::CONTENT_TYPE == XlsxType::CONTENT_TYPE, BTreeMap::new())?
-        };
-        Ok(Self { spooled, file_type: PhantomData })
-    }
-}
-
-/// The most parts of a form,
-const MAX_PARTS: usize = 16;
-/// and the most bytes of one that is no file.
-const MAX_TEXT: u64 = 64 * 1024;
-
-async fn form(request: &Request, body: &mut RequestBody) -> poem::Result<Spooled> {
-    let broken = || Refusal::new(Kind::Validation, "the form could not be read");
-    let mut parts = Multipart::from_request(request, body).await.map_err(|_| broken())?;
-    let mut fields = BTreeMap::new();
-    let mut file = None;
-    let mut count = 0;
-    while let Some(part) = parts.next_field().await.map_err(|_| broken())? {
-        count += 1;
-        if count > MAX_PARTS {
-            return Err(Refusal::new(Kind::Validation, format!("the form has more than {MAX_PARTS} parts")).into());
-        }
-        let name = part.name().unwrap_or_default().to_owned();
-        if name == "file" {
-            let is_workbook = part.file_name().is_some_and(|name| name.to_ascii_lowercase().ends_with(".xlsx"))
-                || part.content_type() == Some(XlsxType::CONTENT_TYPE);
-            let mut spool = Spool::new()?;
-            spool.fill(part.into_async_read()).await?;
-            file = Some((spool, is_workbook));
-        } else {
-            let mut text = String::new();
-            let read = part.into_async_read().take(MAX_TEXT + 1).read_to_string(&mut text).await;
-            read.map_err(|_| Refusal::field(name.clone(), "must be a text"))?;
-            if text.len() as u64 > MAX_TEXT {
-                return Err(Refusal::field(name, format!("is longer than {} KiB", MAX_TEXT / 1024)).into());
-            }
-            fields.insert(name, text);
-        }
-    }
-    let (spool, is_workbook) = file.ok_or_else(|| Refusal::field("file", "is required"))?;
-    Ok(spool.done(is_workbook, fields)?)
-}
-
-/// A file on its way to disk.
-struct Spool {
-    file: std::fs::File,
-    hasher: Sha256,
-    bytes: usize,
-}
-
-fn disk(error: std::io::Error) -> Refusal {
-    tracing::error!(%error, "an upload could not be spooled");
-    match error.kind() {
-        std::io::ErrorKind::StorageFull => Refusal::new(Kind::Unavailable, "the disk is full; nothing was written"),
-        _ => Refusal::internal(),
-    }
-}
-
-impl Spool {
-    fn new() -> Result<Self, Refusal> {
-        Ok(Self { file: tempfile::tempfile().map_err(disk)?, hasher: Sha256::new(), bytes: 0 })
-    }
-
-    async fn fill(&mut self, mut from: impl tokio::io::AsyncRead + Unpin) -> Result<(), Refusal> {
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            let n = from
-                .read(&mut buffer)
-                .await
-                .map_err(|_| Refusal::new(Kind::Validation, "the body broke off before its end"))?;
-            if n == 0 {
-                return Ok(());
-            }
-            self.bytes += n;
-            if self.bytes > MAX_BODY {
-                return Err(too_large());
-            }
-            self.hasher.update(&buffer[..n]);
-            self.file.write_all(&buffer[..n]).map_err(disk)?;
-        }
-    }
-
-    fn done(mut self, workbook: bool, fields: BTreeMap<String, String>) -> Result<Spooled, Refusal> {
-        self.file.rewind().map_err(disk)?;
-        Ok(Spooled { file: self.file, workbook, hash: hex::encode(self.hasher.finalize()), fields })
-    }
-}
-
 /// What the query says of a file.
 pub(super) struct Options {
     pub(super) skip_duplicates: Option<bool>,
@@ -229,37 +72,46 @@ enum Rows {
     File { file: std::fs::File, workbook: bool, mapping: Mapping },
 }
 
-/// Does an import, or tells what it would do.
-pub(super) async fn import(
-    app: &Arc<App>,
-    request: &Request,
-    key: Option<&str>,
-    dry_run: bool,
-    options: Options,
-    body: ImportBody,
-) -> Result<Imported, Failure> {
-    let caller = request.extensions().get::<Caller>().ok_or_else(Refusal::internal)?;
-    let by = caller.0.user_id;
-    let path = request.uri().path_and_query().map_or("", |p| p.as_str()).to_owned();
-    let (new, rows, content) = match body {
+/// A request that was read: what to do, with which rows, and what makes it the same request as another.
+struct Read {
+    new: NewImport,
+    rows: Rows,
+    content: Bytes,
+}
+
+async fn read(options: Options, body: ImportBody) -> Result<Read, Refusal> {
+    match body {
         ImportBody::Json(body) => {
-            let bytes = body.bytes;
-            let read = bytes.clone();
-            let new = blocking(move || read_json(&read)).await?;
-            (new, Rows::Json(bytes.clone()), bytes)
+            let (bytes, content) = (body.bytes.clone(), body.bytes);
+            let new = blocking(move || read_json(&bytes)).await?;
+            Ok(Read { new, rows: Rows::Json(content.clone()), content })
         }
         ImportBody::Csv(Upload { spooled, .. })
         | ImportBody::Xlsx(Upload { spooled, .. })
         | ImportBody::Form(Upload { spooled, .. }) => {
             let content = Bytes::from(format!("{}{:?}", spooled.hash, spooled.fields));
             let (new, mapping) = read_options(options, &spooled.fields)?;
-            (new, Rows::File { file: spooled.file, workbook: spooled.workbook, mapping }, content)
+            Ok(Read { new, rows: Rows::File { file: spooled.file, workbook: spooled.workbook, mapping }, content })
         }
-    };
-    if dry_run {
-        return Ok(Imported::DryRun(Answer::new(plan(app, &new, rows).await?)));
     }
-    let once = idempotency::begin(app, by, key, || idempotency::hash(&[path.as_bytes(), &content])).await?;
+}
+
+/// Tells what an import would do.
+pub(super) async fn dry_run(app: &App, options: Options, body: ImportBody) -> Result<Imported, Failure> {
+    let Read { new, rows, .. } = read(options, body).await?;
+    Ok(Imported::DryRun(Answer::new(plan(app, &new, rows).await?)))
+}
+
+/// Does an import.
+pub(super) async fn import(
+    app: &Arc<App>,
+    by: UserId,
+    asked: Asked,
+    options: Options,
+    body: ImportBody,
+) -> Result<Imported, Failure> {
+    let Read { new, rows, content } = read(options, body).await?;
+    let once = asked.begin(app, &content).await?;
     drop(content);
     let hold = match once {
         Once::Replay(body) => return Ok(Accepted::replay(body).into()),
@@ -276,7 +128,7 @@ pub(super) async fn import(
 
 async fn write(
     app: &App,
-    by: domain::UserId,
+    by: UserId,
     new: &NewImport,
     rows: Rows,
 ) -> Result<(DatabaseTransaction, Step<Batch>), Refusal> {
@@ -350,7 +202,7 @@ fn show(shown: &mut DryRun, row: PlannedRow) {
     shown.total_count += 1;
     let mut view = PlannedRowView {
         line: i64::from(row.line),
-        action: String::new(),
+        action: PlannedAction::Fail,
         phone: None,
         name: None,
         tags: None,
@@ -360,23 +212,23 @@ fn show(shown: &mut DryRun, row: PlannedRow) {
     let (action, clean) = match row.plan {
         Plan::Create(clean) => {
             shown.create_count += 1;
-            ("create", Some(clean))
+            (PlannedAction::Create, Some(clean))
         }
         Plan::Merge(clean) => {
             shown.merge_count += 1;
-            ("merge", Some(clean))
+            (PlannedAction::Merge, Some(clean))
         }
         Plan::Skip(clean) => {
             shown.skip_count += 1;
-            ("skip", Some(clean))
+            (PlannedAction::Skip, Some(clean))
         }
         Plan::Fail(reason) => {
             shown.fail_count += 1;
             view.error = Some(reason);
-            ("fail", None)
+            (PlannedAction::Fail, None)
         }
     };
-    view.action = action.into();
+    view.action = action;
     if let Some(clean) = clean {
         view.phone = Some(clean.phone.as_digits().to_owned());
         view.name = clean.name;

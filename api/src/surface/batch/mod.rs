@@ -4,8 +4,10 @@ mod create;
 mod envelope;
 mod export;
 mod import;
+mod making;
 mod routes;
 mod templates;
+mod upload;
 mod wire;
 
 pub(crate) use wire::summary_json;
@@ -19,10 +21,16 @@ use poem::{Endpoint, EndpointExt, Request};
 use poem_openapi::OpenApiService;
 use std::sync::Arc;
 
+type Routes = (making::MakingRoutes, routes::BatchRoutes, templates::TemplateRoutes);
+
 /// The surface's document and routes.
-pub(crate) fn service(app: Arc<App>) -> OpenApiService<(routes::BatchRoutes, templates::TemplateRoutes), ()> {
+pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
     OpenApiService::new(
-        (routes::BatchRoutes::new(app.clone()), templates::TemplateRoutes { app }),
+        (
+            making::MakingRoutes { app: app.clone() },
+            routes::BatchRoutes::new(app.clone()),
+            templates::TemplateRoutes { app },
+        ),
         "Paceline: batch operations",
         env!("CARGO_PKG_VERSION"),
     )

@@ -1,26 +1,23 @@
 //! `/batch`.
 
-use super::create::{self, Accepted};
 use super::envelope::{Answer, Count, Cursor, Failure, Listed, Paged, Said};
 use super::export;
-use super::import::{self, ImportBody, Imported};
 use super::wire::{
-    BatchOperation, BatchStatus, BatchStatusView, BatchType, DeleteRequest, ItemStatus, ItemView, PatchRequest,
-    PreviewView, SendRequest, StatsView, TagRequest,
+    BatchOperation, BatchStatus, BatchStatusView, BatchType, ItemStatus, ItemView, PatchRequest, PreviewView, StatsView,
 };
 use crate::App;
 use crate::foundation::auth::Caller;
 use crate::foundation::body::{CsvStream, JsonBody, JsonText};
 use crate::foundation::coalesce::Coalesced;
 use crate::foundation::fields::Fields;
-use crate::foundation::idempotency::{self, Hold, Once};
-use crate::foundation::param::{Lenient, Params};
+use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal};
+use crate::foundation::time::DateOrTime;
 use domain::batches::{self, Batch, ControlError, Filter, Patch, SCHEDULE_SLACK};
 use domain::users::Permission;
 use domain::{BatchId, Step, Timestamp};
 use poem::Request;
-use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::ToJSON;
 use poem_openapi::{ApiResponse, OpenApi, SecurityScheme};
@@ -65,24 +62,14 @@ pub(super) enum CsvFile {
     ),
 }
 
+/// The number in a path.
+pub(super) fn id(text: &str) -> Result<BatchId, Refusal> {
+    text.parse().map_err(|_| Refusal::not_found("batch"))
+}
+
 pub(crate) struct BatchRoutes {
     app: Arc<App>,
     pages: Coalesced<(Filter, u64, u64), Result<Arc<str>, Refusal>>,
-}
-
-type Key = Header<Option<String>>;
-
-/// The operation, under way again.
-#[derive(ApiResponse)]
-enum Retried {
-    /// The operation.
-    #[oai(status = 200)]
-    Retried(
-        JsonText<Answer<BatchOperation>>,
-        /// `true` when an Idempotency-Key's first answer is repeated.
-        #[oai(header = "Idempotency-Replayed")]
-        Option<String>,
-    ),
 }
 
 /// A page of the list, as it goes out.
@@ -93,7 +80,8 @@ async fn page(app: Arc<App>, filter: Filter, limit: u64, offset: u64) -> Result<
     Ok(Listed { ok: true, data, meta: Count { count } }.to_json_string().into())
 }
 
-fn unsteered(error: ControlError) -> Refusal {
+/// Why a batch cannot be steered.
+pub(super) fn unsteered(error: ControlError) -> Refusal {
     match error {
         ControlError::NotFound => Refusal::not_found("batch"),
         ControlError::Conflict(message) => Refusal::new(Kind::Conflict, message),
@@ -106,12 +94,8 @@ impl BatchRoutes {
         Self { app, pages: Coalesced::default() }
     }
 
-    fn id(&self, text: &str) -> Result<BatchId, Refusal> {
-        text.parse().map_err(|_| Refusal::not_found("batch"))
-    }
-
     async fn find(&self, text: &str) -> Result<Batch, Failure> {
-        let found = batches::get(self.app.db.read(), self.id(text)?).await?;
+        let found = batches::get(self.app.db.read(), id(text)?).await?;
         Ok(found.ok_or_else(|| Refusal::not_found("batch"))?)
     }
 
@@ -125,137 +109,17 @@ impl BatchRoutes {
         W: AsyncFnOnce(&sea_orm::DatabaseTransaction, Timestamp, BatchId) -> Result<Step<Batch>, ControlError>,
     {
         caller(request)?.needs(Permission::BatchesWrite)?;
-        let id = self.id(id)?;
+        let id = self::id(id)?;
         let tx = self.app.db.begin().await?;
         let step = work(&tx, self.app.clock.now(), id).await.map_err(unsteered)?;
         tx.commit().await?;
         Ok(self.app.after(step))
-    }
-
-    /// Opens a batch again, and remembers the answer with it.
-    async fn retried(&self, id: &str, hold: &Hold) -> Result<String, Refusal> {
-        let id = self.id(id)?;
-        let tx = self.app.db.begin().await?;
-        let step = batches::retry(&tx, self.app.clock.now(), id).await.map_err(unsteered)?;
-        let body = Answer::new(self.view(&step.value)).to_json_string();
-        hold.complete(&tx, 200, &body).await?;
-        tx.commit().await?;
-        self.app.after(step);
-        Ok(body)
-    }
-
-    async fn key(&self, request: &Request, key: &Key, body: &[u8]) -> Result<idempotency::Once, Refusal> {
-        let path = request.uri().path_and_query().map_or("", |p| p.as_str()).to_owned();
-        idempotency::begin(&self.app, caller(request)?.0.user_id, key.0.as_deref(), || {
-            idempotency::hash(&[path.as_bytes(), body])
-        })
-        .await
     }
 }
 
 /// Operations over many contacts.
 #[OpenApi]
 impl BatchRoutes {
-    /// Sends a message to many contacts, now or at `scheduleAt`.
-    #[oai(path = "/batch/send", method = "post")]
-    async fn send(
-        &self,
-        request: &Request,
-        _token: Token,
-        /// Does the request once, however often it comes.
-        #[oai(name = "Idempotency-Key")]
-        key: Key,
-        body: JsonBody<SendRequest>,
-    ) -> Result<Accepted, Failure> {
-        caller(request)?.needs(Permission::BatchesWrite)?;
-        let by = caller(request)?.0.user_id;
-        let now = self.app.clock.now();
-        let once = self.key(request, &key, &body.bytes).await?;
-        let read = move || create::read_send(&body.bytes, now);
-        create::once(&self.app, once, read, async move |tx, now, new| {
-            batches::create_send(tx, now, by, new).await.map_err(create::refuse)
-        })
-        .await
-    }
-
-    /// Adds, removes or sets tags on many contacts.
-    #[oai(path = "/batch/tags", method = "post")]
-    async fn tags(
-        &self,
-        request: &Request,
-        _token: Token,
-        /// Does the request once, however often it comes.
-        #[oai(name = "Idempotency-Key")]
-        key: Key,
-        body: JsonBody<TagRequest>,
-    ) -> Result<Accepted, Failure> {
-        caller(request)?.needs(Permission::ContactsWrite)?;
-        let by = caller(request)?.0.user_id;
-        let once = self.key(request, &key, &body.bytes).await?;
-        let read = move || create::read_tag(&body.bytes);
-        create::once(&self.app, once, read, async move |tx, now, new| {
-            batches::create_tag(tx, now, by, new).await.map_err(create::refuse)
-        })
-        .await
-    }
-
-    /// Deletes contacts: their personal data goes, their messages' statistics stay.
-    #[oai(path = "/batch/delete", method = "post")]
-    async fn delete(
-        &self,
-        request: &Request,
-        _token: Token,
-        /// Does the request once, however often it comes.
-        #[oai(name = "Idempotency-Key")]
-        key: Key,
-        body: JsonBody<DeleteRequest>,
-    ) -> Result<Accepted, Failure> {
-        caller(request)?.needs(Permission::ContactsDelete)?;
-        let by = caller(request)?.0.user_id;
-        let once = self.key(request, &key, &body.bytes).await?;
-        let read = move || create::read_delete(&body.bytes);
-        create::once(&self.app, once, read, async move |tx, now, contacts| {
-            batches::create_delete(tx, now, by, contacts).await.map_err(create::refuse)
-        })
-        .await
-    }
-
-    /// Imports contacts: from a JSON list, or from a CSV or XLSX file as the body or in a form (`file`, with `mapping`,
-    /// `tags`, `source` and `skipDuplicates`).
-    #[oai(path = "/batch/import", method = "post")]
-    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the contract")]
-    async fn import(
-        &self,
-        request: &Request,
-        _token: Token,
-        /// Does the request once, however often it comes.
-        #[oai(name = "Idempotency-Key")]
-        key: Key,
-        /// Writes nothing, and answers 200 with what each row would become.
-        #[oai(name = "dryRun")]
-        dry_run: Query<Option<Lenient<bool>>>,
-        /// For a file: whether contacts that exist are skipped.
-        #[oai(name = "skipDuplicates")]
-        skip_duplicates: Query<Option<Lenient<bool>>>,
-        /// For a file: tags for all contacts, separated by commas.
-        tags: Query<Option<String>>,
-        /// For a file: where the contacts come from.
-        source: Query<Option<String>>,
-        /// For a file: a JSON object of column names, or places from 0, and fields.
-        mapping: Query<Option<String>>,
-        body: ImportBody,
-    ) -> Result<Imported, Failure> {
-        caller(request)?.needs(Permission::ContactsWrite)?;
-        let mut params = Params::default();
-        let dry_run = params.read("dryRun", dry_run.0, "true or false").unwrap_or(false);
-        let skip = params.read("skipDuplicates", skip_duplicates.0, "true or false");
-        if !params.errors.is_empty() {
-            return Err(Refusal::invalid(params.errors).into());
-        }
-        let options = import::Options { skip_duplicates: skip, tags: tags.0, source: source.0, mapping: mapping.0 };
-        import::import(&self.app, request, key.0.as_deref(), dry_run, options, body).await
-    }
-
     /// Lists operations, the newest first.
     #[oai(path = "/batch", method = "get")]
     async fn list(
@@ -267,9 +131,11 @@ impl BatchRoutes {
         batch_type: Query<Option<Lenient<BatchType>>>,
         /// Only in this status.
         status: Query<Option<Lenient<BatchStatus>>>,
-        /// How many, 1 to 200.
+        /// How many; 50 if it is not given.
+        #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<Lenient<i64>>>,
         /// How many to pass over.
+        #[oai(validator(minimum(value = "0"), maximum(value = "2147483647")))]
         offset: Query<Option<Lenient<i64>>>,
     ) -> Result<JsonText<Listed<BatchOperation>>, Failure> {
         caller(request)?.needs(Permission::BatchesRead)?;
@@ -300,18 +166,13 @@ impl BatchRoutes {
         status: Query<Option<Lenient<BatchStatus>>>,
         /// Only those accepted from this date (UTC midnight) or RFC 3339 time on.
         #[oai(name = "createdAfter")]
-        created_after: Query<Option<String>>,
+        created_after: Query<Option<Lenient<DateOrTime>>>,
     ) -> Result<Json<Answer<StatsView>>, Failure> {
         caller(request)?.needs(Permission::BatchesRead)?;
         let mut params = Params::default();
         let mut filter = filter(&mut params, batch_type.0, status.0);
-        if let Some(text) = created_after.0.filter(|text| !text.is_empty()) {
-            let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text };
-            match Timestamp::parse_rfc3339(&whole) {
-                Ok(time) => filter.created_after = Some(time),
-                Err(_) => params.bad("createdAfter", "must be a date (2025-10-01) or an RFC 3339 time"),
-            }
-        }
+        let since = params.read("createdAfter", created_after.0, "a date (2025-10-01) or an RFC 3339 time");
+        filter.created_after = since.map(|since| since.0);
         if !params.errors.is_empty() {
             return Err(Refusal::invalid(params.errors).into());
         }
@@ -326,7 +187,7 @@ impl BatchRoutes {
         request: &Request,
         _token: Token,
         /// The batch.
-        batch_id: Path<String>,
+        batch_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
         caller(request)?.needs(Permission::BatchesRead)?;
         let batch = self.find(&batch_id).await?;
@@ -340,7 +201,7 @@ impl BatchRoutes {
         request: &Request,
         _token: Token,
         /// The batch.
-        batch_id: Path<String>,
+        batch_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchStatusView>>, Failure> {
         caller(request)?.needs(Permission::BatchesRead)?;
         let batch = self.find(&batch_id).await?;
@@ -354,7 +215,7 @@ impl BatchRoutes {
         request: &Request,
         _token: Token,
         /// The batch.
-        batch_id: Path<String>,
+        batch_id: Path<PathId>,
     ) -> Result<Json<Said>, Failure> {
         self.steer(request, &batch_id, async |tx, now, id| batches::cancel(tx, now, id).await).await?;
         Ok(Json(Said { ok: true, message: "Batch operation cancelled successfully".into() }))
@@ -367,7 +228,7 @@ impl BatchRoutes {
         request: &Request,
         _token: Token,
         /// The batch.
-        batch_id: Path<String>,
+        batch_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
         let batch = self.steer(request, &batch_id, async |tx, _, id| batches::pause(tx, id).await).await?;
         Ok(Answer::new(self.view(&batch)))
@@ -380,39 +241,10 @@ impl BatchRoutes {
         request: &Request,
         _token: Token,
         /// The batch.
-        batch_id: Path<String>,
+        batch_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
         let batch = self.steer(request, &batch_id, async |tx, now, id| batches::resume(tx, now, id).await).await?;
         Ok(Answer::new(self.view(&batch)))
-    }
-
-    /// Tries its failed items again, as the same operation.
-    #[oai(path = "/batch/:batch_id/retry", method = "post")]
-    async fn retry(
-        &self,
-        request: &Request,
-        _token: Token,
-        /// The batch.
-        batch_id: Path<String>,
-        /// Does the request once, however often it comes.
-        #[oai(name = "Idempotency-Key")]
-        key: Key,
-    ) -> Result<Retried, Failure> {
-        caller(request)?.needs(Permission::BatchesWrite)?;
-        let hold = match self.key(request, &key, &[]).await? {
-            Once::Replay(body) => return Ok(Retried::Retried(JsonText::new(body), Some("true".into()))),
-            Once::Do(hold) => hold,
-        };
-        match self.retried(&batch_id, &hold).await {
-            Ok(body) => {
-                hold.keep();
-                Ok(Retried::Retried(JsonText::new(body), None))
-            }
-            Err(refusal) => {
-                hold.free().await;
-                Err(refusal.into())
-            }
-        }
     }
 
     /// Changes its pace, its jitter or its time; a changed rate holds within a second.
@@ -422,7 +254,7 @@ impl BatchRoutes {
         request: &Request,
         _token: Token,
         /// The batch.
-        batch_id: Path<String>,
+        batch_id: Path<PathId>,
         body: JsonBody<PatchRequest>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
         caller(request)?.needs(Permission::BatchesWrite)?;
@@ -451,31 +283,34 @@ impl BatchRoutes {
         request: &Request,
         _token: Token,
         /// The batch.
-        batch_id: Path<String>,
+        batch_id: Path<PathId>,
         /// Only in this status.
         status: Query<Option<Lenient<ItemStatus>>>,
-        /// How many, 1 to 1,000.
+        /// How many; 100 if it is not given.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<Lenient<i64>>>,
         /// The `nextCursor` of the page before.
-        cursor: Query<Option<String>>,
+        #[oai(validator(pattern = "^[0-9]{0,18}$"))]
+        cursor: Query<Option<Lenient<String>>>,
     ) -> Result<Json<Paged<ItemView>>, Failure> {
         caller(request)?.needs(Permission::BatchesRead)?;
         let mut params = Params::default();
         let status = read_item_status(&mut params, status.0);
         let limit = params.number("limit", limit.0, 1, 1_000, 100);
-        let after = cursor
-            .0
-            .as_deref()
-            .filter(|cursor| !cursor.is_empty())
-            .map(|cursor| cursor.parse::<i64>().ok().filter(|after| *after >= 0));
-        if after == Some(None) {
-            params.bad("cursor", "must be a nextCursor");
-        }
+        let after = params.read("cursor", cursor.0, "a nextCursor").filter(|cursor| !cursor.is_empty());
+        let after = after.and_then(|cursor| {
+            let digits = cursor.len() <= 18 && cursor.bytes().all(|b| b.is_ascii_digit());
+            let after = cursor.parse::<i64>().ok().filter(|_| digits);
+            if after.is_none() {
+                params.bad("cursor", "must be a nextCursor");
+            }
+            after
+        });
         if !params.errors.is_empty() {
             return Err(Refusal::invalid(params.errors).into());
         }
         let limit = usize::try_from(limit).unwrap_or(1);
-        let page = batches::items(self.app.db.read(), self.id(&batch_id)?, status, after.flatten(), limit)
+        let page = batches::items(self.app.db.read(), id(&batch_id)?, status, after, limit)
             .await?
             .ok_or_else(|| Refusal::not_found("batch"))?;
         let plain = caller(request)?.0.permits(Permission::ContactsRead);
@@ -490,7 +325,7 @@ impl BatchRoutes {
         request: &Request,
         _token: Token,
         /// The batch.
-        batch_id: Path<String>,
+        batch_id: Path<PathId>,
         /// Only in this status.
         status: Query<Option<Lenient<ItemStatus>>>,
     ) -> Result<CsvFile, Failure> {
@@ -513,8 +348,9 @@ impl BatchRoutes {
         request: &Request,
         _token: Token,
         /// The batch.
-        batch_id: Path<String>,
-        /// How many, 1 to 100.
+        batch_id: Path<PathId>,
+        /// How many; 5 if it is not given.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         n: Query<Option<Lenient<i64>>>,
     ) -> Result<Json<Answer<Vec<PreviewView>>>, Failure> {
         caller(request)?.needs(Permission::BatchesRead)?;
@@ -524,7 +360,7 @@ impl BatchRoutes {
             return Err(Refusal::invalid(params.errors).into());
         }
         let n = usize::try_from(n).unwrap_or(1);
-        let previews = batches::preview(self.app.db.read(), self.id(&batch_id)?, n)
+        let previews = batches::preview(self.app.db.read(), id(&batch_id)?, n)
             .await?
             .ok_or_else(|| Refusal::not_found("batch"))?;
         Ok(Answer::new(previews.into_iter().map(PreviewView::from).collect()))

@@ -6,7 +6,7 @@ use super::wire::{Rendered, TemplatePreviewRequest, TemplateRequest, TemplateVie
 use crate::App;
 use crate::foundation::body::JsonBody;
 use crate::foundation::fields::Fields;
-use crate::foundation::param::{Lenient, Params};
+use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal};
 use domain::TemplateId;
 use domain::messages::template::{MAX_CHARS, Recipient, Template};
@@ -63,9 +63,11 @@ impl TemplateRoutes {
         &self,
         request: &Request,
         _token: Token,
-        /// How many, 1 to 200.
+        /// How many; 50 if it is not given.
+        #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<Lenient<i64>>>,
         /// How many to pass over.
+        #[oai(validator(minimum(value = "0"), maximum(value = "2147483647")))]
         offset: Query<Option<Lenient<i64>>>,
     ) -> Result<Json<Listed<TemplateView>>, Failure> {
         caller(request)?.needs(Permission::BatchesRead)?;
@@ -103,7 +105,7 @@ impl TemplateRoutes {
         _token: Token,
         /// The template.
         #[oai(name = "id")]
-        template: Path<String>,
+        template: Path<PathId>,
     ) -> Result<Json<Answer<TemplateView>>, Failure> {
         caller(request)?.needs(Permission::BatchesRead)?;
         let found = templates::get(self.app.db.read(), id(&template)?).await?;
@@ -118,7 +120,7 @@ impl TemplateRoutes {
         _token: Token,
         /// The template.
         #[oai(name = "id")]
-        template: Path<String>,
+        template: Path<PathId>,
         body: JsonBody<TemplateRequest>,
     ) -> Result<Json<Answer<TemplateView>>, Failure> {
         caller(request)?.needs(Permission::BatchesWrite)?;
@@ -137,7 +139,7 @@ impl TemplateRoutes {
         _token: Token,
         /// The template.
         #[oai(name = "id")]
-        template: Path<String>,
+        template: Path<PathId>,
     ) -> Result<Json<Said>, Failure> {
         caller(request)?.needs(Permission::BatchesWrite)?;
         if !templates::delete(self.app.db.write(), id(&template)?).await? {
@@ -154,7 +156,7 @@ impl TemplateRoutes {
         _token: Token,
         /// The template.
         #[oai(name = "id")]
-        template: Path<String>,
+        template: Path<PathId>,
         body: JsonBody<TemplatePreviewRequest>,
     ) -> Result<Json<Answer<Rendered>>, Failure> {
         caller(request)?.needs(Permission::BatchesRead)?;

@@ -6,10 +6,11 @@ use crate::foundation::body::JsonBody;
 use crate::foundation::fields::Fields;
 use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::{auth, limits};
-use domain::users::{self, ACCESS_TTL, Permission, Refreshed, User};
+use domain::users::{self, ACCESS_TTL, Permission, Refreshed, Role, User};
 use poem::Request;
 use poem_openapi::payload::Json;
-use poem_openapi::{Object, OpenApi, SecurityScheme};
+use poem_openapi::types::Example;
+use poem_openapi::{Enum, Object, OpenApi, SecurityScheme};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sha2::{Digest, Sha256};
@@ -27,18 +28,53 @@ struct Token(#[expect(dead_code, reason = "for the document")] poem_openapi::aut
 
 /// Credentials.
 #[derive(Debug, Object)]
+#[oai(example)]
 struct LoginRequest {
     /// The address.
+    #[oai(validator(min_length = 1, max_length = 254))]
     email: String,
     /// The password.
+    #[oai(validator(min_length = 1, max_length = 256))]
     password: String,
+}
+
+impl Example for LoginRequest {
+    fn example() -> Self {
+        Self { email: "ann@example.com".into(), password: "correct horse battery staple".into() }
+    }
 }
 
 /// A refresh token.
 #[derive(Debug, Object)]
 struct RefreshRequest {
     /// The token; good once.
+    #[oai(validator(min_length = 1, max_length = 256))]
     refresh_token: String,
+}
+
+/// What a user is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename = "Role", rename_all = "snake_case")]
+enum RoleName {
+    /// May do everything.
+    Admin,
+    /// Leads agents.
+    Supervisor,
+    /// Talks to contacts.
+    Agent,
+    /// Looks on.
+    Guest,
+}
+
+impl From<Role> for RoleName {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Admin => Self::Admin,
+            Role::Supervisor => Self::Supervisor,
+            Role::Agent => Self::Agent,
+            Role::Guest => Self::Guest,
+        }
+    }
 }
 
 /// Who signed in.
@@ -50,8 +86,8 @@ struct UserView {
     email: String,
     /// The name.
     full_name: String,
-    /// admin, supervisor, agent or guest.
-    role: String,
+    /// What the user is.
+    role: RoleName,
     /// A picture.
     avatar_url: Option<String>,
     /// What the user may do.
@@ -64,7 +100,7 @@ impl From<&User> for UserView {
             id: user.id.0,
             email: user.email.clone(),
             full_name: user.full_name.clone(),
-            role: user.role.to_string(),
+            role: user.role.into(),
             avatar_url: user.avatar_url.clone(),
             permissions: user.role.permissions().into_iter().map(Permission::as_str).map(str::to_owned).collect(),
         }

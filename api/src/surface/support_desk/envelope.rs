@@ -1,6 +1,6 @@
 //! `{success, data}` and `{success, error, request_id}`.
 
-use crate::foundation::refusal::Refusal;
+use crate::foundation::refusal::{Code, Refusal};
 use poem::{IntoResponse, Response};
 use poem_openapi::payload::Json;
 use poem_openapi::registry::{MetaResponses, Registry};
@@ -35,7 +35,7 @@ struct FieldProblem {
 #[derive(Debug, Object)]
 struct Problem {
     /// A stable word.
-    code: String,
+    code: Code,
     /// For people.
     message: String,
     /// Every bad field.
@@ -58,7 +58,7 @@ fn refused(refusal: &Refusal, request_id: &str) -> Refused {
     Refused {
         success: false,
         error: Problem {
-            code: refusal.kind.code().into(),
+            code: refusal.kind.code(),
             message: refusal.message.clone(),
             details: details.map(|d| FieldProblem { field: d.field.clone(), message: d.message.clone() }).collect(),
         },
