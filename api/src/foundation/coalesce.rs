@@ -4,6 +4,7 @@
 //! asked, so that nobody misses their own write. Who asks while the reads of others are under way waits for the next
 //! one, together with all who do.
 
+use super::to_its_end;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
@@ -57,7 +58,8 @@ where
             state.waiting.lock().remove(&of);
             read().await
         };
-        let reading = reading.boxed().shared();
+        // Its turn comes to it even when all who waited have left: otherwise they would take the turn along.
+        let reading = to_its_end(reading).boxed().shared();
         waiting.insert(key, reading.clone());
         reading
     }
@@ -81,14 +83,15 @@ mod tests {
                 nth
             })
         };
-        let early: Vec<_> = (0..AT_ONCE)
-            .map(|_| {
-                let read = ask(&reads);
-                // Begun, and not done.
-                assert_eq!(read.clone().now_or_never(), None);
-                read
-            })
-            .collect();
+        let mut early = Vec::new();
+        for nth in 0..AT_ONCE {
+            let read = ask(&reads);
+            assert_eq!(read.clone().now_or_never(), None, "begun, and not done");
+            while begun.load(Ordering::SeqCst) == nth {
+                tokio::task::yield_now().await;
+            }
+            early.push(read);
+        }
         let late: Vec<_> = (0..10).map(|_| ask(&reads)).collect();
         for read in &late {
             assert_eq!(read.clone().now_or_never(), None);
@@ -100,5 +103,34 @@ mod tests {
         let late = futures::future::join_all(late).await;
         assert!(late.iter().all(|nth| *nth == AT_ONCE), "one read for all of them, begun after they asked: {late:?}");
         assert!(reads.shared.waiting.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_leaves_while_waiting_takes_no_turn_along() {
+        let reads = Coalesced::<usize, usize>::default();
+        let open = Arc::new(Semaphore::new(0));
+        let ask = |key| {
+            let open = open.clone();
+            reads.get(key, move || async move {
+                drop(open.acquire().await);
+                key
+            })
+        };
+        let busy: Vec<_> = (0..AT_ONCE).map(ask).collect();
+        for read in busy.iter().cloned().chain((AT_ONCE..3 * AT_ONCE).map(ask)) {
+            // Asked, and gone: what comes after the busy ones waits for a turn.
+            assert_eq!(read.now_or_never(), None);
+            tokio::task::yield_now().await;
+        }
+        open.add_permits(1);
+        futures::future::join_all(busy).await;
+        let last = ask(99);
+        for _ in 0..100 {
+            if last.clone().now_or_never().is_some() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("the turns went to reads that nobody waits for");
     }
 }

@@ -11,7 +11,6 @@ use sea_orm::ConnectionTrait;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tokio::runtime::Handle;
-use tracing::Instrument;
 
 /// A request's key while the request is done. Dropped before the answer is remembered, as by a panic, it frees the key.
 pub(crate) struct Hold {
@@ -126,19 +125,6 @@ impl Asked {
     }
 }
 
-/// Does work to its end, also when the client hangs up: its handler is dropped then, and with it would go whatever is
-/// between taking a key and remembering the answer.
-pub(crate) async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    match tokio::spawn(work.in_current_span()).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Nobody aborts it; so the runtime ends, and everything with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
-}
-
 /// The hash of a request: what makes it the same one.
 fn hash(parts: &[&[u8]]) -> String {
     let mut hasher = Sha256::new();
@@ -147,35 +133,4 @@ fn hash(parts: &[&[u8]]) -> String {
         hasher.update(part);
     }
     hex::encode(hasher.finalize())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use futures::FutureExt;
-    use tokio::sync::{Notify, oneshot};
-
-    /// The server drops a request's handler when its connection is reset.
-    #[tokio::test]
-    async fn work_that_nobody_waits_for_is_done_to_its_end() {
-        let (go_on, (done, is_done)) = (Arc::new(Notify::new()), oneshot::channel());
-        let work = {
-            let go_on = go_on.clone();
-            async move {
-                go_on.notified().await;
-                done.send("done").expect("the test waits");
-            }
-        };
-        let mut handler = Box::pin(to_its_end(work));
-        assert!(handler.as_mut().now_or_never().is_none(), "it waits");
-        drop(handler);
-        go_on.notify_one();
-        assert_eq!(is_done.await.ok(), Some("done"));
-    }
-
-    #[tokio::test]
-    #[should_panic(expected = "in the work")]
-    async fn a_panic_of_the_work_is_the_handlers() {
-        to_its_end(async { panic!("in the work") }).await;
-    }
 }

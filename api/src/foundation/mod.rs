@@ -75,3 +75,47 @@ pub(crate) async fn guarded<E: Endpoint>(
         }
     }
 }
+
+/// Does work to its end, also when nobody waits for it any more: a handler is dropped where it stands when its
+/// connection is reset, and what it began would be left half done.
+pub(crate) async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Nobody aborts it; so the runtime ends, and everything with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_its_end;
+    use futures::FutureExt;
+    use std::sync::Arc;
+    use tokio::sync::{Notify, oneshot};
+
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_is_done_to_its_end() {
+        let (go_on, (done, is_done)) = (Arc::new(Notify::new()), oneshot::channel());
+        let work = {
+            let go_on = go_on.clone();
+            async move {
+                go_on.notified().await;
+                done.send("done").expect("the test waits");
+            }
+        };
+        let mut handler = Box::pin(to_its_end(work));
+        assert!(handler.as_mut().now_or_never().is_none(), "it waits");
+        drop(handler);
+        go_on.notify_one();
+        assert_eq!(is_done.await.ok(), Some("done"));
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "in the work")]
+    async fn a_panic_of_the_work_is_the_handlers() {
+        to_its_end(async { panic!("in the work") }).await;
+    }
+}
