@@ -115,8 +115,10 @@ async fn the_first_start_makes_an_admin_with_a_one_time_password() {
     serving.restart().await;
     assert!(!serving.log().contains("first start"), "only the first start makes one");
     assert_eq!(login(serving.client(), &password).await, 200);
-    let secret = std::fs::metadata(program.dir().join("paceline-data/jwt-secret")).expect("kept");
-    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&secret.permissions()) & 0o777, 0o600);
+    for (path, mode) in [("paceline-data/jwt-secret", 0o600), ("paceline-data", 0o700)] {
+        let permissions = std::fs::metadata(program.dir().join(path)).expect("kept").permissions();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&permissions) & 0o777, mode, "{path}");
+    }
 }
 
 #[tokio::test]
