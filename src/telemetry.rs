@@ -6,7 +6,7 @@ use api::RenderMetrics;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -14,6 +14,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Bounds of the histograms, in seconds.
 const SECONDS: [f64; 17] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0];
+
+/// How often samples are summed up.
+const UPKEEP: Duration = Duration::from_secs(2);
 
 /// Begins to log, to standard error. Panics are logged without what they say: it may be anybody's data.
 pub(crate) fn init_logs(config: &Config) -> Result<()> {
@@ -45,9 +48,18 @@ pub(crate) fn init_metrics() -> Result<RenderMetrics> {
         .install_recorder()
         .context("metrics cannot be recorded")?;
     let began = Instant::now();
+    // Samples of histograms are kept one by one until somebody asks for them, and in a process that nobody asks they
+    // would fill the memory.
+    let kept = handle.clone();
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(UPKEEP);
+        loop {
+            tick.tick().await;
+            kept.run_upkeep();
+        }
+    });
     Ok(Arc::new(move || {
         metrics::gauge!("paceline_uptime_seconds").set(began.elapsed().as_secs_f64());
-        handle.run_upkeep();
         handle.render()
     }))
 }
