@@ -4,6 +4,7 @@ use crate::config::{Config, Role};
 use crate::{store, telemetry};
 use anyhow::{Context, Result, bail};
 use backplane::Backplane;
+use domain::jobs::workers;
 use domain::users::{self, NewUser, TokenKeys};
 use domain::{Clock, Db};
 use gateway::{ClientSettings, Gateway, HttpGateway, Simulator};
@@ -56,6 +57,13 @@ pub(crate) async fn open(config: &Config, role: Role) -> Result<Process> {
     let offset_ms = clock.correct(db.now().await?);
     if offset_ms.abs() > 1_000 {
         tracing::warn!(offset_ms, "this machine's clock differs from the database's; the database's is used");
+    }
+    if lock.is_some() {
+        // Nobody else can be at work on this database: what was, died.
+        let ended = workers::bury_all(db.write(), clock.now()).await?;
+        if ended > 0 {
+            tracing::warn!(jobs = ended, "the last process died while it worked; its jobs are taken back");
+        }
     }
     let backplane = match &config.redis_url {
         Some(url) => Backplane::redis(url.expose())?,
@@ -113,6 +121,33 @@ async fn first_admin(db: &Db, clock: &Clock) -> Result<Option<(String, String)>>
     let made = users::create(db.write(), clock.now(), admin).await?;
     Ok(Some((made.email, password)))
 }
+
+/// How often the database's clock is read.
+const CLOCK_EVERY: Duration = Duration::from_secs(5);
+
+/// Keeps a process's clock that of the database.
+async fn keep_clock(db: Db, clock: Clock, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(CLOCK_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let asked = std::time::Instant::now();
+        match db.now().await {
+            // An answer that took long says little about now.
+            Ok(now) if asked.elapsed() < CLOCK_ANSWER => {
+                metrics::gauge!("paceline_clock_offset_seconds").set(clock.correct(now) as f64 / 1e3);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the database's clock was not read"),
+        }
+    }
+}
+
+/// The longest that reading the database's clock may take for it to be believed.
+const CLOCK_ANSWER: Duration = Duration::from_millis(250);
 
 /// How long a part may take to say that it is there.
 const READY_WITHIN: Duration = Duration::from_secs(2);
@@ -177,6 +212,7 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
         let stop = stop_api.clone();
         serving = Some(tokio::spawn(async move { api::serve_observability(listener, observed, stop).await }));
     }
+    process.tasks.spawn(keep_clock(process.db.clone(), process.clock.clone(), process.stop.clone()));
     if parts.worker {
         start_worker(config, &process, None)?;
     }

@@ -113,6 +113,61 @@ pub(crate) fn rows_json(rows: &[impl serde::Serialize]) -> Result<Value, DbErr> 
     serde_json::to_string(rows).map(Value::from).map_err(|e| DbErr::Json(e.to_string()))
 }
 
+/// What an error of the database says about trying again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It is away, busy, out of something, or chose this transaction to give way to another: the same will work later, and
+    /// is nobody's fault.
+    Passing,
+    /// The disk is full: the same will work when somebody has made room.
+    DiskFull,
+    /// The same will fail the same way.
+    Lasting,
+}
+
+impl Trouble {
+    /// Reads the database's own code: SQLSTATE (PostgreSQL 15, appendix A) or SQLite's primary result code.
+    #[must_use]
+    pub fn of(error: &DbErr) -> Self {
+        use sea_orm::{RuntimeErr, SqlxError};
+        let (DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error))) = error
+        else {
+            return if matches!(error, DbErr::ConnectionAcquire(_)) { Self::Passing } else { Self::Lasting };
+        };
+        match &**error {
+            SqlxError::Database(refused) => refused.code().map_or(Self::Lasting, |code| Self::of_code(&code)),
+            SqlxError::Io(_)
+            | SqlxError::Tls(_)
+            | SqlxError::Protocol(_)
+            | SqlxError::PoolTimedOut
+            | SqlxError::PoolClosed
+            | SqlxError::WorkerCrashed => Self::Passing,
+            _ => Self::Lasting,
+        }
+    }
+
+    fn of_code(code: &str) -> Self {
+        if code.len() == 5 {
+            return match code {
+                "53100" => Self::DiskFull,
+                // Cancelled by its timeout, not locked in time, or the server is shutting down, starting, or a replica.
+                "57014" | "55P03" | "25006" | "25P03" => Self::Passing,
+                _ if ["08", "40", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => Self::Passing,
+                _ => Self::Lasting,
+            };
+        }
+        // An extended code has its primary one in the low byte (sqlite.org/rescode.html).
+        match code.parse::<u32>().map(|code| code & 0xff) {
+            Ok(13) => Self::DiskFull,
+            // BUSY, LOCKED, NOMEM, INTERRUPT, IOERR, CANTOPEN, PROTOCOL
+            Ok(5 | 6 | 7 | 9 | 10 | 14 | 15) => Self::Passing,
+            _ => Self::Lasting,
+        }
+    }
+}
+
 /// The handles to the database.
 #[derive(Clone, Debug)]
 pub struct Db {
@@ -218,4 +273,25 @@ pub async fn all(
     values: impl IntoIterator<Item = Value>,
 ) -> Result<Vec<QueryResult>, DbErr> {
     conn.query_all_raw(Statement::from_sql_and_values(conn.get_database_backend(), sql, values)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_says_whether_to_try_again() {
+        // Serialisation failure, deadlock, too many connections, shutting down, statement_timeout; BUSY, BUSY_SNAPSHOT.
+        for passing in ["40001", "40P01", "53300", "57P01", "57014", "08006", "5", "517", "10"] {
+            assert_eq!(Trouble::of_code(passing), Trouble::Passing, "{passing}");
+        }
+        for full in ["53100", "13"] {
+            assert_eq!(Trouble::of_code(full), Trouble::DiskFull, "{full}");
+        }
+        // Unique violation, undefined column, CONSTRAINT, CORRUPT.
+        for lasting in ["23505", "42703", "19", "2067", "11", ""] {
+            assert_eq!(Trouble::of_code(lasting), Trouble::Lasting, "{lasting}");
+        }
+        assert_eq!(Trouble::of(&DbErr::Custom("x".into())), Trouble::Lasting);
+    }
 }

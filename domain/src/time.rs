@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Milliseconds since the Unix epoch, UTC. What every time column of the ledger holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -48,22 +48,31 @@ impl Timestamp {
 
 /// Where a process reads the time.
 ///
-/// The production clock is the machine's, corrected by the offset of the database's clock (see [`Clock::correct`]), so
-/// that leases, slots and schedules mean the same on machines whose clocks disagree.
+/// The production clock shows what the database's clock read last (see [`Clock::correct`]) plus what passed since then
+/// by the machine's monotonic clock. So leases, slots and schedules mean the same on machines whose clocks disagree, and
+/// a machine whose clock is set while the process runs does not notice.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Source>);
 
 #[derive(Debug)]
 enum Source {
-    Machine { offset_ms: AtomicI64 },
+    Machine { started: Instant, at_start_ms: AtomicI64 },
     Manual(AtomicI64),
 }
 
+fn machine_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+fn elapsed_ms(since: Instant) -> i64 {
+    i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX)
+}
+
 impl Clock {
-    /// The machine's clock, uncorrected until [`Clock::correct`] is called.
+    /// The machine's clock, until [`Clock::correct`] is called.
     #[must_use]
     pub fn machine() -> Self {
-        Self(Arc::new(Source::Machine { offset_ms: AtomicI64::new(0) }))
+        Self(Arc::new(Source::Machine { started: Instant::now(), at_start_ms: AtomicI64::new(machine_ms()) }))
     }
 
     /// A clock that moves only when told to: for tests and simulations.
@@ -76,21 +85,20 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &*self.0 {
-            Source::Machine { offset_ms } => {
-                Timestamp(chrono::Utc::now().timestamp_millis() + offset_ms.load(Ordering::Relaxed))
+            Source::Machine { started, at_start_ms } => {
+                Timestamp(at_start_ms.load(Ordering::Relaxed).saturating_add(elapsed_ms(*started)))
             }
             Source::Manual(ms) => Timestamp(ms.load(Ordering::SeqCst)),
         }
     }
 
-    /// Tells the clock what the database's clock read just now; returns the correction in milliseconds. A manual clock
-    /// ignores it.
+    /// Tells the clock what the database's clock read just now; returns by how many milliseconds that is ahead of the
+    /// machine's own clock. A manual clock ignores it.
     pub fn correct(&self, database_now: Timestamp) -> i64 {
         match &*self.0 {
-            Source::Machine { offset_ms } => {
-                let offset = database_now.0 - chrono::Utc::now().timestamp_millis();
-                offset_ms.store(offset, Ordering::Relaxed);
-                offset
+            Source::Machine { started, at_start_ms } => {
+                at_start_ms.store(database_now.0.saturating_sub(elapsed_ms(*started)), Ordering::Relaxed);
+                database_now.0.saturating_sub(machine_ms())
             }
             Source::Manual(_) => 0,
         }
@@ -113,6 +121,15 @@ mod tests {
         let t = Timestamp(1_763_690_400_123);
         assert_eq!(t.to_rfc3339(), "2025-11-21T02:00:00.123Z");
         assert_eq!(Timestamp::parse_rfc3339("2025-11-21T04:00:00.123+02:00").ok(), Some(t));
+    }
+
+    #[test]
+    fn the_databases_clock_is_the_one_that_counts() {
+        let clock = Clock::machine();
+        let database = Timestamp(clock.now().0 + 300_000);
+        assert!((299_000..=301_000).contains(&clock.correct(database)));
+        let now = clock.now();
+        assert!(now >= database && now < database.plus(Duration::from_secs(60)), "{now:?} {database:?}");
     }
 
     #[test]

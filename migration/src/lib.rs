@@ -5,6 +5,7 @@
 mod m0001_users;
 mod m0002_ledger;
 mod m0003_templates;
+mod m0004_workers;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -17,6 +18,11 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_users::Migration), Box::new(m0002_ledger::Migration), Box::new(m0003_templates::Migration)]
+        vec![
+            Box::new(m0001_users::Migration),
+            Box::new(m0002_ledger::Migration),
+            Box::new(m0003_templates::Migration),
+            Box::new(m0004_workers::Migration),
+        ]
     }
 }

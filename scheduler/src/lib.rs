@@ -5,7 +5,9 @@
 //! leases whose worker is gone, schedules whose time has come, rows that nobody needs any more.
 
 use backplane::Backplane;
-use domain::{Clock, Db, Event, Ring, Step, batches, idempotency, jobs};
+use domain::jobs::workers::{self, SILENCE};
+use domain::{Clock, Db, Dialect, Event, Ring, Step, batches, idempotency, jobs};
+use parking_lot::Mutex;
 use sea_orm::DbErr;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -20,9 +22,9 @@ pub struct Settings {
 
 /// Looks for jobs to ring: often enough that a schedule fires within a second of its time.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
-/// Looks for leases that ended.
-const RESCUE_EVERY: Duration = Duration::from_secs(2);
-/// Counts the queue for the gauges, and reads the database's clock.
+/// Looks for leases that ended, and for workers that fell silent.
+const RESCUE_EVERY: Duration = Duration::from_secs(1);
+/// Counts the queue for the gauges.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 /// Throws away what is old.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
@@ -38,11 +40,36 @@ struct Scheduler {
     clock: Clock,
     backplane: Backplane,
     settings: Settings,
+    watch: Mutex<Watch>,
 }
+
+/// Since when the scheduler has been in touch with the database without a gap. Whoever was away cannot tell who else was.
+#[derive(Debug)]
+struct Watch {
+    since: Instant,
+    last: Instant,
+}
+
+impl Watch {
+    /// Marks that the database answers, and tells for how long it has without a gap.
+    fn looks(&mut self) -> Duration {
+        let now = Instant::now();
+        if now.duration_since(self.last) > WATCH_GAP {
+            self.since = now;
+        }
+        self.last = now;
+        now.duration_since(self.since)
+    }
+}
+
+/// The longest time between two looks that is no gap.
+const WATCH_GAP: Duration = Duration::from_secs(3);
 
 /// Does the duties until told to stop.
 pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings, stop: CancellationToken) {
-    let scheduler = Scheduler { db, clock, backplane, settings };
+    let began = Instant::now();
+    let watch = Mutex::new(Watch { since: began, last: began });
+    let scheduler = Scheduler { db, clock, backplane, settings, watch };
     tracing::info!("scheduler started");
     tokio::join!(
         every(SWEEP_EVERY, "sweep", &stop, || scheduler.sweep()),
@@ -123,6 +150,14 @@ impl Scheduler {
     /// Takes back jobs whose worker is gone.
     async fn rescue(&self) -> Result<(), DbErr> {
         let tx = self.db.begin().await?;
+        // A worker that is alone with its database is this process.
+        if self.db.dialect() == Dialect::Postgres && self.watch.lock().looks() > SILENCE {
+            let silent = workers::bury_silent(&tx, self.clock.now(), self.clock.now().minus(SILENCE)).await?;
+            if silent > 0 {
+                metrics::counter!("paceline_workers_lost_total").increment(silent as u64);
+                tracing::warn!(workers = silent, "workers fell silent; their jobs are taken back");
+            }
+        }
         let step = jobs::rescue(&tx, self.clock.now(), RESCUE_ROWS).await?;
         tx.commit().await?;
         let rescued = self.after(step).await;
@@ -135,7 +170,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Sets the gauges, and corrects the clock by the database's.
+    /// Sets the gauges.
     async fn observe(&self) -> Result<(), DbErr> {
         let now = self.clock.now();
         let mut seen = BTreeSet::new();
@@ -166,7 +201,6 @@ impl Scheduler {
                 metrics::gauge!("paceline_rings", "lane" => lane.as_str()).set(depth as f64);
             }
         }
-        self.clock.correct(self.db.now().await?);
         Ok(())
     }
 

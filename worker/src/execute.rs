@@ -1,6 +1,7 @@
 //! From a ring to a job at rest.
 
 use crate::{Shared, kinds};
+use domain::db::Trouble;
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
 use domain::{JobKind, JobRef, Lane};
 use futures::FutureExt;
@@ -99,15 +100,21 @@ async fn perform(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, JobErro
     }
 }
 
-/// How often writing a failure is tried: the database that made the job fail may be away for a moment.
-const FAIL_TRIES: u32 = 5;
+/// How long writing a failure is tried: the database that made the job fail may be away. As long as the lease is sure to
+/// stand.
+const FAIL_FOR: Duration = Duration::from_secs(20);
 
 async fn fail(shared: &Arc<Shared>, job: &Claimed, error: JobError) -> &'static str {
     let ending = match &error {
-        JobError::Database(_) => Ending::Failed { error: error.to_string() },
+        JobError::Database(trouble) => match Trouble::of(trouble) {
+            Trouble::Passing | Trouble::DiskFull => Ending::Postponed { error: error.to_string() },
+            Trouble::Lasting => Ending::Failed { error: error.to_string() },
+        },
         JobError::Permanent(_) => Ending::Dead { error: error.to_string() },
     };
-    for attempt in 0..FAIL_TRIES {
+    let began = Instant::now();
+    let mut wait = Duration::from_millis(200);
+    while began.elapsed() < FAIL_FOR {
         match write_failure(shared, job, &ending).await {
             Ok(Finished::ReadyAt(at)) => {
                 tracing::warn!(%error, retry_at = %at.to_rfc3339(), "job failed; it will be tried again");
@@ -121,7 +128,11 @@ async fn fail(shared: &Arc<Shared>, job: &Claimed, error: JobError) -> &'static 
             Ok(Finished::Stale | Finished::Done | Finished::Paused) => return "stale",
             Err(write_error) => {
                 tracing::warn!(%error, %write_error, "the failure could not be written yet");
-                tokio::time::sleep(Duration::from_millis(200 << attempt)).await;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(2)),
+                    // The registry tells whose lease it was; nothing is lost that the rescue would not find.
+                    () = shared.stopping.cancelled() => break,
+                }
             }
         }
     }

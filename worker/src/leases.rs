@@ -1,11 +1,13 @@
 //! The leases that this process holds, and their heartbeat.
 
 use crate::Shared;
-use domain::jobs::{self, HEARTBEAT};
-use domain::{JobId, jobs::Claimed};
+use domain::jobs::workers::{self, BEAT};
+use domain::jobs::{self, Claimed, HEARTBEAT};
+use domain::{Dialect, JobId};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The jobs that this process runs, with the number of their claims.
@@ -44,22 +46,39 @@ impl Drop for Lease {
     }
 }
 
-/// Renews the leases until cancelled.
+/// Says that the worker is there and renews its leases, until cancelled.
 pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
-    let mut beat = tokio::time::interval(HEARTBEAT);
+    // Alone with its database nobody waits for its word.
+    let alone = shared.db.dialect() == Dialect::Sqlite;
+    let mut beat = tokio::time::interval(if alone { HEARTBEAT } else { BEAT });
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut renewed_at = Instant::now();
+    let mut away = false;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = beat.tick() => {}
         }
+        let now = shared.clock.now();
+        let told = workers::beat(shared.db.write(), now, &shared.owner).await;
+        match &told {
+            Ok(()) if std::mem::take(&mut away) => tracing::info!("the database is back"),
+            Ok(()) => {}
+            Err(error) if !std::mem::replace(&mut away, true) => tracing::warn!(%error, "the database is away"),
+            Err(_) => {}
+        }
+        if told.is_err() || (!alone && renewed_at.elapsed() < HEARTBEAT) {
+            continue;
+        }
         let held = shared.leases.list();
         metrics::gauge!("paceline_jobs_held").set(held.len() as f64);
         match jobs::heartbeat(shared.db.write(), shared.clock.now(), &held).await {
-            Ok(renewed) if renewed < held.len() as u64 => {
-                tracing::warn!(held = held.len(), renewed, "some leases no longer stand");
+            Ok(renewed) => {
+                renewed_at = Instant::now();
+                if renewed < held.len() as u64 {
+                    tracing::warn!(held = held.len(), renewed, "some leases no longer stand");
+                }
             }
-            Ok(_) => {}
             Err(error) => tracing::warn!(%error, held = held.len(), "leases not renewed"),
         }
     }

@@ -21,6 +21,7 @@ pub use receipts::{Reported, take_reports};
 
 use backplane::Backplane;
 use control::Controls;
+use domain::jobs::workers;
 use domain::{Clock, Db, Lane};
 use gateway::Gateway;
 use leases::Leases;
@@ -113,6 +114,10 @@ pub async fn run(
         settings,
     });
     tracing::info!(owner = %shared.owner, "worker started");
+    // Before the first claim, so that no lease is ever held by somebody unknown.
+    if let Err(error) = workers::beat(shared.db.write(), shared.clock.now(), &shared.owner).await {
+        tracing::warn!(%error, "the database is away");
+    }
     tasks.spawn(leases::keep(shared.clone(), background.clone()));
     tasks.spawn(control::follow(shared.clone(), backplane.notifier.clone(), background.clone()));
     let lanes = TaskTracker::new();
@@ -127,5 +132,10 @@ pub async fn run(
     background.cancel();
     tasks.close();
     tasks.wait().await;
+    match workers::leave(shared.db.write(), shared.clock.now(), &shared.owner).await {
+        Ok(0) => {}
+        Ok(left) => tracing::warn!(left, "jobs are left to other workers"),
+        Err(error) => tracing::warn!(%error, "leases not ended; they will end by themselves"),
+    }
     tracing::info!("worker stopped");
 }

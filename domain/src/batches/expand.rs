@@ -46,7 +46,7 @@ pub async fn run_expand(
         Some(id) => row::lock(conn, id).await?,
         None => None,
     };
-    let finish = async |rng: &mut _| jobs::finish(conn, now, job.id, job.fence, job.failures, &Ending::Done, rng).await;
+    let finish = async |rng: &mut _| jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await;
     let Some(batch) = batch.filter(|batch| !batch.expanded && Going::of(batch) != Going::Ended) else {
         finish(rng).await?;
         return Ok(Step::quiet(Expanded::Done));
@@ -104,7 +104,7 @@ pub async fn run_start(
     if !jobs::renew(conn, now, job.id, job.fence).await? {
         return Ok(Step::quiet(()));
     }
-    jobs::finish(conn, now, job.id, job.fence, job.failures, &Ending::Done, rng).await?;
+    jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await?;
     let batch = match job.batch {
         Some(id) => row::lock(conn, id).await?,
         None => None,

@@ -71,7 +71,7 @@ pub(super) async fn open(
     if !jobs::renew(conn, now, job.id, job.fence).await? {
         return Ok(Opened::Not(Ran::Stale));
     }
-    let end = async |ending, rng: &mut _| jobs::finish(conn, now, job.id, job.fence, job.failures, &ending, rng).await;
+    let end = async |ending, rng: &mut _| jobs::finish(conn, now, job.id, job.fence, &ending, rng).await;
     let mut batch = row::read(conn, batch_id).await?;
     if batch.as_ref().is_some_and(|batch| batch.paused) {
         // A job that is put aside must be seen by whoever resumes the batch, so that one waits for the other.
@@ -187,7 +187,7 @@ pub(super) async fn close(
     )
     .await?;
     row::count(conn, id, counts).await?;
-    jobs::finish(conn, now, job.id, job.fence, job.failures, &Ending::Done, rng).await?;
+    jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await?;
     let mut step = chunks::close(conn, now, id, set.chunk.no).await?.map(|()| Ran::Done);
     step.events.splice(0..0, set.events);
     Ok(step)

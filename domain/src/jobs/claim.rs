@@ -27,8 +27,6 @@ pub struct Claimed {
     pub fence: i64,
     /// Which claim of this job it is, the first one being 1.
     pub attempts: i64,
-    /// Passing errors so far.
-    pub failures: i64,
     /// When it was made.
     pub created_at: Timestamp,
     /// From when on it could be claimed.
@@ -65,7 +63,7 @@ pub async fn claim(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, owner
             "UPDATE jobs SET state = 'running', fence = fence + 1, attempts = attempts + 1, lease_owner = $2,
                     lease_until = $3, started_at = coalesce(started_at, $4)
              WHERE id = $1 AND state = 'ready' AND run_at <= $4 AND payload_version <= {PAYLOAD_VERSION}
-             RETURNING id, kind, lane, batch_id, chunk_no, payload, fence, attempts, failures, created_at, run_at"
+             RETURNING id, kind, lane, batch_id, chunk_no, payload, fence, attempts, created_at, run_at"
         ),
         [id.into(), owner.into(), now.plus(LEASE).0.into(), now.0.into()],
     )
@@ -93,7 +91,6 @@ fn claimed(row: &QueryResult) -> Result<Claimed, DbErr> {
         payload: serde_json::from_str(&payload).map_err(|e| DbErr::Json(e.to_string()))?,
         fence: row.try_get("", "fence")?,
         attempts: row.try_get("", "attempts")?,
-        failures: row.try_get("", "failures")?,
         created_at: Timestamp(row.try_get("", "created_at")?),
         run_at: Timestamp(row.try_get("", "run_at")?),
     })
@@ -106,6 +103,22 @@ fn claimed(row: &QueryResult) -> Result<Claimed, DbErr> {
 /// The database's.
 pub async fn renew(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, fence: i64) -> Result<bool, DbErr> {
     let sql = "UPDATE jobs SET lease_until = $3 WHERE id = $1 AND fence = $2 AND state = 'running'";
+    Ok(db::execute(conn, sql, [id.into(), fence.into(), now.plus(LEASE).0.into()]).await? == 1)
+}
+
+/// As [`renew`], for results that bring the job further: that it did is no way of one that kills its process, so
+/// crashes and failures are counted anew.
+///
+/// # Errors
+/// The database's.
+pub async fn renew_with_progress(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    id: JobId,
+    fence: i64,
+) -> Result<bool, DbErr> {
+    let sql = "UPDATE jobs SET lease_until = $3, crashes = 0, failures = 0
+               WHERE id = $1 AND fence = $2 AND state = 'running'";
     Ok(db::execute(conn, sql, [id.into(), fence.into(), now.plus(LEASE).0.into()]).await? == 1)
 }
 

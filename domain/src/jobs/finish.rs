@@ -28,6 +28,11 @@ pub enum Ending {
         /// What went wrong, for people.
         error: String,
     },
+    /// The database was in trouble: again after a backoff, as often as it takes. It is no failure of the job's.
+    Postponed {
+        /// What went wrong, for people.
+        error: String,
+    },
     /// An error that will not pass.
     Dead {
         /// What went wrong, for people.
@@ -64,7 +69,7 @@ pub async fn fail(
     ending: &Ending,
     rng: &mut impl Rng,
 ) -> Result<Step<Finished>, DbErr> {
-    let finished = finish(conn, now, job.id, job.fence, job.failures, ending, rng).await?;
+    let finished = finish(conn, now, job.id, job.fence, ending, rng).await?;
     match (finished, job.batch, ending) {
         (Finished::Dead, Some(batch), Ending::Dead { error } | Ending::Failed { error }) => {
             Ok(chunks::bury(conn, now, batch, job.chunk, error).await?.map(|()| finished))
@@ -76,6 +81,7 @@ pub async fn fail(
             | Ending::Asleep { .. }
             | Ending::Paused
             | Ending::Failed { .. }
+            | Ending::Postponed { .. }
             | Ending::Dead { .. }
             | Ending::GivenBack,
         ) => Ok(Step::quiet(finished)),
@@ -91,7 +97,6 @@ pub async fn finish(
     now: Timestamp,
     id: JobId,
     fence: i64,
-    failures: i64,
     ending: &Ending,
     rng: &mut impl Rng,
 ) -> Result<Finished, DbErr> {
@@ -100,11 +105,20 @@ pub async fn finish(
         Ending::Asleep { until } => ("ready", Some(*until), 0, None, Finished::ReadyAt(*until)),
         Ending::Paused => ("paused", None, 0, None, Finished::Paused),
         Ending::GivenBack => ("ready", Some(now), 0, None, Finished::ReadyAt(now)),
-        Ending::Failed { error } if failures < MAX_FAILURES => {
-            let at = now.plus(Backoff::JOBS.delay(u32::try_from(failures).unwrap_or(u32::MAX), rng));
-            ("ready", Some(at), 1, Some(error.clone()), Finished::ReadyAt(at))
+        Ending::Postponed { error } => {
+            let at = now.plus(Backoff::JOBS.delay(1, rng));
+            ("ready", Some(at), 0, Some(error.clone()), Finished::ReadyAt(at))
         }
-        Ending::Failed { error } | Ending::Dead { error } => ("dead", None, 1, Some(error.clone()), Finished::Dead),
+        Ending::Failed { error } => {
+            let failures = failures(conn, id).await?;
+            if failures < MAX_FAILURES {
+                let at = now.plus(Backoff::JOBS.delay(u32::try_from(failures).unwrap_or(u32::MAX), rng));
+                ("ready", Some(at), 1, Some(error.clone()), Finished::ReadyAt(at))
+            } else {
+                ("dead", None, 1, Some(error.clone()), Finished::Dead)
+            }
+        }
+        Ending::Dead { error } => ("dead", None, 1, Some(error.clone()), Finished::Dead),
     };
     // A worker rings a job that it put to sleep; one that sleeps for longer than it will wait is the sweep's.
     let promised = run_at.filter(|at| at.since(now) <= LOCAL_TIMER);
@@ -129,4 +143,10 @@ pub async fn finish(
     )
     .await?;
     Ok(if written == 1 { after } else { Finished::Stale })
+}
+
+/// Failures in a row so far: the row's word, since progress forgets them.
+async fn failures(conn: &impl ConnectionTrait, id: JobId) -> Result<i64, DbErr> {
+    let row = db::one(conn, "SELECT failures FROM jobs WHERE id = $1", [id.into()]).await?;
+    row.map_or(Ok(0), |row| row.try_get("", "failures"))
 }

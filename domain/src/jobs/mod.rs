@@ -23,8 +23,9 @@ mod enqueue;
 mod finish;
 mod rescue;
 mod stats;
+pub mod workers;
 
-pub use claim::{Claim, Claimed, claim, heartbeat, renew};
+pub use claim::{Claim, Claimed, claim, heartbeat, renew, renew_with_progress};
 pub(crate) use enqueue::ring_of;
 pub use enqueue::{NewJob, enqueue};
 pub use finish::{Ending, Finished, fail, finish};
@@ -48,8 +49,8 @@ pub const LOCAL_TIMER: Duration = Duration::from_secs(60);
 /// How often a job may fail with a passing error before it is dead.
 pub const MAX_FAILURES: i64 = 3;
 
-/// How often a job may take its process down before it is dead. Not the same count as failures: a deploy that kills a
-/// worker is no fault of the job.
+/// How often in a row a job may be there when its process dies before it is dead. Not the same count as failures, and
+/// begun anew when it has come further: what kills a worker is seldom the job.
 pub const MAX_CRASHES: i64 = 3;
 
 /// The version of job payloads that this build writes and reads. A job of a later version waits for a later build.

@@ -87,8 +87,9 @@ pub struct Rescued {
     pub dead: usize,
 }
 
-/// Takes back the jobs whose lease ran out: their worker died, hangs or lost the database. Each is ready again; one that
-/// did this [`MAX_CRASHES`] times is dead with its reason, and what was left of its chunk has failed.
+/// Takes back the jobs whose lease ran out: their worker died, hangs or lost the database. Each is ready again. One whose
+/// worker is not there any more was perhaps what killed it: after [`MAX_CRASHES`] times in a row it is dead with its
+/// reason, and what was left of its chunk has failed.
 ///
 /// # Errors
 /// The database's.
@@ -97,7 +98,8 @@ pub async fn rescue(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> 
     let rows = db::all(
         conn,
         format!(
-            "SELECT id, kind, lane, batch_id, chunk_no, crashes FROM jobs
+            "SELECT id, kind, lane, batch_id, chunk_no, crashes,
+                    EXISTS (SELECT 1 FROM workers WHERE owner = jobs.lease_owner) AS worker_is_there FROM jobs
              WHERE state = 'running' AND lease_until < $1 ORDER BY lease_until LIMIT {limit}{skip}"
         ),
         [now.0.into()],
@@ -106,9 +108,13 @@ pub async fn rescue(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> 
     let mut step: Step<Rescued> = Step::quiet(Rescued::default());
     for row in rows {
         let id = JobId(row.try_get("", "id")?);
-        let crashes = row.try_get::<i64>("", "crashes")? + 1;
-        let dead = crashes >= MAX_CRASHES;
-        let error = format!("its worker vanished {crashes} times while it ran; the lease ended without a result");
+        let crashed = !row.try_get::<bool>("", "worker_is_there")?;
+        let crashes = row.try_get::<i64>("", "crashes")? + i64::from(crashed);
+        let dead = crashed && crashes >= MAX_CRASHES;
+        let error = match crashed {
+            true => format!("its worker died while it ran, {crashes} times in a row"),
+            false => "its lease ended: the worker could not write a result".into(),
+        };
         let written = db::execute(
             conn,
             "UPDATE jobs SET state = $2, crashes = $3, run_at = $4, rung_at = $4, error = $5, lease_owner = NULL,

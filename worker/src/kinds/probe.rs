@@ -13,7 +13,6 @@ pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobEr
         tracing::debug!("nobody listens to probes any more");
     }
     let now = shared.clock.now();
-    let ended =
-        jobs::finish(shared.db.write(), now, job.id, job.fence, job.failures, &Ending::Done, &mut shared.rng()).await?;
+    let ended = jobs::finish(shared.db.write(), now, job.id, job.fence, &Ending::Done, &mut shared.rng()).await?;
     Ok(if ended == Finished::Stale { Outcome::Stale } else { Outcome::Settled })
 }

@@ -59,14 +59,14 @@ pub async fn begin(
     let (batch, chunk) = match (row::lock(conn, batch_id).await?, chunks::load(conn, batch_id, no).await?) {
         (Some(batch), Some(chunk)) => (batch, chunk),
         _ => {
-            jobs::finish(conn, now, job.id, job.fence, job.failures, &Ending::Done, rng).await?;
+            jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await?;
             return Ok(Step::quiet(Begin::Over));
         }
     };
     let mut events = Vec::new();
     match Going::of(&batch) {
         Going::Paused => {
-            jobs::finish(conn, now, job.id, job.fence, job.failures, &Ending::Paused, rng).await?;
+            jobs::finish(conn, now, job.id, job.fence, &Ending::Paused, rng).await?;
             return Ok(Step::quiet(Begin::Parked));
         }
         Going::On | Going::Ended => {}

@@ -148,7 +148,7 @@ pub async fn settle(
     results: &[ItemResult],
     rng: &mut impl Rng,
 ) -> Result<Step<Settled>, DbErr> {
-    if !jobs::renew(conn, now, held.job, held.fence).await? {
+    if !jobs::renew_with_progress(conn, now, held.job, held.fence).await? {
         return Ok(Step::quiet(Settled::Stale));
     }
     // Not locked until the counts are written, last: the chunks of a batch settle beside one another.
@@ -314,7 +314,7 @@ pub async fn rest(
     let batch = row::lock(conn, held.batch).await?;
     let chunk = chunks::load(conn, held.batch, held.chunk).await?;
     let (Some(batch), Some(chunk)) = (batch, chunk) else { return Ok(Step::quiet(Rest::Stale)) };
-    let end = async |ending: Ending, rng: &mut _| jobs::finish(conn, now, held.job, held.fence, 0, &ending, rng).await;
+    let end = async |ending: Ending, rng: &mut _| jobs::finish(conn, now, held.job, held.fence, &ending, rng).await;
     let range = [held.batch.into(), chunk.first_seq.into(), chunk.end_seq().into()];
 
     if Going::of(&batch) == Going::Ended {

@@ -1,0 +1,65 @@
+//! The processes that claim jobs, each under the name that is in its jobs' `lease_owner`.
+//!
+//! A lease alone takes [`LEASE`](super::LEASE) to tell that a worker is gone. A worker that shares its database with
+//! others also says every [`BEAT`] that it is there; one that was silent for [`SILENCE`] is taken for dead, and its
+//! leases end at once. That it may wake again changes nothing: its fences no longer stand.
+
+use crate::db;
+use crate::time::Timestamp;
+use sea_orm::{ConnectionTrait, DbErr};
+use std::time::Duration;
+
+/// How often a worker says that it is there.
+pub const BEAT: Duration = Duration::from_secs(1);
+
+/// How long a worker may say nothing before it is taken for dead.
+pub const SILENCE: Duration = Duration::from_secs(5);
+
+/// Says that a worker is there.
+///
+/// # Errors
+/// The database's.
+pub async fn beat(conn: &impl ConnectionTrait, now: Timestamp, owner: &str) -> Result<(), DbErr> {
+    let sql = "INSERT INTO workers (owner, started_at, seen_at) VALUES ($1, $2, $2)
+               ON CONFLICT (owner) DO UPDATE SET seen_at = excluded.seen_at";
+    db::execute(conn, sql, [owner.into(), now.0.into()]).await.map(|_| ())
+}
+
+/// Ends the leases that a worker still holds when it stops. Its jobs are then taken back as those of a worker that is
+/// there: that it stopped is no fault of theirs.
+///
+/// # Errors
+/// The database's.
+pub async fn leave(conn: &impl ConnectionTrait, now: Timestamp, owner: &str) -> Result<u64, DbErr> {
+    end_leases(conn, now, owner).await
+}
+
+/// Ends the leases of every worker but those that beat since `heard_since`, and forgets them; returns how many workers
+/// these were. For a process that was itself in touch with the database all the time: after an outage every worker has
+/// been silent.
+///
+/// # Errors
+/// The database's.
+pub async fn bury_silent(conn: &impl ConnectionTrait, now: Timestamp, heard_since: Timestamp) -> Result<usize, DbErr> {
+    let sql = "DELETE FROM workers WHERE seen_at < $1 RETURNING owner";
+    let silent = db::all(conn, sql, [heard_since.0.into()]).await?;
+    for row in &silent {
+        end_leases(conn, now, &row.try_get::<String>("", "owner")?).await?;
+    }
+    Ok(silent.len())
+}
+
+/// Ends all leases and forgets all workers: at the start of the only process that can be there.
+///
+/// # Errors
+/// The database's.
+pub async fn bury_all(conn: &impl ConnectionTrait, now: Timestamp) -> Result<u64, DbErr> {
+    db::execute(conn, "DELETE FROM workers", []).await?;
+    let sql = "UPDATE jobs SET lease_until = $1 WHERE state = 'running'";
+    db::execute(conn, sql, [(now.0 - 1).into()]).await
+}
+
+async fn end_leases(conn: &impl ConnectionTrait, now: Timestamp, owner: &str) -> Result<u64, DbErr> {
+    let sql = "UPDATE jobs SET lease_until = $2 WHERE state = 'running' AND lease_owner = $1 AND lease_until > $2";
+    db::execute(conn, sql, [owner.into(), (now.0 - 1).into()]).await
+}
