@@ -3,7 +3,8 @@
 use crate::config::Config;
 use crate::{commands, store};
 use anyhow::Result;
-use domain::Clock;
+use domain::batches::send::OpenCircuit;
+use domain::{Clock, batches};
 use gateway::{ClientSettings, Gateway, HttpGateway};
 use std::process::ExitCode;
 
@@ -54,6 +55,12 @@ pub(crate) async fn run(config: &Config) -> Result<ExitCode> {
                     }
                     for finding in findings {
                         report.line("ledger", Err(finding));
+                    }
+                    for open in batches::send::open_circuits(db.read()).await? {
+                        let OpenCircuit { sender, until, reason } = open;
+                        let text =
+                            format!("messages wait: {reason}; the gateway is tried again at {}", until.to_rfc3339());
+                        report.line("sender", Err(format!("{sender}: {text}")));
                     }
                 }
                 Ok(pending) => report.line(

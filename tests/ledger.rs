@@ -139,6 +139,7 @@ impl World {
                         message_id: item.message_id,
                         contact: item.contact,
                         attempt: item.attempt,
+                        doubtful: item.doubtful,
                         text: Some("Hello".into()),
                         at: self.now,
                         outcome,
@@ -150,7 +151,7 @@ impl World {
             }
             let tx = self.db.begin().await.expect("begun");
             let settled = send::settle(&tx, self.now, work.held, &results, &mut self.rng).await.expect("settles").value;
-            assert!(matches!(settled, Settled::Written(_)), "the claim stands");
+            assert!(matches!(settled, Settled::Written { .. }), "the claim stands");
             tx.commit().await.expect("committed");
         }
         if matches!(ends, Ends::AtRest) {

@@ -6,6 +6,7 @@
 //! without a server.
 
 pub mod batches;
+pub mod circuit;
 pub mod contacts;
 pub mod db;
 pub mod event;

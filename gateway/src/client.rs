@@ -165,7 +165,7 @@ impl Gateway for HttpGateway {
             Ok(response) => judge(response).await,
             // Before the connection stood nothing was written; after it, nobody knows.
             Err(error) if error.is_connect() || error.is_builder() => {
-                SendOutcome::Failed { code: "gateway_unreachable".into(), detail: reason(&error) }
+                SendOutcome::Unreachable { detail: reason(&error) }
             }
             Err(error) if error.is_timeout() => {
                 SendOutcome::Unknown { code: "gateway_timeout".into(), detail: reason(&error) }

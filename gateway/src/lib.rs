@@ -53,6 +53,11 @@ pub enum SendOutcome {
         /// The reason for people.
         detail: String,
     },
+    /// The gateway is not there: it was not asked.
+    Unreachable {
+        /// The reason for people.
+        detail: String,
+    },
     /// It may have been taken.
     Unknown {
         /// A stable word for the reason.

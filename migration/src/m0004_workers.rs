@@ -22,6 +22,7 @@ impl MigrationTrait for Migration {
                 "ALTER TABLE senders ADD COLUMN circuit_failures BIGINT NOT NULL DEFAULT 0",
                 "ALTER TABLE senders ADD COLUMN circuit_opened BIGINT NOT NULL DEFAULT 0",
                 "ALTER TABLE senders ADD COLUMN circuit_until BIGINT",
+                "ALTER TABLE senders ADD COLUMN circuit_probing BOOLEAN NOT NULL DEFAULT FALSE",
                 "ALTER TABLE senders ADD COLUMN circuit_reason TEXT",
             ],
         )
@@ -33,6 +34,7 @@ impl MigrationTrait for Migration {
             manager,
             &[
                 "ALTER TABLE senders DROP COLUMN circuit_reason",
+                "ALTER TABLE senders DROP COLUMN circuit_probing",
                 "ALTER TABLE senders DROP COLUMN circuit_until",
                 "ALTER TABLE senders DROP COLUMN circuit_opened",
                 "ALTER TABLE senders DROP COLUMN circuit_failures",

@@ -41,6 +41,8 @@ struct Scheduler {
     backplane: Backplane,
     settings: Settings,
     watch: Mutex<Watch>,
+    /// The senders whose gateway was last seen not to work.
+    told_open: Mutex<BTreeSet<String>>,
 }
 
 /// Since when the scheduler has been in touch with the database without a gap. Whoever was away cannot tell who else was.
@@ -69,7 +71,7 @@ const WATCH_GAP: Duration = Duration::from_secs(3);
 pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings, stop: CancellationToken) {
     let began = Instant::now();
     let watch = Mutex::new(Watch { since: began, last: began });
-    let scheduler = Scheduler { db, clock, backplane, settings, watch };
+    let scheduler = Scheduler { db, clock, backplane, settings, watch, told_open: Mutex::default() };
     tracing::info!("scheduler started");
     tokio::join!(
         every(SWEEP_EVERY, "sweep", &stop, || scheduler.sweep()),
@@ -201,6 +203,17 @@ impl Scheduler {
                 metrics::gauge!("paceline_rings", "lane" => lane.as_str()).set(depth as f64);
             }
         }
+        let open = batches::send::open_circuits(self.db.read()).await?;
+        metrics::gauge!("paceline_circuits_open").set(open.len() as f64);
+        let mut told = self.told_open.lock();
+        for circuit in open.iter().filter(|circuit| !told.contains(&circuit.sender)) {
+            tracing::warn!(sender = %circuit.sender, reason = %circuit.reason, "the gateway does not work; messages wait");
+        }
+        let names: BTreeSet<String> = open.into_iter().map(|circuit| circuit.sender).collect();
+        for sender in told.difference(&names) {
+            tracing::info!(%sender, "the gateway works again");
+        }
+        *told = names;
         Ok(())
     }
 

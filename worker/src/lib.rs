@@ -9,6 +9,7 @@
 
 mod after;
 mod backend;
+mod circuits;
 mod control;
 mod execute;
 mod kinds;
@@ -20,6 +21,7 @@ pub use after::After;
 pub use receipts::{Reported, take_reports};
 
 use backplane::Backplane;
+use circuits::Circuits;
 use control::Controls;
 use domain::jobs::workers;
 use domain::{Clock, Db, Lane};
@@ -74,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) leases: Leases,
     pub(crate) controls: Controls,
+    pub(crate) circuits: Circuits,
     pub(crate) sends: Arc<Semaphore>,
     /// Told to stop: claim nothing more, let go of what has not started.
     pub(crate) stopping: CancellationToken,
@@ -106,6 +109,7 @@ pub async fn run(
         sends: Arc::new(Semaphore::new(settings.send_concurrency.max(1))),
         owner: format!("worker-{}", uuid::Uuid::now_v7().simple()),
         leases: Leases::default(),
+        circuits: Circuits::default(),
         stopping: stop.clone(),
         controls,
         db,

@@ -6,9 +6,11 @@
 
 mod claim;
 mod outcome;
+mod sender;
 
 pub use claim::{ClaimedItems, Work, begin, claim_items};
 pub use outcome::{ItemOutcome, ItemResult, Rest, Settled, rest, settle};
+pub use sender::{OpenCircuit, open_circuits};
 
 use super::row::Batch;
 use entities::{BatchId, JobId};
@@ -43,6 +45,8 @@ pub struct Outgoing {
     pub attributes: serde_json::Value,
     /// Which attempt this is, the first being 1.
     pub attempt: i64,
+    /// Whether an earlier attempt may have reached the gateway.
+    pub doubtful: bool,
     /// When it may leave, in microseconds since the epoch.
     pub send_at_us: i64,
 }

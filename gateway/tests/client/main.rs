@@ -37,6 +37,7 @@ fn word(outcome: &SendOutcome) -> String {
         SendOutcome::Rejected { code, .. } => format!("rejected {code}"),
         SendOutcome::Throttled { .. } => "throttled".into(),
         SendOutcome::Failed { code, .. } => format!("failed {code}"),
+        SendOutcome::Unreachable { .. } => "unreachable".into(),
         SendOutcome::Unknown { code, .. } => format!("unknown {code}"),
     }
 }
@@ -46,6 +47,7 @@ fn detail(outcome: &SendOutcome) -> &str {
     match outcome {
         SendOutcome::Rejected { detail, .. }
         | SendOutcome::Failed { detail, .. }
+        | SendOutcome::Unreachable { detail }
         | SendOutcome::Unknown { detail, .. } => detail,
         SendOutcome::Accepted | SendOutcome::Throttled { .. } => panic!("{outcome:?} has no reason"),
     }

@@ -5,6 +5,7 @@
 //! retry is more than a moment away and nothing is in flight, the job gives its place back and sleeps as a row.
 
 use crate::Shared;
+use crate::circuits::Circuit;
 use crate::control::Control;
 use crate::execute::{JobError, Outcome};
 use domain::batches::send::{self, Begin, Going, Held, ItemOutcome, ItemResult, Outgoing, Rest, Settled, Work};
@@ -52,6 +53,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, 
     };
     let template = Template::parse(&work.content).map_err(|e| JobError::Permanent(format!("message: {e}")))?;
     let control = shared.controls.of(work.held.batch);
+    let circuit = shared.circuits.of(work.sender);
     Chunk {
         shared,
         job,
@@ -59,6 +61,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, 
         work,
         template: Arc::new(template),
         control,
+        circuit,
         results: Vec::new(),
         oldest_result: None,
         more_at: Some(shared.clock.now()),
@@ -75,6 +78,7 @@ struct Chunk<'a> {
     work: Work,
     template: Arc<Template>,
     control: Arc<Control>,
+    circuit: Arc<Circuit>,
     /// Outcomes that are not written yet.
     results: Vec<ItemResult>,
     oldest_result: Option<Instant>,
@@ -92,9 +96,13 @@ impl Chunk<'_> {
             if self.may_claim(in_flight.len()) {
                 let Some(items) = self.claim().await? else { return Ok(Outcome::Stale) };
                 for item in items {
-                    let (shared, template, control) =
-                        (self.shared.clone(), self.template.clone(), self.control.clone());
-                    in_flight.spawn(attempt(shared, template, control, item).in_current_span());
+                    let sending = Sending {
+                        shared: self.shared.clone(),
+                        template: self.template.clone(),
+                        control: self.control.clone(),
+                        circuit: self.circuit.clone(),
+                    };
+                    in_flight.spawn(sending.attempt(item).in_current_span());
                 }
                 continue;
             }
@@ -154,6 +162,9 @@ impl Chunk<'_> {
         let claimed = shared.after.commit(step).await;
         self.going = claimed.going;
         self.more_at = claimed.more_at;
+        if claimed.probe {
+            self.circuit.lets_through();
+        }
         Ok(Some(claimed.items))
     }
 
@@ -166,7 +177,12 @@ impl Chunk<'_> {
         let began = Instant::now();
         loop {
             match self.try_settle().await {
-                Ok(Settled::Written(going)) => {
+                Ok(Settled::Written { going, circuit_open_until }) => {
+                    if let Some(until) = circuit_open_until {
+                        self.circuit.opens(until);
+                        // What is left waits for the circuit, and not in this place.
+                        self.more_at = self.more_at.map(|at| at.max(until));
+                    }
                     if going != Going::On {
                         self.going = going;
                     }
@@ -225,54 +241,68 @@ async fn sleep_to(shared: &Shared, at: Option<Timestamp>) {
     }
 }
 
-/// One attempt at one message: waits for its slot and for a free place at the gateway, and leaves, unless its batch is
-/// held back by then.
-async fn attempt(shared: Arc<Shared>, template: Arc<Template>, control: Arc<Control>, item: Outgoing) -> ItemResult {
-    let mut result = ItemResult {
-        seq: item.seq,
-        message_id: item.message_id,
-        contact: item.contact,
-        attempt: item.attempt,
-        text: None,
-        at: shared.clock.now(),
-        outcome: ItemOutcome::Returned,
-    };
-    let wait_us = item.send_at_us - shared.clock.now().0 * 1000;
-    if wait_us > 0 {
-        metrics::histogram!("paceline_limiter_wait_seconds").record(wait_us as f64 / 1e6);
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_micros(wait_us.unsigned_abs())) => {}
-            () = shared.stopping.cancelled() => return result,
-        }
-    } else if item.send_at_us > 0 && wait_us < -LATE_US {
-        metrics::counter!("paceline_slots_missed_total").increment(1);
-        return result;
-    }
-    let recipient = Recipient { name: item.name.as_deref(), phone: &item.phone, attributes: &item.attributes };
-    let text = match template.render(&recipient) {
-        Ok(text) => text,
-        Err(error) => {
-            result.outcome = ItemOutcome::Rejected { code: "template_error".into(), detail: error.to_string() };
+/// What an attempt at a message needs.
+struct Sending {
+    shared: Arc<Shared>,
+    template: Arc<Template>,
+    control: Arc<Control>,
+    circuit: Arc<Circuit>,
+}
+
+impl Sending {
+    /// One attempt at one message: waits for its slot and for a free place at the gateway, and leaves, unless its batch is
+    /// held back or the gateway seems not to work by then.
+    async fn attempt(self, item: Outgoing) -> ItemResult {
+        let shared = &self.shared;
+        let mut result = ItemResult {
+            seq: item.seq,
+            message_id: item.message_id,
+            contact: item.contact,
+            attempt: item.attempt,
+            doubtful: item.doubtful,
+            text: None,
+            at: shared.clock.now(),
+            outcome: ItemOutcome::Returned,
+        };
+        let wait_us = item.send_at_us - shared.clock.now().0 * 1000;
+        if wait_us > 0 {
+            metrics::histogram!("paceline_limiter_wait_seconds").record(wait_us as f64 / 1e6);
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_micros(wait_us.unsigned_abs())) => {}
+                () = shared.stopping.cancelled() => return result,
+            }
+        } else if item.send_at_us > 0 && wait_us < -LATE_US {
+            metrics::counter!("paceline_slots_missed_total").increment(1);
             return result;
         }
-    };
-    let Ok(_place) = shared.sends.acquire().await else { return result };
-    if control.held_back() || shared.stopping.is_cancelled() {
-        return result;
+        let recipient = Recipient { name: item.name.as_deref(), phone: &item.phone, attributes: &item.attributes };
+        let text = match self.template.render(&recipient) {
+            Ok(text) => text,
+            Err(error) => {
+                result.outcome = ItemOutcome::Invalid { code: "template_error".into(), detail: error.to_string() };
+                return result;
+            }
+        };
+        let Ok(_place) = shared.sends.acquire().await else { return result };
+        if self.control.held_back() || self.circuit.is_open(shared.clock.now()) || shared.stopping.is_cancelled() {
+            return result;
+        }
+        let id = item.message_id.hyphenated().to_string();
+        let began = Instant::now();
+        let sent = shared.gateway.send(&Outbound { to: &item.phone, text: &text, message_id: &id }).await;
+        result.at = shared.clock.now();
+        let (outcome, label) = match sent {
+            SendOutcome::Accepted => (ItemOutcome::Accepted, "accepted"),
+            SendOutcome::Rejected { code, detail } => (ItemOutcome::Rejected { code, detail }, "rejected"),
+            SendOutcome::Throttled { retry_after } => (ItemOutcome::Throttled { retry_after }, "throttled"),
+            SendOutcome::Failed { code, detail } => (ItemOutcome::Failed { code, detail }, "failed"),
+            SendOutcome::Unreachable { detail } => (ItemOutcome::Unreachable { detail }, "unreachable"),
+            SendOutcome::Unknown { code, detail } => (ItemOutcome::Unknown { code, detail }, "unknown"),
+        };
+        metrics::histogram!("paceline_send_seconds", "outcome" => label).record(began.elapsed().as_secs_f64());
+        result.text = Some(text);
+        result.outcome = outcome;
+        self.circuit.sees(result.sign(), result.at);
+        result
     }
-    let id = item.message_id.hyphenated().to_string();
-    let began = Instant::now();
-    let sent = shared.gateway.send(&Outbound { to: &item.phone, text: &text, message_id: &id }).await;
-    let (outcome, label) = match sent {
-        SendOutcome::Accepted => (ItemOutcome::Accepted, "accepted"),
-        SendOutcome::Rejected { code, detail } => (ItemOutcome::Rejected { code, detail }, "rejected"),
-        SendOutcome::Throttled { retry_after } => (ItemOutcome::Throttled { retry_after }, "throttled"),
-        SendOutcome::Failed { code, detail } => (ItemOutcome::Failed { code, detail }, "failed"),
-        SendOutcome::Unknown { code, detail } => (ItemOutcome::Unknown { code, detail }, "unknown"),
-    };
-    metrics::histogram!("paceline_send_seconds", "outcome" => label).record(began.elapsed().as_secs_f64());
-    result.at = shared.clock.now();
-    result.text = Some(text);
-    result.outcome = outcome;
-    result
 }

@@ -1,11 +1,12 @@
 //! Taking hold of items, before anything leaves.
 
-use super::{Begin, Going, Held, Outgoing};
+use super::{Begin, Going, Held, Outgoing, sender};
 use crate::batches::chunks::{self, Chunk};
 use crate::batches::control;
 use crate::batches::model::{ItemStatus, OnUnknown};
 use crate::batches::recipients::ContactRef;
 use crate::batches::row::{self, Batch, Counts};
+use crate::circuit::{Leave, RECHECK};
 use crate::db::{self, Dialect};
 use crate::jobs::{self, Claimed, Ending};
 use crate::pacing::{self, Pace};
@@ -26,6 +27,8 @@ pub struct Work {
     pub held: Held,
     /// The message, frozen at acceptance.
     pub content: String,
+    /// Who sends it.
+    pub sender: Option<SenderId>,
     chunk: Chunk,
     refs: Vec<ContactRef>,
 }
@@ -82,7 +85,11 @@ pub async fn begin(
     }
     let refs = serde_json::from_str(&chunk.data).map_err(|e| DbErr::Json(format!("chunk {no}: {e}")))?;
     let content = batch.content.clone().unwrap_or_default();
-    Ok(Step { value: Begin::Go(Box::new(Work { held, content, chunk, refs })), rings: Vec::new(), events })
+    Ok(Step {
+        value: Begin::Go(Box::new(Work { held, content, sender: batch.sender, chunk, refs })),
+        rings: Vec::new(),
+        events,
+    })
 }
 
 /// Items of this chunk that were claimed by an earlier claim of the job and never settled: their outcome is unknown.
@@ -117,8 +124,8 @@ async fn take_back(
     row::count(conn, batch.summary.id, Counts { failed, ..Counts::default() }).await
 }
 
-/// Makes the failed items of the chunk pending again, under the same message ids: the gateway never took them, or knows
-/// them by their id.
+/// Makes the failed items of the chunk wait again, under the same message ids: the gateway never took them, or knows
+/// them by their id. One whose outcome is not known stays so until it is.
 async fn revive(
     conn: &impl ConnectionTrait,
     batch: &Batch,
@@ -126,7 +133,7 @@ async fn revive(
 ) -> Result<Option<crate::batches::BatchSummary>, DbErr> {
     let revived = db::execute(
         conn,
-        "UPDATE batch_items SET status = 'pending', attempts = 0, finished_at = NULL, next_attempt_at = NULL,
+        "UPDATE batch_items SET status = CASE WHEN status = 'unknown' THEN status ELSE 'pending' END, attempts = 0, finished_at = NULL, next_attempt_at = NULL,
                 slot_us = NULL, error_code = NULL, error_message = NULL
          WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status IN ('failed', 'unknown') AND finished_at IS NOT NULL",
         [batch.summary.id.into(), chunk.first_seq.into(), chunk.end_seq().into()],
@@ -147,6 +154,8 @@ async fn revive(
 pub struct ClaimedItems {
     /// To be sent, each at its time.
     pub items: Vec<Outgoing>,
+    /// Whether its one message is to try out a gateway that did not work.
+    pub probe: bool,
     /// Whether to go on.
     pub going: Going,
     /// When there may be more: `None` when the chunk has nothing left that is not in flight.
@@ -217,7 +226,10 @@ pub async fn claim_items(
     }
     let going = Going::of(&batch);
     if going != Going::On {
-        return Ok(Some(Step::quiet(ClaimedItems { items: Vec::new(), going, more_at: None })));
+        return Ok(Some(Step::quiet(ClaimedItems { items: Vec::new(), probe: false, going, more_at: None })));
+    }
+    if let Leave::NoneUntil(at) = sender::circuit_of(conn, batch.sender).await?.leave(now) {
+        return Ok(Some(Step::quiet(ClaimedItems { items: Vec::new(), probe: false, going, more_at: Some(at) })));
     }
 
     let Due { mut candidates, mut gone, unresolved } = due_items(conn, now, work, wanted).await?;
@@ -265,10 +277,16 @@ pub async fn claim_items(
     }
     fail_gone(conn, now, &batch, &gone).await?;
 
-    let sender = sender_pace(conn, batch.sender, sender_rate).await?;
+    let sender = sender::load(conn, now, batch.sender, sender_rate).await?;
+    let leave = sender.map_or(Leave::All, |sender| sender.circuit.leave(now));
+    let mut may_leave = match leave {
+        Leave::All => usize::MAX,
+        Leave::One => 1,
+        Leave::NoneUntil(_) => 0,
+    };
     let pace = Pace::per_minute(batch.rate_per_minute, batch.next_slot_us);
-    let unslotted = candidates.iter().filter(|c| c.slot_us.is_none()).count();
-    let reserved = pacing::reserve(now, pace, sender.map(|(_, pace)| pace), unslotted);
+    let unslotted = candidates.iter().filter(|c| c.slot_us.is_none()).count().min(may_leave);
+    let reserved = pacing::reserve(now, pace, sender.map(|sender| sender.pace), unslotted);
     let mut slots = reserved.slots_us.iter().copied();
     let now_us = now.0.saturating_mul(1000);
     let jitter_us = batch.jitter_ms.saturating_mul(1000);
@@ -280,6 +298,7 @@ pub async fn claim_items(
     let mut short = false;
     for candidate in candidates {
         let slot = match candidate.slot_us {
+            _ if may_leave == 0 => None,
             Some(slot) => Some(slot),
             None => slots.next().map(|slot| slot + if jitter_us > 0 { rng.random_range(0..=jitter_us) } else { 0 }),
         };
@@ -314,6 +333,7 @@ pub async fn claim_items(
             updated.push(row)
         }
         if now_is_its_time {
+            may_leave -= 1;
             outgoing.push(Outgoing {
                 seq: candidate.seq,
                 message_id: candidate.message_id,
@@ -322,6 +342,7 @@ pub async fn claim_items(
                 name: candidate.recipient.name,
                 attributes: candidate.recipient.attributes,
                 attempt: candidate.attempt,
+                doubtful: candidate.waits_as == Some(ItemStatus::Unknown),
                 send_at_us: slot,
             });
         }
@@ -345,8 +366,13 @@ pub async fn claim_items(
     if let (Some(next), true) = (reserved.batch_next_us, unslotted > 0) {
         db::execute(conn, "UPDATE batches SET next_slot_us = $2 WHERE id = $1", [batch_id.into(), next.into()]).await?;
     }
-    if let (Some((id, _)), Some(next), true) = (sender, reserved.sender_next_us, unslotted > 0) {
-        db::execute(conn, "UPDATE senders SET next_slot_us = $2 WHERE id = $1", [id.into(), next.into()]).await?;
+    if let (Some(sender), Some(next), true) = (sender, reserved.sender_next_us, unslotted > 0) {
+        db::execute(conn, "UPDATE senders SET next_slot_us = $2 WHERE id = $1", [sender.id.into(), next.into()])
+            .await?;
+    }
+    let probe = leave == Leave::One && !outgoing.is_empty();
+    if let (Some(sender), true) = (sender, probe) {
+        sender::write_circuit(conn, sender.id, sender.circuit.probe(now), None).await?;
     }
     let mut step = Step::quiet(());
     if gone_count > 0
@@ -354,38 +380,20 @@ pub async fn claim_items(
     {
         step.events.push(Event::BatchChanged(changed));
     }
-    let more_at = if short {
+    let more_at = if let (true, Leave::One | Leave::NoneUntil(_)) = (short, leave) {
+        Some(now.plus(RECHECK))
+    } else if short {
         Some(Timestamp(reserved.next_us / 1000))
     } else if !work.all_written() {
         Some(now)
     } else {
         next_wake(conn, work).await?
     };
-    Ok(Some(Step { value: ClaimedItems { items: outgoing, going, more_at }, rings: step.rings, events: step.events }))
-}
-
-/// The sender's pace; its row is locked where it has a limit.
-async fn sender_pace(
-    conn: &impl ConnectionTrait,
-    sender: Option<SenderId>,
-    configured: Option<i64>,
-) -> Result<Option<(SenderId, Pace)>, DbErr> {
-    let Some(id) = sender else { return Ok(None) };
-    let read = async |lock: &str| {
-        let sql = format!("SELECT rate_per_minute, next_slot_us FROM senders WHERE id = $1{lock}");
-        db::one(conn, sql, [id.into()]).await
-    };
-    let Some(mut row) = read("").await? else { return Ok(None) };
-    let rate = row.try_get::<Option<i64>>("", "rate_per_minute")?.or(configured);
-    let lock = Dialect::of(conn).for_update();
-    if rate.is_some() && !lock.is_empty() {
-        let Some(locked) = read(lock).await? else { return Ok(None) };
-        row = locked;
-    }
-    let next = row.try_get("", "next_slot_us")?;
-    let now_only = Pace { interval_us: 0, next_slot_us: next };
-    // A sender without a limit still has a next slot: a 429 moves it.
-    Ok(Some((id, Pace::per_minute(rate, next).unwrap_or(now_only))))
+    Ok(Some(Step {
+        value: ClaimedItems { items: outgoing, probe, going, more_at },
+        rings: step.rings,
+        events: step.events,
+    }))
 }
 
 /// Items of the chunk that have a row and are due.

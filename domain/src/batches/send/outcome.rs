@@ -1,9 +1,10 @@
 //! Writing down what became of messages, and letting the chunk rest.
 
-use super::{Going, Held};
+use super::{Going, Held, sender};
 use crate::batches::chunks;
 use crate::batches::model::{ItemStatus, OnUnknown};
-use crate::batches::row::{self, Batch, Counts};
+use crate::batches::row::{self, Counts};
+use crate::circuit::{Leave, Sign};
 use crate::db::{self, Dialect};
 use crate::jobs::{self, Ending};
 use crate::messages::receipts::{self, MessageRow};
@@ -22,8 +23,15 @@ use uuid::Uuid;
 pub enum ItemOutcome {
     /// The gateway took it.
     Accepted,
-    /// It will never be taken: the gateway refused it, or it could not be rendered.
+    /// It will never be taken: the gateway refused it.
     Rejected {
+        /// A stable word for the reason.
+        code: String,
+        /// The reason for people.
+        detail: String,
+    },
+    /// It could not be made: the gateway was not asked.
+    Invalid {
         /// A stable word for the reason.
         code: String,
         /// The reason for people.
@@ -33,6 +41,11 @@ pub enum ItemOutcome {
     Failed {
         /// A stable word for the reason.
         code: String,
+        /// The reason for people.
+        detail: String,
+    },
+    /// The gateway is not there: it was never asked. Uses up no attempt.
+    Unreachable {
         /// The reason for people.
         detail: String,
     },
@@ -53,6 +66,31 @@ pub enum ItemOutcome {
     Returned,
 }
 
+impl ItemResult {
+    /// What it says of the gateway.
+    #[must_use]
+    pub fn sign(&self) -> Sign {
+        match &self.outcome {
+            ItemOutcome::Accepted | ItemOutcome::Rejected { .. } | ItemOutcome::Throttled { .. } => Sign::Alive,
+            ItemOutcome::Failed { .. } | ItemOutcome::Unknown { .. } if self.attempt > 1 => Sign::FailingAgain,
+            ItemOutcome::Failed { .. } | ItemOutcome::Unreachable { .. } | ItemOutcome::Unknown { .. } => Sign::Failing,
+            ItemOutcome::Invalid { .. } | ItemOutcome::Returned => Sign::Nothing,
+        }
+    }
+}
+
+impl ItemOutcome {
+    /// Why the gateway seems not to work, for people.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        match self {
+            Self::Failed { detail, .. } | Self::Unreachable { detail } | Self::Unknown { detail, .. } => Some(detail),
+            Self::Accepted | Self::Rejected { .. } | Self::Invalid { .. } | Self::Throttled { .. } | Self::Returned => {
+                None
+            }
+        }
+    }
+}
+
 /// One attempt that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemResult {
@@ -64,6 +102,8 @@ pub struct ItemResult {
     pub contact: ContactId,
     /// Which attempt it was.
     pub attempt: i64,
+    /// Whether an earlier attempt may have reached the gateway: then no failure of this one says that nothing was sent.
+    pub doubtful: bool,
     /// The text that was sent, if one was rendered.
     pub text: Option<String>,
     /// When the attempt ended.
@@ -75,8 +115,13 @@ pub struct ItemResult {
 /// What [`settle`] did.
 #[derive(Debug)]
 pub enum Settled {
-    /// Written. Tells whether claims should go on.
-    Written(Going),
+    /// Written.
+    Written {
+        /// Whether claims should go on.
+        going: Going,
+        /// Until when the sender's circuit is open.
+        circuit_open_until: Option<Timestamp>,
+    },
     /// The claim of the job no longer stands: another worker has it, and nothing was written.
     Stale,
 }
@@ -89,53 +134,77 @@ struct Decision {
     attempts: i64,
 }
 
+/// What is known of an item's surroundings when its attempt is judged.
+#[derive(Clone, Copy, Debug)]
+struct Surroundings {
+    going: Going,
+    on_unknown: OnUnknown,
+    /// Until when the sender's circuit is open, if this attempt did not try it out: the failure is the gateway's, and not
+    /// the message's.
+    open_until: Option<Timestamp>,
+}
+
 /// Decides where an item goes after an attempt. Pure: the whole policy of retries is here.
-fn decide(batch_going: Going, on_unknown: OnUnknown, result: &ItemResult, rng: &mut impl Rng) -> Decision {
-    let over = batch_going == Going::Ended;
+fn decide(around: Surroundings, result: &ItemResult, rng: &mut impl Rng) -> Decision {
+    let over = around.going == Going::Ended;
     let exhausted = result.attempt > MAX_MESSAGE_RETRIES;
     let retry = u32::try_from(result.attempt - 1).unwrap_or(0);
+    let backoff_until = |rng: &mut _| {
+        let at = result.at.plus(Backoff::MESSAGES.delay(retry, rng));
+        Some(around.open_until.map_or(at, |until| until.max(at)))
+    };
+    let doubt = || result.doubtful.then(|| ("outcome_unknown".into(), "an earlier attempt may have been taken".into()));
+    let waiting = if result.doubtful { ItemStatus::Unknown } else { ItemStatus::Pending };
     let done =
         |status, error| Decision { status, error, finished: true, next_attempt_at: None, attempts: result.attempt };
-    let later = |status, error, at| Decision {
+    let later = |status, error, next_attempt_at| Decision {
         status,
         error,
         finished: false,
-        next_attempt_at: Some(at),
+        next_attempt_at,
         attempts: result.attempt,
     };
-    let not_counted = |next_attempt_at| match over {
-        true => Decision { attempts: result.attempt - 1, ..done(ItemStatus::Cancelled, None) },
-        false => Decision {
-            status: ItemStatus::Pending,
-            error: None,
-            finished: false,
-            next_attempt_at,
-            attempts: result.attempt - 1,
-        },
+    let not_counted = |error: Option<(String, String)>, at| {
+        let attempts = result.attempt - 1;
+        match (over, result.doubtful) {
+            (true, true) => Decision { attempts, ..done(ItemStatus::Unknown, doubt()) },
+            (true, false) => Decision { attempts, ..done(ItemStatus::Cancelled, None) },
+            (false, _) => Decision { attempts, ..later(waiting, error.or_else(doubt), at) },
+        }
     };
+    let reason = |code: &String, detail: &String| Some((code.clone(), detail.clone()));
     match &result.outcome {
         ItemOutcome::Accepted => done(ItemStatus::Succeeded, None),
-        ItemOutcome::Rejected { code, detail } => done(ItemStatus::Failed, Some((code.clone(), detail.clone()))),
+        // An idempotent gateway knows what it took: a refusal of the same id says that it never did.
+        ItemOutcome::Rejected { code, detail } => done(ItemStatus::Failed, reason(code, detail)),
+        ItemOutcome::Invalid { code, detail } => {
+            done(if result.doubtful { ItemStatus::Unknown } else { ItemStatus::Failed }, reason(code, detail))
+        }
+        ItemOutcome::Failed { code, detail } if around.open_until.is_some() => {
+            not_counted(reason(code, detail), around.open_until)
+        }
         ItemOutcome::Failed { code, detail } => {
-            let error = Some((code.clone(), detail.clone()));
             if exhausted || over {
-                done(ItemStatus::Failed, error)
+                done(if result.doubtful { ItemStatus::Unknown } else { ItemStatus::Failed }, reason(code, detail))
             } else {
-                later(ItemStatus::Pending, error, result.at.plus(Backoff::MESSAGES.delay(retry, rng)))
+                later(waiting, reason(code, detail), backoff_until(rng))
             }
         }
+        ItemOutcome::Unreachable { detail } => not_counted(reason(&UNREACHABLE.to_owned(), detail), backoff_until(rng)),
         ItemOutcome::Unknown { code, detail } => {
-            let error = Some((code.clone(), detail.clone()));
-            if exhausted || over || on_unknown == OnUnknown::Hold {
-                done(ItemStatus::Unknown, error)
+            if exhausted || over || around.on_unknown == OnUnknown::Hold {
+                done(ItemStatus::Unknown, reason(code, detail))
             } else {
-                later(ItemStatus::Unknown, error, result.at.plus(Backoff::MESSAGES.delay(retry, rng)))
+                later(ItemStatus::Unknown, reason(code, detail), backoff_until(rng))
             }
         }
-        ItemOutcome::Throttled { retry_after } => not_counted(Some(result.at.plus(*retry_after))),
-        ItemOutcome::Returned => not_counted(None),
+        ItemOutcome::Throttled { retry_after } => not_counted(None, Some(result.at.plus(*retry_after))),
+        ItemOutcome::Returned => not_counted(None, None),
     }
 }
+
+/// The code of an item whose gateway was not there.
+const UNREACHABLE: &str = "gateway_unreachable";
 
 /// Writes a group of outcomes: items, messages, counts, and a sender's pause, in one transaction.
 ///
@@ -154,11 +223,18 @@ pub async fn settle(
     // Not locked until the counts are written, last: the chunks of a batch settle beside one another.
     let Some(batch) = row::read(conn, held.batch).await? else { return Ok(Step::quiet(Settled::Stale)) };
     let going = Going::of(&batch);
+    let circuit = sender::circuit_of(conn, batch.sender).await?;
+    let open_until = match sender::after(circuit, now, results).leave(now) {
+        // The failure of the one that tried the gateway out counts, so that no message does so for ever.
+        Leave::NoneUntil(until) if !circuit.probing => Some(until),
+        Leave::All | Leave::One | Leave::NoneUntil(_) => None,
+    };
+    let around = Surroundings { going, on_unknown: batch.on_unknown, open_until };
     let mut counts = Counts::default();
     let mut items = Vec::with_capacity(results.len());
     let mut messages = Vec::new();
     for result in results {
-        let decision = decide(going, batch.on_unknown, result, rng);
+        let decision = decide(around, result, rng);
         if decision.finished {
             match decision.status {
                 ItemStatus::Succeeded => counts.succeeded += 1,
@@ -183,14 +259,15 @@ pub async fn settle(
     }
     write_items(conn, held, &items).await?;
     receipts::record_outgoing(conn, held.batch, &messages).await?;
-    pause_sender(conn, &batch, results).await?;
-    let mut step = Step::quiet(Settled::Written(going));
-    if !counts.is_zero()
-        && let Some(changed) = row::count(conn, held.batch, counts).await?
-    {
-        step.events.push(Event::BatchChanged(changed));
-    }
-    Ok(step)
+    let changed = if counts.is_zero() { None } else { row::count(conn, held.batch, counts).await? };
+    // After the batch's row, as claims lock them.
+    let circuit = sender::learn(conn, now, batch.sender, circuit, results).await?;
+    let circuit_open_until = match circuit.leave(now) {
+        Leave::NoneUntil(until) => Some(until),
+        Leave::All | Leave::One => None,
+    };
+    let events = changed.into_iter().map(Event::BatchChanged).collect();
+    Ok(Step { value: Settled::Written { going, circuit_open_until }, rings: Vec::new(), events })
 }
 
 fn message_row<'a>(result: &'a ItemResult, decision: &Decision) -> MessageRow<'a> {
@@ -258,26 +335,6 @@ async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow])
         [held.batch.into(), held.fence.into(), db::rows_json(items)?],
     )
     .await?;
-    Ok(())
-}
-
-/// A gateway that says "not now" says it of the sender: its next slot moves for every process.
-async fn pause_sender(conn: &impl ConnectionTrait, batch: &Batch, results: &[ItemResult]) -> Result<(), DbErr> {
-    let until = results
-        .iter()
-        .filter_map(|r| match &r.outcome {
-            ItemOutcome::Throttled { retry_after } => Some(r.at.plus(*retry_after)),
-            ItemOutcome::Accepted
-            | ItemOutcome::Rejected { .. }
-            | ItemOutcome::Failed { .. }
-            | ItemOutcome::Unknown { .. }
-            | ItemOutcome::Returned => None,
-        })
-        .max();
-    if let (Some(until), Some(sender)) = (until, batch.sender) {
-        let sql = "UPDATE senders SET next_slot_us = $2 WHERE id = $1 AND next_slot_us < $2";
-        db::execute(conn, sql, [sender.into(), until.0.saturating_mul(1000).into()]).await?;
-    }
     Ok(())
 }
 
@@ -351,7 +408,17 @@ pub async fn rest(
         now
     } else {
         let retry_at = if all_written { due.map(Timestamp) } else { None };
-        more_at.into_iter().chain(retry_at).min().unwrap_or(now).max(now)
+        let wake_at = match (more_at, retry_at) {
+            // What is due already was due when the claim had no slot for it.
+            (Some(slot), Some(retry)) if retry > now => slot.min(retry),
+            (Some(slot), _) => slot,
+            (None, retry) => retry.unwrap_or(now),
+        };
+        let circuit_at = match sender::circuit_of(conn, batch.sender).await?.leave(now) {
+            Leave::NoneUntil(at) => at,
+            Leave::All | Leave::One => now,
+        };
+        wake_at.max(circuit_at)
     };
     end(Ending::Asleep { until }, rng).await?;
     Ok(step.map(|()| Rest::Asleep(until)))
@@ -364,12 +431,13 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
-    fn result(attempt: i64, outcome: ItemOutcome) -> ItemResult {
+    fn result(attempt: i64, doubtful: bool, outcome: ItemOutcome) -> ItemResult {
         ItemResult {
             seq: 0,
             message_id: Uuid::nil(),
             contact: ContactId(1),
             attempt,
+            doubtful,
             text: None,
             at: Timestamp(1_000_000),
             outcome,
@@ -381,32 +449,52 @@ mod tests {
         prop_oneof![
             Just(ItemOutcome::Accepted),
             Just(ItemOutcome::Rejected { code: code.clone(), detail: detail.clone() }),
+            Just(ItemOutcome::Invalid { code: code.clone(), detail: detail.clone() }),
             Just(ItemOutcome::Failed { code: code.clone(), detail: detail.clone() }),
+            Just(ItemOutcome::Unreachable { detail: detail.clone() }),
             Just(ItemOutcome::Unknown { code, detail }),
             (0u64..100_000).prop_map(|ms| ItemOutcome::Throttled { retry_after: Duration::from_millis(ms) }),
             Just(ItemOutcome::Returned),
         ]
     }
 
+    fn surroundings() -> impl Strategy<Value = Surroundings> {
+        let going = prop_oneof![Just(Going::On), Just(Going::Paused), Just(Going::Ended)];
+        let on_unknown = prop_oneof![Just(OnUnknown::Hold), Just(OnUnknown::Resend)];
+        let open_until = prop::option::of((1_000_000i64..1_030_000).prop_map(Timestamp));
+        (going, on_unknown, open_until).prop_map(|(going, on_unknown, open_until)| Surroundings {
+            going,
+            on_unknown,
+            open_until,
+        })
+    }
+
     proptest! {
         #[test]
         fn an_item_is_finished_or_has_its_next_step(
-            outcome in outcomes(), attempt in 1i64..6, hold: bool, going in 0..3, seed: u64,
+            outcome in outcomes(), attempt in 1i64..6, doubtful: bool, around in surroundings(), seed: u64,
         ) {
-            let going = [Going::On, Going::Paused, Going::Ended][usize::try_from(going).expect("small")];
-            let on_unknown = if hold { OnUnknown::Hold } else { OnUnknown::Resend };
-            let result = result(attempt, outcome);
-            let decision = decide(going, on_unknown, &result, &mut StdRng::seed_from_u64(seed));
-            let terminal = !matches!(decision.status, ItemStatus::Pending | ItemStatus::Sending)
-                && (decision.status != ItemStatus::Unknown || decision.next_attempt_at.is_none());
-            prop_assert_eq!(decision.finished, terminal);
+            let result = result(attempt, doubtful, outcome);
+            let decision = decide(around, &result, &mut StdRng::seed_from_u64(seed));
+            if decision.finished {
+                prop_assert!(!matches!(decision.status, ItemStatus::Pending | ItemStatus::Sending));
+                prop_assert_eq!(decision.next_attempt_at, None);
+            } else {
+                prop_assert!(matches!(decision.status, ItemStatus::Pending | ItemStatus::Unknown));
+            }
             // Nothing waits in a batch that has ended, and no item is tried for ever.
-            prop_assert!(decision.finished || going != Going::Ended);
-            let counted = !matches!(result.outcome, ItemOutcome::Throttled { .. } | ItemOutcome::Returned);
+            prop_assert!(decision.finished || around.going != Going::Ended);
+            let counted = match result.outcome {
+                ItemOutcome::Throttled { .. } | ItemOutcome::Returned | ItemOutcome::Unreachable { .. } => false,
+                ItemOutcome::Failed { .. } => around.open_until.is_none(),
+                _ => true,
+            };
             prop_assert!(decision.finished || !counted || attempt <= MAX_MESSAGE_RETRIES);
             prop_assert_eq!(decision.attempts, if counted { attempt } else { attempt - 1 });
-            // What nobody knows is never called sent or failed.
+            // What nobody knows is never called failed, cancelled or never tried: only the gateway can tell.
             if matches!(result.outcome, ItemOutcome::Unknown { .. }) {
+                prop_assert_eq!(decision.status, ItemStatus::Unknown);
+            } else if doubtful && !matches!(result.outcome, ItemOutcome::Accepted | ItemOutcome::Rejected { .. }) {
                 prop_assert_eq!(decision.status, ItemStatus::Unknown);
             }
             prop_assert!(decision.next_attempt_at.is_none_or(|at| at >= result.at));

@@ -1,0 +1,153 @@
+//! A sender's row: its pace, and whether its gateway works.
+
+use super::outcome::{ItemOutcome, ItemResult};
+use crate::circuit::{Circuit, Leave};
+use crate::db::{self, Dialect};
+use crate::pacing::Pace;
+use crate::time::Timestamp;
+use entities::SenderId;
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+
+/// A sender as a claim finds it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender {
+    pub(super) id: SenderId,
+    pub(super) pace: Pace,
+    pub(super) circuit: Circuit,
+}
+
+const COLUMNS: &str = "rate_per_minute, next_slot_us, circuit_failures, circuit_opened, circuit_until, circuit_probing";
+
+fn circuit(row: &QueryResult) -> Result<Circuit, DbErr> {
+    Ok(Circuit {
+        failures: row.try_get("", "circuit_failures")?,
+        opened: row.try_get("", "circuit_opened")?,
+        until: row.try_get::<Option<i64>>("", "circuit_until")?.map(Timestamp),
+        probing: row.try_get("", "circuit_probing")?,
+    })
+}
+
+async fn read(conn: &impl ConnectionTrait, id: SenderId, lock: &str) -> Result<Option<QueryResult>, DbErr> {
+    let sql = format!("SELECT {COLUMNS} FROM senders WHERE id = $1{lock}");
+    db::one(conn, sql, [id.into()]).await
+}
+
+/// The sender, its row locked where a claim will change it: where it has a limit, or where a message is to try its
+/// gateway out. `configured` is the limit of one whose row has none.
+pub(super) async fn load(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    id: Option<SenderId>,
+    configured: Option<i64>,
+) -> Result<Option<Sender>, DbErr> {
+    let Some(id) = id else { return Ok(None) };
+    let Some(mut row) = read(conn, id, "").await? else { return Ok(None) };
+    let rate = row.try_get::<Option<i64>>("", "rate_per_minute")?.or(configured);
+    let lock = Dialect::of(conn).for_update();
+    let leave = circuit(&row)?.leave(now);
+    if !lock.is_empty() && (rate.is_some() && leave == Leave::All || leave == Leave::One) {
+        let Some(locked) = read(conn, id, lock).await? else { return Ok(None) };
+        row = locked;
+    }
+    let next = row.try_get("", "next_slot_us")?;
+    // A sender without a limit still has a next slot: a 429 moves it.
+    let now_only = Pace { interval_us: 0, next_slot_us: next };
+    Ok(Some(Sender { id, pace: Pace::per_minute(rate, next).unwrap_or(now_only), circuit: circuit(&row)? }))
+}
+
+/// The circuit as it was last committed.
+pub(super) async fn circuit_of(conn: &impl ConnectionTrait, id: Option<SenderId>) -> Result<Circuit, DbErr> {
+    let Some(id) = id else { return Ok(Circuit::default()) };
+    read(conn, id, "").await?.as_ref().map_or(Ok(Circuit::default()), circuit)
+}
+
+/// Writes a circuit; `reason` says why it is open.
+pub(super) async fn write_circuit(
+    conn: &impl ConnectionTrait,
+    id: SenderId,
+    circuit: Circuit,
+    reason: Option<&str>,
+) -> Result<(), DbErr> {
+    let sql = "UPDATE senders SET circuit_failures = $2, circuit_opened = $3, circuit_until = $4, circuit_probing = $5,
+                      circuit_reason = CASE WHEN $3 = 0 THEN NULL ELSE coalesce($6, circuit_reason) END
+               WHERE id = $1";
+    let values = [
+        id.into(),
+        circuit.failures.into(),
+        circuit.opened.into(),
+        circuit.until.map(|at| at.0).into(),
+        circuit.probing.into(),
+        reason.into(),
+    ];
+    db::execute(conn, sql, values).await.map(|_| ())
+}
+
+/// What a group of outcomes says of the sender's gateway: that it is to wait, moves the next slot for every process; that
+/// it does not work, moves its circuit. Returns the circuit as it is then.
+pub(super) async fn learn(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    id: Option<SenderId>,
+    known: Circuit,
+    results: &[ItemResult],
+) -> Result<Circuit, DbErr> {
+    let Some(id) = id else { return Ok(known) };
+    let wait = results.iter().filter_map(|r| match &r.outcome {
+        ItemOutcome::Throttled { retry_after } => Some(r.at.plus(*retry_after)),
+        ItemOutcome::Accepted
+        | ItemOutcome::Rejected { .. }
+        | ItemOutcome::Invalid { .. }
+        | ItemOutcome::Failed { .. }
+        | ItemOutcome::Unreachable { .. }
+        | ItemOutcome::Unknown { .. }
+        | ItemOutcome::Returned => None,
+    });
+    if let Some(until) = wait.max() {
+        let sql = "UPDATE senders SET next_slot_us = $2 WHERE id = $1 AND next_slot_us < $2";
+        db::execute(conn, sql, [id.into(), until.0.saturating_mul(1000).into()]).await?;
+    }
+    if after(known, now, results) == known {
+        return Ok(known);
+    }
+    let Some(row) = read(conn, id, Dialect::of(conn).for_update()).await? else { return Ok(known) };
+    let before = circuit(&row)?;
+    let after = after(before, now, results);
+    if after != before {
+        let reason = results.iter().rev().find_map(|r| r.outcome.trouble());
+        write_circuit(conn, id, after, reason).await?;
+    }
+    Ok(after)
+}
+
+/// The circuit after a group of outcomes.
+pub(super) fn after(circuit: Circuit, now: Timestamp, results: &[ItemResult]) -> Circuit {
+    circuit.after(now, results.iter().map(ItemResult::sign))
+}
+
+/// A sender whose gateway does not work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenCircuit {
+    /// The sender's name.
+    pub sender: String,
+    /// When it is tried out next.
+    pub until: Timestamp,
+    /// What its gateway did, for people.
+    pub reason: String,
+}
+
+/// The senders whose gateway does not work.
+///
+/// # Errors
+/// The database's.
+pub async fn open_circuits(conn: &impl ConnectionTrait) -> Result<Vec<OpenCircuit>, DbErr> {
+    let sql = "SELECT name, circuit_until, circuit_reason FROM senders WHERE circuit_until IS NOT NULL ORDER BY id";
+    let rows = db::all(conn, sql, []).await?;
+    let one = |row: &QueryResult| {
+        Ok(OpenCircuit {
+            sender: row.try_get("", "name")?,
+            until: Timestamp(row.try_get("", "circuit_until")?),
+            reason: row.try_get::<Option<String>>("", "circuit_reason")?.unwrap_or_default(),
+        })
+    };
+    rows.iter().map(one).collect()
+}
