@@ -93,6 +93,8 @@ pub(crate) enum Command {
     Demo,
     /// Measure: prints a table, and JSON with --json
     Bench(Bench),
+    /// Real processes under load with random faults, and an audit at the end; exit 1 when anything is lost or doubled
+    Soak(Soak),
 }
 
 /// What to do with the schema.
@@ -142,6 +144,17 @@ pub(crate) struct Bench {
     /// Write the results as JSON to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+/// How to soak.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Soak {
+    /// For how long
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    pub(crate) minutes: u32,
+    /// What decides the load and the faults; without it: another each time
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -41,7 +41,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         | Command::Token { .. }
         | Command::Config { .. }
         | Command::Doctor
-        | Command::Bench(_) => (Role::Tool, Parts::ALL),
+        | Command::Bench(_)
+        | Command::Soak(_) => (Role::Tool, Parts::ALL),
     };
     config.fits(role).map_err(Failure::Misconfigured)?;
     if !matches!(command, Command::Config { .. }) {
@@ -60,6 +61,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Config { json } => print_config(&loaded, json)?,
         Command::Doctor => return Ok(crate::doctor::run(config).await?),
         Command::Bench(bench) => crate::bench::run(config, bench).await?,
+        Command::Soak(soak) => return Ok(crate::soak::run(config, soak).await?),
     }
     Ok(ExitCode::SUCCESS)
 }

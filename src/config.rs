@@ -223,8 +223,10 @@ impl Provider for Variables {
     }
 }
 
+/// The variables that are set. An empty one is as good as absent: many tools cannot unset what they pass on.
 fn variables() -> Vec<(String, String)> {
     std::env::vars()
+        .filter(|(_, value)| !value.is_empty())
         .filter_map(|(name, value)| {
             let name = name.strip_prefix(PREFIX)?.to_owned();
             (!name.starts_with(RESERVED)).then(|| (name.to_lowercase(), value))

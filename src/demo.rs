@@ -110,6 +110,7 @@ async fn schedule(
         jitter_ms: 500,
         schedule_at: Some(now.plus(from_now)),
         on_unknown: OnUnknown::Resend,
+        chunk_items: None,
     };
     let tx = db.begin().await?;
     let _accepted = batches::create_send(&tx, now, by, new).await?;

@@ -6,7 +6,9 @@ mod commands;
 mod config;
 mod demo;
 mod doctor;
+mod rig;
 mod roles;
+mod soak;
 mod store;
 mod telemetry;
 
@@ -23,6 +25,7 @@ const FAILED: u8 = 1;
 const MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
+    faults::init();
     let cli = cli::Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -3,7 +3,7 @@
 use crate::config::{Config, Role};
 use crate::{store, telemetry};
 use anyhow::{Context, Result, bail};
-use backplane::Backplane;
+use backplane::{Backplane, supervise};
 use domain::jobs::workers;
 use domain::users::{self, NewUser, TokenKeys};
 use domain::{Clock, Db};
@@ -212,7 +212,10 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
         let stop = stop_api.clone();
         serving = Some(tokio::spawn(async move { api::serve_observability(listener, observed, stop).await }));
     }
-    process.tasks.spawn(keep_clock(process.db.clone(), process.clock.clone(), process.stop.clone()));
+    let (db, clock, stop) = (process.db.clone(), process.clock.clone(), process.stop.clone());
+    process.tasks.spawn(async move {
+        supervise("clock", || keep_clock(db.clone(), clock.clone(), stop.clone())).await;
+    });
     if parts.worker {
         start_worker(config, &process, None)?;
     }
@@ -238,7 +241,7 @@ pub(crate) fn start_worker(config: &Config, process: &Process, probes: Option<wo
         }
         _ => {
             let (reports, reported) = tokio::sync::mpsc::channel(10_000);
-            let after = worker::After::new(&backplane, clock.clone());
+            let after = backplane::After::new(&backplane, clock.clone());
             let taking = worker::take_reports(db.clone(), clock.clone(), after, reported, process.stop.clone());
             process.tasks.spawn(taking);
             tracing::info!("no gateway is configured: the simulator sends nothing to anybody");

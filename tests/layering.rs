@@ -15,12 +15,14 @@ use std::process::Command;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("paceline-entities", &[]),
     ("paceline-migration", &[]),
-    ("paceline-gateway", &[]),
-    ("paceline-domain", &["paceline-entities"]),
-    ("paceline-backplane", &["paceline-domain"]),
-    ("paceline-worker", &["paceline-domain", "paceline-backplane", "paceline-gateway"]),
-    ("paceline-scheduler", &["paceline-domain", "paceline-backplane"]),
-    ("paceline-api", &["paceline-domain", "paceline-backplane", "paceline-gateway"]),
+    // Marks of where a test may let a process fail: everywhere, and nothing at all in a release.
+    ("paceline-faults", &[]),
+    ("paceline-gateway", &["paceline-faults"]),
+    ("paceline-domain", &["paceline-entities", "paceline-faults"]),
+    ("paceline-backplane", &["paceline-domain", "paceline-faults"]),
+    ("paceline-worker", &["paceline-domain", "paceline-backplane", "paceline-gateway", "paceline-faults"]),
+    ("paceline-scheduler", &["paceline-domain", "paceline-backplane", "paceline-faults"]),
+    ("paceline-api", &["paceline-domain", "paceline-backplane", "paceline-gateway", "paceline-faults"]),
     (
         "paceline",
         &[
@@ -28,6 +30,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "paceline-backplane",
             "paceline-domain",
             "paceline-entities",
+            "paceline-faults",
             "paceline-gateway",
             "paceline-migration",
             "paceline-scheduler",

@@ -8,7 +8,7 @@ mod foundation;
 mod realtime;
 mod surface;
 
-use backplane::Backplane;
+use backplane::{After, Backplane, supervise};
 use domain::users::TokenKeys;
 use domain::{Clock, Db};
 use foundation::auth::Sessions;
@@ -66,6 +66,7 @@ pub(crate) struct App {
     pub(crate) db: Db,
     pub(crate) clock: Clock,
     pub(crate) backplane: Backplane,
+    pub(crate) after: After,
     pub(crate) keys: TokenKeys,
     pub(crate) settings: Settings,
     pub(crate) sessions: Sessions,
@@ -76,24 +77,7 @@ pub(crate) struct App {
 impl App {
     /// Does what a committed step left to do, and returns its value.
     pub(crate) fn after<T>(&self, step: domain::Step<T>) -> T {
-        let domain::Step { value, rings, events } = step;
-        let backplane = self.backplane.clone();
-        // The answer does not wait: what was asked for is committed, and a backplane that is away takes its time to say so.
-        tokio::spawn(async move {
-            if !rings.is_empty()
-                && let Err(error) = backplane.queue.push(&rings).await
-            {
-                metrics::counter!("paceline_ring_push_failed_total").increment(rings.len() as u64);
-                tracing::warn!(%error, rings = rings.len(), "rings not pushed; the sweep will ring");
-            }
-            if !events.is_empty()
-                && let Err(error) = backplane.notifier.publish(&events).await
-            {
-                metrics::counter!("paceline_publish_failed_total").increment(events.len() as u64);
-                tracing::debug!(%error, events = events.len(), "events not published");
-            }
-        });
-        value
+        self.after.commit_aside(step)
     }
 }
 
@@ -114,8 +98,11 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let hub = Arc::new(Hub::new(settings.max_sockets));
     let grace = settings.shutdown_grace;
-    let app = Arc::new(App { sessions: Sessions::default(), hub, db, clock, backplane, keys, settings, observed });
-    tokio::spawn(realtime::follow(app.clone(), stop.clone()));
+    let after = After::new(&backplane, clock.clone());
+    let sessions = Sessions::default();
+    let app = Arc::new(App { sessions, hub, db, clock, backplane, after, keys, settings, observed });
+    let (followed, until) = (app.clone(), stop.clone());
+    tokio::spawn(async move { supervise("news", || realtime::follow(followed.clone(), until.clone())).await });
     let acceptor = SteadyAcceptor::new(listener)?;
     serve_on(acceptor, routes(app), stop, grace).await
 }

@@ -4,8 +4,10 @@
 //! Redis. Nothing here is the only copy of anything: Redis may be emptied, restarted or away, and what is lost is a
 //! delay. (Message pacing is not here: slots live in the ledger.)
 
+mod after;
 mod embedded;
 mod on_redis;
+mod supervise;
 
 use async_trait::async_trait;
 use domain::{Event, JobRef, Lane, Ring};
@@ -13,7 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
 
+pub use after::After;
 pub use on_redis::RedisInfo;
+pub use supervise::supervise;
 
 /// Why the backplane could not do it. Never contains a password.
 #[derive(Debug, thiserror::Error)]

@@ -6,10 +6,12 @@
 //! PostgreSQL both handles are one pool.
 
 use crate::time::Timestamp;
+use faults::{Commit, Point, Side};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult, SqliteTransactionMode,
     Statement, TransactionOptions, TransactionTrait, Value,
 };
+use std::sync::Arc;
 
 /// Which database it is: for the few statements that cannot be said alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,6 +236,24 @@ impl Db {
         let row = one(&self.read, sql, []).await?.ok_or_else(|| DbErr::Custom("the clock gave no row".into()))?;
         Ok(Timestamp(row.try_get("", "now")?))
     }
+}
+
+/// Commits. Which transaction it is, is said for the tests that let it fail there.
+///
+/// # Errors
+/// The database's. Then nobody knows whether it was committed: the answer may have been lost.
+pub async fn commit(tx: DatabaseTransaction, which: Commit) -> Result<(), DbErr> {
+    hit(Point::Commit(which, Side::Before))?;
+    tx.commit().await?;
+    hit(Point::Commit(which, Side::After))
+}
+
+/// A fail point whose error is one of the connection to the database.
+///
+/// # Errors
+/// When a test asked for it.
+pub fn hit(point: Point) -> Result<(), DbErr> {
+    faults::hit(point).map_err(|error| DbErr::Conn(sea_orm::RuntimeErr::SqlxError(Arc::new(error.into()))))
 }
 
 /// Runs a statement with `$1`-style parameters (both databases take them) and returns the number of rows it changed.

@@ -12,8 +12,9 @@ use std::time::Duration;
 /// How long an answer is remembered.
 pub const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a request may be under way before its key can be taken over.
-const LOCK: Duration = Duration::from_secs(120);
+/// How long a request may be under way before its key can be taken over, as when its process was killed. One that takes
+/// longer and is taken over writes nothing: it finds that its key is another's.
+const LOCK: Duration = Duration::from_secs(20);
 
 /// A key that this request holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! from run to run, as ours do, the rates repeat and not the single faults.)
 
 use crate::{Gateway, Outbound, Report, SendOutcome};
+use faults::{Point, Side};
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -288,8 +289,11 @@ impl Gateway for Simulator {
             return SendOutcome::Failed { code: "gateway_500".into(), detail: "simulated failure".into() };
         }
         let unknown = rng.random_bool(config.unknown_rate);
+        if let Err(error) = faults::hit(Point::Take(Side::Before)) {
+            return SendOutcome::Failed { code: "gateway_500".into(), detail: error.to_string() };
+        }
         self.take(key, message, &mut rng);
-        if unknown {
+        if unknown || faults::hit(Point::Take(Side::After)).is_err() {
             add(&self.counters.unknown);
             return SendOutcome::Unknown { code: "gateway_timeout".into(), detail: "simulated lost answer".into() };
         }

@@ -4,12 +4,16 @@
 //! None of them is needed for correctness at a given moment, all of them are in the long run: rings that were lost,
 //! leases whose worker is gone, schedules whose time has come, rows that nobody needs any more.
 
-use backplane::Backplane;
+use backplane::{After, Backplane};
+use domain::jobs::Rescued;
 use domain::jobs::workers::{self, SILENCE};
-use domain::{Clock, Db, Dialect, Event, Ring, Step, batches, idempotency, jobs};
+use domain::{Clock, Db, Dialect, batches, db, idempotency, jobs};
+use faults::Commit;
+use futures::FutureExt;
 use parking_lot::Mutex;
 use sea_orm::DbErr;
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +43,7 @@ struct Scheduler {
     db: Db,
     clock: Clock,
     backplane: Backplane,
+    after: After,
     settings: Settings,
     watch: Mutex<Watch>,
     /// The senders whose gateway was last seen not to work.
@@ -71,7 +76,9 @@ const WATCH_GAP: Duration = Duration::from_secs(3);
 pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings, stop: CancellationToken) {
     let began = Instant::now();
     let watch = Mutex::new(Watch { since: began, last: began });
-    let scheduler = Scheduler { db, clock, backplane, settings, watch, told_open: Mutex::default() };
+    let after = After::new(&backplane, clock.clone());
+    let told_open = Mutex::default();
+    let scheduler = Scheduler { db, clock, backplane, after, settings, watch, told_open };
     tracing::info!("scheduler started");
     tokio::join!(
         every(SWEEP_EVERY, "sweep", &stop, || scheduler.sweep()),
@@ -96,7 +103,11 @@ where
             _ = tick.tick() => {}
         }
         let began = Instant::now();
-        match once().await {
+        let done = AssertUnwindSafe(once()).catch_unwind().await.unwrap_or_else(|_| {
+            metrics::counter!("paceline_panics_total", "in" => duty).increment(1);
+            Err(DbErr::Custom("it panicked; the log has its place".into()))
+        });
+        match done {
             Ok(()) => {
                 if std::mem::take(&mut failing) {
                     tracing::info!(duty, "the duty works again");
@@ -114,26 +125,6 @@ where
 }
 
 impl Scheduler {
-    async fn ring(&self, rings: &[Ring]) {
-        if let Err(error) = self.backplane.queue.push(rings).await {
-            metrics::counter!("paceline_ring_push_failed_total").increment(rings.len() as u64);
-            tracing::debug!(%error, rings = rings.len(), "rings not pushed; the next sweep rings again");
-        }
-    }
-
-    async fn publish(&self, events: &[Event]) {
-        if let Err(error) = self.backplane.notifier.publish(events).await {
-            metrics::counter!("paceline_publish_failed_total").increment(events.len() as u64);
-            tracing::debug!(%error, events = events.len(), "events not published");
-        }
-    }
-
-    async fn after<T>(&self, step: Step<T>) -> T {
-        self.ring(&step.rings).await;
-        self.publish(&step.events).await;
-        step.value
-    }
-
     /// Rings what is due and was not rung, or was rung in vain.
     async fn sweep(&self) -> Result<(), DbErr> {
         // Most passes find nothing, and take no lock for it.
@@ -142,10 +133,10 @@ impl Scheduler {
         }
         let tx = self.db.begin().await?;
         let (rings, again) = jobs::sweep(&tx, self.clock.now(), SWEEP_ROWS).await?;
-        tx.commit().await?;
+        db::commit(tx, Commit::Sweep).await?;
         metrics::counter!("paceline_rings_swept_total", "reason" => "due").increment((rings.len() - again) as u64);
         metrics::counter!("paceline_rings_swept_total", "reason" => "unanswered").increment(again as u64);
-        self.ring(&rings).await;
+        self.after.ring(&rings).await;
         Ok(())
     }
 
@@ -153,16 +144,20 @@ impl Scheduler {
     async fn rescue(&self) -> Result<(), DbErr> {
         let tx = self.db.begin().await?;
         // A worker that is alone with its database is this process.
+        let mut silent = 0;
         if self.db.dialect() == Dialect::Postgres && self.watch.lock().looks() > SILENCE {
-            let silent = workers::bury_silent(&tx, self.clock.now(), self.clock.now().minus(SILENCE)).await?;
+            silent = workers::bury_silent(&tx, self.clock.now(), self.clock.now().minus(SILENCE)).await?;
             if silent > 0 {
                 metrics::counter!("paceline_workers_lost_total").increment(silent as u64);
                 tracing::warn!(workers = silent, "workers fell silent; their jobs are taken back");
             }
         }
         let step = jobs::rescue(&tx, self.clock.now(), RESCUE_ROWS).await?;
-        tx.commit().await?;
-        let rescued = self.after(step).await;
+        if step.value == Rescued::default() && silent == 0 {
+            return tx.rollback().await;
+        }
+        db::commit(tx, Commit::Rescue).await?;
+        let rescued = self.after.commit(step).await;
         if rescued.ready + rescued.dead > 0 {
             metrics::counter!("paceline_jobs_rescued_total").increment(rescued.ready as u64);
             metrics::counter!("paceline_jobs_total", "lane" => "", "kind" => "", "outcome" => "dead")
@@ -226,6 +221,6 @@ impl Scheduler {
         jobs::prune(self.db.write(), before, PRUNE_ROWS).await?;
         let tx = self.db.begin().await?;
         batches::prune(&tx, before, PRUNE_BATCHES).await?;
-        tx.commit().await
+        db::commit(tx, Commit::Prune).await
     }
 }

@@ -1,9 +1,9 @@
 //! Batches from acceptance to end.
 
+use super::Figures;
 use super::load::{self, Sink};
-use super::setup::{Kind, Setup};
-use super::{CONCURRENCY, Figures};
 use crate::config::Config;
+use crate::rig::{CONCURRENCY, Kind, Setup};
 use anyhow::{Result, bail};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const CONTACTS: usize = 200_000;
 pub(super) async fn accept(config: &Config, kind: Kind, count: Option<usize>, figures: &mut Figures) -> Result<()> {
     let count = count.unwrap_or(1_000_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(config, kind, &sink.url(), 1).await?;
+    let setup = Setup::start(config, kind, &sink.url(), 1, &[]).await?;
     let ids: Vec<String> = (10_000_000..10_000_000 + count).map(|id| id.to_string()).collect();
     let body = json!({ "contactIds": ids, "content": "x", "scheduleAt": "2099-01-01T00:00:00Z" }).to_string();
     let began = Instant::now();
@@ -29,7 +29,7 @@ pub(super) async fn accept(config: &Config, kind: Kind, count: Option<usize>, fi
 pub(super) async fn import(config: &Config, kind: Kind, count: Option<usize>, figures: &mut Figures) -> Result<()> {
     let count = count.unwrap_or(1_000_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(config, kind, &sink.url(), 1).await?;
+    let setup = Setup::start(config, kind, &sink.url(), 1, &[]).await?;
     let began = Instant::now();
     setup.import(count).await?;
     figures.add(format!("import {count} contacts"), count as f64 / began.elapsed().as_secs_f64(), "contacts/s");
@@ -61,7 +61,7 @@ async fn over(
     body: impl Fn(&[String]) -> serde_json::Value,
 ) -> Result<()> {
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(config, kind, &sink.url(), 1).await?;
+    let setup = Setup::start(config, kind, &sink.url(), 1, &[]).await?;
     let ids = setup.import(count).await?;
     let body = body(&ids).to_string();
     let began = Instant::now();
@@ -79,7 +79,7 @@ pub(super) async fn send(config: &Config, kind: Kind, count: Option<usize>, figu
     let messages = count.unwrap_or(10_000);
     for delay_ms in [0, 20] {
         let sink = Sink::start(Duration::from_millis(delay_ms)).await?;
-        let setup = Setup::start(config, kind, &sink.url(), 1).await?;
+        let setup = Setup::start(config, kind, &sink.url(), 1, &[]).await?;
         let ids = setup.import(messages).await?;
         let body = json!({ "contactIds": ids, "content": "Hello {{ name }}" }).to_string();
         // Once for what is cold, then between two runs of the bare generator: the machine is the same for both.

@@ -1,11 +1,10 @@
 //! A receiver that answers at once, or a little later, and a bare load generator for it.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use futures::{StreamExt, stream};
 use poem::listener::TcpAcceptor;
 use poem::{EndpointExt, Route, Server};
 use serde_json::json;
-use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -101,18 +100,4 @@ pub(super) async fn get(url: &str, token: Option<&str>, count: usize, in_flight:
         bail!("{failed} of {count} reads failed");
     }
     Ok(count as f64 / began.elapsed().as_secs_f64())
-}
-
-/// An import of so many contacts with numbers of their own.
-pub(super) fn contacts(count: usize) -> Result<String> {
-    let mut body = String::with_capacity(count * 64);
-    body.push_str("{\"tags\":[\"imported\"],\"contacts\":[");
-    for i in 0..count {
-        let comma = if i == 0 { "" } else { "," };
-        // Malaysian mobile numbers: +60 11, eight digits.
-        write!(body, "{comma}{{\"phoneE164\":\"+6011{:08}\",\"name\":\"Contact {i}\"}}", 10_000_000 + i)
-            .context("a string takes what is written")?;
-    }
-    body.push_str("]}");
-    Ok(body)
 }

@@ -10,14 +10,13 @@ mod load;
 mod pace;
 mod pickup;
 mod reads;
-mod setup;
 mod sockets;
 
 use crate::cli::Bench;
 use crate::config::Config;
+use crate::rig::Kind;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use setup::Kind;
 
 /// One measured figure.
 #[derive(Debug, Serialize)]
@@ -53,9 +52,6 @@ const ALL: [&str; 10] = ["accept", "import", "tag", "delete", "send", "pickup", 
 
 /// What takes minutes, and is measured only when asked for by name.
 const LONG: [&str; 1] = ["list"];
-
-/// Messages in flight at once, here and in the processes that are measured.
-const CONCURRENCY: usize = 64;
 
 /// Measures what was asked for and prints it.
 pub(crate) async fn run(config: &Config, bench: Bench) -> Result<()> {

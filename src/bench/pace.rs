@@ -2,8 +2,8 @@
 
 use super::Figures;
 use super::load::Sink;
-use super::setup::{Kind, Setup};
 use crate::config::Config;
+use crate::rig::{Kind, Setup};
 use anyhow::{Result, bail};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const RATES: [(u32, usize); 3] = [(600, 120), (6_000, 1_200), (60_000, 12_000)];
 /// Sends at several paces over four workers (the embedded set-up has one process) and compares the receiver's times.
 pub(super) async fn accuracy(config: &Config, kind: Kind, figures: &mut Figures) -> Result<()> {
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(config, kind, &sink.url(), 4).await?;
+    let setup = Setup::start(config, kind, &sink.url(), 4, &[]).await?;
     let most = RATES.iter().map(|(_, messages)| *messages).max().unwrap_or(0);
     let ids = setup.import(most).await?;
     for (rate, messages) in RATES {

@@ -1,8 +1,8 @@
 //! From a job's commit to the start of its handler: in this process, so that both ends have one clock.
 
-use super::setup::{Kind, Ledger};
 use super::{Figures, percentile};
 use crate::config::Config;
+use crate::rig::{Kind, Ledger};
 use crate::roles::{self, Process};
 use anyhow::{Context, Result};
 use domain::batches::{self, ContactRefs, ImportLine, ImportWriter, NewImport, NewSend, OnUnknown, Recipients};
@@ -124,6 +124,7 @@ pub(super) async fn critical(config: &Config, kind: Kind, count: Option<usize>, 
         jitter_ms: 0,
         schedule_at: None,
         on_unknown: OnUnknown::Resend,
+        chunk_items: None,
     };
     let tx = db.begin().await?;
     let send = batches::create_send(&tx, clock.now(), by, new).await?;

@@ -1,9 +1,9 @@
 //! Reads of the API.
 
 use super::load::{self, Sink};
-use super::setup::{Kind, Setup};
-use super::{CONCURRENCY, Figures, percentile};
+use super::{Figures, percentile};
 use crate::config::Config;
+use crate::rig::{CONCURRENCY, Kind, Setup};
 use anyhow::Result;
 use domain::db::{self, Dialect};
 use serde_json::json;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub(super) async fn rate(config: &Config, kind: Kind, count: Option<usize>, figures: &mut Figures) -> Result<()> {
     let requests = count.unwrap_or(20_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(config, kind, &sink.url(), 1).await?;
+    let setup = Setup::start(config, kind, &sink.url(), 1, &[]).await?;
     for _ in 0..20 {
         let body = json!({ "contactIds": ["1"], "content": "x", "scheduleAt": "2099-01-01T00:00:00Z" }).to_string();
         setup.post("/batch/send", body).await?;
@@ -35,7 +35,7 @@ const BATCH: usize = 10_000;
 pub(super) async fn lists(config: &Config, kind: Kind, count: Option<usize>, figures: &mut Figures) -> Result<()> {
     let items = count.unwrap_or(10_000_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(config, kind, &sink.url(), 1).await?;
+    let setup = Setup::start(config, kind, &sink.url(), 1, &[]).await?;
     let batches = items.div_ceil(BATCH).max(1);
     fill(&setup, batches).await?;
     for path in [

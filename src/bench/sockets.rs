@@ -2,8 +2,8 @@
 
 use super::Figures;
 use super::load::Sink;
-use super::setup::{Kind, Setup};
 use crate::config::Config;
+use crate::rig::{Kind, Setup};
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) async fn idle(config: &Config, kind: Kind, count: Option<usize>, figures: &mut Figures) -> Result<()> {
     let count = count.unwrap_or(10_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(config, kind, &sink.url(), 1).await?;
+    let setup = Setup::start(config, kind, &sink.url(), 1, &[]).await?;
     let before = setup.memory_mib("api")?;
     let url = format!("{}/ws?token={}", setup.url().replacen("http", "ws", 1), setup.token());
     let sockets: Vec<_> = stream::iter(0..count)

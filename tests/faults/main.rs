@@ -6,3 +6,6 @@
 mod setup;
 
 mod gateway;
+mod points;
+mod soak;
+mod world;

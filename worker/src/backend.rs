@@ -10,7 +10,7 @@ use apalis_core::backend::{Backend, BackendConfig};
 use apalis_core::task::Task;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_core::worker::context::WorkerContext;
-use backplane::RingQueue;
+use backplane::{RingQueue, supervise};
 use domain::{JobRef, Lane};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -52,7 +52,10 @@ impl RingBackend {
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (tx, rings) = mpsc::channel(POP_MAX);
         let places = Arc::new(Semaphore::new(shared.settings.concurrency(lane).max(1)));
-        (Self { rings }, pump(shared, queue, lane, places, tx))
+        let pump = async move {
+            supervise("pump", || pump(shared.clone(), queue.clone(), lane, places.clone(), tx.clone())).await;
+        };
+        (Self { rings }, pump)
     }
 }
 

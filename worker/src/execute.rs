@@ -3,7 +3,8 @@
 use crate::{Shared, kinds};
 use domain::db::Trouble;
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
-use domain::{JobKind, JobRef, Lane};
+use domain::{JobId, JobKind, JobRef, Lane, Timestamp, db};
+use faults::{Commit, Point, Side};
 use futures::FutureExt;
 use sea_orm::DbErr;
 use std::panic::AssertUnwindSafe;
@@ -29,12 +30,29 @@ pub(crate) enum JobError {
     /// Will not pass.
     #[error("{0}")]
     Permanent(String),
+    /// A bug; perhaps one that passes.
+    #[error("the job panicked; the log has its place")]
+    Panicked,
 }
 
-/// Claims the job that a ring names, does it, and writes down how it ended.
+/// Claims the job that a ring names, does it, and writes down how it ended. Never panics: a lane would end with it.
 pub(crate) async fn execute(shared: &Arc<Shared>, lane: Lane, rung: JobRef) {
+    if AssertUnwindSafe(answer(shared, lane, rung)).catch_unwind().await.is_err() {
+        metrics::counter!("paceline_panics_total", "in" => "job").increment(1);
+        tracing::error!(job = %rung, "panicked around the job; its lease will end");
+    }
+}
+
+async fn claim(shared: &Shared, now: Timestamp, id: JobId) -> Result<Claim, DbErr> {
+    db::hit(Point::Claim(Side::Before))?;
+    let claim = jobs::claim(shared.db.write(), now, id, &shared.owner).await?;
+    db::hit(Point::Claim(Side::After))?;
+    Ok(claim)
+}
+
+async fn answer(shared: &Arc<Shared>, lane: Lane, rung: JobRef) {
     let now = shared.clock.now();
-    let claimed = match jobs::claim(shared.db.write(), now, rung.id, &shared.owner).await {
+    let claimed = match claim(shared, now, rung.id).await {
         Ok(Claim::Taken(job)) => *job,
         Ok(Claim::NotReady) => {
             metrics::counter!("paceline_rings_idle_total", "kind" => rung.kind.as_str()).increment(1);
@@ -72,7 +90,10 @@ pub(crate) async fn execute(shared: &Arc<Shared>, lane: Lane, rung: JobRef) {
     let done = AssertUnwindSafe(perform(shared, &claimed)).catch_unwind().instrument(span.clone()).await;
     let result = match done {
         Ok(result) => result,
-        Err(_) => Err(JobError::Permanent("the job panicked; the log has its place".into())),
+        Err(_) => {
+            metrics::counter!("paceline_panics_total", "in" => "job").increment(1);
+            Err(JobError::Panicked)
+        }
     };
     drop(lease);
     let outcome = match result {
@@ -110,6 +131,7 @@ async fn fail(shared: &Arc<Shared>, job: &Claimed, error: JobError) -> &'static 
             Trouble::Passing | Trouble::DiskFull => Ending::Postponed { error: error.to_string() },
             Trouble::Lasting => Ending::Failed { error: error.to_string() },
         },
+        JobError::Panicked => Ending::Failed { error: error.to_string() },
         JobError::Permanent(_) => Ending::Dead { error: error.to_string() },
     };
     let began = Instant::now();
@@ -144,6 +166,6 @@ async fn write_failure(shared: &Shared, job: &Claimed, ending: &Ending) -> Resul
     let now = shared.clock.now();
     let tx = shared.db.begin().await?;
     let step = jobs::fail(&tx, now, job, ending, &mut shared.rng()).await?;
-    tx.commit().await?;
+    db::commit(tx, Commit::Failure).await?;
     Ok(shared.after.commit(step).await)
 }

@@ -81,5 +81,11 @@ pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
             }
             Err(error) => tracing::warn!(%error, held = held.len(), "leases not renewed"),
         }
+        let before = shared.clock.now().minus(HEARTBEAT);
+        match workers::disown(shared.db.write(), shared.clock.now(), &shared.owner, &held, before).await {
+            Ok(0) => {}
+            Ok(jobs) => tracing::warn!(jobs, "leases whose claim was never answered are given back"),
+            Err(error) => tracing::warn!(%error, "leases not looked through"),
+        }
     }
 }

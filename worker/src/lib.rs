@@ -7,7 +7,6 @@
 //! Only the row decides. A ring for a job that is not ready does nothing; a job whose ring was lost is rung by the
 //! sweep; while the queue is away the pump asks the database, at a lower rate.
 
-mod after;
 mod backend;
 mod circuits;
 mod control;
@@ -17,10 +16,9 @@ mod lane;
 mod leases;
 mod receipts;
 
-pub use after::After;
 pub use receipts::{Reported, take_reports};
 
-use backplane::Backplane;
+use backplane::{After, Backplane, supervise};
 use circuits::Circuits;
 use control::Controls;
 use domain::jobs::workers;
@@ -122,8 +120,14 @@ pub async fn run(
     if let Err(error) = workers::beat(shared.db.write(), shared.clock.now(), &shared.owner).await {
         tracing::warn!(%error, "the database is away");
     }
-    tasks.spawn(leases::keep(shared.clone(), background.clone()));
-    tasks.spawn(control::follow(shared.clone(), backplane.notifier.clone(), background.clone()));
+    let (keeper, stop_keeper) = (shared.clone(), background.clone());
+    tasks.spawn(async move {
+        supervise("leases", || leases::keep(keeper.clone(), stop_keeper.clone())).await;
+    });
+    let (follower, notifier, stop_follower) = (shared.clone(), backplane.notifier.clone(), background.clone());
+    tasks.spawn(async move {
+        supervise("control", || control::follow(follower.clone(), notifier.clone(), stop_follower.clone())).await;
+    });
     let lanes = TaskTracker::new();
     for lane in Lane::ALL {
         lanes.spawn(lane::run(shared.clone(), backplane.queue.clone(), lane));

@@ -1,14 +1,20 @@
 //! Takes the gateway's reports into the ledger, in groups.
 
-use crate::After;
+use backplane::After;
 use domain::messages::receipts::{self, ACK_READ, ACK_SENT, Receipt};
-use domain::{Clock, Db};
+use domain::{Clock, Db, db};
+use faults::Commit;
+use futures::FutureExt;
 use gateway::Report;
 use sea_orm::DbErr;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+/// How often a group of reports may panic before it is given up: it must not keep all others from the ledger.
+const MAX_PANICS: u32 = 2;
 
 /// How many reports one transaction takes.
 const GROUP: usize = 500;
@@ -68,8 +74,17 @@ pub async fn take_reports(
             return;
         }
         let read: Vec<Reported> = group.drain(..).map(|report| read(report, &clock)).collect();
-        while let Err(error) = write(&db, &after, &read).await {
-            tracing::warn!(%error, reports = read.len(), "reports not written yet");
+        let mut panics = 0;
+        loop {
+            match AssertUnwindSafe(write(&db, &after, &read)).catch_unwind().await {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => tracing::warn!(%error, reports = read.len(), "reports not written yet"),
+                Err(_) if panics < MAX_PANICS => panics += 1,
+                Err(_) => {
+                    tracing::error!(reports = read.len(), "these reports panic again and again; they are given up");
+                    break;
+                }
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(Duration::from_millis(500)) => {}
@@ -89,7 +104,7 @@ async fn write(db: &Db, after: &After, reported: &[Reported]) -> Result<(), DbEr
             steps.push(receipts::fail(&tx, *message, code, detail).await?);
         }
     }
-    tx.commit().await?;
+    db::commit(tx, Commit::Reports).await?;
     for step in steps {
         after.commit(step).await;
     }

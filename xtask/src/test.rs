@@ -86,6 +86,10 @@ fn pass(pass: Pass, args: &Args, tools: &Tools, postgres: &Postgres, summary: &m
     if args.packages.is_empty() {
         command.arg("--workspace");
     }
+    if args.packages.is_empty() || args.packages.iter().any(|package| package == "paceline") {
+        // Inert until a test says otherwise, and one build for all of them.
+        command.args(["--features", "paceline/failpoints"]);
+    }
     for package in &args.packages {
         command.args(["--package", package]);
     }

@@ -274,6 +274,20 @@ pub(crate) async fn bury(
     close(conn, now, batch, no).await
 }
 
+/// Items in flight of a chunk that no worker has: the one who had it is gone, and nobody will come for what is not known
+/// of them.
+pub(super) async fn disown(
+    conn: &impl ConnectionTrait,
+    batch: BatchId,
+    first_seq: i64,
+    end_seq: i64,
+) -> Result<(), DbErr> {
+    let sql = "UPDATE batch_items SET status = 'unknown', error_code = 'outcome_unknown',
+                      error_message = 'the worker vanished during the attempt'
+               WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status = 'sending'";
+    db::execute(conn, sql, [batch.into(), first_seq.into(), end_seq.into()]).await.map(|_| ())
+}
+
 /// Gives up what waits in a range of items of a batch that has ended: nothing of it will be tried again. An item whose
 /// outcome is unknown stays so, and counts as failed; one in flight is left to its outcome.
 pub(super) async fn abandon(

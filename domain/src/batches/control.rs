@@ -80,21 +80,27 @@ pub async fn cancel(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) ->
         [id.into(), BatchStatus::Cancelled.as_str().into(), now.0.into()],
     )
     .await?;
-    db::execute(
+    let idle = db::all(
         conn,
-        "UPDATE jobs SET state = 'cancelled', finished_at = $2 WHERE batch_id = $1 AND state IN ('ready', 'paused')",
+        "UPDATE jobs SET state = 'cancelled', finished_at = $2 WHERE batch_id = $1 AND state IN ('ready', 'paused')
+         RETURNING chunk_no",
         [id.into(), now.0.into()],
     )
     .await?;
+    let idle = idle.iter().map(|row| row.try_get::<Option<i64>>("", "chunk_no")).collect::<Result<Vec<_>, _>>()?;
     let open = db::all(
         conn,
-        "SELECT first_seq, item_count FROM batch_chunks WHERE batch_id = $1 AND state = 'open'",
+        "SELECT no, first_seq, item_count FROM batch_chunks WHERE batch_id = $1 AND state = 'open'",
         [id.into()],
     )
     .await?;
     for chunk in open {
-        let first: i64 = chunk.try_get("", "first_seq")?;
-        chunks::abandon(conn, now, id, first, first + chunk.try_get::<i64>("", "item_count")?).await?;
+        let (no, first): (i64, i64) = (chunk.try_get("", "no")?, chunk.try_get("", "first_seq")?);
+        let end = first + chunk.try_get::<i64>("", "item_count")?;
+        if idle.contains(&Some(no)) {
+            chunks::disown(conn, id, first, end).await?;
+        }
+        chunks::abandon(conn, now, id, first, end).await?;
     }
     changed(conn, id, Vec::new()).await
 }

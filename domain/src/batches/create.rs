@@ -41,6 +41,9 @@ pub struct NewSend {
     pub schedule_at: Option<Timestamp>,
     /// What becomes of a send whose outcome is not known.
     pub on_unknown: OnUnknown,
+    /// How many recipients a chunk has; `None`: [`chunk_size`]. Another number is for simulations, which want many jobs of
+    /// few messages.
+    pub chunk_items: Option<usize>,
 }
 
 /// A change of tags to be accepted.
@@ -183,7 +186,7 @@ pub async fn create_send(
     let id = batch.insert(conn, now).await?;
     match new.recipients {
         Recipients::Contacts(refs) => {
-            write_refs(conn, id, BatchType::Send, &refs).await?;
+            write_refs(conn, id, &refs, new.chunk_items.unwrap_or(chunk_size(BatchType::Send))).await?;
             Ok(open(conn, now, id).await?)
         }
         Recipients::Audience(audience) => {
@@ -238,19 +241,14 @@ async fn create_over(
 ) -> Result<Step<Batch>, DbErr> {
     let total = i64::try_from(refs.len()).unwrap_or(i64::MAX);
     let id = NewBatch { total, ..NewBatch::new(batch_type, by, config) }.insert(conn, now).await?;
-    write_refs(conn, id, batch_type, refs).await?;
+    write_refs(conn, id, refs, chunk_size(batch_type)).await?;
     open(conn, now, id).await
 }
 
 /// Writes all chunks of a list of contacts, and how many there are into the batch.
-async fn write_refs(
-    conn: &impl ConnectionTrait,
-    id: BatchId,
-    batch_type: BatchType,
-    refs: &ContactRefs,
-) -> Result<(), DbErr> {
+async fn write_refs(conn: &impl ConnectionTrait, id: BatchId, refs: &ContactRefs, size: usize) -> Result<(), DbErr> {
     let mut writer = ChunkWriter::new(id);
-    for part in refs.as_slice().chunks(chunk_size(batch_type)) {
+    for part in refs.as_slice().chunks(size.max(1)) {
         let data = serde_json::to_string(part).map_err(|e| DbErr::Json(e.to_string()))?;
         writer.push(conn, part.len(), data).await?;
     }

@@ -38,7 +38,7 @@ use std::time::Duration;
 pub const LEASE: Duration = Duration::from_secs(30);
 
 /// How often a worker renews the leases of its running jobs.
-pub const HEARTBEAT: Duration = Duration::from_secs(10);
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// How long a promised ring may stay unanswered before the sweep rings again.
 pub const SWEEP_GRACE: Duration = Duration::from_secs(5);

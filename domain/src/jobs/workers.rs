@@ -4,8 +4,10 @@
 //! others also says every [`BEAT`] that it is there; one that was silent for [`SILENCE`] is taken for dead, and its
 //! leases end at once. That it may wake again changes nothing: its fences no longer stand.
 
-use crate::db;
+use super::LEASE;
+use crate::db::{self, Dialect};
 use crate::time::Timestamp;
+use entities::JobId;
 use sea_orm::{ConnectionTrait, DbErr};
 use std::time::Duration;
 
@@ -47,6 +49,29 @@ pub async fn bury_silent(conn: &impl ConnectionTrait, now: Timestamp, heard_sinc
         end_leases(conn, now, &row.try_get::<String>("", "owner")?).await?;
     }
     Ok(silent.len())
+}
+
+/// Ends the leases that a worker holds without knowing: the answer to a claim was lost. `held` are those that it knows of;
+/// leases that were taken or renewed after `before` may be on their way to it.
+///
+/// # Errors
+/// The database's.
+pub async fn disown(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    owner: &str,
+    held: &[(JobId, i64)],
+    before: Timestamp,
+) -> Result<u64, DbErr> {
+    let ids: Vec<i64> = held.iter().map(|(id, _)| id.0).collect();
+    let known = Dialect::of(conn).one_of(4, "bigint");
+    let sql = format!(
+        "UPDATE jobs SET lease_until = $2 WHERE state = 'running' AND lease_owner = $1 AND lease_until > $2
+            AND lease_until < $3 AND NOT (id {known})"
+    );
+    let values =
+        [owner.into(), (now.0 - 1).into(), before.plus(LEASE).0.into(), serde_json::json!(ids).to_string().into()];
+    db::execute(conn, sql, values).await
 }
 
 /// Ends all leases and forgets all workers: at the start of the only process that can be there.

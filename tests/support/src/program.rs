@@ -108,6 +108,14 @@ impl Program {
     /// # Panics
     /// When the binary cannot be started, or has not ended when [`DEADLINE`] passes.
     pub async fn output(&self, args: &[&str], stdin: &str) -> Output {
+        self.output_within(args, stdin, DEADLINE).await
+    }
+
+    /// As [`Program::output`], for a command that takes its time.
+    ///
+    /// # Panics
+    /// When the binary cannot be started, or has not ended when `patience` is over.
+    pub async fn output_within(&self, args: &[&str], stdin: &str, patience: Duration) -> Output {
         let mut command = tokio::process::Command::from(self.command());
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {}: {error}", self.path.display()));
@@ -118,10 +126,10 @@ impl Program {
             }
             child.wait_with_output().await
         };
-        match timeout(DEADLINE, run).await {
+        match timeout(patience, run).await {
             Ok(Ok(output)) => output,
             Ok(Err(error)) => panic!("paceline {args:?}: {error}"),
-            Err(_) => panic!("paceline {args:?} has not ended within {DEADLINE:?}"),
+            Err(_) => panic!("paceline {args:?} has not ended within {patience:?}"),
         }
     }
 
@@ -272,17 +280,39 @@ impl Paceline {
         self.process.with(|(process, _)| Ok(process.exit()?.is_none())).await
     }
 
+    /// From its next start on, with this environment variable, or without it.
+    pub fn set_env(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.program.env.insert(name.to_owned(), value.to_owned()),
+            None => self.program.env.remove(name),
+        };
+    }
+
+    /// Whether its next start has this environment variable.
+    #[must_use]
+    pub fn has_env(&self, name: &str) -> bool {
+        self.program.env.contains_key(name)
+    }
+
     /// Starts it again with the same arguments on the same directory, killing it first if it runs, and waits until it is
     /// ready.
     ///
     /// # Panics
     /// As [`Program::start`].
     pub async fn restart(&mut self) {
+        self.relaunch().await;
+        self.ready().await;
+    }
+
+    /// As [`Paceline::restart`], but waits only until it listens.
+    ///
+    /// # Panics
+    /// As [`Program::launch`].
+    pub async fn relaunch(&mut self) {
         self.kill9().await;
         let (program, args) = (self.program.clone(), self.args.clone());
         self.process = Blocking::make(move || program.spawn(&args)).await;
         (self.url, self.log) = (self.process.get().1.clone(), self.process.get().0.log().clone());
-        self.ready().await;
     }
 }
 

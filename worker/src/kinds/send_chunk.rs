@@ -12,7 +12,8 @@ use domain::batches::send::{self, Begin, Going, Held, ItemOutcome, ItemResult, O
 use domain::jobs::Claimed;
 use domain::messages::template::{Recipient, Template};
 use domain::pacing::WAKE_AHEAD_MS;
-use domain::{JobRef, Step, Timestamp};
+use domain::{JobRef, Step, Timestamp, db};
+use faults::{Commit, Point, Side};
 use gateway::{Outbound, SendOutcome};
 use sea_orm::DbErr;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ const SETTLE_FOR: Duration = Duration::from_secs(20);
 pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, JobError> {
     let tx = shared.db.begin().await?;
     let step = send::begin(&tx, shared.clock.now(), job, &mut shared.rng()).await?;
-    tx.commit().await?;
+    db::commit(tx, Commit::Begin).await?;
     let work = match shared.after.commit(step).await {
         Begin::Go(work) => *work,
         Begin::Parked | Begin::Over => return Ok(Outcome::Settled),
@@ -158,7 +159,7 @@ impl Chunk<'_> {
         let step =
             send::claim_items(&tx, shared.clock.now(), &mut self.work, CLAIM_ITEMS, rate, &mut shared.rng()).await?;
         let Some(step) = step else { return Ok(None) };
-        tx.commit().await?;
+        db::commit(tx, Commit::ClaimItems).await?;
         let claimed = shared.after.commit(step).await;
         self.going = claimed.going;
         self.more_at = claimed.more_at;
@@ -204,7 +205,7 @@ impl Chunk<'_> {
         let shared = self.shared;
         let tx = shared.db.begin().await?;
         let step = send::settle(&tx, shared.clock.now(), self.held, &self.results, &mut shared.rng()).await?;
-        tx.commit().await?;
+        db::commit(tx, Commit::Settle).await?;
         Ok(shared.after.commit(step).await)
     }
 
@@ -216,7 +217,7 @@ impl Chunk<'_> {
         let tx = shared.db.begin().await?;
         let step: Step<Rest> =
             send::rest(&tx, shared.clock.now(), self.held, more_at, stopping, &mut shared.rng()).await?;
-        tx.commit().await?;
+        db::commit(tx, Commit::Rest).await?;
         match shared.after.commit(step).await {
             Rest::Closed | Rest::Paused => Ok(Outcome::Settled),
             Rest::Asleep(until) => {
@@ -238,6 +239,17 @@ async fn sleep_until(at: Option<Instant>) {
 async fn sleep_to(shared: &Shared, at: Option<Timestamp>) {
     if let Some(at) = at {
         tokio::time::sleep(at.since(shared.clock.now())).await;
+    }
+}
+
+async fn send(shared: &Shared, message: &Outbound<'_>) -> SendOutcome {
+    if let Err(error) = faults::hit(Point::Send(Side::Before)) {
+        return SendOutcome::Unreachable { detail: error.to_string() };
+    }
+    let sent = shared.gateway.send(message).await;
+    match faults::hit(Point::Send(Side::After)) {
+        Ok(()) => sent,
+        Err(error) => SendOutcome::Unknown { code: "gateway_broke_off".into(), detail: error.to_string() },
     }
 }
 
@@ -289,7 +301,7 @@ impl Sending {
         }
         let id = item.message_id.hyphenated().to_string();
         let began = Instant::now();
-        let sent = shared.gateway.send(&Outbound { to: &item.phone, text: &text, message_id: &id }).await;
+        let sent = send(shared, &Outbound { to: &item.phone, text: &text, message_id: &id }).await;
         result.at = shared.clock.now();
         let (outcome, label) = match sent {
             SendOutcome::Accepted => (ItemOutcome::Accepted, "accepted"),

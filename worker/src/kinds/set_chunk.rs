@@ -4,7 +4,9 @@ use crate::Shared;
 use crate::execute::{JobError, Outcome};
 use domain::JobKind;
 use domain::batches::{self, Ran};
+use domain::db;
 use domain::jobs::Claimed;
+use faults::Commit;
 
 pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobError> {
     let now = shared.clock.now();
@@ -18,7 +20,7 @@ pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobEr
             return Err(JobError::Permanent(format!("{} is no set-based kind", job.kind)));
         }
     };
-    tx.commit().await?;
+    db::commit(tx, Commit::Set).await?;
     Ok(match shared.after.commit(step).await {
         Ran::Done | Ran::Paused | Ran::Ended => Outcome::Settled,
         Ran::Stale => Outcome::Stale,

@@ -2,13 +2,14 @@
 
 use crate::Shared;
 use crate::execute::{JobError, Outcome};
-use domain::batches;
 use domain::jobs::Claimed;
+use domain::{batches, db};
+use faults::Commit;
 
 pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobError> {
     let tx = shared.db.begin().await?;
     let step = batches::run_start(&tx, shared.clock.now(), job, &mut shared.rng()).await?;
-    tx.commit().await?;
+    db::commit(tx, Commit::Start).await?;
     shared.after.commit(step).await;
     Ok(Outcome::Settled)
 }

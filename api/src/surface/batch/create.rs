@@ -11,7 +11,8 @@ use domain::batches::{
     Audience, Batch, CreateError, NewSend, NewTag, OnUnknown, Recipients, SCHEDULE_SLACK, TagOperation,
 };
 use domain::messages::template::{MAX_CHARS, Template};
-use domain::{Step, Timestamp};
+use domain::{Step, Timestamp, db};
+use faults::Commit;
 use poem_openapi::ApiResponse;
 use poem_openapi::types::ToJSON;
 use sea_orm::DatabaseTransaction;
@@ -53,7 +54,7 @@ pub(super) async fn accept(
         hold.free().await;
         return Err(refusal);
     }
-    if let Err(error) = tx.commit().await {
+    if let Err(error) = db::commit(tx, Commit::Create).await {
         hold.free().await;
         return Err(error.into());
     }
@@ -138,7 +139,16 @@ pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<NewSend, Refusal>
     };
     f.finish()?;
     let recipients = recipients.ok_or_else(Refusal::internal)?;
-    Ok(NewSend { content, template: template_id, recipients, rate_per_minute, jitter_ms, schedule_at, on_unknown })
+    Ok(NewSend {
+        content,
+        template: template_id,
+        recipients,
+        rate_per_minute,
+        jitter_ms,
+        schedule_at,
+        on_unknown,
+        chunk_items: None,
+    })
 }
 
 fn read_audience(f: &mut Fields<'_>) -> Option<Audience> {

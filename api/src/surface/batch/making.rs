@@ -13,7 +13,8 @@ use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::Refusal;
 use crate::foundation::to_its_end;
 use domain::users::Permission;
-use domain::{BatchId, UserId, batches};
+use domain::{BatchId, UserId, batches, db};
+use faults::Commit;
 use poem::Request;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::types::ToJSON;
@@ -55,7 +56,7 @@ async fn retry(app: &App, id: BatchId, hold: &Hold) -> Result<String, Refusal> {
     let view = BatchOperation::of(&step.value, now, app.settings.sender_rate_per_minute);
     let body = Answer::new(view).to_json_string();
     hold.complete(&tx, 200, &body).await?;
-    tx.commit().await?;
+    db::commit(tx, Commit::Retry).await?;
     app.after(step);
     Ok(body)
 }

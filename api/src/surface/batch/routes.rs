@@ -15,7 +15,8 @@ use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::time::DateOrTime;
 use domain::batches::{self, Batch, ControlError, Filter, Patch, SCHEDULE_SLACK};
 use domain::users::Permission;
-use domain::{BatchId, Step, Timestamp};
+use domain::{BatchId, Step, Timestamp, db};
+use faults::Commit;
 use poem::Request;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -112,7 +113,7 @@ impl BatchRoutes {
         let id = self::id(id)?;
         let tx = self.app.db.begin().await?;
         let step = work(&tx, self.app.clock.now(), id).await.map_err(unsteered)?;
-        tx.commit().await?;
+        db::commit(tx, Commit::Steer).await?;
         Ok(self.app.after(step))
     }
 }

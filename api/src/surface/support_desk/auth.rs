@@ -6,7 +6,9 @@ use crate::foundation::body::JsonBody;
 use crate::foundation::fields::Fields;
 use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::{auth, limits};
+use domain::db;
 use domain::users::{self, ACCESS_TTL, Permission, Refreshed, Role, User};
+use faults::Commit;
 use poem::Request;
 use poem_openapi::payload::Json;
 use poem_openapi::types::Example;
@@ -170,7 +172,7 @@ impl AuthRoutes {
         let mut rng = StdRng::from_rng(&mut rand::rng());
         let tx = app.db.begin().await?;
         let signed_in = users::open_session(&tx, now, user.id, Some(&ip), agent.as_deref(), &mut rng).await?;
-        tx.commit().await?;
+        db::commit(tx, Commit::Session).await?;
         let token = app.keys.issue(&user, signed_in.session, now, ACCESS_TTL).map_err(|_| Refusal::internal())?;
         Ok(LoginView { user: (&user).into(), token, refresh_token: signed_in.refresh_token })
     }
@@ -186,7 +188,7 @@ impl AuthRoutes {
         let mut rng = StdRng::from_rng(&mut rand::rng());
         let tx = app.db.begin().await?;
         let step = users::refresh(&tx, now, &token, &mut rng).await?;
-        tx.commit().await?;
+        db::commit(tx, Commit::Session).await?;
         match app.after(step) {
             Refreshed::Granted { user, signed_in } => {
                 let token =

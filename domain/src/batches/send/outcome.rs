@@ -15,6 +15,7 @@ use entities::ContactId;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::Serialize;
+use std::collections::HashSet;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -206,7 +207,8 @@ fn decide(around: Surroundings, result: &ItemResult, rng: &mut impl Rng) -> Deci
 /// The code of an item whose gateway was not there.
 const UNREACHABLE: &str = "gateway_unreachable";
 
-/// Writes a group of outcomes: items, messages, counts, and a sender's pause, in one transaction.
+/// Writes a group of outcomes: items, messages, counts, and what they say of the sender, in one transaction. What is
+/// written again changes nothing: whoever lost the answer to the commit writes the group again.
 ///
 /// # Errors
 /// The database's.
@@ -230,34 +232,27 @@ pub async fn settle(
         Leave::All | Leave::One | Leave::NoneUntil(_) => None,
     };
     let around = Surroundings { going, on_unknown: batch.on_unknown, open_until };
+    let decided: Vec<(&ItemResult, Decision)> =
+        results.iter().map(|result| (result, decide(around, result, rng))).collect();
+    let items: Vec<ItemRow<'_>> = decided.iter().map(|(result, decision)| item_row(result, decision)).collect();
+    let written = write_items(conn, held, &items).await?;
     let mut counts = Counts::default();
-    let mut items = Vec::with_capacity(results.len());
     let mut messages = Vec::new();
-    for result in results {
-        let decision = decide(around, result, rng);
-        if decision.finished {
-            match decision.status {
-                ItemStatus::Succeeded => counts.succeeded += 1,
-                ItemStatus::Failed | ItemStatus::Unknown => counts.failed += 1,
-                ItemStatus::Skipped => counts.skipped += 1,
-                ItemStatus::Pending | ItemStatus::Sending | ItemStatus::Cancelled => {}
-            }
-            if decision.status != ItemStatus::Cancelled {
-                messages.push(message_row(result, &decision));
-            }
+    // What was written before, when the answer to that commit was lost, was counted then.
+    for (result, decision) in decided.iter().filter(|(result, _)| written.contains(&result.seq)) {
+        if !decision.finished {
+            continue;
         }
-        let (code, detail) = decision.error.unzip();
-        items.push(ItemRow {
-            seq: result.seq,
-            status: decision.status,
-            attempts: decision.attempts,
-            error_code: code,
-            error_message: detail,
-            finished_at: decision.finished.then_some(result.at),
-            next_attempt_at: decision.next_attempt_at,
-        });
+        match decision.status {
+            ItemStatus::Succeeded => counts.succeeded += 1,
+            ItemStatus::Failed | ItemStatus::Unknown => counts.failed += 1,
+            ItemStatus::Skipped => counts.skipped += 1,
+            ItemStatus::Pending | ItemStatus::Sending | ItemStatus::Cancelled => {}
+        }
+        if decision.status != ItemStatus::Cancelled {
+            messages.push(message_row(result, decision));
+        }
     }
-    write_items(conn, held, &items).await?;
     receipts::record_outgoing(conn, held.batch, &messages).await?;
     let changed = if counts.is_zero() { None } else { row::count(conn, held.batch, counts).await? };
     // After the batch's row, as claims lock them.
@@ -297,23 +292,41 @@ fn message_row<'a>(result: &'a ItemResult, decision: &Decision) -> MessageRow<'a
 
 /// How an attempt leaves its item.
 #[derive(Serialize)]
-struct ItemRow {
+struct ItemRow<'a> {
     seq: i64,
+    /// Which attempt it was.
+    attempt: i64,
     status: ItemStatus,
     attempts: i64,
-    error_code: Option<String>,
-    error_message: Option<String>,
+    error_code: Option<&'a str>,
+    error_message: Option<&'a str>,
     finished_at: Option<Timestamp>,
     next_attempt_at: Option<Timestamp>,
 }
 
-async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow]) -> Result<(), DbErr> {
+fn item_row<'a>(result: &ItemResult, decision: &'a Decision) -> ItemRow<'a> {
+    let (code, detail) = decision.error.as_ref().map(|(code, detail)| (code.as_str(), detail.as_str())).unzip();
+    ItemRow {
+        seq: result.seq,
+        attempt: result.attempt,
+        status: decision.status,
+        attempts: decision.attempts,
+        error_code: code,
+        error_message: detail,
+        finished_at: decision.finished.then_some(result.at),
+        next_attempt_at: decision.next_attempt_at,
+    }
+}
+
+/// Writes items whose very attempt is still in flight under this claim; returns which.
+async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow<'_>]) -> Result<HashSet<i64>, DbErr> {
     let dialect = Dialect::of(conn);
     let among = dialect.among("batch_items.seq", 3, "seq", "bigint");
     let source = dialect.rows(
         3,
         &[
             ("seq", "bigint"),
+            ("attempt", "bigint"),
             ("status", "text"),
             ("attempts", "bigint"),
             ("error_code", "text"),
@@ -322,7 +335,7 @@ async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow])
             ("next_attempt_at", "bigint"),
         ],
     );
-    db::execute(
+    let written = db::all(
         conn,
         format!(
             "UPDATE batch_items SET status = r.status, attempts = r.attempts, error_code = r.error_code,
@@ -330,12 +343,13 @@ async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow])
                     slot_us = NULL
              FROM {source}
              WHERE batch_items.batch_id = $1 AND batch_items.seq = r.seq AND batch_items.fence = $2
-               AND batch_items.status = 'sending'{among}"
+               AND batch_items.status = 'sending' AND batch_items.attempts = r.attempt{among}
+             RETURNING batch_items.seq AS seq"
         ),
         [held.batch.into(), held.fence.into(), db::rows_json(items)?],
     )
     .await?;
-    Ok(())
+    written.iter().map(|row| row.try_get("", "seq")).collect()
 }
 
 /// Where a chunk went when its worker had nothing more to do with it.

@@ -1,24 +1,28 @@
-//! The processes that are measured.
+//! Processes of our own on a database of their own: what `bench` measures and `soak` tries.
 
-use super::load;
 use crate::config::{Config, Role, Secret};
 use crate::roles::{self, Process};
 use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
+use std::fmt::Write;
 use std::process::Stdio;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
-/// How long one measurement may take.
+/// Messages in flight at once in each process.
+pub(crate) const CONCURRENCY: usize = 64;
+
+/// How long a batch may take.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// Which set-up is measured.
+/// Which set-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// One process, SQLite.
     Embedded,
     /// A process for each role, PostgreSQL and Redis.
@@ -26,7 +30,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
             Self::Split => "split",
@@ -35,8 +39,8 @@ impl Kind {
 }
 
 /// An empty database of its own, and the configuration that points there.
-pub(super) struct Ledger {
-    pub(super) config: Config,
+pub(crate) struct Ledger {
+    pub(crate) config: Config,
     /// The server's own database, and the name of ours.
     made: Option<(PgConnectOptions, String)>,
     dir: tempfile::TempDir,
@@ -44,17 +48,17 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// Makes the database.
-    pub(super) async fn make(surroundings: &Config, kind: Kind) -> Result<Self> {
+    pub(crate) async fn make(surroundings: &Config, kind: Kind) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut config = Config {
             listen: "127.0.0.1:0".into(),
             data_dir: dir.path().to_owned(),
             gateway_secret: None,
-            jwt_secret: Some(Secret::new("a secret for the processes of one measurement")),
+            jwt_secret: Some(Secret::new("a secret for the processes of one rig")),
             limit_batch_per_min: 0,
             limit_general_per_min: 0,
             sender_rate_per_min: 0,
-            send_concurrency: super::CONCURRENCY,
+            send_concurrency: CONCURRENCY,
             ws_max_connections: 100_000,
             log_level: "warn".into(),
             ..Config::default()
@@ -66,11 +70,11 @@ impl Ledger {
             };
             let server = PgConnectOptions::from_str(database.expose())
                 .map_err(|_| anyhow!("database_url: not a postgres:// address"))?;
-            let name = format!("paceline_bench_{}", uuid::Uuid::now_v7().simple());
+            let name = format!("paceline_rig_{}", uuid::Uuid::now_v7().simple());
             sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
                 .execute(&mut server.connect().await?)
                 .await
-                .context("a database for the measurement cannot be made")?;
+                .context("a database of its own cannot be made")?;
             let mut url = reqwest::Url::parse(database.expose())?;
             url.set_path(&name);
             config.database_url = Some(Secret::new(url));
@@ -82,13 +86,13 @@ impl Ledger {
     }
 
     /// Opens the database and the backplane in this process.
-    pub(super) async fn open(&self) -> Result<Process> {
+    pub(crate) async fn open(&self) -> Result<Process> {
         // As a tool: beside a serving process, whose lock this one must not want.
         roles::open(&self.config, Role::Tool).await
     }
 
     /// Drops the database.
-    pub(super) async fn remove(self) -> Result<()> {
+    pub(crate) async fn remove(self) -> Result<()> {
         if let Some((server, name)) = self.made {
             sqlx::raw_sql(sqlx::AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)")))
                 .execute(&mut server.connect().await?)
@@ -99,25 +103,40 @@ impl Ledger {
     }
 }
 
+/// One of the processes.
+pub(crate) struct Part {
+    /// What it was started as.
+    pub(crate) role: &'static str,
+    child: Child,
+}
+
 /// A Paceline of one kind: its processes, and somebody who is signed in.
-pub(super) struct Setup {
-    pub(super) ledger: Ledger,
-    processes: Vec<(&'static str, Child)>,
+pub(crate) struct Setup {
+    pub(crate) ledger: Ledger,
+    parts: Vec<Part>,
+    env: Vec<(&'static str, String)>,
     url: String,
     token: String,
     client: reqwest::Client,
 }
 
 impl Setup {
-    /// Starts the processes: one, or one for each role and so many workers.
-    pub(super) async fn start(surroundings: &Config, kind: Kind, gateway: &str, workers: usize) -> Result<Self> {
+    /// Starts the processes: one, or one for each role and so many workers. `more` are variables of theirs without the
+    /// prefix.
+    pub(crate) async fn start(
+        surroundings: &Config,
+        kind: Kind,
+        gateway: &str,
+        workers: usize,
+        more: &[(&'static str, String)],
+    ) -> Result<Self> {
         let ledger = Ledger::make(surroundings, kind).await?;
         let config = &ledger.config;
         let mut env = vec![
             ("LISTEN", config.listen.clone()),
             ("DATA_DIR", config.data_dir.display().to_string()),
             ("GATEWAY_URL", gateway.to_owned()),
-            ("GATEWAY_SECRET", "bench".into()),
+            ("GATEWAY_SECRET", SECRET.to_owned()),
             ("LIMIT_BATCH_PER_MIN", "0".into()),
             ("LIMIT_GENERAL_PER_MIN", "0".into()),
             ("SENDER_RATE_PER_MIN", "0".into()),
@@ -131,72 +150,102 @@ impl Setup {
             ("REDIS_URL", &config.redis_url),
         ];
         env.extend(secrets.iter().filter_map(|(name, secret)| Some((*name, secret.as_ref()?.expose().to_owned()))));
-        let command = |args: &[&str]| -> Result<Command> {
-            let mut command = Command::new(std::env::current_exe()?);
-            // Only what is set here: the surroundings' configuration is not what is measured.
-            for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("PACELINE_")) {
-                command.env_remove(key);
-            }
-            command.args(args).envs(env.iter().map(|(name, value)| (format!("PACELINE_{name}"), value)));
-            command.current_dir(ledger.dir.path()).kill_on_drop(true);
-            Ok(command)
-        };
-        let email = "bench@localhost";
+        env.extend(more.iter().cloned());
+        let email = "rig@localhost";
         let add = ["user", "add", "--email", email, "--role", "admin", "--password-stdin"];
-        output(command(&add)?, "a password for the bench\n").await?;
-        let token = output(command(&["token", "--email", email])?, "").await?;
+        output(command(&ledger, &env, &add)?, "a password for the rig\n").await?;
+        let token = output(command(&ledger, &env, &["token", "--email", email])?, "").await?;
         let roles = match kind {
             Kind::Embedded => vec!["serve"],
             Kind::Split => [vec!["worker"; workers], vec!["scheduler", "api"]].concat(),
         };
-        let mut processes = Vec::new();
-        let mut url = String::new();
+        let client = reqwest::Client::builder().no_proxy().timeout(ANSWER).build()?;
+        let mut setup = Self { ledger, parts: Vec::new(), env, url: String::new(), token, client };
         for role in roles {
-            let mut child = command(&[role])?.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
-            let stdout = child.stdout.take().context("no standard output")?;
-            let mut lines = BufReader::new(stdout).lines();
-            while let Some(line) = lines.next_line().await? {
-                if let Some((_, address)) = line.split_once("listening on ") {
-                    url = address.to_owned();
-                    break;
-                }
-                if line == "started" {
-                    break;
-                }
-            }
-            // Whatever else it prints must not fill the pipe.
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            processes.push((role, child));
+            let child = setup.spawn(role).await?;
+            setup.parts.push(Part { role, child });
         }
-        if url.is_empty() {
+        if setup.url.is_empty() {
             bail!("the API did not start");
         }
-        Ok(Self { ledger, processes, url, token, client: reqwest::Client::builder().no_proxy().build()? })
+        Ok(setup)
     }
 
-    pub(super) fn url(&self) -> &str {
+    /// Starts a process and waits for its first word.
+    async fn spawn(&mut self, role: &'static str) -> Result<Child> {
+        let mut command = command(&self.ledger, &self.env, &[role])?;
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        while let Some(line) = lines.next_line().await? {
+            if let Some((_, address)) = line.split_once("listening on ") {
+                address.clone_into(&mut self.url);
+                break;
+            }
+            if line == "started" {
+                break;
+            }
+        }
+        // Whatever else it prints must not fill the pipe.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Ok(child)
+    }
+
+    /// The processes.
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Sends a process a signal.
+    pub(crate) fn signal(&self, which: usize, signal: Signal) -> Result<()> {
+        let id = self.parts[which].child.id().context("the process has ended")?;
+        let pid = Pid::from_raw(i32::try_from(id)?).context("a process id")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Waits until a process has ended; `None`: it has not within `patience`.
+    pub(crate) async fn wait(&mut self, which: usize, patience: Duration) -> Result<Option<std::process::ExitStatus>> {
+        match tokio::time::timeout(patience, self.parts[which].child.wait()).await {
+            Ok(status) => Ok(Some(status?)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Starts a process that has ended again.
+    pub(crate) async fn revive(&mut self, which: usize) -> Result<()> {
+        let child = self.spawn(self.parts[which].role).await?;
+        self.parts[which].child = child;
+        Ok(())
+    }
+
+    /// A request to the API, as the one who is signed in.
+    pub(crate) fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
+    }
+
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    pub(super) fn token(&self) -> &str {
+    pub(crate) fn token(&self) -> &str {
         &self.token
     }
 
     /// Posts a batch; its id.
-    pub(super) async fn post(&self, path: &str, body: String) -> Result<String> {
+    pub(crate) async fn post(&self, path: &str, body: String) -> Result<String> {
         let request = self.client.post(format!("{}{path}", self.url)).bearer_auth(&self.token);
         let answer: Value = request.header("content-type", "application/json").body(body).send().await?.json().await?;
         let id = answer["data"]["id"].as_str().with_context(|| format!("{path} was refused: {answer}"))?;
         Ok(id.to_owned())
     }
 
-    pub(super) async fn get(&self, path: &str) -> Result<Value> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Value> {
         let request = self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
         Ok(request.send().await?.error_for_status()?.json().await?)
     }
 
     /// Waits for a batch's end.
-    pub(super) async fn ended(&self, id: &str) -> Result<Value> {
+    pub(crate) async fn ended(&self, id: &str) -> Result<Value> {
         let began = Instant::now();
         loop {
             let status = self.get(&format!("/batch/{id}/status")).await?;
@@ -211,8 +260,8 @@ impl Setup {
     }
 
     /// Imports contacts; their ids.
-    pub(super) async fn import(&self, count: usize) -> Result<Vec<String>> {
-        let id = self.post("/batch/import", load::contacts(count)?).await?;
+    pub(crate) async fn import(&self, count: usize) -> Result<Vec<String>> {
+        let id = self.post("/batch/import", contacts(count)?).await?;
         let done = self.ended(&id).await?;
         if done["successCount"] != serde_json::json!(count) {
             bail!("not all contacts were imported: {done}");
@@ -222,18 +271,18 @@ impl Setup {
     }
 
     /// The most memory that a role's process ever had.
-    pub(super) fn peak_mib(&self, role: &str) -> Result<f64> {
+    pub(crate) fn peak_mib(&self, role: &str) -> Result<f64> {
         self.status_mib(role, "VmHWM:")
     }
 
     /// The memory that a role's process has.
-    pub(super) fn memory_mib(&self, role: &str) -> Result<f64> {
+    pub(crate) fn memory_mib(&self, role: &str) -> Result<f64> {
         self.status_mib(role, "VmRSS:")
     }
 
     fn status_mib(&self, role: &str, what: &str) -> Result<f64> {
-        let process = self.processes.iter().find(|(name, _)| *name == role || *name == "serve");
-        let pid = process.and_then(|(_, child)| child.id()).context("the process has ended")?;
+        let part = self.parts.iter().find(|part| part.role == role || part.role == "serve");
+        let pid = part.and_then(|part| part.child.id()).context("the process has ended")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("memory is read from /proc")?;
         let line = status.lines().find_map(|line| line.strip_prefix(what)).with_context(|| format!("no {what}"))?;
         let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
@@ -241,13 +290,44 @@ impl Setup {
     }
 
     /// Ends the processes and drops the database.
-    pub(super) async fn stop(mut self) -> Result<()> {
-        for (_, child) in &mut self.processes {
-            child.start_kill()?;
-            child.wait().await?;
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        for part in &mut self.parts {
+            part.child.start_kill()?;
+            part.child.wait().await?;
         }
         self.ledger.remove().await
     }
+}
+
+/// The secret that the processes share with their gateway.
+const SECRET: &str = "the rig's";
+
+/// How long an answer may take: a list of a million ids is read in it.
+const ANSWER: Duration = Duration::from_secs(120);
+
+/// The binary itself, with only what is set here: the surroundings' configuration is not what is tried.
+fn command(ledger: &Ledger, env: &[(&'static str, String)], args: &[&str]) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("PACELINE_")) {
+        command.env_remove(key);
+    }
+    command.args(args).envs(env.iter().map(|(name, value)| (format!("PACELINE_{name}"), value)));
+    command.current_dir(ledger.dir.path()).kill_on_drop(true);
+    Ok(command)
+}
+
+/// An import of so many contacts with numbers of their own.
+pub(crate) fn contacts(count: usize) -> Result<String> {
+    let mut body = String::with_capacity(count * 64);
+    body.push_str("{\"tags\":[\"imported\"],\"contacts\":[");
+    for i in 0..count {
+        let comma = if i == 0 { "" } else { "," };
+        // Malaysian mobile numbers: +60 11, eight digits.
+        write!(body, "{comma}{{\"phoneE164\":\"+6011{:08}\",\"name\":\"Contact {i}\"}}", 10_000_000 + i)
+            .context("a string takes what is written")?;
+    }
+    body.push_str("]}");
+    Ok(body)
 }
 
 async fn output(mut command: Command, stdin: &str) -> Result<String> {
