@@ -159,7 +159,7 @@ async fn secrets_are_not_shown_by_commands() {
         .iter()
         .fold(Program::new(env!("CARGO_BIN_EXE_paceline")), |program, (name, value)| program.env(*name, *value));
     let program = program.env("PACELINE_LOG_LEVEL", "trace");
-    for args in [
+    let commands = [
         &["config"][..],
         &["config", "--json"],
         &["doctor"],
@@ -167,8 +167,9 @@ async fn secrets_are_not_shown_by_commands() {
         &["api"],
         &["worker"],
         &["token", "--email", "a@b"],
-    ] {
-        let output = program.output(args, "").await;
+    ];
+    let outputs = futures::future::join_all(commands.map(|args| program.output(args, ""))).await;
+    for (args, output) in commands.into_iter().zip(outputs) {
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(said.len() > 10, "{args:?} says something");
         assert!(!said.contains("hush"), "{args:?}: {said}");
