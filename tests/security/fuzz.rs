@@ -284,7 +284,7 @@ fn json_bodies() {
         ("/api/v1/auth/refresh", Method::POST),
     ];
     let client = std::cell::OnceCell::<Client>::new();
-    let nth = std::cell::Cell::new(0);
+    let (nth, seeds) = (std::cell::Cell::new(0), corpus("json").len());
     let prepare = async || {
         let served = Served::start(&[]).await;
         let admin = served.client("admin").await;
@@ -300,8 +300,9 @@ fn json_bodies() {
     on_binary("json", prepare, async |_, input| {
         let admin = client.get().expect("prepared");
         nth.set(nth.get() + 1);
-        // Each seed would fit one path alone: each input goes to two.
-        let paths = [&PATHS[nth.get() % PATHS.len()], &PATHS[(nth.get() * 7 + 3) % PATHS.len()]];
+        // A seed goes everywhere, what becomes of it to two paths.
+        let to = if nth.get() <= seeds { PATHS.len() } else { 2 };
+        let paths = (0..to).map(|i| &PATHS[(nth.get() * 7 + i * 4) % PATHS.len()]);
         for (path, method) in paths {
             // A sign-in costs a password hash, which is not what this is about.
             if path.ends_with("login") && are_credentials(input) {

@@ -44,6 +44,7 @@ async fn smuggling_tries_are_refused() {
         post("X: y\rContent-Length: 5\r\n\r\n"),
         post("X: a\0b\r\n\r\n"),
         post("no colon\r\n\r\n"),
+        post("Host: y\r\n\r\n"),
         post(": no name\r\n\r\n"),
         "GET /healthz HTTP/1.1\nHost: x\n\n".to_owned(),
         "GET /healthz HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),

@@ -52,11 +52,21 @@ pub(crate) struct Framing {
     length: Option<u64>,
     chunked: bool,
     upgrade: bool,
+    host: bool,
 }
 
 impl Default for Framing {
     fn default() -> Self {
-        Self { at: At::RequestLine, line: Vec::new(), block: 0, empty: 0, length: None, chunked: false, upgrade: false }
+        Self {
+            at: At::RequestLine,
+            line: Vec::new(),
+            block: 0,
+            empty: 0,
+            length: None,
+            chunked: false,
+            upgrade: false,
+            host: false,
+        }
     }
 }
 
@@ -204,6 +214,10 @@ impl Framing {
                 return Err(Offence);
             }
             self.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"host") {
+            if std::mem::replace(&mut self.host, true) {
+                return Err(Offence);
+            }
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade = true;
         }
@@ -247,6 +261,7 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r|\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a|\0b\r\n\r\n",
             "GET / HTTP/1.1\r\nHost : a\r|\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nHost: x\r|\n\r\n",
             "GET / HTTP/1.1\r\nno colon\r|\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r|\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: +1\r|\n\r\n",

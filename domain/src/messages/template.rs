@@ -234,6 +234,11 @@ mod tests {
             let refused = Template::parse(template).expect_err(template);
             assert!(refused.message.contains(word), "{template}: {refused}");
         }
+        // What a loop puts together is gone with its turn, and was as large as it was weighed at most.
+        let looped =
+            "{% set a = phone %}{% for x in phone %}{% set a = a ~ a %}{{ a | length }} {% endfor %}{{ a | length }}";
+        let lengths = render(looped).expect("renders");
+        assert!(lengths.split(' ').all(|length| length.parse::<usize>().is_ok_and(|length| length <= 22)), "{lengths}");
         let long = "x".repeat(1_000);
         let attributes = json!({ "long": long });
         let recipient = Recipient { name: None, phone: "1", attributes: &attributes };
