@@ -127,7 +127,7 @@ async fn the_end_of_a_token_or_a_session_is_the_end_of_its_sockets() {
     };
     assert_eq!(closing_code(&client.socket_url("/ws"), used_twice).await, Some(4001), "stolen");
     // A token that expires while its socket is open.
-    let token = served.program.run(&["token", "--email", &user.email, "--ttl", "5s"], "").await;
+    let token = served.program.run(&["token", "--email", &user.email, "--ttl", "8s"], "").await;
     let client = anyone.with_token(token);
     assert_eq!(closing_code(&client.socket_url("/ws"), async {}).await, Some(4001), "expired");
     client.get("/batch").await.expect(401);
@@ -186,14 +186,12 @@ async fn sign_in(served: &Served, from: [u8; 4], email: &str, password: &str, fo
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn somebody_elses_tries_lock_nobody_out() {
-    let served = Served::start(&[("PACELINE_LIMIT_LOGIN_PER_MIN", "3")]).await;
+    let served = Served::start(&[("PACELINE_LIMIT_LOGIN_PER_MIN", "2")]).await;
     let (owner, other) = (served.program.user("agent").await, served.program.user("agent").await);
     let (home, attacker, helper) = ([127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 3]);
     assert_eq!(sign_in(&served, home, &owner.email, &owner.password, None).await, 200);
-    // One try of the account's three is the owner's.
-    for _ in 0..2 {
-        assert_eq!(sign_in(&served, attacker, &owner.email, "a guess", None).await, 401);
-    }
+    // One try of the account's two is the owner's.
+    assert_eq!(sign_in(&served, attacker, &owner.email, "a guess", None).await, 401);
     assert_eq!(sign_in(&served, attacker, &owner.email, "a guess", None).await, 429);
     // Another address guesses no further, nor does one that says it is the owner's.
     for forwarded in [None, Some("127.0.0.1")] {
@@ -204,7 +202,7 @@ async fn somebody_elses_tries_lock_nobody_out() {
     assert_eq!(sign_in(&served, home, &owner.email, &owner.password, None).await, 200);
     assert_eq!(sign_in(&served, [127, 0, 0, 4], &other.email, &other.password, None).await, 200);
     // An address that says each time to be another one is still the same.
-    for (nth, expected) in [(1, 401), (2, 401), (3, 401), (4, 429)] {
+    for (nth, expected) in [(1, 401), (2, 401), (3, 429)] {
         let (email, forwarded) = (format!("nobody{nth}@example.org"), format!("10.0.0.{nth}"));
         assert_eq!(sign_in(&served, [127, 0, 0, 5], &email, "a guess", Some(&forwarded)).await, expected);
     }

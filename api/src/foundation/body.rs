@@ -139,7 +139,10 @@ async fn drain_chunks(chunks: &mut (impl Stream<Item = Result<Bytes, std::io::Er
 /// A body in memory, and its share of what may be held.
 struct HeldBody {
     bytes: BytesMut,
+    /// What there is to be shared, in KiB.
+    of: &'static Semaphore,
     share: Option<SemaphorePermit<'static>>,
+    /// How many bytes there is room for.
     counted: usize,
 }
 
@@ -155,7 +158,7 @@ impl HeldBody {
         let over = (self.bytes.len() + chunk.len()).saturating_sub(self.counted);
         if over > 0 {
             let kib = u32::try_from(over.div_ceil(1024).max(64)).unwrap_or(u32::MAX);
-            let more = TO_HOLD.try_acquire_many(kib).map_err(|_| {
+            let more = self.of.try_acquire_many(kib).map_err(|_| {
                 Refusal::new(Kind::Unavailable, "too many large bodies are being read; nothing was written, try again")
             })?;
             self.counted += more.num_permits() * 1024;
@@ -181,7 +184,7 @@ pub(crate) async fn read(request: &Request, body: &mut RequestBody, most: usize)
     }
     // What the client says of the length is believed as far as a body usually goes.
     let bytes = BytesMut::with_capacity(length.unwrap_or(0).min(16 * 1024 * 1024));
-    let mut held = HeldBody { bytes, share: None, counted: SMALL_BODY };
+    let mut held = HeldBody { bytes, of: &TO_HOLD, share: None, counted: SMALL_BODY };
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| Refusal::new(Kind::Validation, "the body broke off before its end"))?;
         let refused = match held.bytes.len() + chunk.len() > most {
@@ -254,5 +257,29 @@ impl<T: Type> ApiResponse for JsonText<T> {
 
     fn register(registry: &mut Registry) {
         T::register(registry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_bodies_share_what_there_is() {
+        let all: &'static Semaphore = Box::leak(Box::new(Semaphore::new(1_024)));
+        let body = || HeldBody { bytes: BytesMut::new(), of: all, share: None, counted: SMALL_BODY };
+        let chunk = vec![b'x'; SMALL_BODY];
+        let mut held: Vec<HeldBody> = (0..2).map(|_| body()).collect();
+        while held[0].push(&chunk).is_ok() {}
+        assert_eq!((held[0].bytes.len(), all.available_permits()), (1024 * 1024 + SMALL_BODY, 0));
+        assert!(held[1].push(&chunk).is_ok(), "a small one is not counted");
+        assert_eq!(held[1].push(&chunk).map_err(|refusal| refusal.kind), Err(Kind::Unavailable));
+        let kept = Bytes::from_owner(held.remove(0));
+        let part = kept.slice(..10);
+        drop(kept);
+        assert_eq!(all.available_permits(), 0, "a part of it keeps it all");
+        drop(part);
+        assert_eq!(all.available_permits(), 1_024);
+        assert!(held[0].push(&chunk).is_ok());
     }
 }
