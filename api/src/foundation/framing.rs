@@ -312,4 +312,122 @@ mod tests {
         framing.answered(b"HTTP/1.1 401 Unauthorized\r\n");
         assert_eq!(framing.follow(b"GET / HTTP/1.1\n"), Err(14));
     }
+
+    /// The lengths of the bodies of all requests in a connection's bytes, as the gate reads them; `None`: it refuses
+    /// them, or they end in the middle.
+    fn gate(bytes: &[u8]) -> Option<Vec<u64>> {
+        let (mut framing, mut lengths) = (Framing::default(), Vec::new());
+        for byte in bytes {
+            let before = framing.at;
+            framing.follow(std::slice::from_ref(byte)).ok()?;
+            match before {
+                At::Header if framing.at != At::Header => lengths.push(0),
+                At::Body(_) | At::ChunkData(_) => *lengths.last_mut().expect("a head is before it") += 1,
+                _ => {}
+            }
+        }
+        (framing.at == At::RequestLine).then_some(lengths)
+    }
+
+    /// The same as the library reads them, up to where it has had enough.
+    async fn library(bytes: &[u8]) -> Vec<u64> {
+        use hyper::body::Body;
+        let lengths = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let service = hyper::service::service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+            let lengths = lengths.clone();
+            async move {
+                let (mut body, mut length) = (request.into_body(), 0);
+                while let Some(Ok(frame)) =
+                    std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await
+                {
+                    length += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
+                lengths.lock().push(length);
+                Ok::<_, std::convert::Infallible>(hyper::Response::new(String::new()))
+            }
+        });
+        let (mut client, server) = tokio::io::duplex(1024 * 1024);
+        tokio::io::AsyncWriteExt::write_all(&mut client, bytes).await.expect("it fits");
+        tokio::io::AsyncWriteExt::shutdown(&mut client).await.expect("shut");
+        let io = hyper_util::rt::TokioIo::new(server);
+        // Its error is its refusal.
+        hyper::server::conn::http1::Builder::new().half_close(true).serve_connection(io, service).await.ok();
+        let read = lengths.lock().clone();
+        read
+    }
+
+    #[tokio::test]
+    async fn what_passes_the_library_reads_in_the_same_way() {
+        use rand::seq::IndexedRandom;
+        use rand::{Rng, SeedableRng};
+        const LINES: &[&str] =
+            &["GET / HTTP/1.1\r\n", "POST / HTTP/1.1\r\n", "\r\nPOST /x HTTP/1.1\r\n", "POST / HTTP/1.0\r\n"];
+        const HEADERS: &[&str] = &[
+            "Host: x\r\n",
+            "X: y\r\n",
+            "Content-Length: 3\r\n",
+            "content-length:  0 \r\n",
+            "Content-Length: 5\r\n",
+            "Content-Length: 03\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "transfer-encoding:  Chunked\t\r\n",
+            "Transfer-Encoding: identity\r\n",
+            "Connection: close\r\n",
+            "Expect: 100-continue\r\n",
+            "Trailer: X\r\n",
+        ];
+        const BODIES: &[&str] = &[
+            "",
+            "abc",
+            "a\r\nbc",
+            "\r\n\r\n\r",
+            "0\r\n\r\n",
+            "3\r\nabc\r\n0\r\n\r\n",
+            "A\r\n0123456789\r\n1;x=\"y\"\r\n\n\r\n00\r\nX: y\r\n\r\n",
+        ];
+        const JUNK: &[&str] = &[
+            "\n",
+            "\r",
+            " ",
+            "\t",
+            "\0",
+            "\r\n",
+            "0",
+            "a",
+            ":",
+            ";",
+            ",",
+            "\x0b",
+            "chunked",
+            "GET / HTTP/1.1\r\n\r\n",
+        ];
+        let (mut passed, mut several) = (0, 0);
+        for seed in 0..6_000 {
+            let rng = &mut rand::rngs::StdRng::seed_from_u64(seed);
+            let mut bytes = Vec::new();
+            for _ in 0..rng.random_range(1..4) {
+                let mut part = LINES.choose(rng).copied().unwrap_or_default().to_owned();
+                for _ in 0..rng.random_range(0..3) {
+                    part += HEADERS.choose(rng).copied().unwrap_or_default();
+                }
+                part += "\r\n";
+                part += BODIES.choose(rng).copied().unwrap_or_default();
+                bytes.extend_from_slice(part.as_bytes());
+            }
+            if rng.random_bool(0.3) {
+                let at = rng.random_range(0..=bytes.len());
+                bytes.splice(at..at, JUNK.choose(rng).copied().unwrap_or_default().bytes());
+            }
+            let Some(gate) = gate(&bytes) else { continue };
+            let library = library(&bytes).await;
+            assert!(
+                gate.starts_with(&library),
+                "seed {seed}: {gate:?} {library:?} of {:?}",
+                String::from_utf8_lossy(&bytes)
+            );
+            passed += 1;
+            several += usize::from(library.len() > 1);
+        }
+        assert!(passed > 500 && several > 100, "{passed} passed, {several} of them with several requests");
+    }
 }
