@@ -352,8 +352,7 @@ mod tests {
         let io = hyper_util::rt::TokioIo::new(server);
         // Its error is its refusal.
         hyper::server::conn::http1::Builder::new().half_close(true).serve_connection(io, service).await.ok();
-        let read = lengths.lock().clone();
-        read
+        lengths.lock().clone()
     }
 
     #[tokio::test]
