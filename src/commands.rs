@@ -130,6 +130,9 @@ fn print_config(loaded: &Loaded, as_json: bool) -> Result<()> {
                 *value = "***".into();
             }
         }
+        if let Some(serde_json::Value::String(url)) = values.get_mut("gateway_url") {
+            *url = config::without_credentials(url);
+        }
         if let Some(serde_json::Value::Object(simulator)) = values.remove("simulator") {
             values.extend(simulator.into_iter().map(|(key, value)| (format!("simulator.{key}"), value)));
         }

@@ -383,6 +383,16 @@ impl Config {
 /// The names of secrets: masked where the configuration is printed.
 pub(crate) const SECRETS: [&str; 4] = ["database_url", "redis_url", "gateway_secret", "jwt_secret"];
 
+/// An address without the user and password that it may have in it.
+pub(crate) fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    match authority.rfind('@').and_then(|at| rest.get(at..)) {
+        Some(rest) => format!("{scheme}://***{rest}"),
+        None => url.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,6 +407,18 @@ mod tests {
     #[test]
     fn a_secret_is_not_shown() {
         assert_eq!(format!("{:?}", Secret("hush".into())), "\"***\"");
+    }
+
+    #[test]
+    fn credentials_in_an_address_are_not_shown() {
+        for (url, shown) in [
+            ("http://gateway:3002/x@y", "http://gateway:3002/x@y"),
+            ("http://user:p@ss@gateway:3002/x", "http://***@gateway:3002/x"),
+            ("http://user@gateway?x", "http://***@gateway?x"),
+            ("nothing", "nothing"),
+        ] {
+            assert_eq!(without_credentials(url), shown);
+        }
     }
 
     #[test]

@@ -12,11 +12,9 @@ use backplane::{After, Backplane, supervise};
 use domain::users::TokenKeys;
 use domain::{Clock, Db};
 use foundation::auth::Sessions;
-use foundation::listener::SteadyAcceptor;
 use futures::future::BoxFuture;
 use poem::endpoint::BoxEndpoint;
-use poem::listener::Acceptor;
-use poem::{Endpoint, EndpointExt, Route, Server};
+use poem::{Endpoint, EndpointExt, Route};
 use realtime::Hub;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,8 +101,7 @@ pub async fn serve(
     let app = Arc::new(App { sessions, hub, db, clock, backplane, after, keys, settings, observed });
     let (followed, until) = (app.clone(), stop.clone());
     tokio::spawn(async move { supervise("news", || realtime::follow(followed.clone(), until.clone())).await });
-    let acceptor = SteadyAcceptor::new(listener)?;
-    serve_on(acceptor, routes(app), stop, grace).await
+    foundation::listener::serve(listener, routes(app), stop, grace).await
 }
 
 /// Serves `/healthz`, `/readyz` and `/metrics` alone: for a process that has no API.
@@ -116,19 +113,8 @@ pub async fn serve_observability(
     observed: Observed,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let acceptor = SteadyAcceptor::new(listener)?;
-    serve_on(acceptor, docs::observability(observed).boxed(), stop, Duration::from_secs(1)).await
-}
-
-async fn serve_on(
-    acceptor: impl Acceptor + 'static,
-    endpoint: BoxEndpoint<'static>,
-    stop: CancellationToken,
-    grace: Duration,
-) -> std::io::Result<()> {
-    Server::new_with_acceptor(acceptor)
-        .run_with_graceful_shutdown(endpoint, async move { stop.cancelled().await }, Some(grace))
-        .await
+    let routes = foundation::outermost(docs::observability(observed));
+    foundation::listener::serve(listener, routes.boxed(), stop, Duration::from_secs(1)).await
 }
 
 fn routes(app: Arc<App>) -> BoxEndpoint<'static> {

@@ -64,7 +64,12 @@ impl Signer {
     /// # Errors
     /// See [`SignatureError`].
     pub fn verify(&self, now: i64, timestamp: &str, body: &[u8], signature: &str) -> Result<(), SignatureError> {
-        let timestamp: i64 = timestamp.parse().map_err(|_| SignatureError::Malformed)?;
+        let written = timestamp;
+        let timestamp: i64 = written.parse().map_err(|_| SignatureError::Malformed)?;
+        // One request, one way to write its headers: no sign, no zeros before, and a signature in lower case.
+        if timestamp.to_string() != written || signature.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(SignatureError::Malformed);
+        }
         let given = signature.strip_prefix("sha256=").ok_or(SignatureError::Malformed)?;
         let given = hex::decode(given).map_err(|_| SignatureError::Malformed)?;
         if now.abs_diff(timestamp) > TOLERANCE.as_secs() {

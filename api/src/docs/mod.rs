@@ -2,13 +2,18 @@
 
 mod document;
 
+use crate::foundation::guarded;
 use crate::foundation::refusal::{Kind, Refusal, bare};
 use crate::{App, Observed, ReadyCheck, surface};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use poem::http::StatusCode;
+use poem::http::header::CONTENT_SECURITY_POLICY;
 use poem::web::Html;
 use poem::{Endpoint, EndpointExt, IntoResponse, Response, Route, get, handler};
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 fn json_response(status: StatusCode, body: &serde_json::Value) -> Response {
@@ -57,6 +62,38 @@ fn readyz(check: ReadyCheck) -> impl Endpoint<Output = Response> {
 const DOCUMENTS: [(&str, &str); 2] =
     [("/openapi/batch.json", "Batch operations"), ("/openapi/support-desk.json", "Support desk")];
 
+/// What a page of ours would tell others about who reads it.
+const FONTS: &str = r#"<link href="https://fonts.googleapis.com/css?family=Montserrat:300,400,700|Roboto:300,400,700" rel="stylesheet">"#;
+
+/// A page that may do what its policy says.
+fn page(html: String, policy: &str) -> Response {
+    Html(html).with_header(CONTENT_SECURITY_POLICY, policy).into_response()
+}
+
+/// What a page may do: run the scripts that it came with, ask this server, and nothing else.
+fn policy(html: &str) -> String {
+    let hash = |script: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(script)));
+    let hashes: Vec<String> = scripts(html).into_iter().map(hash).collect();
+    let scripts = if hashes.is_empty() { "'none'".to_owned() } else { hashes.join(" ") };
+    format!(
+        "default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; \
+         connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
+
+/// The scripts of a page. What looks like one within another is none.
+fn scripts(html: &str) -> Vec<&str> {
+    let (mut found, mut rest) = (Vec::new(), html);
+    while let Some((_, after)) = rest.split_once("<script")
+        && let Some((_, after)) = after.split_once('>')
+        && let Some((script, after)) = after.split_once("</script")
+    {
+        found.push(script);
+        rest = after;
+    }
+    found
+}
+
 /// One surface's document, as JSON and as two kinds of pages.
 struct Pages {
     json: String,
@@ -68,13 +105,16 @@ impl Pages {
     fn of<T: OpenApi + 'static>(service: &OpenApiService<T, ()>) -> Self {
         let bare = service.spec();
         let json = document::complete(&bare);
-        let whole = |page: String| page.replace(&bare, &json);
+        let whole = |page: String| page.replace(&bare, &json).replace(FONTS, "");
         Self { docs: whole(service.swagger_ui_html()), redoc: whole(service.redoc_html()), json }
     }
 
     fn serve(self, routes: Route, name: &str) -> Route {
         let Self { json, docs, redoc } = self;
-        let page = |html: String| poem::endpoint::make_sync(move |_| Html(html.clone()).into_response());
+        let page = |html: String| {
+            let policy = policy(&html);
+            poem::endpoint::make_sync(move |_| page(html.clone(), &policy))
+        };
         routes
             .at(
                 format!("/openapi/{name}.json"),
@@ -93,9 +133,10 @@ pub(crate) fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
     routes = Pages::of(&surface::batch::service(app.clone())).serve(routes, "batch");
     routes = Pages::of(&surface::support_desk::service(app.clone())).serve(routes, "support-desk");
     for (path, kind) in [("/docs", "docs"), ("/redoc", "redoc")] {
-        routes = routes.at(path, poem::endpoint::make_sync(move |_| Html(index(kind)).into_response()));
+        routes = routes.at(path, poem::endpoint::make_sync(move |_| page(index(kind), &policy(""))));
     }
-    routes.at("/readyz", readyz(app.observed.ready.clone())).at("/*", not_found()).map_to_response()
+    let routes = routes.at("/readyz", readyz(app.observed.ready.clone())).at("/*", not_found());
+    routes.around(|routes, request| async move { Ok(guarded(routes.as_ref(), request, bare).await) })
 }
 
 /// A page that leads to each surface's document.
@@ -112,4 +153,21 @@ fn index(kind: &str) -> String {
          <title>Paceline: API</title><body style=\"font:16px/1.5 system-ui;margin:3rem auto;max-width:40rem\">\
          <h1>Paceline</h1><p>The API's surfaces:</p><ul>{links}</ul></body></html>"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_may_run_its_own_scripts_alone() {
+        let html = "<p><script a=\"b\">one('<script>')</script>text<script>two()</script><script>unended";
+        assert_eq!(scripts(html), ["one('<script>')", "two()"]);
+        assert!(policy("<p>").contains("script-src 'none';"));
+        // printf 'two()' | openssl dgst -sha256 -binary | base64
+        assert!(
+            policy("<script>two()</script>")
+                .contains("script-src 'sha256-iMrPAWirDC2X0OhZzLsM2MRIWSmepJGI4r7D8ZlwBOw=';")
+        );
+    }
 }

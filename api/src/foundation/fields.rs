@@ -14,6 +14,9 @@ use std::str::FromStr;
 /// The most errors that are named for one list.
 const MAX_LIST_ERRORS: usize = 20;
 
+/// The most fields of an object, and the most entries of a list that is kept: memory is not measured by a client.
+const MAX_FIELDS: usize = 1_000;
+
 /// A JSON object whose fields are read one after the other. An absent field and `null` are the same.
 pub(crate) struct Fields<'a> {
     values: HashMap<Cow<'a, str>, &'a RawValue>,
@@ -25,7 +28,11 @@ impl<'a> Fields<'a> {
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Refusal> {
         let text = std::str::from_utf8(body).map_err(|_| Refusal::new(Kind::Validation, "the body is not UTF-8"))?;
         let outline: Outline<'a> = serde_json::from_str(text).map_err(|error| {
-            let what = if error.is_eof() { "ends too early" } else { "is not a JSON object" };
+            let what = match error.is_eof() {
+                true => "ends too early",
+                false if error.to_string().starts_with(TOO_MANY) => TOO_MANY,
+                false => "is not a JSON object",
+            };
             let message = format!("the body {what} (line {}, column {})", error.line(), error.column());
             Refusal::new(Kind::Validation, message)
         })?;
@@ -136,7 +143,7 @@ impl<'a> Fields<'a> {
         count: RangeInclusive<usize>,
         length: RangeInclusive<usize>,
     ) -> Option<Vec<String>> {
-        let list: Vec<String> = self.read(name, "a list of strings")?;
+        let Texts(list) = self.read(name, "a list of strings")?;
         if !count.contains(&list.len()) {
             self.bad(name, format!("must have {} to {} entries", count.start(), count.end()));
             return None;
@@ -206,6 +213,9 @@ impl<'de> serde::Deserialize<'de> for Outline<'de> {
             fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut outline = Outline { values: HashMap::new(), twice: Vec::new() };
                 while let Some(Text(name)) = map.next_key()? {
+                    if outline.values.len() >= MAX_FIELDS {
+                        return Err(A::Error::custom(TOO_MANY));
+                    }
                     if outline.values.insert(name.clone(), map.next_value()?).is_some()
                         && outline.twice.len() < MAX_LIST_ERRORS
                     {
@@ -216,6 +226,42 @@ impl<'de> serde::Deserialize<'de> for Outline<'de> {
             }
         }
         deserializer.deserialize_map(AnObject)
+    }
+}
+
+/// What is said of an object with more than [`MAX_FIELDS`] fields.
+const TOO_MANY: &str = "has too many fields";
+
+/// A list of strings; of one that is longer than [`MAX_FIELDS`], one more than that is kept to tell it by.
+pub(crate) struct Texts(pub(crate) Vec<String>);
+
+impl Texts {
+    /// Whether there were more than are kept.
+    pub(crate) fn too_many(&self) -> bool {
+        self.0.len() > MAX_FIELDS
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AList;
+        impl<'de> Visitor<'de> for AList {
+            type Value = Texts;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of strings")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Texts, A::Error> {
+                let mut texts = Texts(Vec::new());
+                while !texts.too_many()
+                    && let Some(text) = seq.next_element()?
+                {
+                    texts.0.push(text);
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(texts)
+            }
+        }
+        deserializer.deserialize_seq(AList)
     }
 }
 
@@ -350,6 +396,17 @@ mod tests {
         let fields = Fields::parse(br#"{"a": 1, "b": 2, "\u0061": 3}"#).expect("an object");
         let refusal = fields.finish().expect_err("refused");
         assert_eq!(refusal.details.iter().map(|d| d.field.as_str()).collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn an_object_and_a_list_keep_no_more_than_they_may_have() {
+        let body = |n: usize| format!("{{{}\"x\": 1}}", (0..n).map(|i| format!("\"f{i}\": 0, ")).collect::<String>());
+        assert!(Fields::parse(body(MAX_FIELDS - 1).as_bytes()).is_ok());
+        let refusal = Fields::parse(body(MAX_FIELDS).as_bytes()).err().expect("refused");
+        assert!(refusal.message.contains(TOO_MANY), "{refusal}");
+        let list = format!("[{}\"\"]", "\"\", ".repeat(1_000_000));
+        let texts: Texts = serde_json::from_str(&list).expect("a list");
+        assert!(texts.too_many() && texts.0.capacity() <= 2 * MAX_FIELDS);
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub(crate) mod auth;
 pub(crate) mod body;
 pub(crate) mod coalesce;
 pub(crate) mod fields;
+mod framing;
 pub(crate) mod idempotency;
 pub(crate) mod limits;
 pub(crate) mod listener;
@@ -12,14 +13,33 @@ pub(crate) mod refusal;
 pub(crate) mod schema;
 pub(crate) mod time;
 
-use poem::http::{HeaderName, HeaderValue};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
+use refusal::{Kind, Refusal};
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 use tracing::Instrument;
 
 /// The header that names a request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The most bytes of an address, its query among them.
+const MAX_URI: usize = 8 * 1024;
+
+/// What every answer says to browsers, unless it says something else itself: nothing of it is kept, guessed, framed,
+/// run, or told to others. There is no CORS header: no other origin's pages may read anything.
+const FOR_BROWSERS: [(HeaderName, HeaderValue); 4] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+];
+
+fn tell_browsers(headers: &mut HeaderMap) {
+    for (name, value) in FOR_BROWSERS {
+        headers.entry(name).or_insert(value);
+    }
+}
 
 /// A request's name: the client's, if it is 1 to 64 of `[A-Za-z0-9._-]`, or one of ours.
 #[derive(Clone, Debug)]
@@ -46,8 +66,9 @@ pub(crate) fn outermost(endpoint: impl Endpoint + 'static) -> impl Endpoint<Outp
         let span = tracing::info_span!("request", id = %id.0, method = %request.method(), path = request.uri().path());
         let began = Instant::now();
         let method = request.method().clone();
-        let mut response = guarded(endpoint.as_ref(), request, refusal::bare).instrument(span.clone()).await;
+        let mut response = caught(endpoint.as_ref(), request, refusal::bare).instrument(span.clone()).await;
         standing.tell(response.headers_mut());
+        tell_browsers(response.headers_mut());
         let status = response.status();
         metrics::histogram!("paceline_http_seconds", "method" => method.to_string(), "status" => status.as_str().to_owned())
             .record(began.elapsed().as_secs_f64());
@@ -59,19 +80,27 @@ pub(crate) fn outermost(endpoint: impl Endpoint + 'static) -> impl Endpoint<Outp
     })
 }
 
-/// Runs an endpoint; its errors and its panics become refusals for `envelope` to write.
+/// Runs the endpoint of a surface; what is wrong with the address, its errors and its panics become refusals for
+/// `envelope` to write.
 pub(crate) async fn guarded<E: Endpoint>(
     endpoint: &E,
     request: Request,
-    envelope: impl FnOnce(&refusal::Refusal) -> Response,
+    envelope: impl FnOnce(&Refusal) -> Response,
 ) -> Response {
+    if request.uri().path_and_query().is_some_and(|whole| whole.as_str().len() > MAX_URI) {
+        return envelope(&Refusal::new(Kind::UriTooLong, format!("the address is longer than {MAX_URI} bytes")));
+    }
+    caught(endpoint, request, envelope).await
+}
+
+async fn caught<E: Endpoint>(endpoint: &E, request: Request, envelope: impl FnOnce(&Refusal) -> Response) -> Response {
     use futures::FutureExt;
     match AssertUnwindSafe(endpoint.call(request)).catch_unwind().await {
         Ok(Ok(output)) => output.into_response(),
-        Ok(Err(error)) => envelope(&refusal::Refusal::from_error(error)),
+        Ok(Err(error)) => envelope(&Refusal::from_error(error)),
         Err(_) => {
             tracing::error!("a request panicked; the log has its place");
-            envelope(&refusal::Refusal::internal())
+            envelope(&Refusal::internal())
         }
     }
 }

@@ -25,6 +25,7 @@ pub(crate) enum Kind {
     MethodNotAllowed,
     Conflict,
     PayloadTooLarge,
+    UriTooLong,
     UnsupportedMediaType,
     Unprocessable,
     RateLimited,
@@ -64,6 +65,7 @@ impl Kind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -75,7 +77,9 @@ impl Kind {
     /// The code in the envelopes of the batch surface and the support desk.
     pub(crate) const fn code(self) -> Code {
         match self {
-            Self::Validation | Self::UnsupportedMediaType | Self::Unprocessable => Code::ValidationError,
+            Self::Validation | Self::UriTooLong | Self::UnsupportedMediaType | Self::Unprocessable => {
+                Code::ValidationError
+            }
             Self::AuthRequired => Code::AuthRequired,
             Self::PermissionDenied => Code::PermissionDenied,
             Self::NotFound | Self::MethodNotAllowed => Code::ResourceNotFound,
@@ -94,6 +98,7 @@ impl Kind {
             StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
             StatusCode::CONFLICT => Self::Conflict,
             StatusCode::PAYLOAD_TOO_LARGE => Self::PayloadTooLarge,
+            StatusCode::URI_TOO_LONG => Self::UriTooLong,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
             StatusCode::TOO_MANY_REQUESTS => Self::RateLimited,
             StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
@@ -151,6 +156,7 @@ impl Refusal {
             Kind::MethodNotAllowed => "the path has no such method".into(),
             Kind::UnsupportedMediaType => "the content type is not supported here".into(),
             Kind::PayloadTooLarge => "the body is too large".into(),
+            Kind::UriTooLong => "the address is too long".into(),
             Kind::AuthRequired => "a valid token is required".into(),
             Kind::Validation
             | Kind::PermissionDenied

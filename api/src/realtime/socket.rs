@@ -42,6 +42,8 @@ const CLOSING: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Close {
     Stopping,
+    Broken,
+    NotUtf8,
     TooLarge,
     Token,
     Silent,
@@ -52,6 +54,8 @@ impl Close {
     const fn code(self) -> u16 {
         match self {
             Self::Stopping => 1001,
+            Self::Broken => 1002,
+            Self::NotUtf8 => 1007,
             Self::TooLarge => 1009,
             Self::Token => 4001,
             Self::Silent => 4008,
@@ -62,6 +66,8 @@ impl Close {
     const fn reason(self) -> &'static str {
         match self {
             Self::Stopping => "the server stops",
+            Self::Broken => "not a frame",
+            Self::NotUtf8 => "not UTF-8",
             Self::TooLarge => "frame too large",
             Self::Token => "the token has expired or the session has ended",
             Self::Silent => "silent for too long",
@@ -172,9 +178,10 @@ async fn talk(
                     Some(Ok(Message::Binary(data))) if data.len() > MAX_FRAME => return Some(Close::TooLarge),
                     Some(Ok(Message::Text(text))) => answer(app, &text),
                     Some(Ok(Message::Binary(_))) => error(app, "frames are text"),
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                    Some(Err(error)) if is_too_large(&error) => return Some(Close::TooLarge),
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                    // The answer to a peer's close leaves with the next read, which is the last.
+                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_))) => continue,
+                    Some(Err(error)) => return fault(&error),
+                    None => return None,
                 }
             }
             news = told.recv() => match news {
@@ -200,9 +207,19 @@ async fn talk(
     }
 }
 
-/// The library tells it in words alone; a test holds them.
-fn is_too_large(error: &std::io::Error) -> bool {
-    error.to_string().starts_with("Space limit exceeded")
+/// What the peer did wrong; `None`: it is gone. The library tells it in words alone; tests hold them.
+fn fault(error: &std::io::Error) -> Option<Close> {
+    let said = error.to_string();
+    let says = |words: &str| said.starts_with(words);
+    if says("Space limit exceeded") {
+        Some(Close::TooLarge)
+    } else if says("UTF-8 encoding error") {
+        Some(Close::NotUtf8)
+    } else if says("WebSocket protocol error") && !says("WebSocket protocol error: Connection reset") {
+        Some(Close::Broken)
+    } else {
+        None
+    }
 }
 
 fn error(app: &App, message: &str) -> String {

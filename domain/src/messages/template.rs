@@ -1,7 +1,8 @@
 //! Message texts with placeholders: `{{ name }}`, `{{ phone }}`, `{{ attributes.x | default('…') }}`.
 //!
 //! A template is checked whole when it is parsed: its syntax, and every name it uses, on all its paths. It reaches
-//! nothing but the recipient's values, and it ends: by a step limit, and by the length of a message.
+//! nothing but the recipient's values, and it ends: by a step limit, and by the length of a message. No value on the way
+//! to a message is much larger than the message may be, so neither memory nor the time of a step is the template's.
 
 mod check;
 
@@ -11,7 +12,7 @@ use minijinja::{Environment, UndefinedBehavior, Value, context};
 pub const MAX_CHARS: usize = 4096;
 
 /// Steps of the template engine for one message: far more than any message needs.
-const FUEL: u64 = 50_000;
+const FUEL: u64 = 20_000;
 
 /// Why a template does not parse. Line and column are counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -206,6 +207,63 @@ mod tests {
                        {% if a == 'x' %}{{ a }}{% endif %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}";
         assert!(matches!(render(endless), Err(RenderError::Failed(_))));
         assert_eq!(render("{% if false %}x{% endif %}"), Err(RenderError::Empty));
+    }
+
+    #[test]
+    fn no_value_outgrows_a_message() {
+        let doubled = |times: usize| {
+            let sets: String = (0..times).map(|_| "{% set a = a ~ a %}").collect();
+            format!("{{% set a = phone %}}{sets}{{{{ a | length }}}}")
+        };
+        assert_eq!(render(&doubled(3)), Ok("88".into()));
+        for (template, word) in [
+            (doubled(40).as_str(), "too large"),
+            (
+                "{% set a = phone %}{% for x in phone %}{% set a = a + a + a + a + a + a %}{% set a = a + a + a + a + a + a %}{% endfor %}",
+                "too large",
+            ),
+            ("{{ 'x' * 1000000000 }}", "only numbers"),
+            ("{{ 1000000000 * name }}", "only numbers"),
+            ("{{ [1] * 1000000000 | join }}", "only numbers"),
+            ("{{ (attributes.n | default('x')) * 9 }}", "only numbers"),
+            (
+                "{% set a = [phone, phone, phone, phone, phone, phone, phone, phone, phone, phone, phone, phone, phone, phone, phone,               phone, phone, phone] %}{{ a + a }}",
+                "too large",
+            ),
+        ] {
+            let refused = Template::parse(template).expect_err(template);
+            assert!(refused.message.contains(word), "{template}: {refused}");
+        }
+        // What a loop puts together is gone with its turn, and was as large as it was weighed at most.
+        let looped =
+            "{% set a = phone %}{% for x in phone %}{% set a = a ~ a %}{{ a | length }} {% endfor %}{{ a | length }}";
+        let lengths = render(looped).expect("renders");
+        assert!(lengths.split(' ').all(|length| length.parse::<usize>().is_ok_and(|length| length <= 22)), "{lengths}");
+        let long = "x".repeat(1_000);
+        let attributes = json!({ "long": long });
+        let recipient = Recipient { name: None, phone: "1", attributes: &attributes };
+        let joined = Template::parse("{{ attributes.long | join(attributes.long) | length }}").expect("parses");
+        assert!(matches!(joined.render(&recipient), Err(RenderError::Failed(why)) if why.contains("join")));
+        assert_eq!(
+            render("{{ attributes.list | join(', ') }} {{ 3 * (attributes.n | int) }} {{ 2 ** 10 }}"),
+            Ok("1, 2 9 1024".into())
+        );
+    }
+
+    #[test]
+    fn nesting_is_refused_before_it_takes_the_stack() {
+        for (open, close) in
+            [("(", ")"), ("[", "]"), ("-", ""), ("not ", ""), ("", "|upper"), ("", ".x"), ("", "~name"), ("", "[0]")]
+        {
+            let template = format!(
+                "{{{{ {}name{} }}}}",
+                open.repeat(4_000 / (open.len() + close.len())),
+                close.repeat(4_000 / (open.len() + close.len()))
+            );
+            assert!(Template::parse(&template).is_err(), "{open}{close}");
+        }
+        let blocks = format!("{}x{}", "{% if name %}".repeat(150), "{% endif %}".repeat(150));
+        assert!(Template::parse(&blocks).is_err());
     }
 
     proptest! {

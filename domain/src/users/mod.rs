@@ -7,6 +7,8 @@ mod store;
 mod token;
 
 pub use role::{Permission, Role};
-pub use session::{REFRESH_TTL, Refreshed, SignedIn, is_live, open_session, open_token_session, refresh, revoke};
+pub use session::{
+    REFRESH_TTL, Refreshed, SignedIn, is_live, known_addresses, open_session, open_token_session, refresh, revoke,
+};
 pub use store::{NewUser, User, UserError, by_email, create, credentials, get, none_exists};
 pub use token::{ACCESS_TTL, Claims, MIN_SECRET, TokenError, TokenKeys};

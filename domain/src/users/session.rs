@@ -188,3 +188,20 @@ pub async fn is_live(conn: &impl ConnectionTrait, now: Timestamp, session: Sessi
     .await?;
     Ok(row.is_some())
 }
+
+/// The addresses from which an account signed in lately, of its last 1,000 sessions.
+///
+/// # Errors
+/// The database's.
+pub async fn known_addresses(conn: &impl ConnectionTrait, email: &str) -> Result<Vec<String>, DbErr> {
+    let rows = db::all(
+        conn,
+        "SELECT DISTINCT latest.ip_address AS ip_address FROM (
+             SELECT s.ip_address FROM sessions s JOIN users u ON u.id = s.user_id
+             WHERE u.email = $1 AND s.ip_address IS NOT NULL ORDER BY s.id DESC LIMIT 1000
+         ) AS latest",
+        [email.trim().to_lowercase().into()],
+    )
+    .await?;
+    rows.iter().map(|row| row.try_get("", "ip_address")).collect()
+}

@@ -8,7 +8,11 @@ use serde_json::json;
 /// The contract's code of a refusal. `token`: whether the request showed one.
 const fn code(kind: Kind, token: bool) -> u16 {
     match kind {
-        Kind::Validation | Kind::MethodNotAllowed | Kind::UnsupportedMediaType | Kind::Unprocessable => 4000,
+        Kind::Validation
+        | Kind::MethodNotAllowed
+        | Kind::UriTooLong
+        | Kind::UnsupportedMediaType
+        | Kind::Unprocessable => 4000,
         Kind::AuthRequired if token => 4002,
         Kind::AuthRequired => 4001,
         Kind::PermissionDenied => 4003,

@@ -4,7 +4,7 @@ mod envelope;
 
 use crate::App;
 use crate::foundation::refusal::{Kind, Refusal};
-use crate::foundation::{auth, guarded};
+use crate::foundation::{auth, guarded, limits};
 use crate::realtime;
 use poem::endpoint::BoxEndpoint;
 use poem::http::Method;
@@ -37,5 +37,8 @@ async fn socket(app: Arc<App>, request: Request) -> poem::Result<Response> {
         return Err(Refusal { allow: Some("GET".into()), ..wrong }.into());
     }
     let caller = auth::identify(&app, realtime::token(&request).as_deref()).await?;
+    // A new socket is told of all that is going on: that costs more than most requests.
+    let key = format!("general:{}", caller.0.user_id);
+    limits::Standing::note(&request, limits::check(&app, &key, app.settings.general_per_minute).await?);
     Ok(realtime::open(app, caller, request).await?)
 }

@@ -56,9 +56,9 @@ fn write(header: bool, items: Vec<Item>, plain: bool) -> io::Result<Vec<u8>> {
             harmless(phone),
             item.status.to_string(),
             item.attempts.to_string(),
-            item.error_code.unwrap_or_default(),
+            harmless(item.error_code.unwrap_or_default()),
             harmless(item.error_message.unwrap_or_default()),
-            item.message_id.unwrap_or_default(),
+            harmless(item.message_id.unwrap_or_default()),
             time(item.started_at),
             time(item.finished_at),
             time(item.next_attempt_at),
@@ -69,7 +69,7 @@ fn write(header: bool, items: Vec<Item>, plain: bool) -> io::Result<Vec<u8>> {
 
 /// A cell that a spreadsheet will not take for a formula.
 fn harmless(cell: String) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{cell}") } else { cell }
 }
 
 #[cfg(test)]

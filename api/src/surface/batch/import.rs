@@ -7,7 +7,7 @@ use super::upload::{CsvType, FormType, Upload, XlsxType, disk};
 use super::wire::{BatchOperation, DryRun, ImportRequest, PlannedAction, PlannedRowView};
 use crate::App;
 use crate::foundation::body::{JsonBody, JsonText};
-use crate::foundation::fields::Fields;
+use crate::foundation::fields::{Fields, Texts};
 use crate::foundation::idempotency::{Asked, Once};
 use crate::foundation::refusal::{FieldError, Refusal};
 use bytes::Bytes;
@@ -309,7 +309,7 @@ struct Contact {
     phone: String,
     name: Option<String>,
     #[serde(default)]
-    tags: Option<Vec<String>>,
+    tags: Option<Texts>,
 }
 
 /// Goes over the contacts of a JSON import without building the list. Stops when `take` says so.
@@ -321,8 +321,15 @@ fn contacts(body: &[u8], take: &mut dyn FnMut(ImportRow) -> bool) -> Result<(), 
     let outcome = each_element(raw.get(), &mut |element| {
         place += 1;
         match serde_json::from_str::<Contact>(element) {
+            Ok(contact) if contact.tags.as_ref().is_some_and(Texts::too_many) => {
+                errors.push(FieldError {
+                    field: format!("contacts[{}].tags", place - 1),
+                    message: "are too many".into(),
+                });
+                errors.len() < 20
+            }
             Ok(contact) => {
-                let tags = contact.tags.unwrap_or_default();
+                let tags = contact.tags.map(|Texts(tags)| tags).unwrap_or_default();
                 let row =
                     ImportRow { line: place, phone: contact.phone, name: contact.name, tags, ..ImportRow::default() };
                 take(row)

@@ -7,7 +7,7 @@ use super::wire::{
 };
 use crate::App;
 use crate::foundation::auth::Caller;
-use crate::foundation::body::{CsvStream, JsonBody, JsonText};
+use crate::foundation::body::{CsvStream, JsonText, SmallBody};
 use crate::foundation::coalesce::Coalesced;
 use crate::foundation::fields::Fields;
 use crate::foundation::param::{Lenient, Params, PathId};
@@ -256,7 +256,7 @@ impl BatchRoutes {
         _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-        body: JsonBody<PatchRequest>,
+        body: SmallBody<PatchRequest>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
         caller(request)?.needs(Permission::BatchesWrite)?;
         let mut f = Fields::parse(&body.bytes)?;

@@ -4,7 +4,7 @@ use super::envelope::{Answer, Count, Failure, Listed, Said};
 use super::routes::{Token, caller};
 use super::wire::{Rendered, TemplatePreviewRequest, TemplateRequest, TemplateView};
 use crate::App;
-use crate::foundation::body::JsonBody;
+use crate::foundation::body::SmallBody;
 use crate::foundation::fields::Fields;
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal};
@@ -87,7 +87,7 @@ impl TemplateRoutes {
         &self,
         request: &Request,
         _token: Token,
-        body: JsonBody<TemplateRequest>,
+        body: SmallBody<TemplateRequest>,
     ) -> Result<Created, Failure> {
         caller(request)?.needs(Permission::BatchesWrite)?;
         let (name, content) = read(&body.bytes)?;
@@ -121,7 +121,7 @@ impl TemplateRoutes {
         /// The template.
         #[oai(name = "id")]
         template: Path<PathId>,
-        body: JsonBody<TemplateRequest>,
+        body: SmallBody<TemplateRequest>,
     ) -> Result<Json<Answer<TemplateView>>, Failure> {
         caller(request)?.needs(Permission::BatchesWrite)?;
         let (name, content) = read(&body.bytes)?;
@@ -157,7 +157,7 @@ impl TemplateRoutes {
         /// The template.
         #[oai(name = "id")]
         template: Path<PathId>,
-        body: JsonBody<TemplatePreviewRequest>,
+        body: SmallBody<TemplatePreviewRequest>,
     ) -> Result<Json<Answer<Rendered>>, Failure> {
         caller(request)?.needs(Permission::BatchesRead)?;
         let mut f = Fields::parse(&body.bytes)?;

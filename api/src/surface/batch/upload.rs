@@ -124,6 +124,10 @@ async fn form(request: &Request, body: &mut RequestBody) -> poem::Result<Spooled
             return Err(Refusal::new(Kind::Validation, format!("the form has more than {MAX_PARTS} parts")).into());
         }
         let name = part.name().unwrap_or_default().to_owned();
+        // Each file may be as large as a whole body.
+        if fields.contains_key(&name) || (name == "file" && file.is_some()) {
+            return Err(Refusal::field(name, "is there twice").into());
+        }
         if name == "file" {
             let is_workbook = part.file_name().is_some_and(|name| name.to_ascii_lowercase().ends_with(".xlsx"))
                 || part.content_type() == Some(XlsxType::CONTENT_TYPE);

@@ -2,7 +2,7 @@
 
 use super::envelope::{Failure, Success};
 use crate::App;
-use crate::foundation::body::JsonBody;
+use crate::foundation::body::SmallBody;
 use crate::foundation::fields::Fields;
 use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::{auth, limits};
@@ -138,29 +138,51 @@ fn address(request: &Request) -> String {
     request.remote_addr().as_socket_addr().map_or_else(|| "local".to_owned(), |addr| addr.ip().to_string())
 }
 
-/// Where a request comes from, for limits: of IPv6 the network, for a host has all of its addresses.
+/// Where a request comes from, for limits. Headers that name somebody else are not believed.
 fn network(request: &Request) -> String {
-    match request.remote_addr().as_socket_addr().map(|addr| addr.ip().to_canonical()) {
-        Some(IpAddr::V4(ip)) => ip.to_string(),
-        Some(IpAddr::V6(ip)) => format!("{:x}/64", ip.to_bits() >> 64),
-        None => "local".to_owned(),
+    request.remote_addr().as_socket_addr().map_or_else(|| "local".to_owned(), |addr| network_of(addr.ip()))
+}
+
+/// The network of an address: of IPv6 the first half, for a host has all addresses of the second.
+fn network_of(ip: IpAddr) -> String {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("{:x}/64", ip.to_bits() >> 64),
     }
 }
 
 impl AuthRoutes {
+    /// Sign-ins are limited for an address, and for an account over all addresses, so that many of them guess no faster
+    /// than one. But whoever uses up an account's limit from elsewhere must not lock out its owner: an address from which
+    /// the account has signed in before has a limit of its own.
+    async fn limit_sign_ins(&self, request: &Request, email: &str) -> Result<(), Refusal> {
+        let app = &self.app;
+        let (per_minute, from) = (app.settings.login_per_minute, network(request));
+        limits::Standing::note(request, limits::check(app, &format!("login:ip:{from}"), per_minute).await?);
+        // The account's key is a hash: keys may lie in Redis, and show in its log.
+        let account = format!("login:account:{}", hex::encode(Sha256::digest(email.trim().to_lowercase())));
+        let decision = match limits::check(app, &account, per_minute).await {
+            Err(refusal) => {
+                let known = users::known_addresses(app.db.read(), email).await?;
+                if !known.iter().filter_map(|ip| ip.parse().ok()).any(|ip| network_of(ip) == from) {
+                    return Err(refusal);
+                }
+                limits::check(app, &format!("{account}:{from}"), per_minute).await?
+            }
+            Ok(decision) => decision,
+        };
+        limits::Standing::note(request, decision);
+        Ok(())
+    }
+
     async fn sign_in(&self, request: &Request, body: &[u8]) -> Result<LoginView, Refusal> {
         let app = &self.app;
         let mut f = Fields::parse(body)?;
         let email = f.required_text("email", 1..=254);
         let password = f.required_text("password", 1..=256);
         f.finish()?;
-        let per_minute = app.settings.login_per_minute;
         let ip = address(request);
-        // The account's key is a hash: keys may lie in Redis, and show in its log.
-        let account = hex::encode(Sha256::digest(email.trim().to_lowercase()));
-        for key in [format!("login:ip:{}", network(request)), format!("login:account:{account}")] {
-            limits::Standing::note(request, limits::check(app, &key, per_minute).await?);
-        }
+        self.limit_sign_ins(request, &email).await?;
         let known = users::credentials(app.db.read(), &email).await?;
         let (user, hash) = known.unzip();
         if !users::password::verify(password, hash).await {
@@ -224,7 +246,7 @@ impl AuthRoutes {
     async fn login(
         &self,
         request: &Request,
-        body: JsonBody<LoginRequest>,
+        body: SmallBody<LoginRequest>,
     ) -> Result<Json<Success<LoginView>>, Failure> {
         Ok(Success::new(self.sign_in(request, &body.bytes).await?))
     }
@@ -234,7 +256,7 @@ impl AuthRoutes {
     async fn refresh(
         &self,
         request: &Request,
-        body: JsonBody<RefreshRequest>,
+        body: SmallBody<RefreshRequest>,
     ) -> Result<Json<Success<RefreshView>>, Failure> {
         Ok(Success::new(self.go_on(request, &body.bytes).await?))
     }

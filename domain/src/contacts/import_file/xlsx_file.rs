@@ -6,9 +6,59 @@ use super::row::{ImportRow, RowError};
 use super::{FileError, MAX_ROWS};
 use calamine::{DataRef, Reader, Xlsx};
 use std::io::{BufReader, Read, Seek};
+use zip::ZipArchive;
 
 /// The most columns that are looked at.
 const MAX_COLUMNS: usize = 256;
+
+/// The most parts of a workbook.
+const MAX_PARTS: usize = 1_000;
+
+/// The most bytes of all parts together, unpacked: a file of a few MiB can unpack to as many TiB.
+const MAX_UNPACKED: u64 = 2 * 1024 * 1024 * 1024;
+
+/// The most bytes of a part that is read into memory whole, which all but the sheets are,
+const MAX_WHOLE: u64 = 256 * 1024 * 1024;
+/// the most tags in it, four for a text,
+const MAX_TAGS: usize = 16_000_000;
+/// and the most bytes of one tag with the text before it, which is held whole in any part.
+const MAX_TAG: usize = 1024 * 1024;
+
+/// Refuses a workbook that would not fit into memory, by unpacking it once without keeping anything.
+fn refuse_bombs(input: impl Read + Seek) -> Result<(), FileError> {
+    let broken = |error: &dyn std::fmt::Display| FileError::Workbook(error.to_string());
+    let large = || FileError::Workbook("it is too large when unpacked".into());
+    let mut parts = ZipArchive::new(input).map_err(|error| broken(&error))?;
+    if parts.len() > MAX_PARTS {
+        return Err(large());
+    }
+    let mut unpacked = 0;
+    let mut buffer = vec![0; 64 * 1024];
+    for nth in 0..parts.len() {
+        let mut part = parts.by_index(nth).map_err(|error| broken(&error))?;
+        let whole = !part.name().is_ok_and(|name| name.starts_with("xl/worksheets/"));
+        let (mut bytes, mut tags, mut tag) = (0, 0, 0);
+        loop {
+            let read = part.read(&mut buffer).map_err(|error| broken(&error))?;
+            let Some(read) = buffer.get(..read).filter(|read| !read.is_empty()) else { break };
+            bytes += read.len() as u64;
+            unpacked += read.len() as u64;
+            let mut from = 0;
+            for end in memchr::memchr_iter(b'>', read) {
+                tag += end - from;
+                if tag > MAX_TAG {
+                    return Err(large());
+                }
+                (tag, from, tags) = (0, end, tags + 1);
+            }
+            tag += read.len() - from;
+            if tag > MAX_TAG || unpacked > MAX_UNPACKED || (whole && (bytes > MAX_WHOLE || tags > MAX_TAGS)) {
+                return Err(large());
+            }
+        }
+    }
+    Ok(())
+}
 
 /// Reads the rows of a workbook's first sheet through a callback.
 ///
@@ -22,11 +72,13 @@ impl XlsxRows {
     /// # Errors
     /// See [`FileError`].
     pub fn read<E>(
-        input: impl Read + Seek,
+        mut input: impl Read + Seek,
         mapping: &Mapping,
         mut row: impl FnMut(Result<ImportRow, RowError>) -> Result<bool, E>,
     ) -> Result<Result<ColumnPlan, E>, FileError> {
         let broken = |error: calamine::XlsxError| FileError::Workbook(error.to_string());
+        refuse_bombs(BufReader::new(&mut input))?;
+        input.rewind()?;
         let mut workbook: Xlsx<_> = Xlsx::new(BufReader::new(input)).map_err(broken)?;
         let sheet = workbook.sheet_names().first().cloned().ok_or(FileError::Empty)?;
         let mut cells = workbook.worksheet_cells_reader(&sheet).map_err(broken)?;

@@ -2,15 +2,17 @@
 //! millionth recipient.
 
 use super::TemplateError;
-use minijinja::machinery::ast::{Expr, Spanned, Stmt};
-use minijinja::machinery::{Span, WhitespaceConfig, parse};
+use minijinja::machinery::ast::{BinOpKind, Expr, Spanned, Stmt};
+use minijinja::machinery::{Span, Token, WhitespaceConfig, parse, tokenize};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, filters as f};
-use std::collections::BTreeSet;
+use minijinja::{Environment, Error, ErrorKind, Value, filters as f};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 type AddFilter = fn(&mut Environment<'static>, &'static str);
 
-/// The filters that a template may use. Each of them ends in time linear in its input.
+/// The filters that a template may use. Each of them ends in time linear in its input, and what comes out is no larger
+/// than what went in, but for `join`.
 pub(super) fn filters() -> [(&'static str, AddFilter); 12] {
     [
         ("default", |e, n| e.add_filter(n, f::default)),
@@ -22,20 +24,59 @@ pub(super) fn filters() -> [(&'static str, AddFilter); 12] {
         ("first", |e, n| e.add_filter(n, f::first)),
         ("last", |e, n| e.add_filter(n, f::last)),
         ("length", |e, n| e.add_filter(n, f::length)),
-        ("join", |e, n| e.add_filter(n, f::join)),
+        ("join", |e, n| e.add_filter(n, join)),
         ("round", |e, n| e.add_filter(n, f::round)),
         ("int", |e, n| e.add_filter(n, f::int)),
     ]
+}
+
+/// The most bytes that `join` makes.
+const MAX_JOINED: usize = 4 * super::MAX_CHARS;
+
+/// Joins a list's values, or a text's characters, as the engine's own filter does, but to no more than fits a message.
+fn join(list: &Value, between: Option<Cow<'_, str>>) -> Result<String, Error> {
+    let mut joined = String::new();
+    for (nth, value) in list.try_iter()?.enumerate() {
+        if nth > 0 {
+            joined.push_str(between.as_deref().unwrap_or_default());
+        }
+        match value.as_str() {
+            Some(text) => joined.push_str(text),
+            None => joined.push_str(&value.to_string()),
+        }
+        if joined.len() > MAX_JOINED {
+            return Err(Error::new(ErrorKind::InvalidOperation, "join makes more than a message can have"));
+        }
+    }
+    Ok(joined)
 }
 
 const VARIABLES: [&str; 3] = ["name", "phone", "attributes"];
 
 /// Finds the first error of a template.
 pub(super) fn check(content: &str) -> Result<(), TemplateError> {
+    check_size(content)?;
     let tree = parse(content, super::NAME, SyntaxConfig, WhitespaceConfig::default())
         .map_err(|error| error_at(content, &error))?;
-    let mut checker = Checker { scopes: vec![VARIABLES.into_iter().collect()], depth: 0 };
+    let mut checker = Checker { scopes: vec![VARIABLES.into_iter().map(|name| (name, 1)).collect()], depth: 0 };
     checker.statement(&tree)
+}
+
+/// The most words and signs between one pair of braces. The engine's parser goes down a level for some of them, and has
+/// no limit of its own for those: a line of minus signs took the stack, and the process with it.
+const MAX_TOKENS: usize = 300;
+
+fn check_size(content: &str) -> Result<(), TemplateError> {
+    let mut tokens = 0;
+    for token in tokenize(content, false, SyntaxConfig, WhitespaceConfig::default()) {
+        let (token, span) = token.map_err(|error| error_at(content, &error))?;
+        tokens = match token {
+            Token::VariableEnd | Token::BlockEnd => 0,
+            _ if tokens == MAX_TOKENS => return refuse(span, "is too long".into()),
+            _ => tokens + 1,
+        };
+    }
+    Ok(())
 }
 
 /// An error of the engine with its place.
@@ -62,14 +103,22 @@ fn number(n: usize) -> u32 {
 /// How deep a template may nest: the engine walks it recursively.
 const MAX_DEPTH: usize = 40;
 
+/// The size that a value may come to, in sizes of the largest value of a recipient: a text put together with itself over
+/// and over would double each time.
+type Weight = u32;
+
+/// The most that a value may come to.
+const MAX_WEIGHT: Weight = 32;
+
+/// The names that are known, and what their values may come to; and how deep the walk is.
 struct Checker<'a> {
-    scopes: Vec<BTreeSet<&'a str>>,
+    scopes: Vec<BTreeMap<&'a str, Weight>>,
     depth: usize,
 }
 
-type Checked = Result<(), TemplateError>;
+type Checked<T = ()> = Result<T, TemplateError>;
 
-fn refuse(span: Span, message: String) -> Checked {
+fn refuse<T>(span: Span, message: String) -> Checked<T> {
     Err(TemplateError { line: u32::from(span.start_line).max(1), column: u32::from(span.start_col) + 1, message })
 }
 
@@ -88,13 +137,14 @@ impl<'a> Checker<'a> {
     fn statement_here(&mut self, statement: &Stmt<'a>) -> Checked {
         match statement {
             Stmt::Template(t) => self.all(&t.children),
-            Stmt::EmitExpr(e) => self.expr(&e.expr),
+            Stmt::EmitExpr(e) => self.expr(&e.expr).map(drop),
             Stmt::EmitRaw(_) => Ok(()),
             Stmt::ForLoop(s) if self.depth <= MAX_DEPTH => {
-                self.expr(&s.iter)?;
-                self.scopes.push(BTreeSet::from(["loop"]));
-                self.bind(&s.target);
-                let inner = s.filter_expr.iter().try_for_each(|e| self.expr(e)).and_then(|()| self.all(&s.body));
+                let weight = self.expr(&s.iter)?;
+                self.scopes.push(BTreeMap::from([("loop", weight)]));
+                self.bind(&s.target, weight);
+                let filter = s.filter_expr.iter().try_for_each(|e| self.expr(e).map(drop));
+                let inner = filter.and_then(|()| self.all(&s.body));
                 self.scopes.pop();
                 inner?;
                 self.all(&s.else_body)
@@ -105,8 +155,8 @@ impl<'a> Checker<'a> {
                 self.all(&s.false_body)
             }
             Stmt::Set(s) => {
-                self.expr(&s.expr)?;
-                self.bind(&s.target);
+                let weight = self.expr(&s.expr)?;
+                self.bind(&s.target, weight);
                 Ok(())
             }
             Stmt::ForLoop(s) => refuse(s.span(), "nested too deeply".into()),
@@ -115,19 +165,21 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn bind(&mut self, target: &Expr<'a>) {
+    fn bind(&mut self, target: &Expr<'a>, weight: Weight) {
         match target {
             Expr::Var(var) => {
                 if let Some(scope) = self.scopes.last_mut() {
-                    scope.insert(var.id);
+                    // Of several values, the branches of an `if` have one: the largest counts.
+                    let known = scope.entry(var.id).or_insert(weight);
+                    *known = weight.max(*known);
                 }
             }
-            Expr::List(list) => list.items.iter().for_each(|item| self.bind(item)),
+            Expr::List(list) => list.items.iter().for_each(|item| self.bind(item, weight)),
             _ => {}
         }
     }
 
-    fn expr(&mut self, expr: &Expr<'a>) -> Checked {
+    fn expr(&mut self, expr: &Expr<'a>) -> Checked<Weight> {
         self.depth += 1;
         let checked = if self.depth > 4 * MAX_DEPTH {
             refuse(expr.span(), "nested too deeply".into())
@@ -135,61 +187,101 @@ impl<'a> Checker<'a> {
             self.expr_here(expr)
         };
         self.depth -= 1;
-        checked
+        match checked {
+            Ok(weight) if weight > MAX_WEIGHT => refuse(expr.span(), "puts together too large a text".into()),
+            checked => checked,
+        }
     }
 
-    fn expr_here(&mut self, expr: &Expr<'a>) -> Checked {
+    /// The weight of all of them together.
+    fn sum<'e>(&mut self, exprs: impl IntoIterator<Item = &'e Expr<'a>>) -> Checked<Weight>
+    where
+        'a: 'e,
+    {
+        exprs.into_iter().try_fold(0, |sum: Weight, expr| Ok(sum.saturating_add(self.expr(expr)?)))
+    }
+
+    fn expr_here(&mut self, expr: &Expr<'a>) -> Checked<Weight> {
         match expr {
-            Expr::Var(var) => {
-                if self.scopes.iter().any(|scope| scope.contains(var.id)) {
-                    return Ok(());
+            Expr::Var(var) => match self.scopes.iter().rev().find_map(|scope| scope.get(var.id)) {
+                Some(weight) => Ok(*weight),
+                None => {
+                    let known = "there are name, phone and attributes";
+                    refuse(var.span(), format!("unknown variable {:?}; {known}", var.id))
                 }
-                let known = "there are name, phone and attributes";
-                refuse(var.span(), format!("unknown variable {:?}; {known}", var.id))
-            }
-            Expr::Const(_) => Ok(()),
+            },
+            Expr::Const(_) => Ok(1),
             Expr::Slice(e) => {
-                self.expr(&e.expr)?;
-                [&e.start, &e.stop, &e.step].into_iter().flatten().try_for_each(|e| self.expr(e))
+                self.sum([&e.start, &e.stop, &e.step].into_iter().flatten())?;
+                self.expr(&e.expr)
             }
-            Expr::UnaryOp(e) => self.expr(&e.expr),
+            Expr::UnaryOp(e) => self.expr(&e.expr).map(|_| 1),
             Expr::BinOp(e) => {
-                self.expr(&e.left)?;
-                self.expr(&e.right)
+                let both = self.sum([&e.left, &e.right])?;
+                match e.op {
+                    BinOpKind::Mul if !(is_number(&e.left) && is_number(&e.right)) => {
+                        refuse(e.span(), "only numbers can be multiplied; `| int` makes one".into())
+                    }
+                    BinOpKind::Add | BinOpKind::Concat | BinOpKind::ScAnd | BinOpKind::ScOr => Ok(both),
+                    _ => Ok(1),
+                }
             }
             Expr::Compare(e) => {
                 self.expr(&e.expr)?;
-                e.ops.iter().try_for_each(|op| self.expr(&op.expr))
+                self.sum(e.ops.iter().map(|op| &op.expr)).map(|_| 1)
             }
             Expr::IfExpr(e) => {
                 self.expr(&e.test_expr)?;
-                self.expr(&e.true_expr)?;
-                e.false_expr.iter().try_for_each(|e| self.expr(e))
+                self.sum([&e.true_expr].into_iter().chain(&e.false_expr))
             }
             Expr::Filter(e) => {
-                e.expr.iter().try_for_each(|e| self.expr(e))?;
+                let weight = self.sum(&e.expr)?;
                 if !filters().iter().any(|(name, _)| *name == e.name) {
                     return refuse(e.span(), format!("unknown filter {:?}", e.name));
                 }
-                e.args.iter().try_for_each(|arg| self.argument(arg))
+                let arguments = e.args.iter().try_fold(0, |sum: Weight, arg| Ok(sum + self.argument(arg)?))?;
+                Ok(match e.name {
+                    // Limited by itself, and a recipient's value may be as short as anything.
+                    "join" => JOINED_WEIGHT,
+                    _ => weight.saturating_add(arguments),
+                })
             }
             Expr::Test(e) => refuse(e.span(), format!("unknown test {:?}", e.name)),
             Expr::GetAttr(e) => self.expr(&e.expr),
             Expr::GetItem(e) => {
-                self.expr(&e.expr)?;
-                self.expr(&e.subscript_expr)
+                self.expr(&e.subscript_expr)?;
+                self.expr(&e.expr)
             }
             Expr::Call(e) => refuse(e.span(), format!("a message cannot call functions ({})", describe(&e.expr))),
-            Expr::List(e) => e.items.iter().try_for_each(|item| self.expr(item)),
-            Expr::Map(e) => e.keys.iter().chain(&e.values).try_for_each(|item| self.expr(item)),
+            Expr::List(e) => Ok(self.sum(&e.items)?.max(1)),
+            Expr::Map(e) => Ok(self.sum(e.keys.iter().chain(&e.values))?.max(1)),
         }
     }
 
-    fn argument(&mut self, argument: &minijinja::machinery::ast::CallArg<'a>) -> Checked {
+    fn argument(&mut self, argument: &minijinja::machinery::ast::CallArg<'a>) -> Checked<Weight> {
         use minijinja::machinery::ast::CallArg;
         match argument {
             CallArg::Pos(e) | CallArg::Kwarg(_, e) | CallArg::PosSplat(e) | CallArg::KwargSplat(e) => self.expr(e),
         }
+    }
+}
+
+/// What a joined text counts as.
+const JOINED_WEIGHT: Weight = 4;
+
+/// Whether an expression is a number whatever the recipient's values are: everything else may be a text or a list, which
+/// multiplying repeats.
+fn is_number(expr: &Expr<'_>) -> bool {
+    match expr {
+        Expr::Const(constant) => constant.value.is_number(),
+        Expr::UnaryOp(e) => is_number(&e.expr),
+        Expr::BinOp(e) => match e.op {
+            BinOpKind::Add | BinOpKind::Sub | BinOpKind::Mul => is_number(&e.left) && is_number(&e.right),
+            BinOpKind::Div | BinOpKind::FloorDiv | BinOpKind::Rem | BinOpKind::Pow => true,
+            _ => false,
+        },
+        Expr::Filter(e) => matches!(e.name, "int" | "round" | "length"),
+        _ => false,
     }
 }
 

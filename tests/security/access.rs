@@ -1,0 +1,153 @@
+//! Who may do what: every route of the served documents, for every role and for nobody.
+
+use crate::setup::{Served, statuses};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use support::{Method, Socket};
+
+/// What each route asks for, by the contracts; `None`: it is for everybody.
+const ROUTES: &[(&str, &str, Option<&str>)] = &[
+    ("get", "/batch", Some("batches:read")),
+    ("get", "/batch/stats", Some("batches:read")),
+    ("post", "/batch/import", Some("contacts:write")),
+    ("post", "/batch/send", Some("batches:write")),
+    ("post", "/batch/tags", Some("contacts:write")),
+    ("post", "/batch/delete", Some("contacts:delete")),
+    ("get", "/batch/{batch_id}", Some("batches:read")),
+    ("patch", "/batch/{batch_id}", Some("batches:write")),
+    ("get", "/batch/{batch_id}/status", Some("batches:read")),
+    ("post", "/batch/{batch_id}/cancel", Some("batches:write")),
+    ("post", "/batch/{batch_id}/pause", Some("batches:write")),
+    ("post", "/batch/{batch_id}/resume", Some("batches:write")),
+    ("post", "/batch/{batch_id}/retry", Some("batches:write")),
+    ("get", "/batch/{batch_id}/items", Some("batches:read")),
+    ("get", "/batch/{batch_id}/items.csv", Some("batches:read")),
+    ("get", "/batch/{batch_id}/preview", Some("batches:read")),
+    ("get", "/templates", Some("batches:read")),
+    ("post", "/templates", Some("batches:write")),
+    ("get", "/templates/{id}", Some("batches:read")),
+    ("put", "/templates/{id}", Some("batches:write")),
+    ("delete", "/templates/{id}", Some("batches:write")),
+    ("post", "/templates/{id}/preview", Some("batches:read")),
+    ("post", "/api/v1/auth/login", None),
+    ("post", "/api/v1/auth/refresh", None),
+    // Anyone who is signed in may sign out.
+    ("post", "/api/v1/auth/logout", Some("")),
+];
+
+/// What each role permits of that, by the support desk's contract.
+const ROLES: &[(&str, &[&str])] = &[
+    ("admin", &["", "batches:read", "batches:write", "contacts:write", "contacts:delete"]),
+    ("supervisor", &["", "batches:read", "batches:write", "contacts:write"]),
+    ("agent", &["", "batches:read", "contacts:write"]),
+    ("guest", &[""]),
+];
+
+/// The routes of all documents that are served, as `(method, path)`.
+async fn documented(served: &Served) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for page in served.anyone().get("/docs").await.text.split("href=\"").skip(1) {
+        let path = page.split('"').next().expect("a quote ends it");
+        if path.starts_with("/openapi/") {
+            let document = served.anyone().get(path).await.expect(200);
+            for (path, methods) in document["paths"].as_object().expect("paths") {
+                found.extend(methods.as_object().expect("methods").keys().map(|m| (m.clone(), path.clone())));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+async fn ask(client: &support::Client, method: &str, path: &str, body: &Value) -> support::Response {
+    let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
+    let request = client.request(method.clone(), path);
+    client.send(if method == Method::GET { request } else { request.json(body) }).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_role_may_do_what_its_contract_says_on_every_route() {
+    let served = Served::start(&[]).await;
+    let mut table: Vec<_> = ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    table.sort();
+    assert_eq!(table, documented(&served).await, "a route that is new has no rule here yet");
+    // There is a batch and a template to ask for, so that nobody is refused for want of them.
+    let admin = served.client("admin").await;
+    let later = json!({ "contactIds": ["1"], "content": "x", "scheduleAt": "2099-01-01T00:00:00Z" });
+    admin.post("/batch/send", &later).await.expect(202);
+    for (role, permitted) in ROLES {
+        let user = served.program.user(role).await;
+        let client = served.anyone().with_token(&user.token);
+        for (method, path, needs) in ROUTES.iter().filter(|route| route.1 != "/api/v1/auth/logout") {
+            let name = format!("for {role} to {method} {path}");
+            let template = json!({ "name": name, "content": "x" });
+            let made = admin.post("/templates", &template).await.expect(201);
+            let id = made["data"]["id"].as_str().expect("an id");
+            let path = path.replace("{batch_id}", "1").replace("{id}", id);
+            let body = if *method == "put" { &template } else { &json!({}) };
+            let answer = ask(&client, method, &path, body).await;
+            let may = needs.is_none_or(|needs| permitted.contains(&needs));
+            let told = format!("{role}: {method} {path}: {} {}", answer.status, answer.text);
+            match (needs, may) {
+                (None, _) => assert_eq!(answer.status, 400, "{told}"),
+                (_, true) => assert!(!matches!(answer.status, 401 | 403 | 404 | 405 | 500..), "{told}"),
+                (_, false) => {
+                    assert_eq!(answer.status, 403, "{told}");
+                    assert_eq!(answer.body["error"]["code"], "PERMISSION_DENIED", "{told}");
+                }
+            }
+        }
+        assert_eq!(client.post("/api/v1/auth/logout", &json!({})).await.status, 200, "{role}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_token_every_route_but_those_for_everybody_is_401() {
+    let served = Served::start(&[]).await;
+    let nobody = served.anyone();
+    let odd = [nobody.clone(), nobody.with_token(""), nobody.with_token("a.b.c"), nobody.with_token("null")];
+    for client in &odd {
+        for (method, path, needs) in ROUTES {
+            let path = path.replace("{batch_id}", "1").replace("{id}", "1");
+            let answer = ask(client, method, &path, &json!({})).await;
+            assert_eq!(answer.status, if needs.is_none() { 400 } else { 401 }, "{method} {path}: {}", answer.text);
+        }
+    }
+    let basic = nobody.request(Method::GET, "/batch").header("authorization", "Basic YWRtaW46YWRtaW4=");
+    nobody.send(basic).await.expect(401);
+    assert_eq!(Socket::try_open(&nobody.socket_url("/ws")).await.err(), Some(401));
+    // A path below a surface that is not there tells nobody so.
+    for path in ["/batch/1/nope", "/batch/1/items/2", "/templates/1/2"] {
+        nobody.get(path).await.expect(401);
+    }
+    let said = served.exchange("GET /batch/../healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(statuses(&said), [401], "{said}");
+    // All else that is served is for everybody, or is nothing.
+    for path in ["/healthz", "/readyz", "/metrics", "/docs", "/redoc", "/docs/batch", "/openapi/batch.json"] {
+        assert_eq!(nobody.get(path).await.status, 200, "{path}");
+    }
+    for path in
+        ["/", "/api/v2/sessions", "/admin/chat/sessions", "/customers", "/messages/1", "/webhooks/x", "/.env", "/debug"]
+    {
+        assert_eq!(nobody.get(path).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_user_asked_for_once_is_nobody_elses_answer() {
+    let served = Served::start(&[]).await;
+    let body = json!({ "contactIds": ["1"], "content": "x" });
+    let mut ids = BTreeMap::new();
+    for role in ["admin", "supervisor"] {
+        let client = served.client(role).await;
+        for replayed in [None, Some("true")] {
+            let request = client.request(Method::POST, "/batch/send").header("idempotency-key", "same").json(&body);
+            let answer = client.send(request).await;
+            assert_eq!(answer.header("idempotency-replayed"), replayed, "{role}");
+            let data = answer.expect(202)["data"].clone();
+            ids.entry(role).or_insert_with(Vec::new).push(data["id"].clone());
+        }
+    }
+    assert!(ids.values().all(|ids| ids[0] == ids[1]), "{ids:?}");
+    assert_ne!(ids["admin"], ids["supervisor"]);
+}

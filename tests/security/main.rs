@@ -1,0 +1,11 @@
+//! What an attacker tries, against the real binary. SECURITY.md says which test shows what.
+
+mod access;
+mod fuzz;
+mod injection;
+mod leaks;
+mod limits;
+mod named;
+mod setup;
+mod tokens;
+mod wire;
