@@ -3,12 +3,23 @@
 //!
 //! SQLite has one writer. The write handle has one connection there, so writers queue in this process in the order they
 //! came and never meet `SQLITE_BUSY`; readers have their own connections and, in WAL mode, wait for nobody. On
-//! PostgreSQL both handles are one pool.
+//! PostgreSQL both handles are one pool, in which no step waits for ever (`pool`).
+
+mod handle;
+mod pool;
+mod trouble;
+
+pub use handle::{Handle, Tx};
+pub use pool::Limits;
+pub use trouble::Trouble;
 
 use crate::time::Timestamp;
+use handle::Kind;
+use pool::Pool;
+use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult, SqliteTransactionMode,
-    Statement, TransactionOptions, TransactionTrait, Value,
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait, Value,
 };
 
 /// Which database it is: for the few statements that cannot be said alike.
@@ -116,20 +127,31 @@ pub(crate) fn rows_json(rows: &[impl serde::Serialize]) -> Result<Value, DbErr> 
 /// The handles to the database.
 #[derive(Clone, Debug)]
 pub struct Db {
-    write: DatabaseConnection,
-    read: DatabaseConnection,
+    write: Handle,
+    read: Handle,
 }
 
 impl Db {
-    /// Joins the two handles; on PostgreSQL give the same pool twice.
+    /// SQLite: a handle with one connection to write through, and one to read through.
     #[must_use]
-    pub fn new(write: DatabaseConnection, read: DatabaseConnection) -> Self {
-        Self { write, read }
+    pub fn sqlite(write: DatabaseConnection, read: DatabaseConnection) -> Self {
+        Self { write: Handle(Kind::Sqlite(write)), read: Handle(Kind::Sqlite(read)) }
+    }
+
+    /// PostgreSQL. Connects once, to tell whether it is there.
+    ///
+    /// # Errors
+    /// When it cannot be reached within the limits.
+    pub async fn postgres(options: PgConnectOptions, limits: Limits) -> Result<Self, DbErr> {
+        let pool = Pool::new(options, limits);
+        pool.acquire().await?.give_back();
+        let handle = |only_reads| Handle(Kind::Postgres { pool: pool.clone(), only_reads });
+        Ok(Self { write: handle(false), read: handle(true) })
     }
 
     /// Where single reads go.
     #[must_use]
-    pub fn read(&self) -> &DatabaseConnection {
+    pub fn read(&self) -> &Handle {
         &self.read
     }
 
@@ -137,26 +159,35 @@ impl Db {
     ///
     /// # Errors
     /// The database's, when no connection is to be had.
-    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        self.write
-            .begin_with_options(TransactionOptions {
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-                ..TransactionOptions::default()
-            })
-            .await
+    pub async fn begin(&self) -> Result<Tx, DbErr> {
+        match &self.write.0 {
+            Kind::Sqlite(db) => {
+                let options = TransactionOptions {
+                    sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+                    ..TransactionOptions::default()
+                };
+                Ok(Tx::sqlite(db.begin_with_options(options).await?))
+            }
+            Kind::Postgres { pool, .. } => Ok(Tx::postgres(pool.begin().await?)),
+        }
     }
 
     /// The connection for one statement that writes and is its own transaction.
     #[must_use]
-    pub fn write(&self) -> &DatabaseConnection {
+    pub fn write(&self) -> &Handle {
         &self.write
     }
 
     /// Closes both handles' connections; those that are in use are waited for.
     pub async fn close(&self) {
         for handle in [&self.write, &self.read] {
-            if let Err(error) = handle.close_by_ref().await {
-                tracing::debug!(%error, "a database connection did not close");
+            match &handle.0 {
+                Kind::Sqlite(db) => {
+                    if let Err(error) = db.close_by_ref().await {
+                        tracing::debug!(%error, "a database connection did not close");
+                    }
+                }
+                Kind::Postgres { pool, .. } => pool.close().await,
             }
         }
     }

@@ -1,7 +1,9 @@
 //! From a ring to a job at rest.
 
 use crate::{Shared, kinds};
+use domain::db::Trouble;
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
+use domain::retry::Backoff;
 use domain::{JobKind, JobRef, Lane};
 use futures::FutureExt;
 use sea_orm::DbErr;
@@ -104,6 +106,10 @@ const FAIL_TRIES: u32 = 5;
 
 async fn fail(shared: &Arc<Shared>, job: &Claimed, error: JobError) -> &'static str {
     let ending = match &error {
+        JobError::Database(trouble) if Trouble::of(trouble).passes() => {
+            let wait = Backoff::POSTPONED.delay(0, &mut shared.rng());
+            Ending::Postponed { until: shared.clock.now().plus(wait), error: error.to_string() }
+        }
         JobError::Database(_) => Ending::Failed { error: error.to_string() },
         JobError::Permanent(_) => Ending::Dead { error: error.to_string() },
     };

@@ -1,6 +1,7 @@
 //! Refusals: what went wrong, before a surface's envelope is put around it.
 
 use backplane::Decision;
+use domain::db::Trouble;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::Enum;
@@ -195,18 +196,21 @@ impl poem::error::ResponseError for Refusal {
 impl From<DbErr> for Refusal {
     fn from(error: DbErr) -> Self {
         tracing::error!(%error, "the database did not take a request");
-        let text = error.to_string();
-        let full = ["database or disk is full", "could not extend file", "No space left on device"];
-        if full.iter().any(|sign| text.contains(sign)) {
-            return Self::new(Kind::Unavailable, "the disk is full; nothing was written");
+        if Trouble::is_unsettled(&error) {
+            return Self::new(
+                Kind::Unavailable,
+                "the database broke off while it committed; look whether it was done, or ask again with the same Idempotency-Key",
+            );
         }
-        let away =
-            ["database is locked", "pool timed out", "Connection pool", "connection", "starting up", "shutting down"];
-        match matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_))
-            || away.iter().any(|sign| text.contains(sign))
-        {
-            true => Self::new(Kind::Unavailable, "the database is away or busy; nothing was written, try again"),
-            false => Self::internal(),
+        match Trouble::of(&error) {
+            Trouble::DiskFull => Self::new(Kind::Unavailable, "the disk is full; nothing was written"),
+            Trouble::Away => {
+                Self::new(Kind::Unavailable, "the database is away or busy; nothing was written, try again")
+            }
+            Trouble::Conflict => {
+                Self::new(Kind::Unavailable, "another request was in the way; nothing was written, try again")
+            }
+            Trouble::Fault => Self::internal(),
         }
     }
 }

@@ -28,6 +28,13 @@ pub enum Ending {
         /// What went wrong, for people.
         error: String,
     },
+    /// Something that the job needs is away, which is no failure of the job's: again at that time, however often.
+    Postponed {
+        /// From when on it may be claimed again.
+        until: Timestamp,
+        /// What is away, for people.
+        error: String,
+    },
     /// An error that will not pass.
     Dead {
         /// What went wrong, for people.
@@ -75,6 +82,7 @@ pub async fn fail(
             Ending::Done
             | Ending::Asleep { .. }
             | Ending::Paused
+            | Ending::Postponed { .. }
             | Ending::Failed { .. }
             | Ending::Dead { .. }
             | Ending::GivenBack,
@@ -100,6 +108,9 @@ pub async fn finish(
         Ending::Asleep { until } => ("ready", Some(*until), 0, None, Finished::ReadyAt(*until)),
         Ending::Paused => ("paused", None, 0, None, Finished::Paused),
         Ending::GivenBack => ("ready", Some(now), 0, None, Finished::ReadyAt(now)),
+        Ending::Postponed { until, error } => {
+            ("ready", Some(*until), 0, Some(error.clone()), Finished::ReadyAt(*until))
+        }
         Ending::Failed { error } if failures < MAX_FAILURES => {
             let at = now.plus(Backoff::JOBS.delay(u32::try_from(failures).unwrap_or(u32::MAX), rng));
             ("ready", Some(at), 1, Some(error.clone()), Finished::ReadyAt(at))

@@ -23,7 +23,7 @@ mod redis;
 mod socket;
 
 pub use client::{Client, Response};
-pub use cluster::{Cluster, ClusterBuilder};
+pub use cluster::{Cluster, ClusterBuilder, Links};
 pub use gateway::{Attempt, Gateway, Reply};
 pub use poll::eventually;
 pub use postgres::{Database, Postgres, PostgresServer};
@@ -31,7 +31,7 @@ pub use program::{Paceline, Program, User};
 pub use proxy::{Proxy, Way};
 pub use redis::Redis;
 pub use reqwest::Method;
-pub use servers::{Log, RedisOptions};
+pub use servers::{Disk, Log, PostgresOptions, RedisOptions, tools};
 pub use socket::Socket;
 
 use std::time::Duration;

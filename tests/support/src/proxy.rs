@@ -45,12 +45,24 @@ struct Weather {
     there: Flow,
     back: Flow,
     latency: Duration,
-    /// Connections that were made before this generation pass nothing any more, for ever.
+    /// Connections that were made before this generation pass nothing any more, for ever,
     lost_before: u64,
+    /// or are closed,
+    closed_before: u64,
+    /// or reset: also those that look only when all is well again.
+    reset_before: u64,
 }
 
-const FAIR: Weather =
-    Weather { cut: false, reset: false, there: Flow::Pass, back: Flow::Pass, latency: Duration::ZERO, lost_before: 0 };
+const FAIR: Weather = Weather {
+    cut: false,
+    reset: false,
+    there: Flow::Pass,
+    back: Flow::Pass,
+    latency: Duration::ZERO,
+    lost_before: 0,
+    closed_before: 0,
+    reset_before: 0,
+};
 
 impl Weather {
     const fn flow(&self, way: Way) -> Flow {
@@ -136,18 +148,29 @@ impl Proxy {
     /// Passes everything at once, in both directions, on old and new connections. What was held is delivered now. Who was
     /// [lost](Self::lose) stays so.
     pub fn pass(&self) {
-        self.change(|weather| *weather = Weather { lost_before: weather.lost_before, ..FAIR });
+        self.change(|weather| {
+            let Weather { lost_before, closed_before, reset_before, .. } = *weather;
+            *weather = Weather { lost_before, closed_before, reset_before, ..FAIR };
+        });
         *self.shared.trap.lock() = None;
     }
 
     /// Closes all connections and refuses new ones.
     pub fn cut(&self) {
-        self.change(|weather| weather.cut = true);
+        let now = self.next_generation();
+        self.change(|weather| (weather.cut, weather.closed_before) = (true, now));
     }
 
     /// Resets all connections, and each new one as soon as it is there.
     pub fn reset(&self) {
-        self.change(|weather| weather.reset = true);
+        let now = self.next_generation();
+        self.change(|weather| (weather.reset, weather.reset_before) = (true, now));
+    }
+
+    /// Resets the connections that there are. New ones are treated as the weather is.
+    pub fn break_off(&self) {
+        let now = self.next_generation();
+        self.change(|weather| weather.reset_before = now);
     }
 
     /// Connections stay open and new ones are taken, but no byte comes through in either direction.
@@ -166,7 +189,7 @@ impl Proxy {
     /// The connections that there are pass nothing any more and stay open, as when somebody in between has forgotten them.
     /// New ones pass.
     pub fn lose(&self) {
-        let now = self.shared.generation.fetch_add(1, Ordering::SeqCst) + 1;
+        let now = self.next_generation();
         self.change(|weather| weather.lost_before = now);
     }
 
@@ -196,6 +219,11 @@ impl Proxy {
     #[must_use]
     pub fn trapped(&self) -> usize {
         self.shared.trapped.load(Ordering::SeqCst)
+    }
+
+    /// Connections from now on belong to it.
+    fn next_generation(&self) -> u64 {
+        self.shared.generation.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     fn change(&self, change: impl FnOnce(&mut Weather)) {
@@ -310,10 +338,10 @@ async fn pass_through(client: TcpStream, shared: &Arc<Shared>) {
         let told = async {
             loop {
                 let now = *weather.borrow_and_update();
-                if now.cut {
+                if now.cut || now.closed_before > generation {
                     return End::Closed;
                 }
-                if now.reset {
+                if now.reset || now.reset_before > generation {
                     return End::Reset;
                 }
                 if weather.changed().await.is_err() {

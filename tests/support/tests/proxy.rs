@@ -13,8 +13,8 @@ const SILENCE: Duration = Duration::from_millis(150);
 
 /// A server that says back what it hears, one line at a time, and a proxy before it.
 async fn echo() -> Proxy {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("tcp://{}/path", listener.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("tcp://{}/path", listener.local_addr().expect("an address"));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
@@ -27,11 +27,11 @@ async fn echo() -> Proxy {
 }
 
 fn address(proxy: &Proxy) -> SocketAddr {
-    proxy.url("tcp://target").trim_start_matches("tcp://").parse().unwrap()
+    proxy.url("tcp://target").trim_start_matches("tcp://").parse().expect("an address")
 }
 
 async fn connect(proxy: &Proxy) -> TcpStream {
-    TcpStream::connect(address(proxy)).await.unwrap()
+    TcpStream::connect(address(proxy)).await.expect("it listens")
 }
 
 async fn ask(stream: &mut TcpStream, text: &str) -> io::Result<String> {
@@ -42,7 +42,7 @@ async fn ask(stream: &mut TcpStream, text: &str) -> io::Result<String> {
 async fn hear(stream: &mut TcpStream, count: usize) -> io::Result<String> {
     let mut buffer = vec![0; count];
     timeout(DEADLINE, stream.read_exact(&mut buffer)).await.expect("in time")?;
-    Ok(String::from_utf8(buffer).unwrap())
+    Ok(String::from_utf8(buffer).expect("what was said"))
 }
 
 async fn hears_nothing(stream: &mut TcpStream) {
@@ -104,6 +104,21 @@ async fn a_reset_is_no_goodbye() {
     assert!(ask(&mut another, "two").await.is_err());
     proxy.pass();
     assert_eq!(ask(&mut connect(&proxy).await, "three").await.unwrap(), "three");
+}
+
+#[tokio::test]
+async fn what_breaks_off_is_broken_although_all_is_well_again() {
+    let proxy = echo().await;
+    let mut stream = connect(&proxy).await;
+    ask(&mut stream, "one").await.unwrap();
+    for end in [Proxy::break_off, Proxy::reset, Proxy::cut] {
+        end(&proxy);
+        // Nobody has had time to look.
+        proxy.pass();
+        assert_eq!(timeout(DEADLINE, stream.read(&mut [0; 8])).await.unwrap().unwrap_or(0), 0);
+        stream = connect(&proxy).await;
+        assert_eq!(ask(&mut stream, "new").await.unwrap(), "new");
+    }
 }
 
 #[tokio::test]

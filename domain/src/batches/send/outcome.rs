@@ -14,6 +14,7 @@ use entities::ContactId;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::Serialize;
+use std::collections::HashSet;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -154,34 +155,26 @@ pub async fn settle(
     // Not locked until the counts are written, last: the chunks of a batch settle beside one another.
     let Some(batch) = row::read(conn, held.batch).await? else { return Ok(Step::quiet(Settled::Stale)) };
     let going = Going::of(&batch);
+    let decided: Vec<_> = results.iter().map(|result| (result, decide(going, batch.on_unknown, result, rng))).collect();
+    let items: Vec<_> = decided.iter().map(|(result, decision)| item_row(result, decision)).collect();
+    // A commit whose answer was lost is tried again: what it wrote is neither written nor counted a second time.
+    let written = write_items(conn, held, &items).await?;
     let mut counts = Counts::default();
-    let mut items = Vec::with_capacity(results.len());
     let mut messages = Vec::new();
-    for result in results {
-        let decision = decide(going, batch.on_unknown, result, rng);
-        if decision.finished {
-            match decision.status {
-                ItemStatus::Succeeded => counts.succeeded += 1,
-                ItemStatus::Failed | ItemStatus::Unknown => counts.failed += 1,
-                ItemStatus::Skipped => counts.skipped += 1,
-                ItemStatus::Pending | ItemStatus::Sending | ItemStatus::Cancelled => {}
-            }
-            if decision.status != ItemStatus::Cancelled {
-                messages.push(message_row(result, &decision));
-            }
+    for (result, decision) in &decided {
+        if !decision.finished || !written.contains(&result.seq) {
+            continue;
         }
-        let (code, detail) = decision.error.unzip();
-        items.push(ItemRow {
-            seq: result.seq,
-            status: decision.status,
-            attempts: decision.attempts,
-            error_code: code,
-            error_message: detail,
-            finished_at: decision.finished.then_some(result.at),
-            next_attempt_at: decision.next_attempt_at,
-        });
+        match decision.status {
+            ItemStatus::Succeeded => counts.succeeded += 1,
+            ItemStatus::Failed | ItemStatus::Unknown => counts.failed += 1,
+            ItemStatus::Skipped => counts.skipped += 1,
+            ItemStatus::Pending | ItemStatus::Sending | ItemStatus::Cancelled => {}
+        }
+        if decision.status != ItemStatus::Cancelled {
+            messages.push(message_row(result, decision));
+        }
     }
-    write_items(conn, held, &items).await?;
     receipts::record_outgoing(conn, held.batch, &messages).await?;
     pause_sender(conn, &batch, results).await?;
     let mut step = Step::quiet(Settled::Written(going));
@@ -230,7 +223,21 @@ struct ItemRow {
     next_attempt_at: Option<Timestamp>,
 }
 
-async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow]) -> Result<(), DbErr> {
+fn item_row(result: &ItemResult, decision: &Decision) -> ItemRow {
+    let (error_code, error_message) = decision.error.clone().unzip();
+    ItemRow {
+        seq: result.seq,
+        status: decision.status,
+        attempts: decision.attempts,
+        error_code,
+        error_message,
+        finished_at: decision.finished.then_some(result.at),
+        next_attempt_at: decision.next_attempt_at,
+    }
+}
+
+/// Writes them, and returns which were still to be written.
+async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow]) -> Result<HashSet<i64>, DbErr> {
     let dialect = Dialect::of(conn);
     let among = dialect.among("batch_items.seq", 3, "seq", "bigint");
     let source = dialect.rows(
@@ -245,7 +252,7 @@ async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow])
             ("next_attempt_at", "bigint"),
         ],
     );
-    db::execute(
+    let rows = db::all(
         conn,
         format!(
             "UPDATE batch_items SET status = r.status, attempts = r.attempts, error_code = r.error_code,
@@ -253,12 +260,13 @@ async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow])
                     slot_us = NULL
              FROM {source}
              WHERE batch_items.batch_id = $1 AND batch_items.seq = r.seq AND batch_items.fence = $2
-               AND batch_items.status = 'sending'{among}"
+               AND batch_items.status = 'sending'{among}
+             RETURNING batch_items.seq AS seq"
         ),
         [held.batch.into(), held.fence.into(), db::rows_json(items)?],
     )
     .await?;
-    Ok(())
+    rows.iter().map(|row| row.try_get("", "seq")).collect()
 }
 
 /// A gateway that says "not now" says it of the sender: its next slot moves for every process.
