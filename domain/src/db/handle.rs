@@ -1,11 +1,11 @@
 //! What statements are run on: a handle for single ones, a transaction for several.
 
 use super::pool::{Ask, Lent, Pool, Unprepared, is_broken, query_error};
+use super::sqlite::SqliteTx;
 use async_trait::async_trait;
-use sea_orm::sqlx::{self, PgConnection};
+use sea_orm::sqlx::{self, Executor, PgConnection, SqliteConnection};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
-    Statement, Values,
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement, Values,
 };
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::Mutex;
@@ -26,7 +26,7 @@ pub struct Tx(TxKind);
 
 #[derive(Debug)]
 enum TxKind {
-    Sqlite(DatabaseTransaction),
+    Sqlite(SqliteTx),
     Postgres(PgTx),
 }
 
@@ -49,7 +49,7 @@ impl std::fmt::Debug for PgTx {
 }
 
 impl Tx {
-    pub(super) const fn sqlite(tx: DatabaseTransaction) -> Self {
+    pub(super) const fn sqlite(tx: SqliteTx) -> Self {
         Self(TxKind::Sqlite(tx))
     }
 
@@ -88,7 +88,10 @@ impl Tx {
     /// The database's, which has rolled back all the same.
     pub async fn rollback(self) -> Result<(), DbErr> {
         match self.0 {
-            TxKind::Sqlite(tx) => tx.rollback().await,
+            TxKind::Sqlite(tx) => {
+                tx.rollback().await;
+                Ok(())
+            }
             TxKind::Postgres(tx) => match std::mem::replace(&mut *tx.0.lock().await, State::Gone) {
                 State::Open(mut lent) | State::Failed(mut lent) => {
                     let answer = lent.bounded(&Unprepared("ROLLBACK")).await;
@@ -108,7 +111,7 @@ fn gone(text: &str) -> DbErr {
 }
 
 impl PgTx {
-    async fn run<A: Ask>(&self, ask: &A) -> Result<A::Answer, DbErr> {
+    async fn run<A: Ask<PgConnection>>(&self, ask: &A) -> Result<A::Answer, DbErr> {
         let mut state = self.0.lock().await;
         let (mut lent, failed) = match std::mem::replace(&mut *state, State::Gone) {
             State::Open(lent) => (lent, false),
@@ -138,34 +141,53 @@ struct Execute(Statement);
 struct QueryOne(Statement);
 struct QueryAll(Statement);
 
-fn query(statement: &Statement) -> sqlx::query::Query<'_, sqlx::Postgres, SqlxValues> {
-    let values = statement.values.clone().unwrap_or_else(|| Values(Vec::new()));
-    sqlx::query_with(sqlx::AssertSqlSafe(statement.sql.as_str()), SqlxValues(values))
+fn parameters(statement: &Statement) -> SqlxValues {
+    SqlxValues(statement.values.clone().unwrap_or_else(|| Values(Vec::new())))
 }
 
-impl Ask for Execute {
-    type Answer = ExecResult;
+/// The same for both databases: sqlx's types for them have nothing in common that could be written once.
+macro_rules! asked_of {
+    ($($connection:ty),+) => {$(
+        impl Ask<$connection> for Execute {
+            type Answer = ExecResult;
 
-    async fn ask(&self, conn: &mut PgConnection) -> sqlx::Result<ExecResult> {
-        query(&self.0).execute(conn).await.map(Into::into)
-    }
+            async fn ask(&self, conn: &mut $connection) -> sqlx::Result<ExecResult> {
+                let sql = sqlx::AssertSqlSafe(self.0.sql.as_str());
+                sqlx::query_with(sql, parameters(&self.0)).execute(conn).await.map(Into::into)
+            }
+        }
+
+        impl Ask<$connection> for QueryOne {
+            type Answer = Option<QueryResult>;
+
+            async fn ask(&self, conn: &mut $connection) -> sqlx::Result<Option<QueryResult>> {
+                let sql = sqlx::AssertSqlSafe(self.0.sql.as_str());
+                let row = sqlx::query_with(sql, parameters(&self.0)).fetch_optional(conn).await?;
+                Ok(row.map(Into::into))
+            }
+        }
+
+        impl Ask<$connection> for QueryAll {
+            type Answer = Vec<QueryResult>;
+
+            async fn ask(&self, conn: &mut $connection) -> sqlx::Result<Vec<QueryResult>> {
+                let sql = sqlx::AssertSqlSafe(self.0.sql.as_str());
+                let rows = sqlx::query_with(sql, parameters(&self.0)).fetch_all(conn).await?;
+                Ok(rows.into_iter().map(Into::into).collect())
+            }
+        }
+
+        impl Ask<$connection> for Unprepared<'_> {
+            type Answer = ExecResult;
+
+            async fn ask(&self, conn: &mut $connection) -> sqlx::Result<ExecResult> {
+                conn.execute(sqlx::AssertSqlSafe(self.0.to_owned())).await.map(Into::into)
+            }
+        }
+    )+};
 }
 
-impl Ask for QueryOne {
-    type Answer = Option<QueryResult>;
-
-    async fn ask(&self, conn: &mut PgConnection) -> sqlx::Result<Option<QueryResult>> {
-        query(&self.0).fetch_optional(conn).await.map(|row| row.map(Into::into))
-    }
-}
-
-impl Ask for QueryAll {
-    type Answer = Vec<QueryResult>;
-
-    async fn ask(&self, conn: &mut PgConnection) -> sqlx::Result<Vec<QueryResult>> {
-        query(&self.0).fetch_all(conn).await.map(|rows| rows.into_iter().map(Into::into).collect())
-    }
-}
+asked_of!(PgConnection, SqliteConnection);
 
 #[async_trait]
 impl ConnectionTrait for Handle {
@@ -216,28 +238,28 @@ impl ConnectionTrait for Tx {
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         match &self.0 {
-            TxKind::Sqlite(tx) => tx.execute_raw(statement).await,
+            TxKind::Sqlite(tx) => tx.run(&Execute(statement)).await,
             TxKind::Postgres(tx) => tx.run(&Execute(statement)).await,
         }
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         match &self.0 {
-            TxKind::Sqlite(tx) => tx.execute_unprepared(sql).await,
+            TxKind::Sqlite(tx) => tx.run(&Unprepared(sql)).await,
             TxKind::Postgres(tx) => tx.run(&Unprepared(sql)).await,
         }
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         match &self.0 {
-            TxKind::Sqlite(tx) => tx.query_one_raw(statement).await,
+            TxKind::Sqlite(tx) => tx.run(&QueryOne(statement)).await,
             TxKind::Postgres(tx) => tx.run(&QueryOne(statement)).await,
         }
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         match &self.0 {
-            TxKind::Sqlite(tx) => tx.query_all_raw(statement).await,
+            TxKind::Sqlite(tx) => tx.run(&QueryAll(statement)).await,
             TxKind::Postgres(tx) => tx.run(&QueryAll(statement)).await,
         }
     }

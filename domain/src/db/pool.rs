@@ -17,8 +17,8 @@
 
 use parking_lot::Mutex;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgSeverity};
-use sea_orm::sqlx::{self, ConnectOptions, Connection, Executor, PgConnection};
-use sea_orm::{ConnAcquireErr, DbErr, ExecResult, RuntimeErr};
+use sea_orm::sqlx::{self, ConnectOptions, Connection, PgConnection};
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -82,25 +82,17 @@ pub(super) struct Lent {
     place: OwnedSemaphorePermit,
 }
 
-/// One exchange with the server.
-pub(super) trait Ask: Sync {
+/// One exchange over a connection.
+pub(super) trait Ask<C>: Sync {
     /// What comes back.
     type Answer: Send;
 
     /// Sends it and waits for the whole answer, for as long as it takes.
-    fn ask(&self, conn: &mut PgConnection) -> impl Future<Output = sqlx::Result<Self::Answer>> + Send;
+    fn ask(&self, conn: &mut C) -> impl Future<Output = sqlx::Result<Self::Answer>> + Send;
 }
 
 /// A statement without parameters, as it is written.
 pub(super) struct Unprepared<'a>(pub(super) &'a str);
-
-impl Ask for Unprepared<'_> {
-    type Answer = ExecResult;
-
-    async fn ask(&self, conn: &mut PgConnection) -> sqlx::Result<ExecResult> {
-        conn.execute(sqlx::AssertSqlSafe(self.0.to_owned())).await.map(Into::into)
-    }
-}
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,7 +180,7 @@ impl Pool {
 
     /// Runs one statement that is a transaction of its own. One that only reads is run again on a new connection when the
     /// old one turns out to be broken.
-    pub(super) async fn single<A: Ask>(&self, only_reads: bool, ask: &A) -> Result<A::Answer, DbErr> {
+    pub(super) async fn single<A: Ask<PgConnection>>(&self, only_reads: bool, ask: &A) -> Result<A::Answer, DbErr> {
         let mut lent = self.acquire().await?;
         let mut answer = lent.bounded(ask).await;
         if answer.as_ref().is_err_and(is_broken) && only_reads && lent.used_before {
@@ -222,7 +214,7 @@ impl Pool {
 impl Lent {
     /// Asks the server, within the limit of time. After an error for which [`is_broken`] holds, or
     /// when it is dropped half-way, the connection must not be given back.
-    pub(super) async fn bounded<A: Ask>(&mut self, ask: &A) -> sqlx::Result<A::Answer> {
+    pub(super) async fn bounded<A: Ask<PgConnection>>(&mut self, ask: &A) -> sqlx::Result<A::Answer> {
         let limit = self.pool.0.limits.answer;
         let answer = match timeout(limit, ask.ask(&mut self.conn)).await {
             Ok(answer) => answer,
@@ -255,7 +247,7 @@ impl Lent {
         // Without a runtime the connection is closed, and the server rolls back.
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
-            if matches!(timeout(ROLLBACK, self.conn.execute("ROLLBACK")).await, Ok(Ok(_))) {
+            if matches!(timeout(ROLLBACK, Unprepared("ROLLBACK").ask(&mut self.conn)).await, Ok(Ok(_))) {
                 self.give_back();
             }
         });
