@@ -114,6 +114,32 @@ async fn first_admin(db: &Db, clock: &Clock) -> Result<Option<(String, String)>>
     Ok(Some((made.email, password)))
 }
 
+/// How often the clock is set by the database's.
+const CLOCK_PERIOD: Duration = Duration::from_secs(5);
+
+/// Keeps the clock set, until told to stop.
+async fn keep_time(db: Db, clock: Clock, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(CLOCK_PERIOD);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let now = tokio::select! {
+            () = stop.cancelled() => return,
+            now = db.now() => now,
+        };
+        match now {
+            Ok(now) => {
+                clock.correct(now);
+            }
+            // The timer carries it on meanwhile.
+            Err(error) => tracing::debug!(%error, "the database's clock was not read"),
+        }
+    }
+}
+
 /// How long a part may take to say that it is there.
 const READY_WITHIN: Duration = Duration::from_secs(2);
 
@@ -139,6 +165,7 @@ fn ready_check(process: &Process) -> api::ReadyCheck {
 pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()> {
     let render_metrics = telemetry::init_metrics()?;
     let process = open(config, role).await?;
+    process.tasks.spawn(keep_time(process.db.clone(), process.clock.clone(), process.stop.clone()));
     // The API ends after the worker: until then it answers for what is under way.
     let stop_api = CancellationToken::new();
     let mut serving = None;

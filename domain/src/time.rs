@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Milliseconds since the Unix epoch, UTC. What every time column of the ledger holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -48,22 +48,27 @@ impl Timestamp {
 
 /// Where a process reads the time.
 ///
-/// The production clock is the machine's, corrected by the offset of the database's clock (see [`Clock::correct`]), so
-/// that leases, slots and schedules mean the same on machines whose clocks disagree.
+/// The production clock is the database's (see [`Clock::correct`]), carried on by the machine's timer, so that leases, slots
+/// and schedules mean the same on machines whose clocks disagree, and also when somebody sets one of them meanwhile.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Source>);
 
 #[derive(Debug)]
 enum Source {
-    Machine { offset_ms: AtomicI64 },
+    Machine {
+        /// When the timer began.
+        began: Instant,
+        /// What time it was then.
+        began_ms: AtomicI64,
+    },
     Manual(AtomicI64),
 }
 
 impl Clock {
-    /// The machine's clock, uncorrected until [`Clock::correct`] is called.
+    /// The machine's time, until [`Clock::correct`] is called.
     #[must_use]
     pub fn machine() -> Self {
-        Self(Arc::new(Source::Machine { offset_ms: AtomicI64::new(0) }))
+        Self(Arc::new(Source::Machine { began: Instant::now(), began_ms: AtomicI64::new(machine_ms()) }))
     }
 
     /// A clock that moves only when told to: for tests and simulations.
@@ -76,21 +81,18 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &*self.0 {
-            Source::Machine { offset_ms } => {
-                Timestamp(chrono::Utc::now().timestamp_millis() + offset_ms.load(Ordering::Relaxed))
-            }
+            Source::Machine { began, began_ms } => Timestamp(began_ms.load(Ordering::Relaxed)).plus(began.elapsed()),
             Source::Manual(ms) => Timestamp(ms.load(Ordering::SeqCst)),
         }
     }
 
-    /// Tells the clock what the database's clock read just now; returns the correction in milliseconds. A manual clock
-    /// ignores it.
+    /// Tells the clock what the database's clock reads just now; returns by how many milliseconds that is ahead of the
+    /// machine's own. A manual clock ignores it.
     pub fn correct(&self, database_now: Timestamp) -> i64 {
         match &*self.0 {
-            Source::Machine { offset_ms } => {
-                let offset = database_now.0 - chrono::Utc::now().timestamp_millis();
-                offset_ms.store(offset, Ordering::Relaxed);
-                offset
+            Source::Machine { began, began_ms } => {
+                began_ms.store(database_now.minus(began.elapsed()).0, Ordering::Relaxed);
+                database_now.0 - machine_ms()
             }
             Source::Manual(_) => 0,
         }
@@ -104,6 +106,10 @@ impl Clock {
     }
 }
 
+fn machine_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +119,15 @@ mod tests {
         let t = Timestamp(1_763_690_400_123);
         assert_eq!(t.to_rfc3339(), "2025-11-21T02:00:00.123Z");
         assert_eq!(Timestamp::parse_rfc3339("2025-11-21T04:00:00.123+02:00").ok(), Some(t));
+    }
+
+    #[test]
+    fn the_machines_clock_goes_on_from_where_the_databases_was() {
+        let clock = Clock::machine();
+        assert!((clock.now().0 - machine_ms()).abs() < 1_000);
+        let offset_ms = clock.correct(Timestamp(machine_ms() - 300_000));
+        assert!((-300_001..-290_000).contains(&offset_ms), "{offset_ms}");
+        assert!((machine_ms() - clock.now().0 - 300_000).abs() < 1_000);
     }
 
     #[test]
