@@ -4,6 +4,12 @@
 //! Each test ends the same way (`World::whole`): the batches have ended by themselves, every recipient was served, the
 //! gateway saw no message take effect twice, the ledger agrees with itself, and nothing panicked.
 
+mod clock;
+mod disk;
+mod gateway;
 mod pool;
 mod postgres;
+mod redis;
+mod redis_kinds;
 mod setup;
+mod stop;

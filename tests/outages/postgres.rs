@@ -5,7 +5,6 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::time::{Duration, Instant};
 use support::{PostgresOptions, Way, eventually};
-use tokio::time::timeout;
 
 /// Short, so that what hangs ends soon.
 const STATEMENT_SECS: &str = "2";
@@ -151,24 +150,41 @@ async fn deadlocks_with_somebody_else() {
     w.whole(&[batch], 1_000).await;
 }
 
+/// Makes each commit that counted outcomes take its time, so that it can be caught in the middle.
+const DAWDLE: &str = "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS
+                          $$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$;
+                      CREATE CONSTRAINT TRIGGER dawdle AFTER UPDATE OF succeeded ON batches DEFERRABLE INITIALLY DEFERRED
+                          FOR EACH ROW EXECUTE FUNCTION dawdle()";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_are_lost_after_the_commit() {
-    let w =
-        Split::start(|cluster| cluster.proxied().env("PACELINE_DATABASE_STATEMENT_TIMEOUT_SECS", STATEMENT_SECS)).await;
-    let ids = w.contacts(1_500).await;
-    let batch = w.send(&ids, 20_000).await;
+    let w = Split::start(|cluster| cluster.proxied()).await;
+    let ids = w.contacts(1_000).await;
+    w.runs.database.execute(DAWDLE).await;
+    let batch = w.send(&ids, 6_000).await;
     let way = &w.runs.worker_links(0).postgres;
-    for turn in 1..=10 {
-        w.gateway.wait_for(turn * 100).await;
-        // Everything arrives and is done, and no answer comes back; then the connection breaks.
+    let committing = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = 'COMMIT'
+                      AND state = 'active' AND application_name = 'paceline'";
+    let at_commit = async |wanted: bool| {
+        eventually("a commit to begin, or to end", PATIENCE, async || {
+            let count = w.runs.database.number(committing).await;
+            if (count > 0) == wanted { Ok(()) } else { Err(count) }
+        })
+        .await;
+    };
+    for turn in 1..=8 {
+        w.gateway.wait_for(turn * 50).await;
+        at_commit(true).await;
+        // It is done, and the answer does not come back; then the connection breaks.
         way.half_open(Way::Back);
-        let more = w.gateway.sent_count() + 100;
-        // What is claimed leaves; what left is written down and committed, or not.
-        timeout(Duration::from_millis(300), w.gateway.wait_for(more)).await.ok();
+        at_commit(false).await;
         way.break_off();
         way.pass();
     }
-    w.whole(&[batch], 1_500).await;
+    w.runs.database.execute("DROP TRIGGER dawdle ON batches").await;
+    let lost = w.runs.workers[0].log().contains("outcomes not written yet");
+    assert!(lost, "an outcome was among what was committed:\n{}", w.runs.workers[0].log().tail(30));
+    w.whole(&[batch], 1_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

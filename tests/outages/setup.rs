@@ -53,7 +53,7 @@ impl Split {
     pub(crate) async fn counted(&self, metric: &str) -> f64 {
         let mut sum = 0.0;
         for process in self.runs.processes() {
-            sum += counted(process, metric).await;
+            sum += counted(process, metric, "").await;
         }
         sum
     }
@@ -160,14 +160,26 @@ pub(crate) fn sound(process: &Paceline) {
     }
 }
 
-/// How often a process has counted something; the sum over its labels.
-pub(crate) async fn counted(process: &Paceline, metric: &str) -> f64 {
+/// How often a process has counted something, over all its labels that have this in them.
+pub(crate) async fn counted(process: &Paceline, metric: &str, label: &str) -> f64 {
     let client = process.client();
     let Ok(answer) = client.try_send(client.request(Method::GET, "/metrics")).await else { return 0.0 };
-    let of_metric =
-        |line: &&str| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '));
+    let of_metric = |line: &&str| {
+        let labels = line.strip_prefix(metric);
+        labels.is_some_and(|rest| (rest.starts_with('{') || rest.starts_with(' ')) && rest.contains(label))
+    };
     let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
     answer.text.lines().filter(of_metric).filter_map(value).sum()
+}
+
+/// Waits until a process has counted so many more.
+pub(crate) async fn counted_more(process: &Paceline, metric: &str, label: &str, more: f64) {
+    let before = counted(process, metric, label).await;
+    eventually(&format!("{more} more of {metric} {label}"), PATIENCE, async || {
+        let now = counted(process, metric, label).await;
+        if now >= before + more { Ok(()) } else { Err(now - before) }
+    })
+    .await;
 }
 
 /// The id of an accepted batch.
