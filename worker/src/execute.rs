@@ -101,8 +101,13 @@ async fn perform(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, JobErro
     }
 }
 
-/// How often writing a failure is tried: the database that made the job fail may be away for a moment.
-const FAIL_TRIES: u32 = 5;
+/// How long the writing of a failure is tried: the database that made the job fail may be away for a while, and who gives
+/// the job back as soon as it is there again spares everybody the wait for the lease's end.
+const FAIL_FOR: Duration = jobs::LEASE;
+
+/// Between two tries; doubled each time, up to the greater.
+const FAIL_PAUSE: Duration = Duration::from_millis(200);
+const FAIL_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 async fn fail(shared: &Arc<Shared>, job: &Claimed, error: JobError) -> &'static str {
     let ending = match &error {
@@ -113,7 +118,9 @@ async fn fail(shared: &Arc<Shared>, job: &Claimed, error: JobError) -> &'static 
         JobError::Database(_) => Ending::Failed { error: error.to_string() },
         JobError::Permanent(_) => Ending::Dead { error: error.to_string() },
     };
-    for attempt in 0..FAIL_TRIES {
+    let began = Instant::now();
+    let mut pause = FAIL_PAUSE;
+    while began.elapsed() < FAIL_FOR {
         match write_failure(shared, job, &ending).await {
             Ok(Finished::ReadyAt(at)) => {
                 tracing::warn!(%error, retry_at = %at.to_rfc3339(), "job failed; it will be tried again");
@@ -127,7 +134,8 @@ async fn fail(shared: &Arc<Shared>, job: &Claimed, error: JobError) -> &'static 
             Ok(Finished::Stale | Finished::Done | Finished::Paused) => return "stale",
             Err(write_error) => {
                 tracing::warn!(%error, %write_error, "the failure could not be written yet");
-                tokio::time::sleep(Duration::from_millis(200 << attempt)).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(FAIL_PAUSE_MAX);
             }
         }
     }
