@@ -107,6 +107,10 @@ fn postgres_options(url: &str, statement_timeout: Duration) -> Result<PgConnectO
         .options([
             ("statement_timeout", format!("{}ms", statement_timeout.as_millis()).as_str()),
             ("idle_in_transaction_session_timeout", "60s"),
+            // A peer that is gone without a word is found out within half a minute.
+            ("tcp_keepalives_idle", "10"),
+            ("tcp_keepalives_interval", "5"),
+            ("tcp_keepalives_count", "4"),
             // The ledger's statements are short; compiling them costs more than it saves.
             ("jit", "off"),
         ])

@@ -105,6 +105,35 @@ async fn what_is_dropped_half_way_leaves_no_transaction_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_the_network_lost_holds_no_lock() {
+    let (database, proxy, db) = world().await;
+    database.execute("INSERT INTO notes VALUES (1)").await;
+    let lock = "UPDATE notes SET n = n + 1";
+    let lost = db.begin().await.expect("a place");
+    lost.execute_unprepared(lock).await.expect("locked");
+    // The server hears nothing of it any more: not even that it is over.
+    proxy.lose();
+    let began = Instant::now();
+    lost.execute_unprepared(lock).await.expect_err("no answer");
+    drop(lost);
+    let next = db.begin().await.expect("a place");
+    eventually("the lock to be free", DEADLINE, async || {
+        next.execute_unprepared("SAVEPOINT s").await.map_err(|error| error.to_string())?;
+        let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'
+                    AND query LIKE 'UPDATE%'";
+        match database.number(open).await {
+            0 => Ok(()),
+            open => Err(format!("{open} transactions hold it")),
+        }
+    })
+    .await;
+    next.execute_unprepared(lock).await.expect("locked");
+    assert!(began.elapsed() < Duration::from_secs(20), "long before the server's own limit: {:?}", began.elapsed());
+    next.commit().await.expect("committed");
+    assert_eq!(database.number("SELECT n FROM notes").await, 2, "the lost one was rolled back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_in_which_something_failed_is_not_committed() {
     let (database, _proxy, db) = world().await;
     let tx = db.begin().await.expect("a place");

@@ -57,6 +57,7 @@ async fn one_process_that_is_told_to_stop_in_mid_send() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "slow: waits until the lease of a worker ends that was made to end at once"]
 async fn a_second_signal_ends_at_once() {
     let mut w = Split::start(|cluster| cluster).await;
     let ids = w.contacts(100).await;

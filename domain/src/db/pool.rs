@@ -1,13 +1,15 @@
 //! Connections to PostgreSQL, and a limit of time on everything that is done with them.
 //!
-//! Three things hold:
+//! Four things hold:
 //!
 //! 1. A step ends. Connecting, a statement, `BEGIN`, `COMMIT`: whatever the network does, each has its answer or its error
 //!    within [`Limits`]. The server's own `statement_timeout` is shorter, so that a statement which only takes too long
 //!    ends there, with the server's words.
 //! 2. A connection goes back only when it is known to be clean: every statement on it was answered, and no transaction is
 //!    open. Any other is dropped, which closes its socket at once and frees its place; the server rolls back.
-//! 3. What broke one connection broke the others: those that lie idle are dropped with it. A `BEGIN` on a connection that
+//! 3. Who gives up a connection in the middle of a transaction ends its session on the server too, over another one: a server
+//!    that was told nothing keeps the transaction's locks, and everybody waits for them.
+//! 4. What broke one connection broke the others: those that lie idle are dropped with it. A `BEGIN` on a connection that
 //!    broke while it lay idle is begun again on a new one.
 //!
 //! Why not sqlx's pool: it asks a connection that comes back whether it is well, and waits for the answer without a limit,
@@ -17,7 +19,7 @@
 
 use parking_lot::Mutex;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgSeverity};
-use sea_orm::sqlx::{self, ConnectOptions, Connection, PgConnection};
+use sea_orm::sqlx::{self, ConnectOptions, Connection, PgConnection, Row};
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 use std::fmt;
 use std::io;
@@ -66,20 +68,46 @@ struct Inner {
 }
 
 struct Idle {
-    conn: PgConnection,
-    made: Instant,
+    open: Open,
     since: Instant,
 }
 
+/// A connection that is open, and what the server calls it.
+struct Open {
+    conn: PgConnection,
+    session: Session,
+    made: Instant,
+}
+
+/// A session as the server knows it: process ids come again, but not with the same beginning.
+#[derive(Clone, Debug)]
+struct Session {
+    pid: i32,
+    began: String,
+}
+
+const SESSION: &str = "SELECT pid, backend_start::text AS began FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+
+const END_SESSION: &str =
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2";
+
+/// How long the end of a session is tried: after that the server's `idle_in_transaction_session_timeout` has ended it.
+const END_FOR: Duration = Duration::from_secs(60);
+
+/// Between two tries.
+const END_PAUSE: Duration = Duration::from_millis(500);
+
 /// A connection in use. Dropped, it is closed; only [`Lent::give_back`] keeps it.
 pub(super) struct Lent {
-    // Before `place`: the socket is closed before another may be opened in its stead.
-    conn: PgConnection,
-    made: Instant,
+    /// `None` once it was given back.
+    open: Option<Open>,
     /// It lay idle before, and may have broken meanwhile.
     used_before: bool,
+    /// The server has a transaction open on it, as far as we know.
+    in_transaction: bool,
     pool: Pool,
-    place: OwnedSemaphorePermit,
+    // The last: the socket is closed before another may be opened in its stead.
+    _place: OwnedSemaphorePermit,
 }
 
 /// One exchange over a connection.
@@ -114,13 +142,11 @@ impl Pool {
         let idle = {
             let now = Instant::now();
             let mut idle = self.0.idle.lock();
-            idle.retain(|idle| now - idle.made < LIFETIME && now - idle.since < IDLE);
+            idle.retain(|idle| now - idle.open.made < LIFETIME && now - idle.since < IDLE);
             idle.pop()
         };
         match idle {
-            Some(Idle { conn, made, since: _ }) => {
-                Ok(Lent { conn, made, used_before: true, pool: self.clone(), place })
-            }
+            Some(Idle { open, since: _ }) => Ok(self.lend(open, true, place)),
             None => self.connect(place, deadline).await,
         }
     }
@@ -130,6 +156,10 @@ impl Pool {
         let deadline = Instant::now() + self.0.limits.acquire;
         let place = self.place(deadline).await?;
         self.connect(place, deadline).await
+    }
+
+    fn lend(&self, open: Open, used_before: bool, place: OwnedSemaphorePermit) -> Lent {
+        Lent { open: Some(open), used_before, in_transaction: false, pool: self.clone(), _place: place }
     }
 
     async fn place(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, DbErr> {
@@ -143,10 +173,8 @@ impl Pool {
     async fn connect(&self, place: OwnedSemaphorePermit, deadline: Instant) -> Result<Lent, DbErr> {
         let mut pause = CONNECT_PAUSE;
         loop {
-            let error = match timeout_at(deadline, self.0.options.connect()).await {
-                Ok(Ok(conn)) => {
-                    return Ok(Lent { conn, made: Instant::now(), used_before: false, pool: self.clone(), place });
-                }
+            let error = match timeout_at(deadline, self.open()).await {
+                Ok(Ok(open)) => return Ok(self.lend(open, false, place)),
                 Ok(Err(error)) => error,
                 Err(_) => return Err(DbErr::Conn(no_answer("a connection to the database was not made in time"))),
             };
@@ -164,9 +192,42 @@ impl Pool {
         }
     }
 
+    async fn open(&self) -> sqlx::Result<Open> {
+        let mut conn = self.0.options.connect().await?;
+        let row = sqlx::query(SESSION).fetch_one(&mut conn).await?;
+        let session = Session { pid: row.try_get("pid")?, began: row.try_get("began")? };
+        Ok(Open { conn, session, made: Instant::now() })
+    }
+
+    /// Ends a session that we gave up, over a connection that is none of the pool's: it is needed when those are stuck.
+    async fn end_session(self, session: Session) {
+        let give_up = Instant::now() + END_FOR;
+        let once = async || {
+            let mut conn = self.0.options.connect().await?;
+            let ended: i64 =
+                sqlx::query_scalar(END_SESSION).bind(session.pid).bind(&session.began).fetch_one(&mut conn).await?;
+            // Nothing is lost if it is not waited for.
+            conn.close().await.map(|()| ended)
+        };
+        while Instant::now() < give_up {
+            match timeout(self.0.limits.acquire, once()).await {
+                Ok(Ok(ended)) => {
+                    metrics::counter!("paceline_database_sessions_ended_total")
+                        .increment(u64::try_from(ended).unwrap_or(0));
+                    tracing::debug!(pid = session.pid, ended, "a session was ended that had been given up");
+                    return;
+                }
+                Ok(Err(error)) => tracing::debug!(pid = session.pid, %error, "a session was not ended yet"),
+                Err(_) => tracing::debug!(pid = session.pid, "a session was not ended yet: no answer"),
+            }
+            tokio::time::sleep(END_PAUSE).await;
+        }
+    }
+
     /// Begins a transaction.
     pub(super) async fn begin(&self) -> Result<Lent, DbErr> {
         let mut lent = self.acquire().await?;
+        lent.in_transaction = true;
         match lent.bounded(&Unprepared("BEGIN")).await {
             Ok(_) => return Ok(lent),
             // Nothing has happened yet, so nothing can happen twice.
@@ -174,6 +235,7 @@ impl Pool {
             Err(error) => return Err(query_error(error)),
         }
         let mut lent = self.acquire_new().await?;
+        lent.in_transaction = true;
         lent.bounded(&Unprepared("BEGIN")).await.map_err(query_error)?;
         Ok(lent)
     }
@@ -203,8 +265,8 @@ impl Pool {
         }
         self.0.places.close();
         let idle = std::mem::take(&mut *self.0.idle.lock());
-        for Idle { conn, .. } in idle {
-            if !matches!(timeout(GOODBYE, conn.close()).await, Ok(Ok(()))) {
+        for Idle { open, .. } in idle {
+            if !matches!(timeout(GOODBYE, open.conn.close()).await, Ok(Ok(()))) {
                 tracing::debug!("a connection to the database did not close");
             }
         }
@@ -216,7 +278,8 @@ impl Lent {
     /// when it is dropped half-way, the connection must not be given back.
     pub(super) async fn bounded<A: Ask<PgConnection>>(&mut self, ask: &A) -> sqlx::Result<A::Answer> {
         let limit = self.pool.0.limits.answer;
-        let answer = match timeout(limit, ask.ask(&mut self.conn)).await {
+        let Some(open) = self.open.as_mut() else { return Err(sqlx::Error::PoolClosed) };
+        let answer = match timeout(limit, ask.ask(&mut open.conn)).await {
             Ok(answer) => answer,
             Err(_) => {
                 metrics::counter!("paceline_database_no_answer_total").increment(1);
@@ -225,21 +288,26 @@ impl Lent {
                 Err(sqlx::Error::Io(late))
             }
         };
-        if answer.as_ref().is_err_and(is_broken) {
+        if let Err(error) = &answer
+            && is_broken(error)
+        {
             self.pool.0.idle.lock().clear();
+            // The server's own last words leave no session behind.
+            self.in_transaction &= !matches!(error, sqlx::Error::Database(_));
         }
         answer
     }
 
-    /// Puts a clean connection back.
-    pub(super) fn give_back(self) {
-        let Self { conn, made, used_before: _, pool, place } = self;
-        if pool.0.places.is_closed() {
+    /// Puts a clean connection back: no statement is under way on it, and no transaction open.
+    pub(super) fn give_back(mut self) {
+        self.in_transaction = false;
+        if self.pool.0.places.is_closed() {
             return;
         }
-        pool.0.idle.lock().push(Idle { conn, made, since: Instant::now() });
-        // Only now: whoever gets the place finds the connection.
-        drop(place);
+        if let Some(open) = self.open.take() {
+            // Before the place is free: whoever gets it finds the connection.
+            self.pool.0.idle.lock().push(Idle { open, since: Instant::now() });
+        }
     }
 
     /// Rolls back, for nobody who waits; the connection is kept if it goes well.
@@ -247,10 +315,24 @@ impl Lent {
         // Without a runtime the connection is closed, and the server rolls back.
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
-            if matches!(timeout(ROLLBACK, Unprepared("ROLLBACK").ask(&mut self.conn)).await, Ok(Ok(_))) {
+            let Some(open) = self.open.as_mut() else { return };
+            if matches!(timeout(ROLLBACK, Unprepared("ROLLBACK").ask(&mut open.conn)).await, Ok(Ok(_))) {
                 self.give_back();
             }
         });
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // The socket first: most servers learn from that.
+        let Some(Open { conn, session, made: _ }) = self.open.take() else { return };
+        drop(conn);
+        if self.in_transaction
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(self.pool.clone().end_session(session));
+        }
     }
 }
 
