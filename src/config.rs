@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) database_url: Option<Secret>,
     /// The most connections to PostgreSQL.
     pub(crate) database_max_connections: u32,
+    /// How long PostgreSQL may take for one statement.
+    pub(crate) database_statement_timeout_secs: u64,
     /// SQLite's durability: `full` also survives a power cut, `normal` may lose the last commits to one.
     pub(crate) sqlite_synchronous: Synchronous,
     /// The most MiB that SQLite's file may grow to; 0: as the disk allows.
@@ -117,6 +119,7 @@ impl Default for Config {
             data_dir: "paceline-data".into(),
             database_url: None,
             database_max_connections: 16,
+            database_statement_timeout_secs: 20,
             sqlite_synchronous: Synchronous::Full,
             sqlite_max_mib: 0,
             redis_url: None,
@@ -321,6 +324,9 @@ fn check(config: &Config) -> Vec<String> {
     if !(4..=1_000).contains(&config.database_max_connections) {
         problems.push("database_max_connections: expected 4 to 1000".into());
     }
+    if !(1..=3_600).contains(&config.database_statement_timeout_secs) {
+        problems.push("database_statement_timeout_secs: expected 1 to 3600".into());
+    }
     if config.sender_rate_per_min > 6_000_000 {
         problems.push("sender_rate_per_min: expected 0 to 6000000".into());
     }
@@ -373,6 +379,11 @@ impl Config {
     /// How long ended things are kept.
     pub(crate) fn retention(&self) -> Option<Duration> {
         (self.retention_days > 0).then(|| Duration::from_secs(u64::from(self.retention_days) * 86_400))
+    }
+
+    /// How long PostgreSQL may take for one statement.
+    pub(crate) fn statement_timeout(&self) -> Duration {
+        Duration::from_secs(self.database_statement_timeout_secs)
     }
 
     pub(crate) fn shutdown_grace(&self) -> Duration {

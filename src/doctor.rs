@@ -28,10 +28,14 @@ impl Report {
     }
 }
 
+/// How long one statement may take here: the audit reads the whole ledger.
+const STATEMENT_SECS: u64 = 600;
+
 /// Checks everything that can be checked from here; exit code 1 when something is wrong.
 pub(crate) async fn run(config: &Config) -> Result<ExitCode> {
     let mut report = Report { failed: false };
-    match store::open(config).await {
+    let patient = Config { database_statement_timeout_secs: STATEMENT_SECS, ..config.clone() };
+    match store::open(&patient).await {
         Err(error) => report.line("database", Err(format!("{error:#}; check database_url and that it runs"))),
         Ok(db) => {
             let kind = if config.is_sqlite() { "SQLite" } else { "PostgreSQL" };

@@ -60,6 +60,8 @@ impl Ledger {
             sender_rate_per_min: 0,
             send_concurrency: CONCURRENCY,
             ws_max_connections: 100_000,
+            // Ten million items are written in few statements.
+            database_statement_timeout_secs: 600,
             log_level: "warn".into(),
             ..Config::default()
         };

@@ -122,32 +122,31 @@ async fn first_admin(db: &Db, clock: &Clock) -> Result<Option<(String, String)>>
     Ok(Some((made.email, password)))
 }
 
-/// How often the database's clock is read.
-const CLOCK_EVERY: Duration = Duration::from_secs(5);
+/// How often the clock is set by the database's.
+const CLOCK_PERIOD: Duration = Duration::from_secs(5);
 
-/// Keeps a process's clock that of the database.
-async fn keep_clock(db: Db, clock: Clock, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(CLOCK_EVERY);
+/// Keeps the clock set, until told to stop.
+async fn keep_time(db: Db, clock: Clock, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(CLOCK_PERIOD);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = tick.tick() => {}
         }
-        let asked = std::time::Instant::now();
-        match db.now().await {
-            // An answer that took long says little about now.
-            Ok(now) if asked.elapsed() < CLOCK_ANSWER => {
-                metrics::gauge!("paceline_clock_offset_seconds").set(clock.correct(now) as f64 / 1e3);
+        let now = tokio::select! {
+            () = stop.cancelled() => return,
+            now = db.now() => now,
+        };
+        match now {
+            Ok(now) => {
+                clock.correct(now);
             }
-            Ok(_) => {}
+            // The timer carries it on meanwhile.
             Err(error) => tracing::debug!(%error, "the database's clock was not read"),
         }
     }
 }
-
-/// The longest that reading the database's clock may take for it to be believed.
-const CLOCK_ANSWER: Duration = Duration::from_millis(250);
 
 /// How long a part may take to say that it is there.
 const READY_WITHIN: Duration = Duration::from_secs(2);
@@ -174,6 +173,10 @@ fn ready_check(process: &Process) -> api::ReadyCheck {
 pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()> {
     let render_metrics = telemetry::init_metrics()?;
     let process = open(config, role).await?;
+    let (db, clock, stop) = (process.db.clone(), process.clock.clone(), process.stop.clone());
+    process.tasks.spawn(async move {
+        supervise("clock", || keep_time(db.clone(), clock.clone(), stop.clone())).await;
+    });
     // The API ends after the worker: until then it answers for what is under way.
     let stop_api = CancellationToken::new();
     let mut serving = None;
@@ -212,10 +215,6 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
         let stop = stop_api.clone();
         serving = Some(tokio::spawn(async move { api::serve_observability(listener, observed, stop).await }));
     }
-    let (db, clock, stop) = (process.db.clone(), process.clock.clone(), process.stop.clone());
-    process.tasks.spawn(async move {
-        supervise("clock", || keep_clock(db.clone(), clock.clone(), stop.clone())).await;
-    });
     if parts.worker {
         start_worker(config, &process, None)?;
     }

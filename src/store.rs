@@ -2,9 +2,10 @@
 
 use crate::config::{Config, Synchronous};
 use anyhow::{Context, Result, bail};
-use domain::Db;
+use domain::db::Limits;
+use domain::{Db, Dialect};
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DbErr, SqlxPostgresConnector, SqlxSqliteConnector};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, SqlxPostgresConnector, SqlxSqliteConnector};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -24,9 +25,7 @@ const SQLITE_READERS: u32 = 4;
 /// Opens the database that is configured. Waits a while for one that is still starting.
 pub(crate) async fn open(config: &Config) -> Result<Db> {
     match config.database_url.as_ref().map(|url| url.expose()) {
-        Some(url) if !url.starts_with("sqlite:") => {
-            postgres_pool(postgres_options(url)?, config.database_max_connections).await
-        }
+        Some(url) if !url.starts_with("sqlite:") => open_postgres(url, config).await,
         _ => open_sqlite(sqlite_options(config)?, config).await,
     }
 }
@@ -52,7 +51,7 @@ pub(crate) fn make_dir(dir: &Path) -> Result<()> {
 /// SQLite's page, in bytes.
 const PAGE: u32 = 4_096;
 
-async fn open_sqlite(options: SqliteConnectOptions, config: &Config) -> Result<Db> {
+fn sqlite_tuned(options: SqliteConnectOptions, config: &Config) -> SqliteConnectOptions {
     let mut options = options
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
@@ -71,33 +70,47 @@ async fn open_sqlite(options: SqliteConnectOptions, config: &Config) -> Result<D
         let pages = u64::from(config.sqlite_max_mib) * (1 << 20) / u64::from(PAGE);
         options = options.pragma("max_page_count", pages.to_string());
     }
-    let write = SqlitePoolOptions::new()
+    options
+}
+
+/// The one connection that writes.
+async fn sqlite_writer(options: SqliteConnectOptions, config: &Config) -> Result<DatabaseConnection> {
+    let pool = SqlitePoolOptions::new()
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
         .acquire_timeout(Duration::from_secs(30))
-        .connect_with(options.clone())
+        .connect_with(sqlite_tuned(options, config))
         .await
         .context("the SQLite database cannot be opened")?;
+    Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
+}
+
+async fn open_sqlite(options: SqliteConnectOptions, config: &Config) -> Result<Db> {
+    let write = sqlite_writer(options.clone(), config).await?;
     let read = SqlitePoolOptions::new()
         .max_connections(SQLITE_READERS)
         .idle_timeout(None)
         .max_lifetime(None)
-        .connect_with(options.pragma("query_only", "1"))
+        .connect_with(sqlite_tuned(options, config).pragma("query_only", "1"))
         .await
         .context("the SQLite database cannot be opened for reading")?;
-    Ok(Db::new(SqlxSqliteConnector::from_sqlx_sqlite_pool(write), SqlxSqliteConnector::from_sqlx_sqlite_pool(read)))
+    Ok(Db::sqlite(write, SqlxSqliteConnector::from_sqlx_sqlite_pool(read)))
 }
 
-fn postgres_options(url: &str) -> Result<PgConnectOptions> {
+fn postgres_options(url: &str, statement_timeout: Duration) -> Result<PgConnectOptions> {
     // The parser's own error would show the address with its password.
     let options =
         PgConnectOptions::from_str(url).map_err(|_| anyhow::anyhow!("database_url: not a postgres:// address"))?;
     Ok(options
         .application_name("paceline")
         .options([
-            ("statement_timeout", "30s"),
+            ("statement_timeout", format!("{}ms", statement_timeout.as_millis()).as_str()),
             ("idle_in_transaction_session_timeout", "60s"),
+            // A peer that is gone without a word is found out within half a minute.
+            ("tcp_keepalives_idle", "10"),
+            ("tcp_keepalives_interval", "5"),
+            ("tcp_keepalives_count", "4"),
             // The ledger's statements are short; compiling them costs more than it saves.
             ("jit", "off"),
         ])
@@ -106,17 +119,21 @@ fn postgres_options(url: &str) -> Result<PgConnectOptions> {
         .log_slow_statements(LevelFilter::Debug, SLOW))
 }
 
-async fn postgres_pool(options: PgConnectOptions, max_connections: u32) -> Result<Db> {
-    let pool = PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(Duration::from_secs(5))
-        // A dead connection shows at its first use; every step can be tried again.
-        .test_before_acquire(false)
-        .connect_with(options)
-        .await
-        .context("PostgreSQL cannot be reached")?;
-    let pool = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
-    Ok(Db::new(pool.clone(), pool))
+/// How much longer than the server's own limit an answer is waited for. So the server's words come first, and only a
+/// connection over which nothing comes any more is given up.
+const ANSWER_SLACK: Duration = Duration::from_secs(2);
+
+/// How long a free connection is waited for.
+const ACQUIRE: Duration = Duration::from_secs(5);
+
+async fn open_postgres(url: &str, config: &Config) -> Result<Db> {
+    let limits = Limits {
+        connections: config.database_max_connections,
+        acquire: ACQUIRE,
+        answer: config.statement_timeout() + ANSWER_SLACK,
+    };
+    let options = postgres_options(url, config.statement_timeout())?;
+    Db::postgres(options, limits).await.context("PostgreSQL cannot be reached")
 }
 
 /// What several processes that migrate at once wait on: a lock of the session.
@@ -124,29 +141,37 @@ const MIGRATION_LOCK: &str = "SELECT pg_advisory_lock(7236487263)";
 
 /// Applies all steps that are not applied; several processes do it one after the other.
 pub(crate) async fn migrate_up(config: &Config) -> Result<()> {
-    with_migrator(config, async |db| Migrator::up(db.write(), None).await)
+    with_migrator(config, async |db| Migrator::up(db, None).await)
         .await
         .context("the database's schema could not be brought up to date")
 }
 
 /// Takes steps back.
 pub(crate) async fn migrate_down(config: &Config, steps: u32) -> Result<()> {
-    with_migrator(config, async |db| Migrator::down(db.write(), Some(steps)).await)
+    with_migrator(config, async |db| Migrator::down(db, Some(steps)).await)
         .await
         .context("the database's schema could not be taken back")
 }
 
-/// Works on a connection of its own, which holds the lock until it is closed.
-async fn with_migrator(config: &Config, work: impl AsyncFnOnce(&Db) -> Result<(), DbErr>) -> Result<()> {
+/// Works on a connection of its own, which holds the lock until it is closed. Its statements take as long as they take.
+async fn with_migrator(
+    config: &Config,
+    work: impl AsyncFnOnce(&DatabaseConnection) -> Result<(), DbErr>,
+) -> Result<()> {
     let url = config.database_url.as_ref().map(|url| url.expose()).filter(|url| !url.starts_with("sqlite:"));
     let db = match url {
         Some(url) => {
-            let options = postgres_options(url)?.options([("statement_timeout", "0")]);
-            let db = postgres_pool(options, 1).await?;
-            db.write().execute_unprepared(MIGRATION_LOCK).await?;
+            let pool = PgPoolOptions::new()
+                .max_connections(1)
+                .acquire_timeout(ACQUIRE)
+                .connect_with(postgres_options(url, Duration::ZERO)?)
+                .await
+                .context("PostgreSQL cannot be reached")?;
+            let db = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
+            db.execute_unprepared(MIGRATION_LOCK).await?;
             db
         }
-        None => open(config).await?,
+        None => sqlite_writer(sqlite_options(config)?, config).await?,
     };
     let lock = config.is_sqlite().then(|| sqlite_lock(config, "migrating")).transpose()?;
     let lock = match lock {
@@ -155,20 +180,33 @@ async fn with_migrator(config: &Config, work: impl AsyncFnOnce(&Db) -> Result<()
     };
     let done = work(&db).await;
     drop(lock);
-    db.close().await;
+    db.close().await?;
     Ok(done?)
 }
 
 /// The names of steps that are not applied.
 pub(crate) async fn pending(db: &Db) -> Result<Vec<String>> {
-    let pending = Migrator::get_pending_migrations(db.write()).await.context("the schema's state cannot be read")?;
-    Ok(pending.iter().map(|step| step.name().to_owned()).collect())
+    let steps: Vec<String> = Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
+    // A database that nobody has migrated yet has no list.
+    let list = match db.dialect() {
+        Dialect::Postgres => "SELECT 1 AS n WHERE to_regclass('seaql_migrations') IS NOT NULL",
+        Dialect::Sqlite => "SELECT 1 AS n FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'",
+    };
+    if domain::db::one(db.read(), list, []).await.context("the schema's state cannot be read")?.is_none() {
+        return Ok(steps);
+    }
+    let applied = applied(db).await.context("the schema's state cannot be read")?;
+    Ok(steps.into_iter().filter(|step| !applied.contains(step)).collect())
+}
+
+async fn applied(db: &Db) -> Result<Vec<String>> {
+    let rows = domain::db::all(db.read(), "SELECT version FROM seaql_migrations", []).await?;
+    Ok(rows.iter().map(|row| row.try_get::<String>("", "version")).collect::<Result<Vec<_>, _>>()?)
 }
 
 /// Whether this build's schema is there: asked often, and of a connection that only reads.
 pub(crate) async fn is_current(db: &Db) -> Result<bool> {
-    let rows = domain::db::all(db.read(), "SELECT version FROM seaql_migrations", []).await?;
-    let applied = rows.iter().map(|row| row.try_get::<String>("", "version")).collect::<Result<Vec<_>, _>>()?;
+    let applied = applied(db).await?;
     Ok(Migrator::migrations().iter().all(|step| applied.iter().any(|name| name == step.name())))
 }
 

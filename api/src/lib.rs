@@ -75,7 +75,7 @@ pub(crate) struct App {
 impl App {
     /// Does what a committed step left to do, and returns its value.
     pub(crate) fn after<T>(&self, step: domain::Step<T>) -> T {
-        self.after.commit_aside(step)
+        self.after.commit(step)
     }
 }
 
@@ -101,7 +101,10 @@ pub async fn serve(
     let app = Arc::new(App { sessions, hub, db, clock, backplane, after, keys, settings, observed });
     let (followed, until) = (app.clone(), stop.clone());
     tokio::spawn(async move { supervise("news", || realtime::follow(followed.clone(), until.clone())).await });
-    foundation::listener::serve(listener, routes(app), stop, grace).await
+    let after = app.after.clone();
+    let served = foundation::listener::serve(listener, routes(app), stop, grace).await;
+    after.flush().await;
+    served
 }
 
 /// Serves `/healthz`, `/readyz` and `/metrics` alone: for a process that has no API.

@@ -3,15 +3,26 @@
 //!
 //! SQLite has one writer. The write handle has one connection there, so writers queue in this process in the order they
 //! came and never meet `SQLITE_BUSY`; readers have their own connections and, in WAL mode, wait for nobody. On
-//! PostgreSQL both handles are one pool.
+//! PostgreSQL both handles are one pool, in which no step waits for ever (`pool`).
+
+mod handle;
+mod pool;
+mod sqlite;
+mod trouble;
+
+pub use handle::{Handle, Tx};
+pub use pool::Limits;
+pub use trouble::Trouble;
 
 use crate::time::Timestamp;
 use faults::{Commit, Point, Side};
-use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, QueryResult, SqliteTransactionMode,
-    Statement, TransactionOptions, TransactionTrait, Value,
-};
+use handle::Kind;
+use pool::Pool;
+use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, RuntimeErr, Statement, Value};
+use sqlite::SqliteTx;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Which database it is: for the few statements that cannot be said alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,78 +126,38 @@ pub(crate) fn rows_json(rows: &[impl serde::Serialize]) -> Result<Value, DbErr> 
     serde_json::to_string(rows).map(Value::from).map_err(|e| DbErr::Json(e.to_string()))
 }
 
-/// What an error of the database says about trying again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// It is away, busy, out of something, or chose this transaction to give way to another: the same will work later, and
-    /// is nobody's fault.
-    Passing,
-    /// The disk is full: the same will work when somebody has made room.
-    DiskFull,
-    /// The same will fail the same way.
-    Lasting,
-}
-
-impl Trouble {
-    /// Reads the database's own code: SQLSTATE (PostgreSQL 15, appendix A) or SQLite's primary result code.
-    #[must_use]
-    pub fn of(error: &DbErr) -> Self {
-        use sea_orm::{RuntimeErr, SqlxError};
-        let (DbErr::Conn(RuntimeErr::SqlxError(error))
-        | DbErr::Exec(RuntimeErr::SqlxError(error))
-        | DbErr::Query(RuntimeErr::SqlxError(error))) = error
-        else {
-            return if matches!(error, DbErr::ConnectionAcquire(_)) { Self::Passing } else { Self::Lasting };
-        };
-        match &**error {
-            SqlxError::Database(refused) => refused.code().map_or(Self::Lasting, |code| Self::of_code(&code)),
-            SqlxError::Io(_)
-            | SqlxError::Tls(_)
-            | SqlxError::Protocol(_)
-            | SqlxError::PoolTimedOut
-            | SqlxError::PoolClosed
-            | SqlxError::WorkerCrashed => Self::Passing,
-            _ => Self::Lasting,
-        }
-    }
-
-    fn of_code(code: &str) -> Self {
-        if code.len() == 5 {
-            return match code {
-                "53100" => Self::DiskFull,
-                // Cancelled by its timeout, not locked in time, or the server is shutting down, starting, or a replica.
-                "57014" | "55P03" | "25006" | "25P03" => Self::Passing,
-                _ if ["08", "40", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => Self::Passing,
-                _ => Self::Lasting,
-            };
-        }
-        // An extended code has its primary one in the low byte (sqlite.org/rescode.html).
-        match code.parse::<u32>().map(|code| code & 0xff) {
-            Ok(13) => Self::DiskFull,
-            // BUSY, LOCKED, NOMEM, INTERRUPT, IOERR, CANTOPEN, PROTOCOL
-            Ok(5 | 6 | 7 | 9 | 10 | 14 | 15) => Self::Passing,
-            _ => Self::Lasting,
-        }
-    }
-}
+/// How often the database's clock is read for one answer, and what is quick enough.
+const CLOCK_READINGS: usize = 3;
+const CLOCK_QUICK: Duration = Duration::from_millis(100);
 
 /// The handles to the database.
 #[derive(Clone, Debug)]
 pub struct Db {
-    write: DatabaseConnection,
-    read: DatabaseConnection,
+    write: Handle,
+    read: Handle,
 }
 
 impl Db {
-    /// Joins the two handles; on PostgreSQL give the same pool twice.
+    /// SQLite: a handle with one connection to write through, and one to read through.
     #[must_use]
-    pub fn new(write: DatabaseConnection, read: DatabaseConnection) -> Self {
-        Self { write, read }
+    pub fn sqlite(write: DatabaseConnection, read: DatabaseConnection) -> Self {
+        Self { write: Handle(Kind::Sqlite(write)), read: Handle(Kind::Sqlite(read)) }
+    }
+
+    /// PostgreSQL. Connects once, to tell whether it is there.
+    ///
+    /// # Errors
+    /// When it cannot be reached within the limits.
+    pub async fn postgres(options: PgConnectOptions, limits: Limits) -> Result<Self, DbErr> {
+        let pool = Pool::new(options, limits);
+        pool.acquire().await?.give_back();
+        let handle = |only_reads| Handle(Kind::Postgres { pool: pool.clone(), only_reads });
+        Ok(Self { write: handle(false), read: handle(true) })
     }
 
     /// Where single reads go.
     #[must_use]
-    pub fn read(&self) -> &DatabaseConnection {
+    pub fn read(&self) -> &Handle {
         &self.read
     }
 
@@ -194,26 +165,29 @@ impl Db {
     ///
     /// # Errors
     /// The database's, when no connection is to be had.
-    pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        self.write
-            .begin_with_options(TransactionOptions {
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-                ..TransactionOptions::default()
-            })
-            .await
+    pub async fn begin(&self) -> Result<Tx, DbErr> {
+        match &self.write.0 {
+            Kind::Sqlite(db) => Ok(Tx::sqlite(SqliteTx::begin(db.get_sqlite_connection_pool()).await?)),
+            Kind::Postgres { pool, .. } => Ok(Tx::postgres(pool.begin().await?)),
+        }
     }
 
     /// The connection for one statement that writes and is its own transaction.
     #[must_use]
-    pub fn write(&self) -> &DatabaseConnection {
+    pub fn write(&self) -> &Handle {
         &self.write
     }
 
     /// Closes both handles' connections; those that are in use are waited for.
     pub async fn close(&self) {
         for handle in [&self.write, &self.read] {
-            if let Err(error) = handle.close_by_ref().await {
-                tracing::debug!(%error, "a database connection did not close");
+            match &handle.0 {
+                Kind::Sqlite(db) => {
+                    if let Err(error) = db.close_by_ref().await {
+                        tracing::debug!(%error, "a database connection did not close");
+                    }
+                }
+                Kind::Postgres { pool, .. } => pool.close().await,
             }
         }
     }
@@ -224,11 +198,30 @@ impl Db {
         Dialect::of(&self.write)
     }
 
-    /// What the database's own clock says.
+    /// What the database's own clock says. It was read half-way between the question and the answer: when they are far
+    /// apart, as when a connection had to be made first, it is asked again, and the quickest answer counts.
     ///
     /// # Errors
     /// The database's.
     pub async fn now(&self) -> Result<Timestamp, DbErr> {
+        let mut best: Option<(Duration, Timestamp)> = None;
+        for _ in 0..CLOCK_READINGS {
+            let began = Instant::now();
+            let read = self.read_clock().await?;
+            let took = began.elapsed();
+            if best.is_none_or(|(quickest, _)| took < quickest) {
+                best = Some((took, read.plus(began.elapsed() - took / 2)));
+            } else if let Some((_, now)) = &mut best {
+                *now = now.plus(took);
+            }
+            if took < CLOCK_QUICK {
+                break;
+            }
+        }
+        best.map(|(_, now)| now).ok_or_else(|| DbErr::Custom("the clock was not read".into()))
+    }
+
+    async fn read_clock(&self) -> Result<Timestamp, DbErr> {
         let sql = match self.dialect() {
             Dialect::Postgres => "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now",
             Dialect::Sqlite => "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now",
@@ -241,8 +234,8 @@ impl Db {
 /// Commits. Which transaction it is, is said for the tests that let it fail there.
 ///
 /// # Errors
-/// The database's. Then nobody knows whether it was committed: the answer may have been lost.
-pub async fn commit(tx: DatabaseTransaction, which: Commit) -> Result<(), DbErr> {
+/// The database's. [`Trouble::is_unsettled`] tells whether it may have been committed all the same.
+pub async fn commit(tx: Tx, which: Commit) -> Result<(), DbErr> {
     hit(Point::Commit(which, Side::Before))?;
     tx.commit().await?;
     hit(Point::Commit(which, Side::After))
@@ -253,7 +246,8 @@ pub async fn commit(tx: DatabaseTransaction, which: Commit) -> Result<(), DbErr>
 /// # Errors
 /// When a test asked for it.
 pub fn hit(point: Point) -> Result<(), DbErr> {
-    faults::hit(point).map_err(|error| DbErr::Conn(sea_orm::RuntimeErr::SqlxError(Arc::new(error.into()))))
+    let broken = |error: std::io::Error| DbErr::Exec(RuntimeErr::SqlxError(Arc::new(error.into())));
+    faults::hit(point).map_err(broken)
 }
 
 /// Runs a statement with `$1`-style parameters (both databases take them) and returns the number of rows it changed.
@@ -293,25 +287,4 @@ pub async fn all(
     values: impl IntoIterator<Item = Value>,
 ) -> Result<Vec<QueryResult>, DbErr> {
     conn.query_all_raw(Statement::from_sql_and_values(conn.get_database_backend(), sql, values)).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_code_says_whether_to_try_again() {
-        // Serialisation failure, deadlock, too many connections, shutting down, statement_timeout; BUSY, BUSY_SNAPSHOT.
-        for passing in ["40001", "40P01", "53300", "57P01", "57014", "08006", "5", "517", "10"] {
-            assert_eq!(Trouble::of_code(passing), Trouble::Passing, "{passing}");
-        }
-        for full in ["53100", "13"] {
-            assert_eq!(Trouble::of_code(full), Trouble::DiskFull, "{full}");
-        }
-        // Unique violation, undefined column, CONSTRAINT, CORRUPT.
-        for lasting in ["23505", "42703", "19", "2067", "11", ""] {
-            assert_eq!(Trouble::of_code(lasting), Trouble::Lasting, "{lasting}");
-        }
-        assert_eq!(Trouble::of(&DbErr::Custom("x".into())), Trouble::Lasting);
-    }
 }

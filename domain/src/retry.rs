@@ -23,6 +23,10 @@ impl Backoff {
     pub const JOBS: Self =
         Self { base: Duration::from_secs(2), cap: Duration::from_secs(60), floor: Duration::from_millis(100) };
 
+    /// For a job that met a database which is away: long enough not to be in its way, short enough to go on soon.
+    pub const POSTPONED: Self =
+        Self { base: Duration::from_secs(2), cap: Duration::from_secs(2), floor: Duration::from_millis(250) };
+
     /// For a message that the gateway did not take.
     pub const MESSAGES: Self =
         Self { base: Duration::from_secs(2), cap: Duration::from_secs(60), floor: Duration::from_millis(200) };

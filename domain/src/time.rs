@@ -48,31 +48,27 @@ impl Timestamp {
 
 /// Where a process reads the time.
 ///
-/// The production clock shows what the database's clock read last (see [`Clock::correct`]) plus what passed since then
-/// by the machine's monotonic clock. So leases, slots and schedules mean the same on machines whose clocks disagree, and
-/// a machine whose clock is set while the process runs does not notice.
+/// The production clock is the database's (see [`Clock::correct`]), carried on by the machine's timer, so that leases, slots
+/// and schedules mean the same on machines whose clocks disagree, and also when somebody sets one of them meanwhile.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Source>);
 
 #[derive(Debug)]
 enum Source {
-    Machine { started: Instant, at_start_ms: AtomicI64 },
+    Machine {
+        /// When the timer began.
+        began: Instant,
+        /// What time it was then.
+        began_ms: AtomicI64,
+    },
     Manual(AtomicI64),
 }
 
-fn machine_ms() -> i64 {
-    chrono::Utc::now().timestamp_millis()
-}
-
-fn elapsed_ms(since: Instant) -> i64 {
-    i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX)
-}
-
 impl Clock {
-    /// The machine's clock, until [`Clock::correct`] is called.
+    /// The machine's time, until [`Clock::correct`] is called.
     #[must_use]
     pub fn machine() -> Self {
-        Self(Arc::new(Source::Machine { started: Instant::now(), at_start_ms: AtomicI64::new(machine_ms()) }))
+        Self(Arc::new(Source::Machine { began: Instant::now(), began_ms: AtomicI64::new(machine_ms()) }))
     }
 
     /// A clock that moves only when told to: for tests and simulations.
@@ -85,20 +81,18 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &*self.0 {
-            Source::Machine { started, at_start_ms } => {
-                Timestamp(at_start_ms.load(Ordering::Relaxed).saturating_add(elapsed_ms(*started)))
-            }
+            Source::Machine { began, began_ms } => Timestamp(began_ms.load(Ordering::Relaxed)).plus(began.elapsed()),
             Source::Manual(ms) => Timestamp(ms.load(Ordering::SeqCst)),
         }
     }
 
-    /// Tells the clock what the database's clock read just now; returns by how many milliseconds that is ahead of the
-    /// machine's own clock. A manual clock ignores it.
+    /// Tells the clock what the database's clock reads just now; returns by how many milliseconds that is ahead of the
+    /// machine's own. A manual clock ignores it.
     pub fn correct(&self, database_now: Timestamp) -> i64 {
         match &*self.0 {
-            Source::Machine { started, at_start_ms } => {
-                at_start_ms.store(database_now.0.saturating_sub(elapsed_ms(*started)), Ordering::Relaxed);
-                database_now.0.saturating_sub(machine_ms())
+            Source::Machine { began, began_ms } => {
+                began_ms.store(database_now.minus(began.elapsed()).0, Ordering::Relaxed);
+                database_now.0 - machine_ms()
             }
             Source::Manual(_) => 0,
         }
@@ -110,6 +104,10 @@ impl Clock {
             ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }
+}
+
+fn machine_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
 }
 
 #[cfg(test)]
@@ -124,12 +122,12 @@ mod tests {
     }
 
     #[test]
-    fn the_databases_clock_is_the_one_that_counts() {
+    fn the_machines_clock_goes_on_from_where_the_databases_was() {
         let clock = Clock::machine();
-        let database = Timestamp(clock.now().0 + 300_000);
-        assert!((299_000..=301_000).contains(&clock.correct(database)));
-        let now = clock.now();
-        assert!(now >= database && now < database.plus(Duration::from_secs(60)), "{now:?} {database:?}");
+        assert!((clock.now().0 - machine_ms()).abs() < 1_000);
+        let offset_ms = clock.correct(Timestamp(machine_ms() - 300_000));
+        assert!((-300_001..-290_000).contains(&offset_ms), "{offset_ms}");
+        assert!((machine_ms() - clock.now().0 - 300_000).abs() < 1_000);
     }
 
     #[test]

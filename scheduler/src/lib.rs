@@ -136,7 +136,7 @@ impl Scheduler {
         db::commit(tx, Commit::Sweep).await?;
         metrics::counter!("paceline_rings_swept_total", "reason" => "due").increment((rings.len() - again) as u64);
         metrics::counter!("paceline_rings_swept_total", "reason" => "unanswered").increment(again as u64);
-        self.after.ring(&rings).await;
+        self.after.ring(rings);
         Ok(())
     }
 
@@ -157,7 +157,7 @@ impl Scheduler {
             return tx.rollback().await;
         }
         db::commit(tx, Commit::Rescue).await?;
-        let rescued = self.after.commit(step).await;
+        let rescued = self.after.commit(step);
         if rescued.ready + rescued.dead > 0 {
             metrics::counter!("paceline_jobs_rescued_total").increment(rescued.ready as u64);
             metrics::counter!("paceline_jobs_total", "lane" => "", "kind" => "", "outcome" => "dead")

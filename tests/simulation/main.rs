@@ -29,6 +29,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Plays one seed on a thread's own ledger and returns its trace.
+#[expect(clippy::print_stdout, reason = "what a person needs to play it again")]
 fn play(runtime: &tokio::runtime::Runtime, world: &mut World, seed: u64) -> Vec<String> {
     let played = catch_unwind(AssertUnwindSafe(|| runtime.block_on(world.play(seed))));
     if let Err(panic) = played {
@@ -46,6 +47,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the trace that was asked for, and what happened")]
 fn nothing_is_lost_or_sent_twice_in_any_order() {
     if let Some(seed) = number("PACELINE_TEST_SEED") {
         let runtime = runtime();

@@ -12,6 +12,7 @@ use domain::circuit::Sign;
 use domain::db::{self, Trouble};
 use domain::jobs::workers::{self, SILENCE};
 use domain::jobs::{self, Claim, Claimed, Ending, Finished, HEARTBEAT};
+use domain::retry::Backoff;
 use domain::{BatchId, JobKind, Ring, Step, Timestamp, UserId};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -618,10 +619,9 @@ impl World {
 
     fn fails(&mut self, which: usize, job: Box<Claimed>, error: DbErr) {
         let error_text = error.to_string();
-        let ending = match Trouble::of(&error) {
-            Trouble::Passing | Trouble::DiskFull => Ending::Postponed { error: error_text },
-            Trouble::Lasting => panic!("job {}: {error_text}", job.id),
-        };
+        assert!(Trouble::of(&error).passes(), "job {}: {error_text}", job.id);
+        let wait = Backoff::POSTPONED.delay(0, &mut self.rng);
+        let ending = Ending::Postponed { until: self.now.plus(wait), error: error_text };
         self.say(format!("{}: job {} fails", self.workers[which].owner, job.id));
         self.workers[which].doing = Doing::Failing(job, ending);
     }

@@ -22,7 +22,7 @@ use tower_layer::Identity;
 /// How long one pop waits in the queue before it asks again.
 const POP_WAIT: Duration = Duration::from_secs(5);
 
-/// How often work is looked for in the database while the queue is away.
+/// How often work is looked for in the database while the queue is away, or takes no rings.
 const FALLBACK_PERIOD: Duration = Duration::from_secs(1);
 
 /// How many rings one pop takes at most.
@@ -68,6 +68,7 @@ async fn pump(
 ) {
     let stopping = shared.stopping.clone();
     let mut queue_is_away = false;
+    let mut wait = POP_WAIT;
     loop {
         let first = tokio::select! {
             () = stopping.cancelled() => return,
@@ -82,14 +83,25 @@ async fn pump(
         }
         let popped = tokio::select! {
             () = stopping.cancelled() => return,
-            popped = queue.pop(lane, free.len(), POP_WAIT) => popped,
+            popped = queue.pop(lane, free.len(), wait) => popped,
         };
         let jobs = match popped {
             Ok(jobs) => {
                 if std::mem::take(&mut queue_is_away) {
                     tracing::info!(%lane, "the queue is back");
                 }
-                jobs
+                if jobs.is_empty() {
+                    // Nobody rang, or nobody could: a Redis that is full answers, and takes no ring.
+                    let found = due(&shared, lane, free.len()).await;
+                    wait = if found.is_empty() { POP_WAIT } else { FALLBACK_PERIOD };
+                    if !found.is_empty() {
+                        metrics::counter!("paceline_queue_fallback_total", "lane" => lane.as_str()).increment(1);
+                    }
+                    found
+                } else {
+                    wait = POP_WAIT;
+                    jobs
+                }
             }
             Err(error) => {
                 if !std::mem::replace(&mut queue_is_away, true) {

@@ -3,6 +3,7 @@
 use crate::{Shared, kinds};
 use domain::db::Trouble;
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
+use domain::retry::Backoff;
 use domain::{JobId, JobKind, JobRef, Lane, Timestamp, db};
 use faults::{Commit, Point, Side};
 use futures::FutureExt;
@@ -95,7 +96,6 @@ async fn answer(shared: &Arc<Shared>, lane: Lane, rung: JobRef) {
             Err(JobError::Panicked)
         }
     };
-    drop(lease);
     let outcome = match result {
         Ok(Outcome::Settled) => "done",
         Ok(Outcome::Stale) => {
@@ -105,6 +105,8 @@ async fn answer(shared: &Arc<Shared>, lane: Lane, rung: JobRef) {
         }
         Err(error) => fail(shared, &claimed, error).instrument(span).await,
     };
+    // Not before: a lease that nobody here holds is given back.
+    drop(lease);
     metrics::counter!("paceline_jobs_total", "lane" => lane, "kind" => kind, "outcome" => outcome).increment(1);
     metrics::gauge!("paceline_jobs_running", "lane" => lane, "kind" => kind).decrement(1.0);
     metrics::histogram!("paceline_job_run_seconds", "lane" => lane, "kind" => kind)
@@ -121,21 +123,25 @@ async fn perform(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, JobErro
     }
 }
 
-/// How long writing a failure is tried: the database that made the job fail may be away. As long as the lease is sure to
-/// stand.
-const FAIL_FOR: Duration = Duration::from_secs(20);
+/// How long the writing of a failure is tried: the database that made the job fail may be away for a while, and who gives
+/// the job back as soon as it is there again spares everybody the wait for the lease's end.
+const FAIL_FOR: Duration = jobs::LEASE;
+
+/// Between two tries; doubled each time, up to the greater.
+const FAIL_PAUSE: Duration = Duration::from_millis(200);
+const FAIL_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 async fn fail(shared: &Arc<Shared>, job: &Claimed, error: JobError) -> &'static str {
     let ending = match &error {
-        JobError::Database(trouble) => match Trouble::of(trouble) {
-            Trouble::Passing | Trouble::DiskFull => Ending::Postponed { error: error.to_string() },
-            Trouble::Lasting => Ending::Failed { error: error.to_string() },
-        },
-        JobError::Panicked => Ending::Failed { error: error.to_string() },
+        JobError::Database(trouble) if Trouble::of(trouble).passes() => {
+            let wait = Backoff::POSTPONED.delay(0, &mut shared.rng());
+            Ending::Postponed { until: shared.clock.now().plus(wait), error: error.to_string() }
+        }
+        JobError::Database(_) | JobError::Panicked => Ending::Failed { error: error.to_string() },
         JobError::Permanent(_) => Ending::Dead { error: error.to_string() },
     };
     let began = Instant::now();
-    let mut wait = Duration::from_millis(200);
+    let mut pause = FAIL_PAUSE;
     while began.elapsed() < FAIL_FOR {
         match write_failure(shared, job, &ending).await {
             Ok(Finished::ReadyAt(at)) => {
@@ -151,8 +157,8 @@ async fn fail(shared: &Arc<Shared>, job: &Claimed, error: JobError) -> &'static 
             Err(write_error) => {
                 tracing::warn!(%error, %write_error, "the failure could not be written yet");
                 tokio::select! {
-                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(2)),
-                    // The registry tells whose lease it was; nothing is lost that the rescue would not find.
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(FAIL_PAUSE_MAX),
+                    // Whose lease it was is known; nothing is lost that the rescue would not find.
                     () = shared.stopping.cancelled() => break,
                 }
             }
@@ -167,5 +173,5 @@ async fn write_failure(shared: &Shared, job: &Claimed, ending: &Ending) -> Resul
     let tx = shared.db.begin().await?;
     let step = jobs::fail(&tx, now, job, ending, &mut shared.rng()).await?;
     db::commit(tx, Commit::Failure).await?;
-    Ok(shared.after.commit(step).await)
+    Ok(shared.after.commit(step))
 }

@@ -137,6 +137,7 @@ pub async fn run(
     if tokio::time::timeout(shared.settings.shutdown_grace, lanes.wait()).await.is_err() {
         tracing::warn!(running = shared.leases.len(), "jobs did not come to rest in time; their leases will end");
     }
+    shared.after.flush().await;
     background.cancel();
     tasks.close();
     tasks.wait().await;

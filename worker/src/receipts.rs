@@ -106,7 +106,7 @@ async fn write(db: &Db, after: &After, reported: &[Reported]) -> Result<(), DbEr
     }
     db::commit(tx, Commit::Reports).await?;
     for step in steps {
-        after.commit(step).await;
+        after.commit(step);
     }
     Ok(())
 }

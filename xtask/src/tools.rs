@@ -66,12 +66,23 @@ const PYTHON: Tool = Tool {
                 program>",
 };
 
+const FAKETIME: Tool = Tool {
+    name: "libfaketime",
+    find: tools::faketime,
+    variable: tools::FAKETIME_VAR,
+    apt: &["faketime"],
+    on_ubuntu: true,
+    elsewhere: "`apt-get install faketime`, your system's package of libfaketime, or PACELINE_TEST_FAKETIME=<the path of \
+                libfaketimeMT.so.1>",
+};
+
 /// Where everything is.
 #[derive(Debug)]
 pub(crate) struct Tools {
     pub(crate) postgres_bin: PathBuf,
     pub(crate) redis_server: PathBuf,
     chromium: PathBuf,
+    faketime: PathBuf,
     schemathesis: Option<PathBuf>,
 }
 
@@ -81,7 +92,7 @@ impl Tools {
     /// # Errors
     /// When something is missing and cannot be installed; the message says what and how to get it.
     pub(crate) fn for_tests(slow: bool) -> Result<Self> {
-        let mut needed = vec![POSTGRES, REDIS, CHROMIUM];
+        let mut needed = vec![POSTGRES, REDIS, CHROMIUM, FAKETIME];
         if slow {
             needed.push(PYTHON);
         }
@@ -91,6 +102,7 @@ impl Tools {
             postgres_bin: tools::postgres_bin()?,
             redis_server: tools::redis_server()?,
             chromium: tools::chromium()?,
+            faketime: tools::faketime()?,
             schemathesis,
         })
     }
@@ -100,6 +112,7 @@ impl Tools {
         command.env(tools::POSTGRES_BIN_VAR, &self.postgres_bin);
         command.env(tools::REDIS_SERVER_VAR, &self.redis_server);
         command.env(tools::CHROMIUM_VAR, &self.chromium);
+        command.env(tools::FAKETIME_VAR, &self.faketime);
         if let Some(path) = &self.schemathesis {
             command.env(SCHEMATHESIS_VAR, path);
         }

@@ -202,12 +202,21 @@ impl poem::error::ResponseError for Refusal {
 impl From<DbErr> for Refusal {
     fn from(error: DbErr) -> Self {
         tracing::error!(%error, "the database did not take a request");
+        if Trouble::is_unsettled(&error) {
+            return Self::new(
+                Kind::Unavailable,
+                "the database broke off while it committed; look whether it was done, or ask again with the same Idempotency-Key",
+            );
+        }
         match Trouble::of(&error) {
             Trouble::DiskFull => Self::new(Kind::Unavailable, "the disk is full; nothing was written"),
-            Trouble::Passing => {
-                Self::new(Kind::Unavailable, "the database is away or busy; try again, best with an Idempotency-Key")
+            Trouble::Away => {
+                Self::new(Kind::Unavailable, "the database is away or busy; nothing was written, try again")
             }
-            Trouble::Lasting => Self::internal(),
+            Trouble::Conflict => {
+                Self::new(Kind::Unavailable, "another request was in the way; nothing was written, try again")
+            }
+            Trouble::Fault => Self::internal(),
         }
     }
 }

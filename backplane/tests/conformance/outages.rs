@@ -3,12 +3,8 @@
 use crate::world::{World, in_time, job, listening, news, next, rings};
 use backplane::{Backplane, Limit, Notice, Subscription};
 use domain::Lane;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
-use support::{DEADLINE, Redis, eventually};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use support::{DEADLINE, Proxy, Redis, eventually};
 
 const NOW: Duration = Duration::ZERO;
 const LIMIT: Limit = Limit { per_minute: 3 };
@@ -150,13 +146,13 @@ async fn a_frozen_redis_is_an_error_until_it_thaws() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_the_network_swallowed_is_given_up() {
     let (_, redis) = world().await;
-    let proxy = Proxy::before(&redis).await;
-    let backplane = Backplane::redis(&proxy.url).expect("the proxy's URL");
+    let proxy = Proxy::before(redis.url()).await;
+    let backplane = Backplane::redis(&proxy.url(redis.url())).expect("the proxy's URL");
     let mut listeners = [backplane.notifier.subscribe()];
     listening(&backplane, &mut listeners).await;
     works(&backplane, Lane::Bulk).await;
 
-    proxy.swallow();
+    proxy.lose();
     in_time("push's error", backplane.queue.push(&rings(Lane::Bulk, [1]))).await.expect_err("nothing arrives");
     in_time("pop's error", backplane.queue.pop(Lane::Bulk, 1, NOW)).await.expect_err("nothing arrives");
     // New connections come through: who listens finds out without anybody telling it anything.
@@ -188,45 +184,4 @@ async fn no_error_has_the_password() {
         let error = in_time("the error", backplane.queue.ping()).await.expect_err("nobody listens there");
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     }
-}
-
-/// Between a client and Redis. It can swallow whatever goes through the connections that it has, without closing them.
-struct Proxy {
-    url: String,
-    /// Connections made before this one are swallowed.
-    swallowed: Arc<watch::Sender<u64>>,
-}
-
-impl Proxy {
-    async fn before(redis: &Redis) -> Self {
-        let address = redis.url().trim_start_matches("redis://").trim_end_matches("/0").to_owned();
-        let address: SocketAddr = address.parse().expect("host:port");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("redis://{}", listener.local_addr().expect("an address"));
-        let swallowed = Arc::new(watch::Sender::new(0));
-        let now = swallowed.clone();
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(forward(client, address, now.subscribe()));
-            }
-        });
-        Self { url, swallowed }
-    }
-
-    fn swallow(&self) {
-        self.swallowed.send_modify(|generation| *generation += 1);
-    }
-}
-
-async fn forward(mut client: TcpStream, redis: SocketAddr, mut swallowed: watch::Receiver<u64>) {
-    let Ok(mut server) = TcpStream::connect(redis).await else { return };
-    swallowed.borrow_and_update();
-    tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => return,
-        changed = swallowed.changed() => if changed.is_err() { return },
-    }
-    // Open, and deaf, until the client closes it; and the client must do so by itself.
-    drop(server);
-    std::future::pending::<()>().await;
-    drop(client);
 }

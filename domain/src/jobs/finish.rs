@@ -28,9 +28,11 @@ pub enum Ending {
         /// What went wrong, for people.
         error: String,
     },
-    /// The database was in trouble: again after a backoff, as often as it takes. It is no failure of the job's.
+    /// Something that the job needs is away, which is no failure of the job's: again at that time, however often.
     Postponed {
-        /// What went wrong, for people.
+        /// From when on it may be claimed again.
+        until: Timestamp,
+        /// What is away, for people.
         error: String,
     },
     /// An error that will not pass.
@@ -80,8 +82,8 @@ pub async fn fail(
             Ending::Done
             | Ending::Asleep { .. }
             | Ending::Paused
-            | Ending::Failed { .. }
             | Ending::Postponed { .. }
+            | Ending::Failed { .. }
             | Ending::Dead { .. }
             | Ending::GivenBack,
         ) => Ok(Step::quiet(finished)),
@@ -105,9 +107,8 @@ pub async fn finish(
         Ending::Asleep { until } => ("ready", Some(*until), 0, None, Finished::ReadyAt(*until)),
         Ending::Paused => ("paused", None, 0, None, Finished::Paused),
         Ending::GivenBack => ("ready", Some(now), 0, None, Finished::ReadyAt(now)),
-        Ending::Postponed { error } => {
-            let at = now.plus(Backoff::JOBS.delay(1, rng));
-            ("ready", Some(at), 0, Some(error.clone()), Finished::ReadyAt(at))
+        Ending::Postponed { until, error } => {
+            ("ready", Some(*until), 0, Some(error.clone()), Finished::ReadyAt(*until))
         }
         Ending::Failed { error } => {
             let failures = failures(conn, id).await?;

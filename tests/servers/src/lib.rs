@@ -11,14 +11,16 @@
 //! Everything blocks; the `support` crate has the asynchronous face. There is no database or Redis client here, because
 //! `xtask` uses this crate and is compiled before anything else.
 
+mod disk;
 mod ports;
 mod postgres;
 mod process;
 mod redis;
 pub mod tools;
 
+pub use disk::Disk;
 pub use ports::free_port;
-pub use postgres::Postgres;
+pub use postgres::{Postgres, PostgresOptions};
 pub use process::{Log, Process, Signal};
 pub use redis::{Redis, RedisOptions};
 

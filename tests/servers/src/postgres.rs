@@ -1,8 +1,9 @@
 //! A private PostgreSQL cluster.
 
 use crate::process::{Process, Signal};
-use crate::{PATIENCE, POLL, free_port, tools};
+use crate::{Disk, PATIENCE, POLL, free_port, tools};
 use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
@@ -29,7 +30,18 @@ pub struct Postgres {
     bin: PathBuf,
     account: Option<Account>,
     port: u16,
+    options: PostgresOptions,
     dir: TempDir,
+}
+
+/// What a server is to be like.
+#[derive(Clone, Debug, Default)]
+pub struct PostgresOptions {
+    /// Settings beyond the usual, by their names in `postgresql.conf`.
+    pub settings: Vec<(String, String)>,
+    /// The disk on which its tables live. Its log of writes stays elsewhere: without that a server cannot even say that the
+    /// disk is full.
+    pub disk: Option<Disk>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,11 +59,23 @@ impl Postgres {
         Self::start_from(&tools::postgres_bin()?)
     }
 
+    /// The same as the options say.
+    ///
+    /// # Errors
+    /// When there is no PostgreSQL 15 or later, or it does not start; the message has the end of its log.
+    pub fn start_with(options: PostgresOptions) -> Result<Self> {
+        Self::make(&tools::postgres_bin()?, options)
+    }
+
     /// The same with the programs in the directory `bin`.
     ///
     /// # Errors
     /// When it does not start; the message has the end of its log.
     pub fn start_from(bin: &Path) -> Result<Self> {
+        Self::make(bin, PostgresOptions::default())
+    }
+
+    fn make(bin: &Path, options: PostgresOptions) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("paceline-pg-").tempdir().context("no temporary directory")?;
         // Who owns what we just made is who we are.
         let account = match fs::metadata(dir.path())?.uid() {
@@ -64,7 +88,7 @@ impl Postgres {
                 chown(path, Some(uid), Some(gid)).with_context(|| format!("cannot give away {}", path.display()))?;
             }
         }
-        let mut server = Self { process: None, bin: bin.to_owned(), account, port: 0, dir };
+        let mut server = Self { process: None, bin: bin.to_owned(), account, port: 0, options, dir };
         server.init()?;
         for _ in 0..10 {
             server.port = free_port()?;
@@ -135,16 +159,35 @@ impl Postgres {
         Ok(())
     }
 
+    /// Where its tables are, for itself.
     fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.options.disk.as_ref().map_or_else(|| self.dir.path(), Disk::path).join("data")
+    }
+
+    /// The same for us.
+    fn data_outside(&self) -> PathBuf {
+        self.options.disk.as_ref().map_or_else(|| self.dir.path().to_owned(), Disk::outside).join("data")
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.bin.join(program));
+        let program = self.bin.join(program);
+        let mut command = match (&self.options.disk, self.account) {
+            (None, None) => Command::new(program),
+            (None, Some(Account { uid, gid })) => {
+                let mut command = Command::new(program);
+                command.uid(uid).gid(gid);
+                command
+            }
+            // Only root may enter, so the account changes after.
+            (Some(disk), Some(Account { uid, gid })) => {
+                let mut command = disk.inside("setpriv");
+                command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".into()]);
+                command.arg("--").arg(program);
+                command
+            }
+            (Some(disk), None) => disk.inside(program),
+        };
         command.env("LC_ALL", "C").current_dir(self.dir.path());
-        if let Some(Account { uid, gid }) = self.account {
-            command.uid(uid).gid(gid);
-        }
         command
     }
 
@@ -154,6 +197,9 @@ impl Postgres {
             .args(["--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync", "--auth-host=trust"])
             .args(["--auth-local=reject", "--pgdata"])
             .arg(self.data())
+            .args(
+                self.options.disk.iter().flat_map(|_| [OsString::from("--waldir"), self.dir.path().join("wal").into()]),
+            )
             .output()
             .with_context(|| format!("cannot run initdb in {}", self.bin.display()))?;
         if !out.status.success() {
@@ -167,6 +213,9 @@ impl Postgres {
         command.arg("-D").arg(self.data()).arg("-k").arg(self.dir.path().join("socket"));
         command.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         command.args(["-c", "max_connections=200", "-c", "fsync=on", "-c", "synchronous_commit=on"]);
+        for (name, value) in &self.options.settings {
+            command.args(["-c", &format!("{name}={value}")]);
+        }
         let mut process = Process::spawn("PostgreSQL", command, Signal::Quit, Some(self.dir.path()))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -196,7 +245,7 @@ impl Postgres {
     /// As `pg_ctl --wait` does it: the first line of `postmaster.pid` is the server's process id and the eighth its
     /// state. The file may be absent, half written, or left over from a killed server.
     fn is_ready(&self, pid: u32) -> bool {
-        let Ok(text) = fs::read_to_string(self.data().join("postmaster.pid")) else { return false };
+        let Ok(text) = fs::read_to_string(self.data_outside().join("postmaster.pid")) else { return false };
         let mut lines = text.lines();
         lines.next().and_then(|line| line.trim().parse().ok()) == Some(pid)
             && lines.nth(6).is_some_and(|state| state.trim() == "ready")

@@ -18,6 +18,8 @@ pub const REDIS_SERVER_VAR: &str = "PACELINE_TEST_REDIS_SERVER";
 pub const CHROMIUM_VAR: &str = "PACELINE_TEST_CHROMIUM";
 /// A Python 3 that can make virtual environments with pip in them.
 pub const PYTHON_VAR: &str = "PACELINE_TEST_PYTHON";
+/// The library of libfaketime that makes a process see another time.
+pub const FAKETIME_VAR: &str = "PACELINE_TEST_FAKETIME";
 /// The URL of the maintenance database of the run's PostgreSQL server.
 pub const POSTGRES_URL_VAR: &str = "PACELINE_TEST_POSTGRES";
 
@@ -111,6 +113,38 @@ pub fn python() -> Result<PathBuf> {
             None => bail!("{} cannot import venv and ensurepip", path.display()),
         }
     })
+}
+
+/// libfaketime: preloaded into a process, it sets its clock.
+///
+/// # Errors
+/// When there is none that works.
+pub fn faketime() -> Result<PathBuf> {
+    let candidates = match env::var_os(FAKETIME_VAR) {
+        Some(path) => vec![PathBuf::from(path)],
+        None => {
+            let mut dirs = newest_first("/usr/lib", "", "faketime");
+            let by_machine = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map(|name| format!("/usr/lib/{name}/faketime"));
+            dirs.extend(by_machine.map(PathBuf::from));
+            dirs.extend(["/usr/lib/faketime", "/usr/lib64/faketime", "/usr/local/lib/faketime"].map(PathBuf::from));
+            dirs.iter().map(|dir| dir.join("libfaketimeMT.so.1")).filter(|path| path.is_file()).collect()
+        }
+    };
+    first_fitting(&candidates, "no libfaketimeMT.so.1 that works", |path| {
+        let out =
+            Command::new("date").arg("+%Y").env("LD_PRELOAD", path).env("FAKETIME", "@2000-06-01 12:00:00").output();
+        match out.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned()) {
+            Ok(year) if year == "2000" => Ok(()),
+            Ok(year) => bail!("{}: under it the year is {year} and not 2000", path.display()),
+            Err(error) => bail!("{}: {error}", path.display()),
+        }
+    })
+}
+
+/// Whether this process is root's.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 fn path_dirs() -> Vec<PathBuf> {

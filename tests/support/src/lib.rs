@@ -3,6 +3,7 @@
 //! - [`Postgres`] and [`Redis`]: real servers, private or shared by the run, that can be killed and started again.
 //! - [`Program`] and [`Paceline`]: the real binary with a hermetic environment, on a free port, in its own directory.
 //! - [`Cluster`]: api, workers and scheduler over a fresh database and a Redis.
+//! - [`Proxy`]: a network between any two of them that is cut, stalls, loses, resets and takes its time.
 //! - [`Gateway`]: a WhatsApp gateway that does what the test's script says and remembers everything.
 //! - [`Client`] and [`Socket`]: HTTP and WebSocket as a client of the contracts sees them.
 //! - [`eventually`]: the only way to wait for what nobody announces.
@@ -17,18 +18,20 @@ mod gateway;
 mod poll;
 mod postgres;
 mod program;
+mod proxy;
 mod redis;
 mod socket;
 
 pub use client::{Client, Response};
-pub use cluster::{Cluster, ClusterBuilder};
+pub use cluster::{Cluster, ClusterBuilder, Links};
 pub use gateway::{Attempt, Gateway, Reply};
 pub use poll::eventually;
 pub use postgres::{Database, Postgres, PostgresServer};
 pub use program::{Paceline, Program, User};
+pub use proxy::{Proxy, Way};
 pub use redis::Redis;
 pub use reqwest::Method;
-pub use servers::{Log, RedisOptions};
+pub use servers::{Disk, Log, PostgresOptions, RedisOptions, tools};
 pub use socket::Socket;
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Fresh databases, and servers to kill.
 
 use crate::Blocking;
-use servers::tools;
+use servers::{PostgresOptions, tools};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::env;
 use std::thread;
@@ -31,6 +31,11 @@ impl Postgres {
     pub async fn server() -> PostgresServer {
         PostgresServer::start().await
     }
+
+    /// The same, told what to be like.
+    pub async fn server_with(options: PostgresOptions) -> PostgresServer {
+        PostgresServer::start_with(options).await
+    }
 }
 
 /// A PostgreSQL server of its own; it ends when this is dropped.
@@ -42,7 +47,11 @@ pub struct PostgresServer {
 
 impl PostgresServer {
     async fn start() -> Self {
-        let server = Blocking::make(servers::Postgres::start).await;
+        Self::start_with(PostgresOptions::default()).await
+    }
+
+    async fn start_with(options: PostgresOptions) -> Self {
+        let server = Blocking::make(|| servers::Postgres::start_with(options)).await;
         let url = server.get().url("postgres");
         Self { server, url }
     }

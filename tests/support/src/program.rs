@@ -2,7 +2,7 @@
 
 use crate::{Blocking, Client, DEADLINE, eventually};
 use anyhow::{Result, ensure};
-use servers::{Log, Process, Signal};
+use servers::{Disk, Log, Process, Signal};
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ pub struct Program {
     path: PathBuf,
     env: BTreeMap<String, String>,
     dir: Arc<TempDir>,
+    disk: Option<Disk>,
 }
 
 /// Somebody who may log in.
@@ -44,7 +45,7 @@ impl Program {
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let env = BTreeMap::from([("PACELINE_LISTEN".to_owned(), "127.0.0.1:0".to_owned())]);
-        Self { path: path.into(), env, dir: Arc::new(temp_dir()) }
+        Self { path: path.into(), env, dir: Arc::new(temp_dir()), disk: None }
     }
 
     /// The same with one more environment variable.
@@ -58,6 +59,13 @@ impl Program {
     #[must_use]
     pub fn elsewhere(&self) -> Self {
         Self { dir: Arc::new(temp_dir()), ..self.clone() }
+    }
+
+    /// The same where a disk is mounted: processes and commands see it.
+    #[must_use]
+    pub fn inside(mut self, disk: &Disk) -> Self {
+        self.disk = Some(disk.clone());
+        self
     }
 
     /// Its directory. Clones share it; it is removed with the last of them.
@@ -154,7 +162,7 @@ impl Program {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.path);
+        let mut command = self.disk.as_ref().map_or_else(|| Command::new(&self.path), |disk| disk.inside(&self.path));
         for (name, _) in env::vars_os() {
             if name.to_string_lossy().starts_with("PACELINE_") {
                 command.env_remove(name);

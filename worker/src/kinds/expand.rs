@@ -12,7 +12,7 @@ pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobEr
         let tx = shared.db.begin().await?;
         let step = batches::run_expand(&tx, shared.clock.now(), job, &mut shared.rng()).await?;
         db::commit(tx, Commit::Expand).await?;
-        match shared.after.commit(step).await {
+        match shared.after.commit(step) {
             Expanded::More => {}
             Expanded::Done => return Ok(Outcome::Settled),
             Expanded::Stale => return Ok(Outcome::Stale),

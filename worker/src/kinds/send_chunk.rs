@@ -47,7 +47,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, 
     let tx = shared.db.begin().await?;
     let step = send::begin(&tx, shared.clock.now(), job, &mut shared.rng()).await?;
     db::commit(tx, Commit::Begin).await?;
-    let work = match shared.after.commit(step).await {
+    let work = match shared.after.commit(step) {
         Begin::Go(work) => *work,
         Begin::Parked | Begin::Over => return Ok(Outcome::Settled),
         Begin::Stale => return Ok(Outcome::Stale),
@@ -160,7 +160,7 @@ impl Chunk<'_> {
             send::claim_items(&tx, shared.clock.now(), &mut self.work, CLAIM_ITEMS, rate, &mut shared.rng()).await?;
         let Some(step) = step else { return Ok(None) };
         db::commit(tx, Commit::ClaimItems).await?;
-        let claimed = shared.after.commit(step).await;
+        let claimed = shared.after.commit(step);
         self.going = claimed.going;
         self.more_at = claimed.more_at;
         if claimed.probe {
@@ -206,7 +206,7 @@ impl Chunk<'_> {
         let tx = shared.db.begin().await?;
         let step = send::settle(&tx, shared.clock.now(), self.held, &self.results, &mut shared.rng()).await?;
         db::commit(tx, Commit::Settle).await?;
-        Ok(shared.after.commit(step).await)
+        Ok(shared.after.commit(step))
     }
 
     /// Lets go of the job: the chunk is closed, sleeps, or is somebody else's.
@@ -218,7 +218,7 @@ impl Chunk<'_> {
         let step: Step<Rest> =
             send::rest(&tx, shared.clock.now(), self.held, more_at, stopping, &mut shared.rng()).await?;
         db::commit(tx, Commit::Rest).await?;
-        match shared.after.commit(step).await {
+        match shared.after.commit(step) {
             Rest::Closed | Rest::Paused => Ok(Outcome::Settled),
             Rest::Asleep(until) => {
                 let job = JobRef { kind: self.job.kind, id: self.job.id };
@@ -283,7 +283,9 @@ impl Sending {
                 () = tokio::time::sleep(Duration::from_micros(wait_us.unsigned_abs())) => {}
                 () = shared.stopping.cancelled() => return result,
             }
-        } else if item.send_at_us > 0 && wait_us < -LATE_US {
+        }
+        // Asked after the wait: who stood still meanwhile wakes long after the slot, and another may have the job by then.
+        if item.send_at_us > 0 && shared.clock.now().0 * 1000 - item.send_at_us > LATE_US {
             metrics::counter!("paceline_slots_missed_total").increment(1);
             return result;
         }

@@ -21,7 +21,7 @@ pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobEr
         }
     };
     db::commit(tx, Commit::Set).await?;
-    Ok(match shared.after.commit(step).await {
+    Ok(match shared.after.commit(step) {
         Ran::Done | Ran::Paused | Ran::Ended => Outcome::Settled,
         Ran::Stale => Outcome::Stale,
     })

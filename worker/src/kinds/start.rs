@@ -10,6 +10,6 @@ pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobEr
     let tx = shared.db.begin().await?;
     let step = batches::run_start(&tx, shared.clock.now(), job, &mut shared.rng()).await?;
     db::commit(tx, Commit::Start).await?;
-    shared.after.commit(step).await;
+    shared.after.commit(step);
     Ok(Outcome::Settled)
 }

@@ -10,12 +10,12 @@ use crate::foundation::refusal::{Kind, Refusal};
 use domain::batches::{
     Audience, Batch, CreateError, NewSend, NewTag, OnUnknown, Recipients, SCHEDULE_SLACK, TagOperation,
 };
+use domain::db::Tx;
 use domain::messages::template::{MAX_CHARS, Template};
 use domain::{Step, Timestamp, db};
 use faults::Commit;
 use poem_openapi::ApiResponse;
 use poem_openapi::types::ToJSON;
-use sea_orm::DatabaseTransaction;
 
 /// The most contacts of one request.
 pub(super) const MAX_ITEMS: usize = 1_000_000;
@@ -40,12 +40,7 @@ impl Accepted {
 }
 
 /// Commits an accepted batch together with what its idempotency key remembers, then rings.
-pub(super) async fn accept(
-    app: &App,
-    tx: DatabaseTransaction,
-    hold: Hold,
-    step: Step<Batch>,
-) -> Result<Accepted, Refusal> {
+pub(super) async fn accept(app: &App, tx: Tx, hold: Hold, step: Step<Batch>) -> Result<Accepted, Refusal> {
     let now = app.clock.now();
     let answer = Answer::new(BatchOperation::of(&step.value, now, app.settings.sender_rate_per_minute));
     let body = answer.to_json_string();
@@ -79,7 +74,7 @@ pub(super) async fn once<T, R, W>(app: &App, once: Once, read: R, work: W) -> Re
 where
     T: Send + 'static,
     R: FnOnce() -> Result<T, Refusal> + Send + 'static,
-    W: AsyncFnOnce(&DatabaseTransaction, Timestamp, T) -> Result<Step<Batch>, Refusal>,
+    W: AsyncFnOnce(&Tx, Timestamp, T) -> Result<Step<Batch>, Refusal>,
 {
     let hold = match once {
         Once::Replay(body) => return Ok(Accepted::replay(body)),

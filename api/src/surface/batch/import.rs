@@ -13,10 +13,10 @@ use crate::foundation::refusal::{FieldError, Refusal};
 use bytes::Bytes;
 use domain::batches::{Batch, ImportLine, ImportWriter, NewImport, Plan, PlannedRow, preview_import};
 use domain::contacts::import_file::{ColumnPlan, CsvRows, FileError, ImportRow, Mapping, XlsxRows};
+use domain::db::Tx;
 use domain::{Step, UserId};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiRequest, ApiResponse};
-use sea_orm::DatabaseTransaction;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -126,12 +126,7 @@ pub(super) async fn import(
     }
 }
 
-async fn write(
-    app: &App,
-    by: UserId,
-    new: &NewImport,
-    rows: Rows,
-) -> Result<(DatabaseTransaction, Step<Batch>), Refusal> {
+async fn write(app: &App, by: UserId, new: &NewImport, rows: Rows) -> Result<(Tx, Step<Batch>), Refusal> {
     let (mut lines, reading) = read_rows(rows);
     // The first line before the transaction: a file that cannot be read at all costs no lock.
     let first = lines.recv().await;

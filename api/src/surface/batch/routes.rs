@@ -107,7 +107,7 @@ impl BatchRoutes {
     /// Steers a batch in a transaction of its own.
     async fn steer<W>(&self, request: &Request, id: &str, work: W) -> Result<Batch, Failure>
     where
-        W: AsyncFnOnce(&sea_orm::DatabaseTransaction, Timestamp, BatchId) -> Result<Step<Batch>, ControlError>,
+        W: AsyncFnOnce(&domain::db::Tx, Timestamp, BatchId) -> Result<Step<Batch>, ControlError>,
     {
         caller(request)?.needs(Permission::BatchesWrite)?;
         let id = self::id(id)?;

@@ -1,0 +1,266 @@
+//! What statements are run on: a handle for single ones, a transaction for several.
+
+use super::pool::{Ask, Lent, Pool, Unprepared, is_broken, query_error};
+use super::sqlite::SqliteTx;
+use async_trait::async_trait;
+use sea_orm::sqlx::{self, Executor, PgConnection, SqliteConnection};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement, Values,
+};
+use sea_query_sqlx::SqlxValues;
+use tokio::sync::Mutex;
+
+/// Where single statements go; each is its own transaction.
+#[derive(Clone, Debug)]
+pub struct Handle(pub(super) Kind);
+
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    Sqlite(DatabaseConnection),
+    Postgres { pool: Pool, only_reads: bool },
+}
+
+/// A transaction. Dropped before its commit, it is rolled back.
+#[derive(Debug)]
+pub struct Tx(TxKind);
+
+#[derive(Debug)]
+enum TxKind {
+    Sqlite(SqliteTx),
+    Postgres(PgTx),
+}
+
+/// A transaction on PostgreSQL. While a statement runs, the connection is the statement's: one that is dropped half-way
+/// takes the connection with it.
+struct PgTx(Mutex<State>);
+
+enum State {
+    Open(Lent),
+    /// A statement was refused, so the server will undo everything.
+    Failed(Lent),
+    /// The connection broke, or a statement was dropped half-way.
+    Gone,
+}
+
+impl std::fmt::Debug for PgTx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PgTx")
+    }
+}
+
+impl Tx {
+    pub(super) const fn sqlite(tx: SqliteTx) -> Self {
+        Self(TxKind::Sqlite(tx))
+    }
+
+    pub(super) fn postgres(lent: Lent) -> Self {
+        Self(TxKind::Postgres(PgTx(Mutex::new(State::Open(lent)))))
+    }
+
+    /// Commits. After an error for which [`super::Trouble::is_unsettled`] holds, nobody here knows whether it is committed.
+    ///
+    /// # Errors
+    /// The database's; also when a statement of the transaction failed, whatever the caller made of that.
+    pub async fn commit(self) -> Result<(), DbErr> {
+        match self.0 {
+            TxKind::Sqlite(tx) => tx.commit().await,
+            TxKind::Postgres(tx) => match std::mem::replace(&mut *tx.0.lock().await, State::Gone) {
+                State::Open(mut lent) => {
+                    let answer = lent.bounded(&Unprepared("COMMIT")).await;
+                    if !answer.as_ref().is_err_and(is_broken) {
+                        lent.give_back();
+                        return answer.map(drop).map_err(query_error);
+                    }
+                    answer.map(drop).map_err(|error| DbErr::Exec(RuntimeErr::SqlxError(error.into())))
+                }
+                State::Failed(lent) => {
+                    lent.roll_back();
+                    Err(gone("a statement of the transaction failed; nothing was written"))
+                }
+                State::Gone => Err(gone("the transaction's connection broke; nothing was written")),
+            },
+        }
+    }
+
+    /// Rolls back now.
+    ///
+    /// # Errors
+    /// The database's, which has rolled back all the same.
+    pub async fn rollback(self) -> Result<(), DbErr> {
+        match self.0 {
+            TxKind::Sqlite(tx) => {
+                tx.rollback().await;
+                Ok(())
+            }
+            TxKind::Postgres(tx) => match std::mem::replace(&mut *tx.0.lock().await, State::Gone) {
+                State::Open(mut lent) | State::Failed(mut lent) => {
+                    let answer = lent.bounded(&Unprepared("ROLLBACK")).await;
+                    if answer.is_ok() {
+                        lent.give_back();
+                    }
+                    answer.map(drop).map_err(query_error)
+                }
+                State::Gone => Ok(()),
+            },
+        }
+    }
+}
+
+fn gone(text: &str) -> DbErr {
+    DbErr::Conn(RuntimeErr::Internal(text.to_owned()))
+}
+
+impl PgTx {
+    async fn run<A: Ask<PgConnection>>(&self, ask: &A) -> Result<A::Answer, DbErr> {
+        let mut state = self.0.lock().await;
+        let (mut lent, failed) = match std::mem::replace(&mut *state, State::Gone) {
+            State::Open(lent) => (lent, false),
+            State::Failed(lent) => (lent, true),
+            State::Gone => return Err(gone("the transaction's connection broke; nothing was written")),
+        };
+        let answer = lent.bounded(ask).await;
+        let refused = matches!(answer, Err(sqlx::Error::Database(_)));
+        if !answer.as_ref().is_err_and(is_broken) {
+            *state = if failed || refused { State::Failed(lent) } else { State::Open(lent) };
+        }
+        answer.map_err(query_error)
+    }
+}
+
+impl Drop for PgTx {
+    fn drop(&mut self) {
+        match std::mem::replace(self.0.get_mut(), State::Gone) {
+            State::Open(lent) | State::Failed(lent) => lent.roll_back(),
+            State::Gone => {}
+        }
+    }
+}
+
+/// A statement, and what it answers with.
+struct Execute(Statement);
+struct QueryOne(Statement);
+struct QueryAll(Statement);
+
+fn parameters(statement: &Statement) -> SqlxValues {
+    SqlxValues(statement.values.clone().unwrap_or_else(|| Values(Vec::new())))
+}
+
+/// The same for both databases: sqlx's types for them have nothing in common that could be written once.
+macro_rules! asked_of {
+    ($($connection:ty),+) => {$(
+        impl Ask<$connection> for Execute {
+            type Answer = ExecResult;
+
+            async fn ask(&self, conn: &mut $connection) -> sqlx::Result<ExecResult> {
+                let sql = sqlx::AssertSqlSafe(self.0.sql.as_str());
+                sqlx::query_with(sql, parameters(&self.0)).execute(conn).await.map(Into::into)
+            }
+        }
+
+        impl Ask<$connection> for QueryOne {
+            type Answer = Option<QueryResult>;
+
+            async fn ask(&self, conn: &mut $connection) -> sqlx::Result<Option<QueryResult>> {
+                let sql = sqlx::AssertSqlSafe(self.0.sql.as_str());
+                let row = sqlx::query_with(sql, parameters(&self.0)).fetch_optional(conn).await?;
+                Ok(row.map(Into::into))
+            }
+        }
+
+        impl Ask<$connection> for QueryAll {
+            type Answer = Vec<QueryResult>;
+
+            async fn ask(&self, conn: &mut $connection) -> sqlx::Result<Vec<QueryResult>> {
+                let sql = sqlx::AssertSqlSafe(self.0.sql.as_str());
+                let rows = sqlx::query_with(sql, parameters(&self.0)).fetch_all(conn).await?;
+                Ok(rows.into_iter().map(Into::into).collect())
+            }
+        }
+
+        impl Ask<$connection> for Unprepared<'_> {
+            type Answer = ExecResult;
+
+            async fn ask(&self, conn: &mut $connection) -> sqlx::Result<ExecResult> {
+                conn.execute(sqlx::AssertSqlSafe(self.0.to_owned())).await.map(Into::into)
+            }
+        }
+    )+};
+}
+
+asked_of!(PgConnection, SqliteConnection);
+
+#[async_trait]
+impl ConnectionTrait for Handle {
+    fn get_database_backend(&self) -> DbBackend {
+        match &self.0 {
+            Kind::Sqlite(_) => DbBackend::Sqlite,
+            Kind::Postgres { .. } => DbBackend::Postgres,
+        }
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        match &self.0 {
+            Kind::Sqlite(db) => db.execute_raw(statement).await,
+            Kind::Postgres { pool, .. } => pool.single(false, &Execute(statement)).await,
+        }
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        match &self.0 {
+            Kind::Sqlite(db) => db.execute_unprepared(sql).await,
+            Kind::Postgres { pool, .. } => pool.single(false, &Unprepared(sql)).await,
+        }
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        match &self.0 {
+            Kind::Sqlite(db) => db.query_one_raw(statement).await,
+            Kind::Postgres { pool, only_reads } => pool.single(*only_reads, &QueryOne(statement)).await,
+        }
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        match &self.0 {
+            Kind::Sqlite(db) => db.query_all_raw(statement).await,
+            Kind::Postgres { pool, only_reads } => pool.single(*only_reads, &QueryAll(statement)).await,
+        }
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Tx {
+    fn get_database_backend(&self) -> DbBackend {
+        match &self.0 {
+            TxKind::Sqlite(_) => DbBackend::Sqlite,
+            TxKind::Postgres(_) => DbBackend::Postgres,
+        }
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        match &self.0 {
+            TxKind::Sqlite(tx) => tx.run(&Execute(statement)).await,
+            TxKind::Postgres(tx) => tx.run(&Execute(statement)).await,
+        }
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        match &self.0 {
+            TxKind::Sqlite(tx) => tx.run(&Unprepared(sql)).await,
+            TxKind::Postgres(tx) => tx.run(&Unprepared(sql)).await,
+        }
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        match &self.0 {
+            TxKind::Sqlite(tx) => tx.run(&QueryOne(statement)).await,
+            TxKind::Postgres(tx) => tx.run(&QueryOne(statement)).await,
+        }
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        match &self.0 {
+            TxKind::Sqlite(tx) => tx.run(&QueryAll(statement)).await,
+            TxKind::Postgres(tx) => tx.run(&QueryAll(statement)).await,
+        }
+    }
+}

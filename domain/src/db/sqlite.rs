@@ -1,0 +1,98 @@
+//! A transaction on SQLite.
+//!
+//! Begun, committed and rolled back in words, past sqlx's own count of open transactions. SQLite undoes a transaction by
+//! itself when its disk is full; sqlx does not learn of it, and takes the next transaction for one within another: its
+//! commit then commits nothing, and nor does any after it.
+
+use super::pool::{Ask, Unprepared, query_error};
+use sea_orm::sqlx::pool::PoolConnection;
+use sea_orm::sqlx::{self, Sqlite, SqliteConnection, SqlitePool};
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
+use std::fmt;
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+
+/// A transaction. Dropped before its commit, it is rolled back.
+pub(super) struct SqliteTx(Mutex<Writer>);
+
+/// The connection, and whether a transaction is open on it. A statement that is dropped half-way is still done, and then
+/// undone with the others.
+struct Writer {
+    conn: Option<PoolConnection<Sqlite>>,
+    open: bool,
+}
+
+impl fmt::Debug for SqliteTx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SqliteTx")
+    }
+}
+
+impl SqliteTx {
+    /// Begins; the write lock is taken at once.
+    pub(super) async fn begin(pool: &SqlitePool) -> Result<Self, DbErr> {
+        let conn = pool.acquire().await.map_err(|error| match error {
+            sqlx::Error::PoolTimedOut => DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
+            sqlx::Error::PoolClosed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
+            other => DbErr::Conn(RuntimeErr::SqlxError(other.into())),
+        })?;
+        // Open from here on: who leaves before the answer comes must not leave a transaction behind.
+        let tx = Self(Mutex::new(Writer { conn: Some(conn), open: true }));
+        tx.run(&Unprepared("BEGIN IMMEDIATE")).await?;
+        Ok(tx)
+    }
+
+    /// Does something in the transaction.
+    pub(super) async fn run<A: Ask<SqliteConnection>>(&self, ask: &A) -> Result<A::Answer, DbErr> {
+        ask.ask(self.0.lock().await.conn()?).await.map_err(query_error)
+    }
+
+    /// Commits. What cannot be committed is undone.
+    pub(super) async fn commit(self) -> Result<(), DbErr> {
+        let mut writer = self.0.into_inner();
+        Unprepared("COMMIT").ask(writer.conn()?).await.map_err(query_error)?;
+        writer.open = false;
+        Ok(())
+    }
+
+    /// Rolls back now.
+    pub(super) async fn rollback(self) {
+        let mut writer = self.0.into_inner();
+        if let Some(conn) = writer.conn.take() {
+            undo(conn).await;
+        }
+    }
+}
+
+impl Writer {
+    fn conn(&mut self) -> Result<&mut SqliteConnection, DbErr> {
+        self.conn.as_deref_mut().ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        // Without a runtime the process ends, and the file is as it was.
+        if let (Some(conn), Ok(runtime)) = (self.conn.take(), Handle::try_current()) {
+            runtime.spawn(undo(conn));
+        }
+    }
+}
+
+/// Undoes what is open, if SQLite has not done so already; a connection of which that is not certain is closed.
+async fn undo(mut conn: PoolConnection<Sqlite>) {
+    let clean = match Unprepared("ROLLBACK").ask(&mut *conn).await {
+        Ok(_) => true,
+        Err(sqlx::Error::Database(error)) => error.message().contains("no transaction is active"),
+        Err(_) => false,
+    };
+    if !clean {
+        tracing::warn!("a connection to SQLite is given up: its transaction was not rolled back");
+        if let Err(error) = conn.close().await {
+            tracing::warn!(%error, "it did not close in good order");
+        }
+    }
+}
