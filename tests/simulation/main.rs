@@ -47,7 +47,6 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the trace that was asked for, and what happened")]
 fn nothing_is_lost_or_sent_twice_in_any_order() {
     if let Some(seed) = number("PACELINE_TEST_SEED") {
         let runtime = runtime();
