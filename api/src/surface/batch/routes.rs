@@ -14,8 +14,9 @@ use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::time::DateOrTime;
 use domain::batches::{self, Batch, ControlError, Filter, Patch, SCHEDULE_SLACK};
+use domain::db::Trouble;
 use domain::users::Permission;
-use domain::{BatchId, Step, Timestamp, db};
+use domain::{BatchId, Step, db};
 use faults::Commit;
 use poem::Request;
 use poem_openapi::param::{Path, Query};
@@ -104,19 +105,49 @@ impl BatchRoutes {
         BatchOperation::of(batch, self.app.clock.now(), self.app.settings.sender_rate_per_minute)
     }
 
-    /// Steers a batch in a transaction of its own.
-    async fn steer<W>(&self, request: &Request, id: &str, work: W) -> Result<Batch, Failure>
-    where
-        W: AsyncFnOnce(&domain::db::Tx, Timestamp, BatchId) -> Result<Step<Batch>, ControlError>,
-    {
+    /// Steers a batch in a transaction of its own. A user does not have to know that others were in the way: it is tried
+    /// again then.
+    async fn steer(&self, request: &Request, id: &str, how: Steering) -> Result<Batch, Failure> {
         caller(request)?.needs(Permission::BatchesWrite)?;
         let id = self::id(id)?;
+        let mut tries = 1;
+        loop {
+            match self.try_steer(id, how).await {
+                Err(ControlError::Database(error))
+                    if tries < STEER_TRIES && Trouble::of(&error) == Trouble::Conflict =>
+                {
+                    tries += 1;
+                }
+                done => return Ok(self.app.after(done.map_err(unsteered)?)),
+            }
+        }
+    }
+
+    async fn try_steer(&self, id: BatchId, how: Steering) -> Result<Step<Batch>, ControlError> {
         let tx = self.app.db.begin().await?;
-        let step = work(&tx, self.app.clock.now(), id).await.map_err(unsteered)?;
+        let now = self.app.clock.now();
+        let step = match how {
+            Steering::Cancel => batches::cancel(&tx, now, id).await?,
+            Steering::Pause => batches::pause(&tx, id).await?,
+            Steering::Resume => batches::resume(&tx, now, id).await?,
+            Steering::Patch(patch) => batches::patch(&tx, now, id, patch).await?,
+        };
         db::commit(tx, Commit::Steer).await?;
-        Ok(self.app.after(step))
+        Ok(step)
     }
 }
+
+/// What a user does to a batch under way.
+#[derive(Clone, Copy)]
+enum Steering {
+    Cancel,
+    Pause,
+    Resume,
+    Patch(Patch),
+}
+
+/// How often a batch is tried to be steered when others are in the way.
+const STEER_TRIES: u32 = 3;
 
 /// Operations over many contacts.
 #[OpenApi]
@@ -218,7 +249,7 @@ impl BatchRoutes {
         /// The batch.
         batch_id: Path<PathId>,
     ) -> Result<Json<Said>, Failure> {
-        self.steer(request, &batch_id, async |tx, now, id| batches::cancel(tx, now, id).await).await?;
+        self.steer(request, &batch_id, Steering::Cancel).await?;
         Ok(Json(Said { ok: true, message: "Batch operation cancelled successfully".into() }))
     }
 
@@ -231,7 +262,7 @@ impl BatchRoutes {
         /// The batch.
         batch_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
-        let batch = self.steer(request, &batch_id, async |tx, _, id| batches::pause(tx, id).await).await?;
+        let batch = self.steer(request, &batch_id, Steering::Pause).await?;
         Ok(Answer::new(self.view(&batch)))
     }
 
@@ -244,7 +275,7 @@ impl BatchRoutes {
         /// The batch.
         batch_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
-        let batch = self.steer(request, &batch_id, async |tx, now, id| batches::resume(tx, now, id).await).await?;
+        let batch = self.steer(request, &batch_id, Steering::Resume).await?;
         Ok(Answer::new(self.view(&batch)))
     }
 
@@ -272,8 +303,7 @@ impl BatchRoutes {
             f.bad("body", "must have ratePerMinute, jitterMs or scheduleAt");
         }
         f.finish()?;
-        let batch =
-            self.steer(request, &batch_id, async |tx, now, id| batches::patch(tx, now, id, patch).await).await?;
+        let batch = self.steer(request, &batch_id, Steering::Patch(patch)).await?;
         Ok(Answer::new(self.view(&batch)))
     }
 

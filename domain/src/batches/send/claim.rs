@@ -275,6 +275,10 @@ pub async fn claim_items(
             None => gone.push(seq),
         }
     }
+    if !gone.is_empty() || !failed.is_empty() {
+        // Its counts will change. Locked before the sender and the items: a cancel locks them in this order too.
+        row::lock(conn, batch_id).await?;
+    }
     fail_gone(conn, now, &batch, &gone).await?;
 
     let sender = sender::load(conn, now, batch.sender, sender_rate).await?;
