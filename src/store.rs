@@ -106,7 +106,8 @@ fn postgres_options(url: &str, statement_timeout: Duration) -> Result<PgConnectO
         .application_name("paceline")
         .options([
             ("statement_timeout", format!("{}ms", statement_timeout.as_millis()).as_str()),
-            ("idle_in_transaction_session_timeout", "60s"),
+            // Less than a lease: who stands still in a transaction (a process that is frozen, a machine asleep) holds its locks.
+            ("idle_in_transaction_session_timeout", "10s"),
             // A peer that is gone without a word is found out within half a minute.
             ("tcp_keepalives_idle", "10"),
             ("tcp_keepalives_interval", "5"),

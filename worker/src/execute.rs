@@ -153,7 +153,11 @@ async fn fail(shared: &Arc<Shared>, job: &Claimed, error: JobError) -> &'static 
                 tracing::error!(%error, "job is dead");
                 return "dead";
             }
-            Ok(Finished::Stale | Finished::Done | Finished::Paused) => return "stale",
+            Ok(Finished::Stale | Finished::Done | Finished::Paused) => {
+                metrics::counter!("paceline_stale_fences_total", "kind" => job.kind.as_str()).increment(1);
+                tracing::warn!(%error, "job failed, and the claim no longer stood; nothing was written");
+                return "stale";
+            }
             Err(write_error) => {
                 tracing::warn!(%error, %write_error, "the failure could not be written yet");
                 tokio::select! {

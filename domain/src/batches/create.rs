@@ -5,7 +5,7 @@ use super::import::ImportLine;
 use super::model::{BatchType, OnUnknown, TagOperation};
 use super::recipients::{Audience, ContactRefs};
 use super::row::{self, Batch};
-use crate::db;
+use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
 use crate::messages::template::{Template, TemplateError};
 use crate::ring::{JobKind, Lane};
@@ -352,6 +352,10 @@ impl ImportWriter {
         by: UserId,
         new: &NewImport,
     ) -> Result<Self, DbErr> {
+        // This transaction alone waits for somebody outside, who sends the file; what it locks nobody else looks for.
+        if Dialect::of(conn) == Dialect::Postgres {
+            db::execute(conn, "SET LOCAL idle_in_transaction_session_timeout = '60s'", []).await?;
+        }
         let config = json!({ "skipDuplicates": new.skip_duplicates, "tags": new.tags, "source": new.source });
         let id = NewBatch::new(BatchType::Import, by, config).insert(conn, now).await?;
         Ok(Self { id, no: 0, seq: 0, rows: Vec::new() })

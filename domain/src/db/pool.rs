@@ -91,7 +91,7 @@ const SESSION: &str = "SELECT pid, backend_start::text AS began FROM pg_stat_act
 const END_SESSION: &str =
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2";
 
-/// How long the end of a session is tried: after that the server's `idle_in_transaction_session_timeout` has ended it.
+/// How long the end of a session is tried: after that the server's `idle_in_transaction_session_timeout` has long ended it.
 const END_FOR: Duration = Duration::from_secs(60);
 
 /// Between two tries.
