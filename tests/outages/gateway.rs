@@ -31,7 +31,7 @@ async fn cut_off() {
         way(&w).cut();
         // Attempts are made and fail, and none of them reached anybody.
         let count = w.gateway.attempts().len();
-        counted_more(&w.runs.workers[0], "paceline_send_seconds_count", "failed", 3.0).await;
+        counted_more(&w.runs.workers[0], "paceline_send_seconds_count", "unreachable", 3.0).await;
         figure("attempts that arrived through a cut", w.gateway.attempts().len() - count);
         way(&w).pass();
     }
@@ -56,8 +56,9 @@ async fn reset_in_the_middle_of_requests_and_answers() {
             if sprung >= 5 { Ok(()) } else { Err(format!("{sprung} after {bytes} bytes {direction:?}")) }
         })
         .await;
+        // After five in a row the gateway is left alone for a while: what is left of the traps would last for minutes.
+        way(&w).pass();
     }
-    way(&w).pass();
     figure("connections reset", way(&w).trapped());
     w.whole(&[batch], 800).await;
     assert!(repeated(&w) > 0, "an answer that was lost leaves the outcome open, and the same id settles it");

@@ -67,6 +67,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, 
         oldest_result: None,
         more_at: Some(shared.clock.now()),
         going: Going::On,
+        broken: None,
     }
     .run()
     .await
@@ -86,6 +87,8 @@ struct Chunk<'a> {
     /// When a claim may give more items; `None`: the chunk has none left.
     more_at: Option<Timestamp>,
     going: Going,
+    /// Why a claim of items failed. Whether it was committed is not known, so the job has to begin again.
+    broken: Option<JobError>,
 }
 
 impl Chunk<'_> {
@@ -95,7 +98,17 @@ impl Chunk<'_> {
         let mut in_flight = JoinSet::new();
         loop {
             if self.may_claim(in_flight.len()) {
-                let Some(items) = self.claim().await? else { return Ok(Outcome::Stale) };
+                let items = match self.claim().await {
+                    Ok(Some(items)) => items,
+                    Ok(None) => return Ok(Outcome::Stale),
+                    // What left must not become unknown for that: it is waited for and written first.
+                    Err(error) if !in_flight.is_empty() || !self.results.is_empty() => {
+                        self.broken = Some(error);
+                        self.more_at = None;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 for item in items {
                     let sending = Sending {
                         shared: self.shared.clone(),
@@ -136,7 +149,10 @@ impl Chunk<'_> {
         if !self.settle().await? {
             return Ok(Outcome::Stale);
         }
-        self.rest().await
+        match self.broken.take() {
+            Some(error) => Err(error),
+            None => self.rest().await,
+        }
     }
 
     /// When the next claim is due; `None` when there is nothing to claim, or nothing should be.
