@@ -6,6 +6,10 @@
 mod setup;
 
 mod gateway;
+mod kills;
+mod pace;
 mod points;
+mod rubbish;
 mod soak;
+mod upgrade;
 mod world;

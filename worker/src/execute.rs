@@ -51,6 +51,15 @@ async fn claim(shared: &Shared, now: Timestamp, id: JobId) -> Result<Claim, DbEr
     Ok(claim)
 }
 
+async fn reject(shared: &Shared, id: JobId, error: &DbErr) -> Result<(), DbErr> {
+    let tx = shared.db.begin().await?;
+    let reason = format!("its row cannot be read: {error}");
+    let step = jobs::reject(&tx, shared.clock.now(), id, &shared.owner, &reason).await?;
+    db::commit(tx, Commit::Failure).await?;
+    shared.after.commit(step);
+    Ok(())
+}
+
 async fn answer(shared: &Arc<Shared>, lane: Lane, rung: JobRef) {
     let now = shared.clock.now();
     let claimed = match claim(shared, now, rung.id).await {
@@ -68,8 +77,17 @@ async fn answer(shared: &Arc<Shared>, lane: Lane, rung: JobRef) {
             tracing::warn!(job = %rung, version, "a job of a later version waits for a later build");
             return;
         }
-        Err(error) => {
+        Err(error) if Trouble::of(&error).passes() => {
             tracing::warn!(job = %rung, %error, "job not claimed; the sweep will ring again");
+            return;
+        }
+        Err(error) => {
+            tracing::error!(job = %rung, %error, "the job's row cannot be read; it is given up");
+            metrics::counter!("paceline_jobs_total", "lane" => lane.as_str(), "kind" => rung.kind.as_str(), "outcome" => "dead")
+                .increment(1);
+            if let Err(error) = reject(shared, rung.id, &error).await {
+                tracing::warn!(job = %rung, %error, "that was not written; its lease will end");
+            }
             return;
         }
     };

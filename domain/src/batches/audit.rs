@@ -46,7 +46,7 @@ pub enum Finding {
         /// How many.
         jobs: i64,
     },
-    /// Jobs are running whose lease ended over a minute ago: nobody rescues.
+    /// Jobs are running that nobody has: without an owner, or with a lease that ended a while ago. Nobody rescues.
     Abandoned {
         /// How many.
         jobs: i64,
@@ -71,7 +71,7 @@ impl fmt::Display for Finding {
                 write!(f, "{jobs} jobs are due for longer than a sweep and unrung: is a scheduler running?")
             }
             Self::Abandoned { jobs } => {
-                write!(f, "{jobs} jobs are running with a lease long ended: is a scheduler running?")
+                write!(f, "{jobs} jobs are running that nobody has: is a scheduler running?")
             }
         }
     }
@@ -141,8 +141,9 @@ pub async fn audit(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
     if let Some(jobs) = number(conn, sql, late).await? {
         findings.push(Finding::Unrung { jobs });
     }
-    let sql = "SELECT count(*) AS n FROM jobs WHERE state = 'running' AND lease_until < $1";
-    if let Some(jobs) = number(conn, sql, now.0 - 60_000).await? {
+    let sql = "SELECT count(*) AS n FROM jobs
+               WHERE state = 'running' AND (lease_owner IS NULL OR lease_until IS NULL OR lease_until < $1)";
+    if let Some(jobs) = number(conn, sql, late).await? {
         findings.push(Finding::Abandoned { jobs });
     }
     Ok(findings)

@@ -55,7 +55,7 @@ pub enum Claim {
 /// Claims a job for `owner`: one conditional update, committed before any effect of the job.
 ///
 /// # Errors
-/// The database's.
+/// The database's; or, once it is claimed, that its row cannot be read: then [`reject`](super::reject) it.
 pub async fn claim(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, owner: &str) -> Result<Claim, DbErr> {
     let row = db::one(
         conn,

@@ -6,7 +6,7 @@ use crate::batches::chunks;
 use crate::db;
 use crate::retry::Backoff;
 use crate::time::Timestamp;
-use entities::JobId;
+use entities::{BatchId, JobId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 
@@ -87,6 +87,31 @@ pub async fn fail(
             | Ending::Dead { .. }
             | Ending::GivenBack,
         ) => Ok(Step::quiet(finished)),
+    }
+}
+
+/// Gives up a job whose row cannot be read: nobody ever will. Its chunk is closed as that of a job that died.
+///
+/// # Errors
+/// The database's.
+pub async fn reject(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    id: JobId,
+    owner: &str,
+    reason: &str,
+) -> Result<Step<()>, DbErr> {
+    let row = db::one(
+        conn,
+        "UPDATE jobs SET state = 'dead', error = $3, finished_at = $4, lease_owner = NULL, lease_until = NULL
+         WHERE id = $1 AND state = 'running' AND lease_owner = $2 RETURNING batch_id, chunk_no",
+        [id.into(), owner.into(), reason.into(), now.0.into()],
+    )
+    .await?;
+    let Some(row) = row else { return Ok(Step::quiet(())) };
+    match row.try_get::<Option<i64>>("", "batch_id")?.map(BatchId) {
+        Some(batch) => chunks::bury(conn, now, batch, row.try_get("", "chunk_no")?, reason).await,
+        None => Ok(Step::quiet(())),
     }
 }
 

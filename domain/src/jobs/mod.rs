@@ -28,7 +28,7 @@ pub mod workers;
 pub use claim::{Claim, Claimed, claim, heartbeat, renew, renew_with_progress};
 pub(crate) use enqueue::ring_of;
 pub use enqueue::{NewJob, enqueue};
-pub use finish::{Ending, Finished, fail, finish};
+pub use finish::{Ending, Finished, fail, finish, reject};
 pub use rescue::{Rescued, any_due, due, prune, rescue, sweep};
 pub use stats::{Depth, depths};
 

@@ -1,0 +1,122 @@
+//! Processes that are killed in the middle of a batch, and a job that kills its process.
+
+use crate::setup::{PATIENCE, Runs, Setup, text};
+use serde_json::json;
+use std::time::{Duration, Instant};
+use support::{Reply, eventually};
+
+/// How long a lease stands without a heartbeat.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Starts again what has died, as a supervisor does.
+async fn supervise(s: &mut Setup) {
+    let token = s.program.token_for("admin").await;
+    let api = match &mut s.runs {
+        Runs::Embedded(serve) => {
+            serve.restart().await;
+            serve.client()
+        }
+        Runs::Split(cluster) => {
+            cluster.api.restart().await;
+            for worker in &mut cluster.workers {
+                worker.restart().await;
+            }
+            cluster.scheduler.restart().await;
+            cluster.api.client()
+        }
+    };
+    s.admin = api.with_token(token);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_worker_takes_over_before_the_lease_ends() {
+    let s = Setup::split(&[]).await;
+    let ids = s.contacts(3).await;
+    // The first worker is in the middle of three messages, and will never hear of them.
+    s.gateway.next([Reply::hang().taking_effect(), Reply::hang().taking_effect(), Reply::hang().taking_effect()]);
+    let batch = s.send(&ids, json!({})).await;
+    s.gateway.wait_for_attempts(3).await;
+    let Setup { runs: Runs::Split(mut cluster), gateway, admin, program } = s else { unreachable!() };
+    let other = program.elsewhere().start(&["worker"]).await;
+    cluster.workers[0].kill9().await;
+    let killed = Instant::now();
+    let s = Setup { runs: Runs::Split(cluster), gateway, admin, program };
+    let done = s.ended(&batch).await;
+    assert!(killed.elapsed() < LEASE, "that it is silent tells more than its lease");
+    assert_eq!(done["successCount"], json!(3), "{done}");
+    assert_eq!(s.gateway.sent_count(), 3, "asked again under the same ids, nothing goes out again");
+    s.audited().await;
+    drop(other);
+}
+
+async fn everything_is_killed(mut s: Setup) {
+    let ids = s.contacts(600).await;
+    let batch = s.send(&ids, json!({ "ratePerMinute": 9_000 })).await;
+    for sent in [60, 200, 400] {
+        s.gateway.wait_for(sent).await;
+        match &mut s.runs {
+            Runs::Embedded(serve) => serve.kill9().await,
+            Runs::Split(cluster) => {
+                let (worker, api, scheduler) = (&mut cluster.workers[0], &mut cluster.api, &mut cluster.scheduler);
+                tokio::join!(worker.kill9(), api.kill9(), scheduler.kill9());
+            }
+        }
+        supervise(&mut s).await;
+    }
+    let done = s.ended(&batch).await;
+    assert_eq!((&done["status"], &done["successCount"]), (&json!("COMPLETED"), &json!(600)), "{done}");
+    assert_eq!(s.gateway.sent().len(), 600);
+    // In flight at each kill: what was claimed and not settled.
+    let repeats = s.gateway.attempts().len() - 600;
+    assert!(repeats <= 3 * 400, "{repeats} repeats");
+    s.audited().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_is_killed_embedded() {
+    everything_is_killed(Setup::embedded(&[]).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_is_killed_split() {
+    everything_is_killed(Setup::split(&[]).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_kills_its_process_three_times_is_dead() {
+    let mut s = Setup::embedded(&[]).await;
+    let ids = s.contacts(5).await;
+    let Runs::Embedded(serve) = &mut s.runs else { unreachable!() };
+    // From now on each process dies at the first job that begins.
+    serve.set_env("PACELINE_TEST_FAULTS", Some("commit.begin.after=kill"));
+    serve.restart().await;
+    s.admin = serve.client().with_token(s.program.token_for("admin").await);
+    let batch = s.send(&ids, json!({})).await;
+    for _ in 0..3 {
+        let Runs::Embedded(serve) = &mut s.runs else { unreachable!() };
+        eventually(
+            "the process to die",
+            PATIENCE,
+            async || if serve.is_running().await { Err("it runs") } else { Ok(()) },
+        )
+        .await;
+        serve.relaunch().await;
+    }
+    // The fourth lives: nobody begins with that job any more.
+    let Runs::Embedded(serve) = &mut s.runs else { unreachable!() };
+    serve.ready().await;
+    s.admin = serve.client().with_token(s.program.token_for("admin").await);
+    let done = s.ended(&batch).await;
+    assert_eq!((&done["status"], &done["failedCount"]), (&json!("FAILED"), &json!(5)), "{done}");
+    let items = s.items(&batch).await;
+    assert!(items.iter().all(|item| item["errorCode"] == "job_dead"), "{items:?}");
+    assert!(text(&items[0]["errorMessage"]).contains("its worker died while it ran, 3 times"), "{items:?}");
+    let Runs::Embedded(serve) = &mut s.runs else { unreachable!() };
+    serve.set_env("PACELINE_TEST_FAULTS", None);
+    serve.restart().await;
+    s.admin = serve.client().with_token(s.program.token_for("admin").await);
+    // What nobody sent can be sent when the trouble is over.
+    s.admin.post(&format!("/batch/{batch}/retry"), &json!({})).await.expect(200);
+    assert_eq!(s.ended(&batch).await["successCount"], json!(5));
+    s.audited().await;
+}
