@@ -235,7 +235,12 @@ pub(crate) fn start_worker(config: &Config, process: &Process, probes: Option<wo
     let (db, clock, backplane) = (process.db.clone(), process.clock.clone(), process.backplane.clone());
     let gateway: Arc<dyn Gateway> = match (&config.gateway_url, &config.gateway_secret) {
         (Some(url), Some(secret)) => {
-            let settings = ClientSettings::new(url, secret.expose(), config.send_concurrency);
+            let ours = clock.clone();
+            let settings = ClientSettings {
+                // The database's: a machine whose own is minutes off would sign what nobody takes.
+                clock: Arc::new(move || ours.now().0 / 1_000),
+                ..ClientSettings::new(url, secret.expose(), config.send_concurrency)
+            };
             Arc::new(HttpGateway::new(&settings).context("gateway_url")?)
         }
         _ => {

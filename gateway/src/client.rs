@@ -5,6 +5,7 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How to reach a gateway.
@@ -20,10 +21,15 @@ pub struct ClientSettings {
     pub timeout: Duration,
     /// How many connections are kept for use again.
     pub pool: usize,
+    /// What time it is, in seconds since the epoch: part of what is signed. A gateway takes no signature that is minutes off.
+    pub clock: Clock,
 }
 
+/// Tells the time, in seconds since the epoch.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
 impl ClientSettings {
-    /// The usual: 2 s to connect, 10 s for all.
+    /// The usual: 2 s to connect, 10 s for all, and the machine's own clock.
     #[must_use]
     pub fn new(url: impl Into<String>, secret: impl Into<String>, pool: usize) -> Self {
         Self {
@@ -32,6 +38,7 @@ impl ClientSettings {
             connect_timeout: Duration::from_secs(2),
             timeout: Duration::from_secs(10),
             pool,
+            clock: Arc::new(machine_seconds),
         }
     }
 }
@@ -65,6 +72,7 @@ pub enum ClientError {
 #[derive(Clone)]
 pub struct HttpGateway {
     client: Client,
+    clock: Clock,
     signer: Signer,
     send: Url,
     status: Url,
@@ -136,6 +144,7 @@ impl HttpGateway {
             .build()?;
         Ok(Self {
             client,
+            clock: settings.clock.clone(),
             signer: Signer::new(settings.secret.as_bytes()).ok_or(ClientError::NoSecret)?,
             send: base.join("send").map_err(|_| ClientError::Url)?,
             status: base.join("status").map_err(|_| ClientError::Url)?,
@@ -151,7 +160,7 @@ impl Gateway for HttpGateway {
             Ok(body) => body,
             Err(error) => return SendOutcome::Rejected { code: "unserialisable".into(), detail: error.to_string() },
         };
-        let timestamp = seconds_now();
+        let timestamp = (self.clock)();
         let sent = self
             .client
             .post(self.send.clone())
@@ -264,6 +273,6 @@ fn parse_retry_after(value: &str) -> Option<Duration> {
     Some(wait.min(RETRY_AFTER_MAX))
 }
 
-fn seconds_now() -> i64 {
+fn machine_seconds() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }

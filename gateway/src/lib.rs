@@ -11,7 +11,7 @@ mod report;
 mod signature;
 mod simulator;
 
-pub use client::{ClientError, ClientSettings, HttpGateway};
+pub use client::{ClientError, ClientSettings, Clock, HttpGateway};
 pub use report::Report;
 pub use signature::{SIGNATURE_HEADER, SignatureError, Signer, TIMESTAMP_HEADER, TOLERANCE};
 pub use simulator::{Simulator, SimulatorConfig, SimulatorStats};

@@ -65,6 +65,11 @@ async fn one_worker_ahead_and_one_behind() {
     w.ended(&batch).await;
     // Six seconds at its pace, and the retries of the last ones.
     within(Duration::from_secs(40), began, "a batch with retries");
+    for attempt in w.gateway.attempts() {
+        let stamp = attempt.headers.get("x-paceline-timestamp").and_then(|stamp| stamp.to_str().ok());
+        let stamp: i64 = stamp.and_then(|stamp| stamp.parse().ok()).expect("seconds");
+        assert!((now_ms() / 1_000 - stamp).abs() < 200, "a gateway takes no signature that is minutes off");
+    }
     let scheduled = keeps_time(&w, &ids).await;
     for worker in &w.runs.workers {
         assert!(worker.log().contains("this machine's clock differs"), "it was off: {}", worker.log().tail(20));

@@ -1,6 +1,6 @@
 //! The processes that claim jobs, each under the name that is in its jobs' `lease_owner`.
 //!
-//! A lease alone takes [`LEASE`](super::LEASE) to tell that a worker is gone. A worker that shares its database with
+//! A lease alone takes [`LEASE`] to tell that a worker is gone. A worker that shares its database with
 //! others also says every [`BEAT`] that it is there; one that was silent for [`SILENCE`] is taken for dead, and its
 //! leases end at once. That it may wake again changes nothing: its fences no longer stand.
 
