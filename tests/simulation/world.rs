@@ -213,6 +213,7 @@ impl World {
             91..93 => self.lose_or_double_rings(),
             93..95 => self.change_mood(),
             95..96 => self.stop_one(),
+            96..97 => self.delete_a_contact().await,
             _ => self.steer().await,
         }
         if self.rng.random_bool(0.04) {
@@ -309,6 +310,14 @@ impl World {
         .await;
         let Heard::Done(step) = made else { panic!("a batch was not accepted") };
         step
+    }
+
+    async fn delete_a_contact(&mut self) {
+        let id = self.rng.random_range(1..=CONTACTS);
+        db::execute(&self.db, "UPDATE contacts SET deleted_at = $2 WHERE id = $1", [id.into(), self.now.0.into()])
+            .await
+            .expect("deleted");
+        self.say(format!("contact {id} is deleted"));
     }
 
     async fn steer(&mut self) {

@@ -498,6 +498,7 @@ async fn resolve<'a>(
     Ok(found)
 }
 
+/// Items whose contact was deleted meanwhile. One that an earlier attempt may have reached stays unknown for ever.
 async fn fail_gone(conn: &impl ConnectionTrait, now: Timestamp, batch: &Batch, gone: &[i64]) -> Result<(), DbErr> {
     if gone.is_empty() {
         return Ok(());
@@ -506,7 +507,8 @@ async fn fail_gone(conn: &impl ConnectionTrait, now: Timestamp, batch: &Batch, g
     db::execute(
         conn,
         format!(
-            "UPDATE batch_items SET status = 'failed', error_code = 'contact_not_found', slot_us = NULL,
+            "UPDATE batch_items SET status = CASE WHEN status = 'unknown' THEN status ELSE 'failed' END,
+                    error_code = 'contact_not_found', slot_us = NULL,
                     error_message = 'the contact was deleted meanwhile', finished_at = $3, next_attempt_at = NULL
              WHERE batch_id = $1 AND seq {source}"
         ),
