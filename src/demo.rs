@@ -4,7 +4,7 @@ use crate::config::{Config, Role};
 use crate::roles::{self, Parts};
 use crate::store;
 use anyhow::Result;
-use domain::batches::{self, ImportLine, ImportWriter, NewImport, NewSend, OnUnknown, Recipients};
+use domain::batches::{self, ImportLine, ImportWriter, NewImport, NewSend, Recipients};
 use domain::contacts::import_file::ImportRow;
 use domain::users::{self, NewUser, Role as UserRole};
 use domain::{Clock, Db, UserId};
@@ -103,14 +103,10 @@ async fn schedule(
     let mut contacts = batches::ContactRefs::default();
     (1..=CONTACTS).step_by(every).for_each(|id| contacts.push(&id.to_string()));
     let new = NewSend {
-        content: Some(content.into()),
-        template: None,
-        recipients: Recipients::Contacts(contacts),
         rate_per_minute,
         jitter_ms: 500,
         schedule_at: Some(now.plus(from_now)),
-        on_unknown: OnUnknown::Resend,
-        chunk_items: None,
+        ..NewSend::new(content, Recipients::Contacts(contacts))
     };
     let tx = db.begin().await?;
     let _accepted = batches::create_send(&tx, now, by, new).await?;

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::rig::{Kind, Ledger};
 use crate::roles::{self, Process};
 use anyhow::{Context, Result};
-use domain::batches::{self, ContactRefs, ImportLine, ImportWriter, NewImport, NewSend, OnUnknown, Recipients};
+use domain::batches::{self, ContactRefs, ImportLine, ImportWriter, NewImport, NewSend, Recipients};
 use domain::contacts::import_file::ImportRow;
 use domain::jobs::{self, NewJob};
 use domain::{JobId, JobKind, Lane, UserId};
@@ -116,16 +116,7 @@ pub(super) async fn critical(config: &Config, kind: Kind, count: Option<usize>, 
     }
     let mut refs = ContactRefs::default();
     (1..=items).for_each(|id| refs.push(&id.to_string()));
-    let new = NewSend {
-        content: Some("Hello {{ name }}".into()),
-        template: None,
-        recipients: Recipients::Contacts(refs),
-        rate_per_minute: None,
-        jitter_ms: 0,
-        schedule_at: None,
-        on_unknown: OnUnknown::Resend,
-        chunk_items: None,
-    };
+    let new = NewSend::new("Hello {{ name }}", Recipients::Contacts(refs));
     let tx = db.begin().await?;
     let send = batches::create_send(&tx, clock.now(), by, new).await?;
     tx.commit().await?;

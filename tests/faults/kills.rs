@@ -42,7 +42,8 @@ async fn another_worker_takes_over_before_the_lease_ends() {
     let killed = Instant::now();
     let s = Setup { runs: Runs::Split(cluster), gateway, admin, program };
     let done = s.ended(&batch).await;
-    assert!(killed.elapsed() < LEASE, "that it is silent tells more than its lease");
+    println!("taken over and ended {:?} after the kill", killed.elapsed());
+    assert!(killed.elapsed() < LEASE / 2, "that it is silent tells more than its lease");
     assert_eq!(done["successCount"], json!(3), "{done}");
     assert_eq!(s.gateway.sent_count(), 3, "asked again under the same ids, nothing goes out again");
     s.audited().await;

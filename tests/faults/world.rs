@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use support::{Client, Method, Paceline, Reply, User, eventually};
 
 /// Which process.
@@ -110,17 +110,11 @@ impl World {
 
     /// Asks until there is an answer that `take` takes.
     async fn ask<T, E: Display>(&mut self, what: &str, ask: impl AsyncFn(&Client) -> Result<T, E>) -> T {
-        let start = SystemTime::now();
-        loop {
+        eventually(what, PATIENCE * 2, async || {
             self.heal().await;
-            let last = match ask(&self.s.admin).await {
-                Ok(answer) => return answer,
-                Err(error) => error.to_string(),
-            };
-            assert!(start.elapsed().is_ok_and(|spent| spent < PATIENCE * 2), "waited for {what}; at last: {last}");
-            // Between two looks; nothing is waited for.
-            tokio::time::sleep(Duration::from_millis(30)).await;
-        }
+            ask(&self.s.admin).await
+        })
+        .await
     }
 
     /// A request that is repeated under the same key until it is done.

@@ -9,9 +9,13 @@
 //! A seed that fails is printed: `PACELINE_TEST_SEED=123 cargo xtask test --test simulation` plays it again, with a
 //! trace. `PACELINE_TEST_SEEDS=100000` plays so many.
 
+mod end;
 mod gateway;
 mod ledger;
+mod luck;
 mod scenarios;
+mod seen;
+mod users;
 mod worker;
 mod world;
 
@@ -77,7 +81,7 @@ fn nothing_is_lost_or_sent_twice_in_any_order() {
             .collect();
         players.into_iter().map(|player| player.join()).collect::<Vec<_>>()
     });
-    let mut seen = world::Seen::default();
+    let mut seen = seen::Seen::default();
     for total in totals {
         seen.add(&total.unwrap_or_else(|panic| resume_unwind(panic)));
     }

@@ -173,6 +173,7 @@ impl Watched {
             patience,
             left: patience.body,
             waiting: None,
+            // Both are set before anybody waits for them.
             left_ends: Box::pin(tokio::time::sleep(Duration::ZERO)),
             reader: None,
             stuck: false,

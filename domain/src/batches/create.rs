@@ -46,6 +46,23 @@ pub struct NewSend {
     pub chunk_items: Option<usize>,
 }
 
+impl NewSend {
+    /// A message to these, now, as fast as its sender may.
+    #[must_use]
+    pub fn new(content: impl Into<String>, recipients: Recipients) -> Self {
+        Self {
+            content: Some(content.into()),
+            template: None,
+            recipients,
+            rate_per_minute: None,
+            jitter_ms: 0,
+            schedule_at: None,
+            on_unknown: OnUnknown::Resend,
+            chunk_items: None,
+        }
+    }
+}
+
 /// A change of tags to be accepted.
 #[derive(Debug)]
 pub struct NewTag {

@@ -4,11 +4,13 @@
 //! [`rest`]. Each is one transaction whose first statement checks the job's fence. `claim_items` is committed before
 //! any of its messages is sent; outcomes may be settled in groups.
 
+mod begin;
 mod claim;
 mod outcome;
 mod sender;
 
-pub use claim::{ClaimedItems, Work, begin, claim_items};
+pub use begin::{Work, begin};
+pub use claim::{ClaimedItems, claim_items};
 pub use outcome::{ItemOutcome, ItemResult, Rest, Settled, rest, settle};
 pub use sender::{OpenCircuit, open_circuits};
 

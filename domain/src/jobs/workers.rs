@@ -27,13 +27,18 @@ pub async fn beat(conn: &impl ConnectionTrait, now: Timestamp, owner: &str) -> R
     db::execute(conn, sql, [owner.into(), now.0.into()]).await.map(|_| ())
 }
 
-/// Ends the leases that a worker still holds when it stops. Its jobs are then taken back as those of a worker that is
-/// there: that it stopped is no fault of theirs.
+/// A worker stops. One that holds nothing any more is forgotten; the leases of one that does end now, and it is kept for as
+/// long as it takes to tell its silence: its jobs are taken back as those of a worker that is there, since that it stopped
+/// is no fault of theirs. Returns how many leases ended.
 ///
 /// # Errors
 /// The database's.
 pub async fn leave(conn: &impl ConnectionTrait, now: Timestamp, owner: &str) -> Result<u64, DbErr> {
-    end_leases(conn, now, owner).await
+    let ended = end_leases(conn, now, owner).await?;
+    if ended == 0 {
+        db::execute(conn, "DELETE FROM workers WHERE owner = $1", [owner.into()]).await?;
+    }
+    Ok(ended)
 }
 
 /// Ends the leases of every worker but those that beat since `heard_since`, and forgets them; returns how many workers

@@ -1,0 +1,140 @@
+//! Beginning with a chunk: what an earlier claim of its job left behind.
+
+use super::{Begin, Going, Held};
+use crate::batches::chunks::{self, Chunk};
+use crate::batches::model::OnUnknown;
+use crate::batches::recipients::ContactRef;
+use crate::batches::row::{self, Batch, Counts};
+use crate::batches::{BatchSummary, control};
+use crate::db;
+use crate::jobs::{self, Claimed, Ending};
+use crate::time::Timestamp;
+use crate::{Event, Step};
+use entities::SenderId;
+use rand::Rng;
+use sea_orm::{ConnectionTrait, DbErr};
+
+/// A chunk in the hands of one worker.
+#[derive(Debug)]
+pub struct Work {
+    /// The job's claim.
+    pub held: Held,
+    /// The message, frozen at acceptance.
+    pub content: String,
+    /// Who sends it.
+    pub sender: Option<SenderId>,
+    pub(super) chunk: Chunk,
+    pub(super) refs: Vec<ContactRef>,
+}
+
+impl Work {
+    /// Whether every recipient of the chunk has its row.
+    #[must_use]
+    pub fn all_written(&self) -> bool {
+        self.chunk.next_seq >= self.chunk.end_seq()
+    }
+}
+
+/// Begins the work on a claimed `send_chunk` job: starts the batch with its first chunk, takes back what an earlier
+/// claim left unsettled, and undoes failures that a user wants tried again.
+///
+/// # Errors
+/// The database's, or a chunk that cannot be read.
+pub async fn begin(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    job: &Claimed,
+    rng: &mut impl Rng,
+) -> Result<Step<Begin>, DbErr> {
+    let (Some(batch_id), Some(no)) = (job.batch, job.chunk) else {
+        return Err(DbErr::Custom("a send_chunk job without a batch and a chunk".into()));
+    };
+    if !jobs::renew(conn, now, job.id, job.fence).await? {
+        return Ok(Step::quiet(Begin::Stale));
+    }
+    let held = Held { job: job.id, fence: job.fence, batch: batch_id, chunk: no };
+    let (batch, chunk) = match (row::lock(conn, batch_id).await?, chunks::load(conn, batch_id, no).await?) {
+        (Some(batch), Some(chunk)) => (batch, chunk),
+        _ => {
+            jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await?;
+            return Ok(Step::quiet(Begin::Over));
+        }
+    };
+    let mut events = Vec::new();
+    match Going::of(&batch) {
+        Going::Paused => {
+            jobs::finish(conn, now, job.id, job.fence, &Ending::Paused, rng).await?;
+            return Ok(Step::quiet(Begin::Parked));
+        }
+        Going::On | Going::Ended => {}
+    }
+    if Going::of(&batch) == Going::On {
+        events.extend(control::start(conn, now, batch_id).await?.map(Event::BatchChanged));
+        if chunk.retry {
+            events.extend(revive(conn, &batch, &chunk).await?.map(Event::BatchChanged));
+        }
+    }
+    if let Some(changed) = take_back(conn, now, &batch, &chunk, job.fence).await? {
+        events.push(Event::BatchChanged(changed));
+    }
+    let refs = serde_json::from_str(&chunk.data).map_err(|e| DbErr::Json(format!("chunk {no}: {e}")))?;
+    let content = batch.content.clone().unwrap_or_default();
+    Ok(Step {
+        value: Begin::Go(Box::new(Work { held, content, sender: batch.sender, chunk, refs })),
+        rings: Vec::new(),
+        events,
+    })
+}
+
+/// Items of this chunk that were claimed by an earlier claim of the job and never settled: their outcome is unknown.
+async fn take_back(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: &Batch,
+    chunk: &Chunk,
+    fence: i64,
+) -> Result<Option<BatchSummary>, DbErr> {
+    let resend = batch.on_unknown == OnUnknown::Resend && Going::of(batch) != Going::Ended;
+    let (next, finished) = if resend { (Some(now.0), None) } else { (None, Some(now.0)) };
+    let lost = db::execute(
+        conn,
+        "UPDATE batch_items SET status = 'unknown', next_attempt_at = $4, finished_at = $5, slot_us = NULL,
+                error_code = 'outcome_unknown', error_message = 'the worker vanished during the attempt'
+         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status = 'sending' AND fence < $6",
+        [
+            batch.summary.id.into(),
+            chunk.first_seq.into(),
+            chunk.end_seq().into(),
+            next.into(),
+            finished.into(),
+            fence.into(),
+        ],
+    )
+    .await?;
+    if lost == 0 || resend {
+        return Ok(None);
+    }
+    let failed = i64::try_from(lost).unwrap_or(i64::MAX);
+    row::count(conn, batch.summary.id, Counts { failed, ..Counts::default() }).await
+}
+
+/// Makes the failed items of the chunk wait again, under the same message ids: the gateway never took them, or knows
+/// them by their id. One whose outcome is not known stays so until it is.
+async fn revive(conn: &impl ConnectionTrait, batch: &Batch, chunk: &Chunk) -> Result<Option<BatchSummary>, DbErr> {
+    let revived = db::execute(
+        conn,
+        "UPDATE batch_items SET status = CASE WHEN status = 'unknown' THEN status ELSE 'pending' END, attempts = 0, finished_at = NULL, next_attempt_at = NULL,
+                slot_us = NULL, error_code = NULL, error_message = NULL
+         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status IN ('failed', 'unknown') AND finished_at IS NOT NULL",
+        [batch.summary.id.into(), chunk.first_seq.into(), chunk.end_seq().into()],
+    )
+    .await?;
+    db::execute(
+        conn,
+        "UPDATE batch_chunks SET retry = FALSE WHERE batch_id = $1 AND no = $2",
+        [batch.summary.id.into(), chunk.no.into()],
+    )
+    .await?;
+    let revived = i64::try_from(revived).unwrap_or(i64::MAX);
+    row::count(conn, batch.summary.id, Counts { failed: -revived, ..Counts::default() }).await
+}
