@@ -10,6 +10,7 @@ mod client;
 mod report;
 mod signature;
 mod simulator;
+pub mod transport;
 
 pub use client::{ClientError, ClientSettings, Clock, HttpGateway};
 pub use report::Report;
