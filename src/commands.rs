@@ -133,8 +133,10 @@ fn print_config(loaded: &Loaded, as_json: bool) -> Result<()> {
         if let Some(serde_json::Value::String(url)) = values.get_mut("gateway_url") {
             *url = config::without_credentials(url);
         }
-        if let Some(serde_json::Value::Object(simulator)) = values.remove("simulator") {
-            values.extend(simulator.into_iter().map(|(key, value)| (format!("simulator.{key}"), value)));
+        for table in config::TABLES {
+            if let Some(serde_json::Value::Object(rows)) = values.remove(table) {
+                values.extend(rows.into_iter().map(|(key, value)| (format!("{table}.{key}"), value)));
+            }
         }
         if as_json {
             let rows: serde_json::Map<_, _> = values

@@ -1,6 +1,7 @@
 //! Configuration: defaults < `paceline.toml` < `PACELINE_*` < flags.
 
 use crate::cli::Global;
+use domain::contacts::stop_words::OptOut;
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Map};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -79,12 +80,20 @@ pub(crate) struct Config {
     pub(crate) retention_days: u32,
     /// Sockets at once in one process.
     pub(crate) ws_max_connections: usize,
+    /// Streams of the CRM's events at once in one process.
+    pub(crate) sse_max_connections: usize,
+    /// Whether the CRM's frontend paths take requests without a token; only where nobody but this machine can ask.
+    pub(crate) crm_open: bool,
+    /// The origins whose pages may read answers; `*` means all.
+    pub(crate) cors_origins: Vec<String>,
     /// How long what is under way may take to end after SIGTERM.
     pub(crate) shutdown_grace_secs: u64,
     /// auto, text or json.
     pub(crate) log_format: LogFormat,
     /// error, warn, info, debug or trace, also by target.
     pub(crate) log_level: String,
+    /// The words by which people opt out of bulk messages and in again, and what is answered.
+    pub(crate) opt_out: OptOut,
     /// The simulator's ways.
     pub(crate) simulator: SimulatorConfig,
 }
@@ -136,9 +145,13 @@ impl Default for Config {
             sender_rate_per_min: 4_800,
             retention_days: 30,
             ws_max_connections: 1_000,
+            sse_max_connections: 2_000,
+            crm_open: false,
+            cors_origins: vec!["http://localhost:3000".into(), "http://127.0.0.1:3000".into()],
             shutdown_grace_secs: 25,
             log_format: LogFormat::Auto,
             log_level: "info".into(),
+            opt_out: OptOut::default(),
             simulator: SimulatorConfig::default(),
         }
     }
@@ -187,7 +200,9 @@ impl Provider for Flags<'_> {
 }
 
 /// Texts that stay texts even where they look like numbers.
-const TEXTS: [&str; 9] = [
+const TEXTS: [&str; 11] = [
+    "opt_out_stop_reply",
+    "opt_out_start_reply",
     "database_url",
     "redis_url",
     "gateway_url",
@@ -199,6 +214,12 @@ const TEXTS: [&str; 9] = [
     "log_level",
 ];
 
+/// Lists: their parts are separated by commas in a variable.
+const LISTS: [&str; 3] = ["cors_origins", "opt_out_stop_words", "opt_out_start_words"];
+
+/// Tables: a variable names the table, then the key.
+pub(crate) const TABLES: [&str; 2] = ["opt_out", "simulator"];
+
 struct Variables(Vec<(String, String)>);
 
 impl Provider for Variables {
@@ -208,19 +229,23 @@ impl Provider for Variables {
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         let mut values = Dict::new();
-        let mut simulator = Dict::new();
+        let mut tables = TABLES.map(|table| (table, Dict::new()));
         for (name, text) in &self.0 {
-            let value = match TEXTS.contains(&name.as_str()) {
-                true => figment::value::Value::from(text.clone()),
-                false => text.parse().unwrap_or_else(|_| text.clone().into()),
+            let value = match (TEXTS.contains(&name.as_str()), LISTS.contains(&name.as_str())) {
+                (true, _) => figment::value::Value::from(text.clone()),
+                (_, true) => text.split(',').map(|one| one.trim().to_owned()).collect::<Vec<_>>().into(),
+                (false, false) => text.parse().unwrap_or_else(|_| text.clone().into()),
             };
-            match name.strip_prefix("simulator_") {
-                Some(name) => simulator.insert(name.to_owned(), value),
+            let within = |table: &str| name.strip_prefix(table)?.strip_prefix('_');
+            match tables.iter_mut().find_map(|(table, dict)| Some((dict, within(table)?))) {
+                Some((table, key)) => table.insert(key.to_owned(), value),
                 None => values.insert(name.clone(), value),
             };
         }
-        if !simulator.is_empty() {
-            values.insert("simulator".into(), simulator.into());
+        for (table, dict) in tables {
+            if !dict.is_empty() {
+                values.insert(table.into(), dict.into());
+            }
         }
         Ok(Map::from([(Profile::Default, values)]))
     }
@@ -315,6 +340,7 @@ fn check(config: &Config) -> Vec<String> {
         ("lane_bulk_concurrency", config.lane_bulk_concurrency, 1_000),
         ("send_concurrency", config.send_concurrency, 10_000),
         ("ws_max_connections", config.ws_max_connections, 1_000_000),
+        ("sse_max_connections", config.sse_max_connections, 1_000_000),
     ];
     for (key, value, most) in counts {
         if !(1..=most).contains(&value) {
@@ -341,6 +367,18 @@ fn check(config: &Config) -> Vec<String> {
     if config.gateway_url.is_some() && config.gateway_secret.is_none() {
         problems.push("gateway_secret: is required with gateway_url".into());
     }
+    let own = |address: &str| address.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+    if config.crm_open && !own(&config.listen) {
+        problems.push("crm_open: only with listen on this machine's own address, as 127.0.0.1:8000".into());
+    }
+    let origin = |text: &String| {
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        text == "*" || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ']))
+    };
+    if let Some(bad) = config.cors_origins.iter().find(|text| !origin(text)) {
+        problems.push(format!("cors_origins: {bad:?} is no origin; write it as http://localhost:3000, without a path"));
+    }
+    problems.extend(config.opt_out.validate().err());
     problems.extend(config.simulator.validate().err());
     problems
 }

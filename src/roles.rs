@@ -7,7 +7,7 @@ use backplane::{Backplane, supervise};
 use domain::jobs::workers;
 use domain::users::{self, NewUser, TokenKeys};
 use domain::{Clock, Db};
-use gateway::{ClientSettings, Gateway, HttpGateway, Simulator};
+use gateway::{ClientSettings, Gateway, HttpGateway, Signer, Simulator};
 use rand::Rng;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -193,6 +193,11 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
             max_sockets: config.ws_max_connections,
             sender_rate_per_minute: config.sender_rate(),
             shutdown_grace: config.shutdown_grace(),
+            max_streams: config.sse_max_connections,
+            internal: config.gateway_secret.as_ref().and_then(|secret| Signer::new(secret.expose().as_bytes())),
+            crm_open: config.crm_open,
+            cors_origins: config.cors_origins.clone(),
+            opt_out: config.opt_out.clone(),
         };
         let (db, clock, backplane) = (process.db.clone(), process.clock.clone(), process.backplane.clone());
         let keys = token_keys(config)?;

@@ -5,19 +5,23 @@
 
 mod docs;
 mod foundation;
+mod intake;
 mod realtime;
 mod surface;
 
 use backplane::{After, Backplane, supervise};
+use domain::contacts::stop_words::OptOut;
 use domain::users::TokenKeys;
 use domain::{Clock, Db};
 use foundation::auth::Sessions;
 use futures::future::BoxFuture;
+use intake::Intake;
 use poem::endpoint::BoxEndpoint;
 use poem::{Endpoint, EndpointExt, Route};
 use realtime::Hub;
+use realtime::feed::{self, FeedHub};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +40,16 @@ pub struct Settings {
     pub sender_rate_per_minute: Option<i64>,
     /// How long requests may take to end after the process was told to stop.
     pub shutdown_grace: Duration,
+    /// Streams of events at once in this process.
+    pub max_streams: usize,
+    /// Checks what the gateway signs; `None`: its paths are closed.
+    pub internal: Option<gateway::Signer>,
+    /// Whether the CRM's frontend paths take requests without a token.
+    pub crm_open: bool,
+    /// The origins whose pages may read answers; `*` means all.
+    pub cors_origins: Vec<String>,
+    /// The words by which people opt out and in, and what is answered.
+    pub opt_out: OptOut,
 }
 
 /// Makes the text that Prometheus reads.
@@ -69,7 +83,10 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) sessions: Sessions,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) feed: Arc<FeedHub>,
+    pub(crate) intake: Intake,
     pub(crate) observed: Observed,
+    pub(crate) started: Instant,
 }
 
 impl App {
@@ -98,7 +115,16 @@ pub async fn serve(
     let grace = settings.shutdown_grace;
     let after = After::new(&backplane, clock.clone());
     let sessions = Sessions::default();
-    let app = Arc::new(App { sessions, hub, db, clock, backplane, after, keys, settings, observed });
+    let feed = Arc::new(FeedHub::new(settings.max_streams, stop.clone()));
+    let (intake, mut reports) = intake::channel();
+    let opt_out = settings.opt_out.clone();
+    let writer = intake::Writer { db: db.clone(), clock: clock.clone(), after: after.clone(), opt_out };
+    tokio::spawn(async move { writer.run(&mut reports).await });
+    let started = Instant::now();
+    let app =
+        Arc::new(App { sessions, hub, feed, intake, db, clock, backplane, after, keys, settings, observed, started });
+    let (told_on, until) = (app.clone(), stop.clone());
+    tokio::spawn(async move { supervise("feed", || feed::follow(told_on.clone(), until.clone())).await });
     let (followed, until) = (app.clone(), stop.clone());
     tokio::spawn(async move { supervise("news", || realtime::follow(followed.clone(), until.clone())).await });
     let after = app.after.clone();
@@ -124,10 +150,12 @@ fn routes(app: Arc<App>) -> BoxEndpoint<'static> {
     let batch = surface::batch::endpoint(app.clone());
     let support_desk = surface::support_desk::endpoint(app.clone());
     let admin_chat = surface::admin_chat::endpoint(app.clone());
-    let crm = surface::crm::endpoint(app.observed.render_metrics.clone());
+    let crm = surface::crm::endpoint(app.clone());
+    let origins = app.settings.cors_origins.clone();
     let routes = Route::new()
         .nest_no_strip("/batch", batch.clone())
-        .nest_no_strip("/templates", batch)
+        .nest_no_strip("/templates", batch.clone())
+        .nest_no_strip("/suppressions", batch)
         .nest_no_strip("/api/v1", support_desk)
         .nest_no_strip("/api/v2", admin_chat.clone())
         .nest_no_strip("/admin/chat", admin_chat.clone())
@@ -137,7 +165,7 @@ fn routes(app: Arc<App>) -> BoxEndpoint<'static> {
         .nest_no_strip("/webhooks", crm.clone())
         .at("/metrics", crm)
         .nest("/", docs::endpoint(app));
-    foundation::outermost(routes).boxed()
+    foundation::outermost(foundation::cors::share(&origins, routes)).boxed()
 }
 
 /// Shares an endpoint among routes.

@@ -105,6 +105,15 @@ impl Dialect {
         }
     }
 
+    /// The parameter `$param`, a text, as the value of a UUID column.
+    #[must_use]
+    pub fn uuid(self, param: usize) -> String {
+        match self {
+            Self::Postgres => format!("${param}::text::uuid"),
+            Self::Sqlite => format!("${param}"),
+        }
+    }
+
     /// A table expression named `r(value)` over the JSON array of scalars in parameter `$param`; `ty` is the PostgreSQL
     /// type of its elements.
     #[must_use]

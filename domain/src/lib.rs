@@ -8,8 +8,10 @@
 pub mod batches;
 pub mod circuit;
 pub mod contacts;
+pub mod conversations;
 pub mod db;
 pub mod event;
+pub mod feed;
 pub mod idempotency;
 pub mod jobs;
 pub mod messages;
@@ -24,7 +26,9 @@ pub use event::Event;
 pub use ring::{JobKind, JobRef, Lane, Ring};
 pub use time::{Clock, Timestamp};
 
-pub use entities::{BatchId, ContactId, JobId, MessageId, SenderId, SessionId, TagId, TemplateId, UserId};
+pub use entities::{
+    BatchId, ContactId, ConversationId, JobId, MessageId, SenderId, SessionId, SuppressionId, TagId, TemplateId, UserId,
+};
 
 /// What a step inside a transaction leaves for its caller to do once the transaction is committed.
 #[derive(Debug)]

@@ -57,14 +57,24 @@ pub enum JobKind {
     TagChunk,
     /// Deletes one chunk of a `DELETE` batch.
     DeleteChunk,
+    /// Delivers a single message.
+    Deliver,
     /// Does nothing: measures how long a lane takes from commit to handler (`doctor`, `bench`).
     Probe,
 }
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [Self; 7] =
-        [Self::Expand, Self::Start, Self::SendChunk, Self::ImportChunk, Self::TagChunk, Self::DeleteChunk, Self::Probe];
+    pub const ALL: [Self; 8] = [
+        Self::Expand,
+        Self::Start,
+        Self::SendChunk,
+        Self::ImportChunk,
+        Self::TagChunk,
+        Self::DeleteChunk,
+        Self::Deliver,
+        Self::Probe,
+    ];
 
     /// The name in columns, rings and metrics.
     #[must_use]
@@ -76,6 +86,7 @@ impl JobKind {
             Self::ImportChunk => "import_chunk",
             Self::TagChunk => "tag_chunk",
             Self::DeleteChunk => "delete_chunk",
+            Self::Deliver => "deliver",
             Self::Probe => "probe",
         }
     }

@@ -47,6 +47,10 @@ id! {
     TemplateId,
     /// A sender: a number that messages leave from, with its own pace.
     SenderId,
+    /// A conversation with a contact over one channel.
+    ConversationId,
+    /// A wish not to be written to, and the trail of it.
+    SuppressionId,
 }
 
 #[cfg(test)]

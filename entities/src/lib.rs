@@ -7,4 +7,6 @@
 
 mod ids;
 
-pub use ids::{BatchId, ContactId, JobId, MessageId, SenderId, SessionId, TagId, TemplateId, UserId};
+pub use ids::{
+    BatchId, ContactId, ConversationId, JobId, MessageId, SenderId, SessionId, SuppressionId, TagId, TemplateId, UserId,
+};

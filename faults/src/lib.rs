@@ -40,6 +40,12 @@ pub enum Commit {
     Failure,
     /// Reports of the gateway are written.
     Reports,
+    /// A single message is written, with its job.
+    Compose,
+    /// A single message's outcome is written.
+    Delivered,
+    /// A customer is made, changed or marked as read; a number is suppressed or no longer.
+    Customer,
     /// Jobs are marked as rung again.
     Sweep,
     /// Leases that ended are taken back.
@@ -76,7 +82,7 @@ pub enum Point {
 
 impl Commit {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Session,
         Self::Create,
         Self::Steer,
@@ -90,6 +96,9 @@ impl Commit {
         Self::Set,
         Self::Failure,
         Self::Reports,
+        Self::Compose,
+        Self::Delivered,
+        Self::Customer,
         Self::Sweep,
         Self::Rescue,
         Self::Prune,
@@ -110,6 +119,9 @@ impl Commit {
             Self::Set => "commit.set",
             Self::Failure => "commit.failure",
             Self::Reports => "commit.reports",
+            Self::Compose => "commit.compose",
+            Self::Delivered => "commit.delivered",
+            Self::Customer => "commit.customer",
             Self::Sweep => "commit.sweep",
             Self::Rescue => "commit.rescue",
             Self::Prune => "commit.prune",

@@ -6,6 +6,7 @@ mod m0001_users;
 mod m0002_ledger;
 mod m0003_templates;
 mod m0004_workers;
+mod m0005_conversations;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_ledger::Migration),
             Box::new(m0003_templates::Migration),
             Box::new(m0004_workers::Migration),
+            Box::new(m0005_conversations::Migration),
         ]
     }
 }

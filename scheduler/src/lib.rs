@@ -7,6 +7,7 @@
 use backplane::{After, Backplane};
 use domain::jobs::Rescued;
 use domain::jobs::workers::{self, SILENCE};
+use domain::messages::{receipts, reports};
 use domain::{Clock, Db, Dialect, batches, db, idempotency, jobs};
 use faults::Commit;
 use futures::FutureExt;
@@ -28,6 +29,8 @@ pub struct Settings {
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// Looks for leases that ended, and for workers that fell silent.
 const RESCUE_EVERY: Duration = Duration::from_secs(1);
+/// Looks for reports that were kept for messages which have come since.
+const SETTLE_EARLY_EVERY: Duration = Duration::from_secs(5);
 /// Counts the queue for the gauges.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 /// Throws away what is old.
@@ -38,6 +41,10 @@ const SWEEP_ROWS: u64 = 1_000;
 const RESCUE_ROWS: u64 = 100;
 const PRUNE_ROWS: u64 = 5_000;
 const PRUNE_BATCHES: u64 = 20;
+const EARLY_ROWS: u64 = 500;
+
+/// How long a report is kept for a message that does not come.
+const EARLY_KEPT: Duration = Duration::from_secs(3 * 86_400);
 
 struct Scheduler {
     db: Db,
@@ -83,6 +90,7 @@ pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings,
     tokio::join!(
         every(SWEEP_EVERY, "sweep", &stop, || scheduler.sweep()),
         every(RESCUE_EVERY, "rescue", &stop, || scheduler.rescue()),
+        every(SETTLE_EARLY_EVERY, "settle_early", &stop, || scheduler.settle_early()),
         every(OBSERVE_EVERY, "observe", &stop, || scheduler.observe()),
         every(PRUNE_EVERY, "prune", &stop, || scheduler.prune()),
     );
@@ -167,6 +175,19 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Applies reports that were kept for messages which have come since.
+    async fn settle_early(&self) -> Result<(), DbErr> {
+        let tx = self.db.begin().await?;
+        let step = reports::settle_early(&tx, self.clock.now(), EARLY_ROWS).await?;
+        if step.value == 0 {
+            return tx.rollback().await;
+        }
+        db::commit(tx, Commit::Reports).await?;
+        let found = self.after.commit(step);
+        metrics::counter!("paceline_early_reports_total").increment(found as u64);
+        Ok(())
+    }
+
     /// Sets the gauges.
     async fn observe(&self) -> Result<(), DbErr> {
         let now = self.clock.now();
@@ -216,6 +237,7 @@ impl Scheduler {
     async fn prune(&self) -> Result<(), DbErr> {
         let now = self.clock.now();
         idempotency::prune(self.db.write(), now, PRUNE_ROWS).await?;
+        receipts::prune(self.db.write(), now.minus(EARLY_KEPT)).await?;
         let Some(retention) = self.settings.retention else { return Ok(()) };
         let before = now.minus(retention);
         jobs::prune(self.db.write(), before, PRUNE_ROWS).await?;

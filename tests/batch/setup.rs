@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use support::{Client, Cluster, Gateway, Paceline, Program, eventually};
 
+/// The secret that the processes share with the gateway.
+pub(crate) const SECRET: &str = "gateway-secret";
+
 const BINARY: &str = env!("CARGO_BIN_EXE_paceline");
 
 /// How long anything may take on a busy machine.
@@ -28,7 +31,7 @@ impl Setup {
         let gateway = Gateway::start().await;
         let mut program = Program::new(BINARY)
             .env("PACELINE_GATEWAY_URL", gateway.url())
-            .env("PACELINE_GATEWAY_SECRET", "gateway-secret")
+            .env("PACELINE_GATEWAY_SECRET", SECRET)
             .env("PACELINE_SQLITE_SYNCHRONOUS", "normal");
         for (name, value) in unlimited().iter().chain(env) {
             program = program.env(*name, *value);

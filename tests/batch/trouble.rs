@@ -165,7 +165,7 @@ async fn logs_have_no_secrets_and_metrics_have_everything() {
         "paceline_websocket_connections",
     ];
     eventually("the metrics", PATIENCE, async || {
-        let text = s.api().client().get("/metrics").await.text;
+        let text = s.api().client().metrics().await;
         let missing: Vec<_> = wanted
             .iter()
             .chain(&["paceline_rings{", "paceline_job_oldest_seconds{", "paceline_jobs{"])

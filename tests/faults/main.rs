@@ -2,13 +2,15 @@
 //! twice, and every batch comes to its end by itself.
 
 #[path = "../batch/setup.rs"]
-#[expect(dead_code, reason = "shared with the tests of the batch surface, which use all of it")]
 mod setup;
 
 mod gateway;
 mod kills;
 mod pace;
 mod points;
+#[path = "../crm/reports.rs"]
+#[expect(dead_code, reason = "shared with the tests of the CRM's surface, which use all of it")]
+mod reports;
 mod rubbish;
 mod soak;
 mod upgrade;

@@ -25,7 +25,15 @@ impl Action {
     }
 }
 
-const BY_API: &[Commit] = &[Commit::Session, Commit::Create, Commit::Steer, Commit::Retry];
+const BY_API: &[Commit] = &[
+    Commit::Session,
+    Commit::Create,
+    Commit::Steer,
+    Commit::Retry,
+    Commit::Reports,
+    Commit::Compose,
+    Commit::Customer,
+];
 const BY_WORKER: &[Commit] = &[
     Commit::Begin,
     Commit::ClaimItems,
@@ -35,6 +43,7 @@ const BY_WORKER: &[Commit] = &[
     Commit::Start,
     Commit::Set,
     Commit::Failure,
+    Commit::Delivered,
 ];
 const BY_SCHEDULER: &[Commit] = &[Commit::Sweep, Commit::Rescue, Commit::Prune];
 const BY_SIMULATOR: &[Commit] = &[Commit::Reports];

@@ -1,5 +1,6 @@
 //! A running Paceline whose processes die and come back while it is used, and a client that does not give up.
 
+use crate::reports::reporter;
 use crate::setup::{PATIENCE, Runs, Setup, text};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
@@ -7,7 +8,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
-use support::{Client, Method, Paceline, Reply, User, eventually};
+use support::{Attempt, Client, Method, Paceline, Reply, User, eventually};
 
 /// Which process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +24,15 @@ pub(crate) enum Role {
 pub(crate) struct Started {
     /// Batches and how many successes each ends with.
     batches: Vec<(String, usize)>,
+    /// Single messages: whose, and their texts.
+    messages: Vec<(i64, String)>,
 }
 
 impl Started {
     /// This too.
     pub(crate) fn and(&mut self, more: Self) {
         self.batches.extend(more.batches);
+        self.messages.extend(more.messages);
     }
 }
 
@@ -45,6 +49,8 @@ pub(crate) struct World {
     by_ledger: HashMap<String, String>,
     /// Batches that were left under way.
     left: Vec<(String, usize)>,
+    /// The texts of single messages: each is to take effect once.
+    written: Vec<String>,
 }
 
 /// The recipient whom the gateway refuses once: what there is to retry.
@@ -76,7 +82,17 @@ impl World {
         let tags = json!({ "contactIds": &contacts[..6], "tags": ["few"], "operation": "add" });
         let tagged = text(&s.admin.post("/batch/tags", &tags).await.expect(202)["data"]["id"]);
         s.ended(&tagged).await;
-        Self { s, simulator, user, contacts, nth: 0, silent, by_ledger: HashMap::new(), left: Vec::new() }
+        Self {
+            s,
+            simulator,
+            user,
+            contacts,
+            nth: 0,
+            silent,
+            by_ledger: HashMap::new(),
+            left: Vec::new(),
+            written: Vec::new(),
+        }
     }
 
     pub(crate) fn process(&mut self, role: Role) -> &mut Paceline {
@@ -117,14 +133,19 @@ impl World {
         .await
     }
 
-    /// A request that is repeated under the same key until it is done.
+    /// A request that is repeated under the same key until it is done; what the envelope holds.
     async fn post(&mut self, path: &str, body: Value) -> Value {
+        self.post_bare(path, body).await["data"].clone()
+    }
+
+    /// The same, and the whole answer.
+    async fn post_bare(&mut self, path: &str, body: Value) -> Value {
         let key = uuid::Uuid::new_v4().to_string();
         self.ask(path, async |client| {
             let request = client.request(Method::POST, path).header("Idempotency-Key", &key).json(&body);
             let answer = client.try_send(request).await.map_err(|error| format!("{error:?}"))?;
             match answer.status {
-                200 | 202 => Ok(answer.body["data"].clone()),
+                200..=202 => Ok(answer.body),
                 status => Err(format!("{status} {}", answer.text)),
             }
         })
@@ -227,7 +248,46 @@ impl World {
             self.post(&format!("/batch/{all}/retry"), json!({})).await;
         }
         batches.push((all, 20));
-        Started { batches }
+        Started { batches, messages: vec![self.talk().await] }
+    }
+
+    /// Somebody new writes, is read and answered, and wants no campaigns any more.
+    async fn talk(&mut self) -> (i64, String) {
+        let phone = format!("6012{:08}", 90_000_000 + self.nth);
+        let made = self.post_bare("/customers/", json!({ "name": "Somebody", "phone": &phone })).await;
+        let customer = made["id"].as_i64().expect("a number");
+        let said = json!({ "phone": &phone, "content": "stop", "whatsapp_id": format!("in-{phone}") });
+        self.ask("a report to be taken", async |client| {
+            let answer = reporter(client).try_tell("/messages/inbox", &said).await.map_err(|e| format!("{e:?}"))?;
+            if answer.status == 200 { Ok(()) } else { Err(format!("{} {}", answer.status, answer.text)) }
+        })
+        .await;
+        self.steer(&format!("/customers/{customer}/read")).await;
+        let text = format!("reply {phone}");
+        self.post_bare("/messages/send", json!({ "customer_id": customer, "content": &text })).await;
+        self.written.push(text.clone());
+        (customer, text)
+    }
+
+    /// Waits until a customer's history says that a message with this text was sent; there is one.
+    async fn sent(&mut self, customer: i64, text: &str) {
+        let path = format!("/messages/{customer}");
+        self.ask("a message to be sent", async |client| {
+            let answer = client.try_send(client.request(Method::GET, &path)).await.map_err(|e| format!("{e:?}"))?;
+            let messages = answer.body.as_array().ok_or_else(|| answer.text.clone())?;
+            let is = |message: &&Value, content: &str| message["content"].as_str() == Some(content);
+            let ours: Vec<_> = messages.iter().filter(|message| is(message, text)).collect();
+            assert!(ours.len() < 2, "written twice: {ours:?}");
+            // What they wrote is there once too, and was answered once.
+            let theirs = messages.iter().filter(|message| is(message, "stop")).count();
+            let answers = messages.iter().filter(|m| m["direction"] == "outbound").count() - ours.len();
+            assert!(theirs < 2 && answers < 2, "taken in twice: {messages:?}");
+            match ours.as_slice() {
+                [one] if one["ack"].as_i64() >= Some(1) && (theirs, answers) == (1, 1) => Ok(()),
+                _ => Err(answer.text.clone()),
+            }
+        })
+        .await;
     }
 
     /// Waits until all that was started has ended as it should: nothing is lost. True when the fault was `hit` by then, and
@@ -236,6 +296,9 @@ impl World {
         for (batch, successes) in &started.batches {
             let done = self.ended(batch, *successes).await;
             assert_eq!((&done["status"], &done["failedCount"]), (&json!("COMPLETED"), &json!(0)), "{done}");
+        }
+        for (customer, text) in &started.messages {
+            self.sent(*customer, text).await;
         }
         let hit = hit();
         self.heal().await;
@@ -275,7 +338,13 @@ impl World {
             };
             assert!(agrees, "message {id} is {status}, and took effect: {took_effect}");
         }
-        let strangers: Vec<_> = by_gateway.iter().filter(|id| !by_ledger.contains_key(**id)).collect();
+        for text in &self.written {
+            let times = sent.iter().filter(|attempt| attempt.text == *text).count();
+            assert_eq!(times, 1, "{text:?} took effect {times} times");
+        }
+        let is_single = |attempt: &Attempt| attempt.to.starts_with("60129") || self.written.contains(&attempt.text);
+        let strangers: Vec<_> =
+            sent.iter().filter(|a| !by_ledger.contains_key(&a.id) && !is_single(a)).map(|a| &a.id).collect();
         assert!(strangers.is_empty(), "the ledger knows nothing of {strangers:?}");
     }
 }

@@ -163,7 +163,10 @@ pub(crate) fn sound(process: &Paceline) {
 /// How often a process has counted something, over all its labels that have this in them.
 pub(crate) async fn counted(process: &Paceline, metric: &str, label: &str) -> f64 {
     let client = process.client();
-    let Ok(answer) = client.try_send(client.request(Method::GET, "/metrics")).await else { return 0.0 };
+    let Ok(answer) = client.try_send(client.request(Method::GET, "/metrics").header("accept", "text/plain")).await
+    else {
+        return 0.0;
+    };
     let of_metric = |line: &&str| {
         let labels = line.strip_prefix(metric);
         labels.is_some_and(|rest| (rest.starts_with('{') || rest.starts_with(' ')) && rest.contains(label))

@@ -66,7 +66,7 @@ impl Served {
 
     /// A number that the process tells of itself; 0 while it has not counted.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let text = self.anyone().get("/metrics").await.text;
+        let text = self.anyone().metrics().await;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         value.unwrap_or(0.0)
     }

@@ -137,6 +137,7 @@ async fn perform(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, JobErro
         JobKind::Start => kinds::start::run(shared, job).await,
         JobKind::SendChunk => kinds::send_chunk::run(shared, job).await,
         JobKind::ImportChunk | JobKind::TagChunk | JobKind::DeleteChunk => kinds::set_chunk::run(shared, job).await,
+        JobKind::Deliver => kinds::deliver::run(shared, job).await,
         JobKind::Probe => kinds::probe::run(shared, job).await,
     }
 }

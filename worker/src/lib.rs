@@ -16,7 +16,7 @@ mod lane;
 mod leases;
 mod receipts;
 
-pub use receipts::{Reported, take_reports};
+pub use receipts::take_reports;
 
 use backplane::{After, Backplane, supervise};
 use circuits::Circuits;

@@ -1,11 +1,16 @@
 //! Takes the gateway's reports into the ledger, in groups.
 
 use backplane::After;
-use domain::messages::receipts::{self, ACK_READ, ACK_SENT, Receipt};
+use domain::contacts::stop_words::OptOut;
+use domain::messages::inbox::{self, Inbound};
+use domain::messages::receipts::{About, Receipt, Said};
+use domain::messages::reports;
 use domain::{Clock, Db, db};
 use faults::Commit;
 use futures::FutureExt;
 use gateway::Report;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use sea_orm::DbErr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -19,40 +24,30 @@ const MAX_PANICS: u32 = 2;
 /// How many reports one transaction takes.
 const GROUP: usize = 500;
 
-/// What a report became.
-#[derive(Debug)]
-pub enum Reported {
-    /// A message came further.
-    Receipt(Receipt),
-    /// A message failed after it had been taken.
-    Failed {
-        /// Our id of the message.
-        message: Uuid,
-        /// A stable word for the reason.
-        code: String,
-        /// The reason for people.
-        detail: String,
-    },
-    /// Nothing that the ledger keeps: a customer's words, which the conversations take (another surface), or an id that
-    /// is none of ours.
-    Other,
-}
-
-fn read(report: Report, clock: &Clock) -> Reported {
-    let receipt = |id: &str, level, whatsapp_id: Option<String>| match Uuid::try_parse(id) {
-        Ok(message) => Reported::Receipt(Receipt { message, level, whatsapp_id, at: clock.now() }),
-        Err(_) => Reported::Other,
+fn read(report: Report, clock: &Clock) -> Option<reports::Report> {
+    let at = clock.now();
+    let about = |id: &str| Uuid::try_parse(id).ok().map(About::Uuid);
+    let (about, said) = match report {
+        Report::Mapped { message_id, whatsapp_id } => (about(&message_id)?, Said::Mapped { whatsapp_id }),
+        Report::Ack { message_id, whatsapp_id, level } => {
+            (about(&message_id)?, Said::Ack { level: i64::from(level), whatsapp_id: Some(whatsapp_id) })
+        }
+        Report::Seen { message_id, whatsapp_id, delay_ms } => {
+            let delay_ms = i64::try_from(delay_ms).ok();
+            (about(&message_id)?, Said::Seen { whatsapp_id: Some(whatsapp_id), delay_ms })
+        }
+        Report::Failed { message_id, code, detail } => (about(&message_id)?, Said::Failed { code, detail }),
+        Report::Inbound { from, text, whatsapp_id } => {
+            return Some(reports::Report::Inbound(Box::new(Inbound {
+                phone: inbox::writers_phone(&from),
+                content: text,
+                whatsapp_id: Some(whatsapp_id),
+                message_type: "text".into(),
+                ..Inbound::default()
+            })));
+        }
     };
-    match report {
-        Report::Mapped { message_id, whatsapp_id } => receipt(&message_id, ACK_SENT, Some(whatsapp_id)),
-        Report::Ack { message_id, whatsapp_id, level } => receipt(&message_id, i64::from(level), Some(whatsapp_id)),
-        Report::Seen { message_id, whatsapp_id, .. } => receipt(&message_id, ACK_READ, Some(whatsapp_id)),
-        Report::Failed { message_id, code, detail } => match Uuid::try_parse(&message_id) {
-            Ok(message) => Reported::Failed { message, code, detail },
-            Err(_) => Reported::Other,
-        },
-        Report::Inbound { .. } => Reported::Other,
-    }
+    Some(reports::Report::Receipt(Receipt { about, said, at }))
 }
 
 /// Takes reports until the sender is gone or `stop` is cancelled. A group that the database does not take is tried again:
@@ -73,10 +68,10 @@ pub async fn take_reports(
         if taken == 0 {
             return;
         }
-        let read: Vec<Reported> = group.drain(..).map(|report| read(report, &clock)).collect();
+        let read: Vec<_> = group.drain(..).filter_map(|report| read(report, &clock)).collect();
         let mut panics = 0;
         loop {
-            match AssertUnwindSafe(write(&db, &after, &read)).catch_unwind().await {
+            match AssertUnwindSafe(write(&db, &clock, &after, &read)).catch_unwind().await {
                 Ok(Ok(())) => break,
                 Ok(Err(error)) => tracing::warn!(%error, reports = read.len(), "reports not written yet"),
                 Err(_) if panics < MAX_PANICS => panics += 1,
@@ -93,20 +88,11 @@ pub async fn take_reports(
     }
 }
 
-async fn write(db: &Db, after: &After, reported: &[Reported]) -> Result<(), DbErr> {
-    let receipts: Vec<Receipt> =
-        reported.iter().filter_map(|r| if let Reported::Receipt(r) = r { Some(r.clone()) } else { None }).collect();
+async fn write(db: &Db, clock: &Clock, after: &After, reported: &[reports::Report]) -> Result<(), DbErr> {
     let tx = db.begin().await?;
-    receipts::apply(&tx, &receipts).await?;
-    let mut steps = Vec::new();
-    for report in reported {
-        if let Reported::Failed { message, code, detail } = report {
-            steps.push(receipts::fail(&tx, *message, code, detail).await?);
-        }
-    }
+    let rng = &mut StdRng::from_rng(&mut rand::rng());
+    let step = reports::take(&tx, clock.now(), reported, &OptOut::default(), rng).await?;
     db::commit(tx, Commit::Reports).await?;
-    for step in steps {
-        after.commit(step);
-    }
+    after.commit(step);
     Ok(())
 }

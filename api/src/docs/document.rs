@@ -37,6 +37,17 @@ pub(super) fn complete(document: &str) -> String {
 /// The header that names a request.
 const REQUEST_ID: &str = "X-Request-Id";
 
+/// Operations that look for something which their address does not name.
+const FINDS: [(&str, &str); 7] = [
+    ("delete", "/suppressions"),
+    ("post", "/customers/photo"),
+    ("post", "/messages/send"),
+    ("post", "/messages/ack"),
+    ("post", "/messages/map"),
+    ("post", "/messages/failed"),
+    ("post", "/webhooks/whatsapp/seen"),
+];
+
 /// The statuses of refusals that this operation cannot make. The surfaces describe all of theirs at once.
 fn never_refused_with(path: &str, method: &str, operation: &Value) -> Vec<&'static str> {
     let takes_key = operation["parameters"].as_array().into_iter().flatten().any(|p| p["name"] == "Idempotency-Key");
@@ -44,13 +55,15 @@ fn never_refused_with(path: &str, method: &str, operation: &Value) -> Vec<&'stat
     if operation.get("requestBody").is_none() {
         never.extend(["413", "415"]);
     }
-    if !takes_key {
+    // One surface says 422 where the others say 400 of a bad field.
+    let says_it_of_fields = operation["responses"].get("400").is_none();
+    if !takes_key && !says_it_of_fields {
         never.push("422");
     }
     if method == "get" {
         never.push("409");
     }
-    if !path.contains('{') {
+    if !path.contains('{') && !FINDS.contains(&(method, path)) {
         never.push("404");
     }
     if operation["security"].as_array().is_none_or(Vec::is_empty) {

@@ -59,8 +59,11 @@ fn readyz(check: ReadyCheck) -> impl Endpoint<Output = Response> {
     })
 }
 
-const DOCUMENTS: [(&str, &str); 2] =
-    [("/openapi/batch.json", "Batch operations"), ("/openapi/support-desk.json", "Support desk")];
+const DOCUMENTS: [(&str, &str); 3] = [
+    ("/openapi/batch.json", "Batch operations"),
+    ("/openapi/crm.json", "WhatsApp CRM"),
+    ("/openapi/support-desk.json", "Support desk"),
+];
 
 /// What a page of ours would tell others about who reads it.
 const FONTS: &str = r#"<link href="https://fonts.googleapis.com/css?family=Montserrat:300,400,700|Roboto:300,400,700" rel="stylesheet">"#;
@@ -131,6 +134,7 @@ impl Pages {
 pub(crate) fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
     let mut routes = Route::new().at("/healthz", get(healthz));
     routes = Pages::of(&surface::batch::service(app.clone())).serve(routes, "batch");
+    routes = Pages::of(&surface::crm::service(app.clone())).serve(routes, "crm");
     routes = Pages::of(&surface::support_desk::service(app.clone())).serve(routes, "support-desk");
     for (path, kind) in [("/docs", "docs"), ("/redoc", "redoc")] {
         routes = routes.at(path, poem::endpoint::make_sync(move |_| page(index(kind), &policy(""))));

@@ -3,7 +3,7 @@
 use super::refusal::{Kind, Refusal};
 use crate::App;
 use domain::SessionId;
-use domain::users::{self, Claims, Permission};
+use domain::users::{self, Claims, Permission, Role};
 use moka::sync::Cache;
 use poem::Request;
 use std::time::Duration;
@@ -38,6 +38,11 @@ impl Caller {
             return Ok(());
         }
         Err(Refusal::new(Kind::PermissionDenied, format!("needs the permission {}", permission.as_str())))
+    }
+
+    /// Whether phone numbers are shown in full: guests see them masked.
+    pub(crate) fn sees_phones(&self) -> bool {
+        self.0.role != Role::Guest
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod auth;
 pub(crate) mod body;
 pub(crate) mod coalesce;
+pub(crate) mod cors;
 pub(crate) mod fields;
 mod framing;
 pub(crate) mod idempotency;
@@ -12,6 +13,7 @@ pub(crate) mod param;
 pub(crate) mod refusal;
 pub(crate) mod schema;
 pub(crate) mod time;
+pub(crate) mod timing;
 
 use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
@@ -27,7 +29,7 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const MAX_URI: usize = 8 * 1024;
 
 /// What every answer says to browsers, unless it says something else itself: nothing of it is kept, guessed, framed,
-/// run, or told to others. There is no CORS header: no other origin's pages may read anything.
+/// run, or told to others. Which other origins' pages may read it is said elsewhere (`cors`).
 const FOR_BROWSERS: [(HeaderName, HeaderValue); 4] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -70,6 +72,7 @@ pub(crate) fn outermost(endpoint: impl Endpoint + 'static) -> impl Endpoint<Outp
         standing.tell(response.headers_mut());
         tell_browsers(response.headers_mut());
         let status = response.status();
+        timing::add(began.elapsed());
         metrics::histogram!("paceline_http_seconds", "method" => method.to_string(), "status" => status.as_str().to_owned())
             .record(began.elapsed().as_secs_f64());
         span.in_scope(|| tracing::debug!(status = status.as_u16(), elapsed = ?began.elapsed(), "answered"));

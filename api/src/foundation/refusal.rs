@@ -108,6 +108,24 @@ impl Kind {
     }
 }
 
+/// The part of a request that bad fields are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Within {
+    Body,
+    Query,
+    Path,
+}
+
+impl Within {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Query => "query",
+            Self::Path => "path",
+        }
+    }
+}
+
 /// Why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -115,6 +133,8 @@ pub(crate) struct Refusal {
     pub(crate) kind: Kind,
     pub(crate) message: String,
     pub(crate) details: Vec<FieldError>,
+    /// Where the details' fields are.
+    pub(crate) within: Within,
     pub(crate) limited: Option<Box<Decision>>,
     /// For a wrong method: the right ones.
     pub(crate) allow: Option<String>,
@@ -122,7 +142,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), details: Vec::new(), limited: None, allow: None }
+        Self { kind, message: message.into(), details: Vec::new(), within: Within::Body, limited: None, allow: None }
     }
 
     pub(crate) fn invalid(details: Vec<FieldError>) -> Self {
@@ -135,6 +155,11 @@ impl Refusal {
 
     pub(crate) fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::invalid(vec![FieldError { field: field.into(), message: message.into() }])
+    }
+
+    /// The same, with its fields in that part of the request.
+    pub(crate) fn within(self, within: Within) -> Self {
+        Self { within, ..self }
     }
 
     pub(crate) fn not_found(what: &str) -> Self {

@@ -1,5 +1,6 @@
 //! Realtime: sockets that are told what changed.
 
+pub(crate) mod feed;
 mod hub;
 mod pacer;
 mod socket;

@@ -45,7 +45,12 @@ async fn news_arrives_as_it_was_told(world: World) {
         started_at: Some(Timestamp(1_700_000_000_001)),
         completed_at: None,
     };
-    let told = [Event::BatchChanged(summary), Event::BatchControl(BatchId(1)), Event::SessionRevoked(SessionId(2))];
+    let told = [
+        Event::BatchChanged(summary),
+        Event::BatchControl(BatchId(1)),
+        Event::SessionRevoked(SessionId(2)),
+        Event::FeedGrew(3),
+    ];
     world.backplane.notifier.publish(&told).await.expect("a notifier");
     for event in told {
         assert_eq!(next(&mut listeners[0]).await, Notice::Event(event));

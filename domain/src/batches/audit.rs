@@ -41,6 +41,11 @@ pub enum Finding {
         /// The batch.
         batch: BatchId,
     },
+    /// Single messages wait, and there are fewer jobs that could deliver them.
+    Undelivered {
+        /// How many have none.
+        messages: i64,
+    },
     /// Jobs were ready and due for longer than a sweep and were not rung.
     Unrung {
         /// How many.
@@ -67,6 +72,9 @@ impl fmt::Display for Finding {
                 write!(f, "batch {batch}: {items} succeeded items do not have exactly one message")
             }
             Self::Stuck { batch } => write!(f, "batch {batch}: under way, but no job will move it on"),
+            Self::Undelivered { messages } => {
+                write!(f, "{messages} single messages wait, and no job will deliver them")
+            }
             Self::Unrung { jobs } => {
                 write!(f, "{jobs} jobs are due for longer than a sweep and unrung: is a scheduler running?")
             }
@@ -134,6 +142,14 @@ pub async fn audit(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
     );
     for row in db::all(conn, stuck, []).await? {
         findings.push(Finding::Stuck { batch: BatchId(row.try_get("", "id")?) });
+    }
+    // In one statement: a message and its job are written, and end, together.
+    let undelivered = "SELECT w.n - j.n AS n FROM
+            (SELECT count(*) AS n FROM messages WHERE status = 'queued' AND batch_id IS NULL) w,
+            (SELECT count(*) AS n FROM jobs WHERE kind = 'deliver' AND state IN ('ready', 'running', 'paused')) j";
+    if let Some(row) = db::one(conn, undelivered, []).await? {
+        let messages: i64 = row.try_get("", "n")?;
+        findings.extend((messages > 0).then_some(Finding::Undelivered { messages }));
     }
     let late = now.minus(SWEEP_GRACE * 3).0;
     let sql =

@@ -189,8 +189,10 @@ async fn write_contacts(
     let inserted = db::all(
         conn,
         format!(
-            "INSERT INTO contacts (identifier, phone, name, source, attributes, created_at, updated_at)
-             SELECT identifier, phone, name, source, attributes, $2, $2 FROM {source} WHERE TRUE
+            "INSERT INTO contacts (identifier, phone, name, source, attributes, suppressed_at, created_at, updated_at)
+             SELECT identifier, phone, name, source, attributes,
+                    (SELECT s.created_at FROM suppressions s WHERE s.phone = r.phone AND s.ended_at IS NULL), $2, $2
+             FROM {source} WHERE TRUE
              ON CONFLICT (phone) {on_conflict} RETURNING id, phone"
         ),
         [db::rows_json(&rows)?, now.0.into()],

@@ -38,5 +38,5 @@ pub use model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, Tag
 pub use read::{Filter, Preview, Stats, get, going, list, live, preview, sender_rate, stats};
 pub use recipients::{Audience, ContactRef, ContactRefs};
 pub use row::Batch;
-pub(crate) use row::fail_item;
+pub(crate) use row::{ItemFate, settle_item};
 pub use sets::Ran;

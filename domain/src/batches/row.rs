@@ -1,11 +1,12 @@
 //! A batch's row.
 
-use super::model::{BatchStatus, BatchSummary, BatchType, OnUnknown};
+use super::model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown};
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
 use entities::{BatchId, SenderId, UserId};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use std::str::FromStr;
+use uuid::Uuid;
 
 /// A batch with everything a surface shows and the rules need.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,23 +166,73 @@ pub(super) async fn count(conn: &impl ConnectionTrait, id: BatchId, by: Counts) 
     row.as_ref().map(summary).transpose()
 }
 
-/// Turns a succeeded item into a failed one: the gateway had taken its message and could not deliver it.
-pub(crate) async fn fail_item(
+/// What the gateway reported of an item's message after it had taken it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ItemFate {
+    /// It went out: no doubt and no failure stands.
+    Sent,
+    /// It could not be delivered.
+    Failed {
+        /// A stable word for the reason.
+        code: String,
+        /// The reason for people.
+        detail: String,
+    },
+    /// Nobody knows whether it went out.
+    Unknown {
+        /// A stable word for the reason.
+        code: String,
+        /// The reason for people.
+        detail: String,
+    },
+}
+
+/// Writes what was reported of an item's message to the item, if it is finished and the message is still its own. Returns
+/// the summary if the counts changed.
+pub(crate) async fn settle_item(
     conn: &impl ConnectionTrait,
+    now: Timestamp,
     batch: BatchId,
     seq: i64,
-    code: &str,
-    detail: &str,
+    message: Uuid,
+    fate: &ItemFate,
 ) -> Result<Option<BatchSummary>, DbErr> {
-    let failed = db::execute(
-        conn,
-        "UPDATE batch_items SET status = 'failed', error_code = $3, error_message = $4
-         WHERE batch_id = $1 AND seq = $2 AND status = 'succeeded'",
-        [batch.into(), seq.into(), code.into(), detail.into()],
-    )
-    .await?;
-    if failed == 0 {
-        return Ok(None);
-    }
-    count(conn, batch, Counts { succeeded: -1, failed: 1, skipped: 0 }).await
+    let (status, error) = match fate {
+        ItemFate::Sent => (ItemStatus::Succeeded, None),
+        ItemFate::Failed { code, detail } => (ItemStatus::Failed, Some((code, detail))),
+        ItemFate::Unknown { code, detail } => (ItemStatus::Unknown, Some((code, detail))),
+    };
+    let (code, detail) = error.map(|(code, detail)| (code.clone(), detail.clone())).unzip();
+    let write = async |from: &str| {
+        let sql = format!(
+            "UPDATE batch_items SET status = $4, error_code = $5, error_message = $6, finished_at = $7
+             WHERE batch_id = $1 AND seq = $2 AND message_id = {} AND finished_at IS NOT NULL AND status {from}",
+            Dialect::of(conn).uuid(3)
+        );
+        let values = [
+            batch.into(),
+            seq.into(),
+            message.to_string().into(),
+            status.as_str().into(),
+            code.clone().into(),
+            detail.clone().into(),
+            now.0.into(),
+        ];
+        db::execute(conn, sql, values).await
+    };
+    let by = match fate {
+        ItemFate::Sent if write("IN ('failed', 'unknown')").await? > 0 => {
+            Counts { succeeded: 1, failed: -1, skipped: 0 }
+        }
+        ItemFate::Failed { .. } | ItemFate::Unknown { .. } if write("= 'succeeded'").await? > 0 => {
+            Counts { succeeded: -1, failed: 1, skipped: 0 }
+        }
+        ItemFate::Failed { .. } => {
+            // It counts as failed already, and is no longer in doubt.
+            write("= 'unknown'").await?;
+            return Ok(None);
+        }
+        ItemFate::Sent | ItemFate::Unknown { .. } => return Ok(None),
+    };
+    count(conn, batch, by).await
 }

@@ -5,8 +5,9 @@ use crate::time::Timestamp;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::json;
 
-/// Removes the personal data of contacts: number, name, attributes, tags, and the texts of their messages. The rows
-/// stay, so that what was sent to them still counts. `contacts` must be sorted.
+/// Removes the personal data of contacts: number and other addresses, name, photo, remark, attributes, tags, and the texts
+/// of their messages, also where the feed has them. The rows stay, so that what was sent to them still counts; and so
+/// does the wish of a number not to be written to. `contacts` must be sorted.
 ///
 /// # Errors
 /// The database's.
@@ -16,16 +17,21 @@ pub(crate) async fn erase(conn: &impl ConnectionTrait, now: Timestamp, contacts:
     db::execute(
         conn,
         format!(
-            "UPDATE contacts SET phone = NULL, name = NULL, source = NULL, attributes = NULL, deleted_at = $2,
-                    updated_at = $2 WHERE id {these}"
+            "UPDATE contacts SET phone = NULL, name = NULL, source = NULL, attributes = NULL, remark = NULL,
+                    photo_url = NULL, deleted_at = $2, updated_at = $2 WHERE id {these}"
         ),
         [list.clone().into(), now.0.into()],
     )
     .await?;
-    db::execute(conn, format!("DELETE FROM contact_tags WHERE contact_id {these}"), [list.clone().into()]).await?;
+    for table in ["contact_tags", "contact_identities", "contact_activity", "crm_events"] {
+        db::execute(conn, format!("DELETE FROM {table} WHERE contact_id {these}"), [list.clone().into()]).await?;
+    }
     db::execute(
         conn,
-        format!("UPDATE messages SET content = NULL WHERE contact_id {these} AND content IS NOT NULL"),
+        format!(
+            "UPDATE messages SET content = NULL, media = NULL
+             WHERE contact_id {these} AND (content IS NOT NULL OR media IS NOT NULL)"
+        ),
         [list.into()],
     )
     .await?;

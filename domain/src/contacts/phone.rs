@@ -19,6 +19,12 @@ impl Phone {
         &self.0
     }
 
+    /// A number as a network tells it: 6 to 15 digits.
+    pub(crate) fn of_network(digits: &str) -> Option<Self> {
+        let fine = (6..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        fine.then(|| Self(digits.to_owned()))
+    }
+
     /// With `+`.
     #[must_use]
     pub fn e164(&self) -> String {

@@ -4,7 +4,9 @@ use super::{Claimed, LOCAL_TIMER, MAX_FAILURES};
 use crate::Step;
 use crate::batches::chunks;
 use crate::db;
+use crate::messages::deliver;
 use crate::retry::Backoff;
+use crate::ring::JobKind;
 use crate::time::Timestamp;
 use entities::{BatchId, JobId};
 use rand::Rng;
@@ -72,6 +74,11 @@ pub async fn fail(
     rng: &mut impl Rng,
 ) -> Result<Step<Finished>, DbErr> {
     let finished = finish(conn, now, job.id, job.fence, ending, rng).await?;
+    if let (Finished::Dead, JobKind::Deliver, Ending::Dead { error } | Ending::Failed { error }) =
+        (finished, job.kind, ending)
+    {
+        deliver::bury(conn, &job.payload, error).await?;
+    }
     match (finished, job.batch, ending) {
         (Finished::Dead, Some(batch), Ending::Dead { error } | Ending::Failed { error }) => {
             Ok(chunks::bury(conn, now, batch, job.chunk, error).await?.map(|()| finished))
@@ -104,11 +111,12 @@ pub async fn reject(
     let row = db::one(
         conn,
         "UPDATE jobs SET state = 'dead', error = $3, finished_at = $4, lease_owner = NULL, lease_until = NULL
-         WHERE id = $1 AND state = 'running' AND lease_owner = $2 RETURNING batch_id, chunk_no",
+         WHERE id = $1 AND state = 'running' AND lease_owner = $2 RETURNING batch_id, chunk_no, kind, payload",
         [id.into(), owner.into(), reason.into(), now.0.into()],
     )
     .await?;
     let Some(row) = row else { return Ok(Step::quiet(())) };
+    deliver::bury_row(conn, &row, reason).await?;
     match row.try_get::<Option<i64>>("", "batch_id")?.map(BatchId) {
         Some(batch) => chunks::bury(conn, now, batch, row.try_get("", "chunk_no")?, reason).await,
         None => Ok(Step::quiet(())),

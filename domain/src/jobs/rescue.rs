@@ -4,6 +4,7 @@ use super::enqueue::ring_of;
 use super::{MAX_CRASHES, SWEEP_GRACE};
 use crate::batches::chunks;
 use crate::db::{self, Dialect};
+use crate::messages::deliver;
 use crate::ring::{JobRef, Lane, Ring};
 use crate::time::Timestamp;
 use crate::{Event, Step};
@@ -98,7 +99,7 @@ pub async fn rescue(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> 
     let rows = db::all(
         conn,
         format!(
-            "SELECT id, kind, lane, batch_id, chunk_no, crashes,
+            "SELECT id, kind, lane, batch_id, chunk_no, crashes, payload,
                     EXISTS (SELECT 1 FROM workers WHERE owner = jobs.lease_owner) AS worker_is_there FROM jobs
              WHERE state = 'running' AND lease_until < $1 ORDER BY lease_until LIMIT {limit}{skip}"
         ),
@@ -139,6 +140,7 @@ pub async fn rescue(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> 
             continue;
         }
         step.value.dead += 1;
+        deliver::bury_row(conn, &row, &error).await?;
         let batch = row.try_get::<Option<i64>>("", "batch_id")?.map(BatchId);
         let chunk = row.try_get::<Option<i64>>("", "chunk_no")?;
         if let Some(batch) = batch {

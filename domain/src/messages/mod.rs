@@ -1,5 +1,12 @@
-//! Messages: what they say ([`template`], [`templates`]), and what became of them ([`receipts`]).
+//! Messages: what they say ([`template`], [`templates`]), how a single one is sent ([`compose`], [`deliver`]), what
+//! customers write ([`inbox`]), what becomes of them ([`receipts`]), and reading them ([`history`], [`tally`]).
 
+pub mod compose;
+pub mod deliver;
+pub mod history;
+pub mod inbox;
 pub mod receipts;
+pub mod reports;
+pub mod tally;
 pub mod template;
 pub mod templates;

@@ -90,6 +90,14 @@ impl Client {
         Ok(Response { status, headers, body, text })
     }
 
+    /// The numbers of a process, as Prometheus asks for them.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn metrics(&self) -> String {
+        self.send(self.request(Method::GET, "/metrics").header("accept", "text/plain")).await.text
+    }
+
     /// `GET`.
     pub async fn get(&self, path: &str) -> Response {
         self.send(self.request(Method::GET, path)).await

@@ -16,7 +16,7 @@ pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobEr
         JobKind::ImportChunk => batches::run_import(&tx, now, job, rng).await?,
         JobKind::TagChunk => batches::run_tag(&tx, now, job, rng).await?,
         JobKind::DeleteChunk => batches::run_delete(&tx, now, job, rng).await?,
-        JobKind::Expand | JobKind::Start | JobKind::SendChunk | JobKind::Probe => {
+        JobKind::Expand | JobKind::Start | JobKind::SendChunk | JobKind::Deliver | JobKind::Probe => {
             return Err(JobError::Permanent(format!("{} is no set-based kind", job.kind)));
         }
     };

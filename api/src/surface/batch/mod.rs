@@ -1,4 +1,4 @@
-//! The batch surface: `/batch` and `/templates`.
+//! The batch surface: `/batch`, `/templates` and `/suppressions`.
 
 mod create;
 mod envelope;
@@ -6,6 +6,7 @@ mod export;
 mod import;
 mod making;
 mod routes;
+mod suppressions;
 mod templates;
 mod upload;
 mod wire;
@@ -21,7 +22,7 @@ use poem::{Endpoint, EndpointExt, Request};
 use poem_openapi::OpenApiService;
 use std::sync::Arc;
 
-type Routes = (making::MakingRoutes, routes::BatchRoutes, templates::TemplateRoutes);
+type Routes = (making::MakingRoutes, routes::BatchRoutes, templates::TemplateRoutes, suppressions::SuppressionRoutes);
 
 /// The surface's document and routes.
 pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
@@ -29,7 +30,8 @@ pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
         (
             making::MakingRoutes { app: app.clone() },
             routes::BatchRoutes::new(app.clone()),
-            templates::TemplateRoutes { app },
+            templates::TemplateRoutes { app: app.clone() },
+            suppressions::SuppressionRoutes { app },
         ),
         "Paceline: batch operations",
         env!("CARGO_PKG_VERSION"),

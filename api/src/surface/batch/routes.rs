@@ -44,6 +44,7 @@ pub(super) fn allowed(path: &str) -> String {
         ["batch", _] => "GET, PATCH",
         ["batch", _, "cancel" | "pause" | "resume" | "retry"] => "POST",
         ["templates"] => "GET, POST",
+        ["suppressions"] => "GET, POST, DELETE",
         ["templates", _] => "GET, PUT, DELETE",
         ["templates", _, "preview"] => "POST",
         _ => "GET",

@@ -119,12 +119,16 @@ async fn take_back(
 }
 
 /// Makes the failed items of the chunk wait again, under the same message ids: the gateway never took them, or knows
-/// them by their id. One whose outcome is not known stays so until it is.
+/// them by their id. One whose outcome is not known stays so until it is. A message that the gateway took and reported as
+/// failed is over: its item gets another, or the gateway would answer that it has it.
 async fn revive(conn: &impl ConnectionTrait, batch: &Batch, chunk: &Chunk) -> Result<Option<BatchSummary>, DbErr> {
     let revived = db::execute(
         conn,
         "UPDATE batch_items SET status = CASE WHEN status = 'unknown' THEN status ELSE 'pending' END, attempts = 0, finished_at = NULL, next_attempt_at = NULL,
-                slot_us = NULL, error_code = NULL, error_message = NULL
+                slot_us = NULL, error_code = NULL, error_message = NULL,
+                message_id = CASE WHEN status = 'failed' AND EXISTS (
+                    SELECT 1 FROM messages m WHERE m.uuid = batch_items.message_id AND m.sent_at IS NOT NULL)
+                    THEN NULL ELSE message_id END
          WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status IN ('failed', 'unknown') AND finished_at IS NOT NULL",
         [batch.summary.id.into(), chunk.first_seq.into(), chunk.end_seq().into()],
     )

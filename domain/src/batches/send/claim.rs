@@ -65,11 +65,16 @@ struct Recipient {
     phone: String,
     name: Option<String>,
     attributes: Value,
+    /// Wants no bulk messages.
+    suppressed: bool,
 }
+
+/// The code and the reason of an item whose recipient wants no bulk messages.
+const SUPPRESSED: (&str, &str) = ("suppressed", "the recipient has opted out");
 
 /// Claims up to `wanted` items of the chunk: those whose retry or slot is due first, then recipients that have no row
 /// yet. Each gets a slot of the batch's and the sender's pace; `sender_rate` is the configured limit of a sender whose
-/// row has none. Recipients who do not exist are failed here and now.
+/// row has none. Recipients who do not exist are failed here and now, and those who have opted out are skipped.
 ///
 /// `None`: the claim of the job no longer stands.
 ///
@@ -101,7 +106,7 @@ pub async fn claim_items(
         return Ok(Some(Step::quiet(ClaimedItems { items: Vec::new(), probe: false, going, more_at: Some(at) })));
     }
 
-    let Due { mut candidates, mut gone, unresolved } = due_items(conn, now, work, wanted).await?;
+    let Due { mut candidates, mut gone, mut suppressed, unresolved } = due_items(conn, now, work, wanted).await?;
     let room = wanted.saturating_sub(candidates.len() + unresolved.len());
     let fresh_from = work.chunk.next_seq;
     let fresh_to = (fresh_from + i64::try_from(room).unwrap_or(i64::MAX)).min(work.chunk.end_seq());
@@ -115,9 +120,27 @@ pub async fn claim_items(
         })
         .collect();
     let found = resolve(conn, named.iter().map(|(_, _, contact)| *contact)).await?;
-    let mut failed: Vec<ClaimedRow> = Vec::new();
+    let mut ended: Vec<ClaimedRow> = Vec::new();
+    let unsent = |seq, contact_id, input, status, (code, message): (&'static str, &'static str)| ClaimedRow {
+        seq,
+        contact_id,
+        input,
+        status,
+        attempts: 0,
+        slot_us: None,
+        message_id: None,
+        error_code: Some(code),
+        error_message: Some(message),
+        started_at: None,
+        finished_at: Some(now),
+        next_attempt_at: None,
+    };
     for (seq, fresh, contact) in named {
         match found.get(contact) {
+            Some(recipient) if recipient.suppressed && fresh => {
+                ended.push(unsent(seq, Some(recipient.id), None, ItemStatus::Skipped, SUPPRESSED));
+            }
+            Some(recipient) if recipient.suppressed => suppressed.push(seq),
             Some(recipient) => candidates.push(Candidate {
                 seq,
                 message_id: uuid::Builder::from_unix_timestamp_millis(u64::try_from(now.0).unwrap_or(0), &rng.random())
@@ -127,28 +150,20 @@ pub async fn claim_items(
                 slot_us: None,
                 waits_as: (!fresh).then_some(ItemStatus::Pending),
             }),
-            None if fresh => failed.push(ClaimedRow {
-                seq,
-                contact_id: None,
-                input: Some(contact.to_string()),
-                status: ItemStatus::Failed,
-                attempts: 0,
-                slot_us: None,
-                message_id: None,
-                error_code: Some("contact_not_found"),
-                error_message: Some("contact not found"),
-                started_at: None,
-                finished_at: Some(now),
-                next_attempt_at: None,
-            }),
+            None if fresh => {
+                let reason = ("contact_not_found", "contact not found");
+                ended.push(unsent(seq, None, Some(contact.to_string()), ItemStatus::Failed, reason));
+            }
             None => gone.push(seq),
         }
     }
-    if !gone.is_empty() || !failed.is_empty() {
+    if !gone.is_empty() || !suppressed.is_empty() || !ended.is_empty() {
         // Its counts will change. Locked before the sender and the items: a cancel locks them in this order too.
         row::lock(conn, batch_id).await?;
     }
-    fail_gone(conn, now, &batch, &gone).await?;
+    let reason = ("contact_not_found", "the contact was deleted meanwhile");
+    end_items(conn, now, &batch, &gone, ItemStatus::Failed, reason).await?;
+    end_items(conn, now, &batch, &suppressed, ItemStatus::Skipped, SUPPRESSED).await?;
 
     let sender = sender::load(conn, now, batch.sender, sender_rate).await?;
     let leave = sender.map_or(Leave::All, |sender| sender.circuit.leave(now));
@@ -221,9 +236,15 @@ pub async fn claim_items(
         }
     }
     // An unknown recipient behind the last slot comes again with the next claim.
-    failed.retain(|row| row.seq < next_seq);
-    let gone_count = i64::try_from(gone.len() + failed.len()).unwrap_or(i64::MAX);
-    written.extend(failed);
+    ended.retain(|row| row.seq < next_seq);
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let skipped = ended.iter().filter(|row| row.status == ItemStatus::Skipped).count();
+    let counts = Counts {
+        failed: count(gone.len() + ended.len() - skipped),
+        skipped: count(suppressed.len() + skipped),
+        ..Counts::default()
+    };
+    written.extend(ended);
 
     insert_items(conn, work.held, &written).await?;
     update_items(conn, now, work.held, &updated).await?;
@@ -248,8 +269,8 @@ pub async fn claim_items(
         sender::write_circuit(conn, sender.id, sender.circuit.probe(now), None).await?;
     }
     let mut step = Step::quiet(());
-    if gone_count > 0
-        && let Some(changed) = row::count(conn, batch_id, Counts { failed: gone_count, ..Counts::default() }).await?
+    if !counts.is_zero()
+        && let Some(changed) = row::count(conn, batch_id, counts).await?
     {
         step.events.push(Event::BatchChanged(changed));
     }
@@ -274,6 +295,8 @@ struct Due {
     candidates: Vec<Candidate>,
     /// Their contact was deleted.
     gone: Vec<i64>,
+    /// Their contact has opted out.
+    suppressed: Vec<i64>,
     /// They failed before they had a contact, and are tried again.
     unresolved: Vec<i64>,
 }
@@ -283,7 +306,8 @@ async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wan
         conn,
         format!(
             "SELECT i.seq AS seq, i.status AS status, CAST(i.message_id AS TEXT) AS message_id, i.attempts AS attempts, i.slot_us AS slot_us,
-                    i.input AS input, c.id AS id, c.phone AS phone, c.name AS name, c.attributes AS attributes
+                    i.input AS input, c.id AS id, c.phone AS phone, c.name AS name, c.attributes AS attributes,
+                    c.suppressed_at AS suppressed_at
              FROM batch_items i LEFT JOIN contacts c ON c.id = i.contact_id AND c.deleted_at IS NULL
              WHERE i.batch_id = $1 AND i.seq >= $2 AND i.seq < $3 AND i.status IN ('pending', 'unknown')
                AND i.finished_at IS NULL AND (i.next_attempt_at IS NULL OR i.next_attempt_at <= $4)
@@ -297,7 +321,8 @@ async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wan
         ],
     )
     .await?;
-    let mut due = Due { candidates: Vec::with_capacity(rows.len()), gone: Vec::new(), unresolved: Vec::new() };
+    let candidates = Vec::with_capacity(rows.len());
+    let mut due = Due { candidates, gone: Vec::new(), suppressed: Vec::new(), unresolved: Vec::new() };
     for row in rows {
         let seq = row.try_get("", "seq")?;
         let phone: Option<String> = row.try_get("", "phone")?;
@@ -310,13 +335,20 @@ async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wan
             due.gone.push(seq);
             continue;
         }
+        let status: ItemStatus = row::named(&row, "status")?;
+        let recipient = recipient(&row)?;
+        // One whose message may have left is asked for once more, under the same id: that tells.
+        if recipient.suppressed && status == ItemStatus::Pending {
+            due.suppressed.push(seq);
+            continue;
+        }
         due.candidates.push(Candidate {
             seq,
             message_id: Uuid::try_parse(&message).map_err(|e| DbErr::Type(format!("message_id: {e}")))?,
-            recipient: recipient(&row)?,
+            recipient,
             attempt: row.try_get::<i64>("", "attempts")? + 1,
             slot_us: row.try_get("", "slot_us")?,
-            waits_as: Some(row::named(&row, "status")?),
+            waits_as: Some(status),
         });
     }
     Ok(due)
@@ -332,6 +364,7 @@ fn recipient(row: &QueryResult) -> Result<Recipient, DbErr> {
             Some(text) => serde_json::from_str(&text).map_err(|e| DbErr::Json(e.to_string()))?,
             None => Value::Object(serde_json::Map::new()),
         },
+        suppressed: row.try_get::<Option<i64>>("", "suppressed_at")?.is_some(),
     })
 }
 
@@ -344,7 +377,7 @@ async fn resolve<'a>(
     let dialect = Dialect::of(conn);
     let numbers: Vec<i64> =
         refs.clone().filter_map(|r| if let ContactRef::Number(n) = r { Some(*n) } else { None }).collect();
-    let columns = "id, phone, name, attributes, CAST(identifier AS TEXT) AS identifier FROM contacts
+    let columns = "id, phone, name, attributes, suppressed_at, CAST(identifier AS TEXT) AS identifier FROM contacts
         WHERE deleted_at IS NULL AND phone IS NOT NULL AND";
     if !numbers.is_empty() {
         let sql = format!("SELECT {columns} id {}", dialect.one_of(1, "bigint"));
@@ -367,21 +400,34 @@ async fn resolve<'a>(
     Ok(found)
 }
 
-/// Items whose contact was deleted meanwhile. One that an earlier attempt may have reached stays unknown for ever.
-async fn fail_gone(conn: &impl ConnectionTrait, now: Timestamp, batch: &Batch, gone: &[i64]) -> Result<(), DbErr> {
-    if gone.is_empty() {
+/// Items that have a row and are not sent any more. One that an earlier attempt may have reached stays unknown for ever.
+async fn end_items(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: &Batch,
+    items: &[i64],
+    status: ItemStatus,
+    (code, message): (&str, &str),
+) -> Result<(), DbErr> {
+    if items.is_empty() {
         return Ok(());
     }
     let source = Dialect::of(conn).one_of(2, "bigint");
     db::execute(
         conn,
         format!(
-            "UPDATE batch_items SET status = CASE WHEN status = 'unknown' THEN status ELSE 'failed' END,
-                    error_code = 'contact_not_found', slot_us = NULL,
-                    error_message = 'the contact was deleted meanwhile', finished_at = $3, next_attempt_at = NULL
+            "UPDATE batch_items SET status = CASE WHEN status = 'unknown' THEN status ELSE $4 END, slot_us = NULL,
+                    error_code = $5, error_message = $6, finished_at = $3, next_attempt_at = NULL
              WHERE batch_id = $1 AND seq {source}"
         ),
-        [batch.summary.id.into(), json!(gone).to_string().into(), now.0.into()],
+        [
+            batch.summary.id.into(),
+            json!(items).to_string().into(),
+            now.0.into(),
+            status.as_str().into(),
+            code.into(),
+            message.into(),
+        ],
     )
     .await?;
     Ok(())

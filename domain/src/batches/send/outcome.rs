@@ -6,8 +6,10 @@ use crate::batches::model::{ItemStatus, OnUnknown};
 use crate::batches::row::{self, Counts};
 use crate::circuit::{Leave, Sign};
 use crate::db::{self, Dialect};
+use crate::feed;
 use crate::jobs::{self, Ending};
 use crate::messages::receipts::{self, MessageRow};
+use crate::messages::tally::{self, Tally};
 use crate::retry::{Backoff, MAX_MESSAGE_RETRIES};
 use crate::time::Timestamp;
 use crate::{Event, Step};
@@ -253,7 +255,7 @@ pub async fn settle(
             messages.push(message_row(result, decision));
         }
     }
-    receipts::record_outgoing(conn, held.batch, &messages).await?;
+    let applied = receipts::record_outgoing(conn, now, held.batch, &messages).await?;
     let changed = if counts.is_zero() { None } else { row::count(conn, held.batch, counts).await? };
     // After the batch's row, as claims lock them.
     let circuit = sender::learn(conn, now, batch.sender, circuit, results).await?;
@@ -261,7 +263,10 @@ pub async fn settle(
         Leave::NoneUntil(until) => Some(until),
         Leave::All | Leave::One => None,
     };
-    let events = changed.into_iter().map(Event::BatchChanged).collect();
+    tally::add(conn, now, Tally::Sent, counts.succeeded, rng).await?;
+    let mut events = applied.events;
+    events.extend(changed.map(Event::BatchChanged));
+    events.extend(feed::append(conn, now, &applied.news).await?.events);
     Ok(Step { value: Settled::Written { going, circuit_open_until }, rings: Vec::new(), events })
 }
 

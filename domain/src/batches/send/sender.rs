@@ -103,7 +103,8 @@ pub(super) async fn learn(
         | ItemOutcome::Returned => None,
     });
     if let Some(until) = wait.max() {
-        let sql = "UPDATE senders SET next_slot_us = $2 WHERE id = $1 AND next_slot_us < $2";
+        let sql = "UPDATE senders SET next_slot_us = $2, urgent_slot_us = CASE WHEN urgent_slot_us < $2 THEN $2 ELSE urgent_slot_us END
+                   WHERE id = $1 AND next_slot_us < $2";
         db::execute(conn, sql, [id.into(), until.0.saturating_mul(1000).into()]).await?;
     }
     if after(known, now, results) == known {

@@ -1,0 +1,402 @@
+//! What the gateway tells: signed with the shared secret, and idempotent.
+
+use super::access::{Signature, signed};
+use super::envelope::Failure;
+use crate::App;
+use crate::foundation::body::JsonBody;
+use crate::foundation::fields::Fields;
+use crate::foundation::refusal::{Kind, Refusal};
+use domain::MessageId;
+use domain::contacts::customers::Identity;
+use domain::messages::inbox::{self, Inbound};
+use domain::messages::receipts::{ACK_PLAYED, ACK_SENT, About, Receipt, Said};
+use domain::messages::reports::{Report, Taken};
+use poem::Request;
+use poem_openapi::payload::Json;
+use poem_openapi::types::Any;
+use poem_openapi::{Enum, Object, OpenApi};
+use serde::Deserialize;
+use serde_json::Value;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The largest report: a text of WhatsApp's greatest length and a description of its media.
+const MAX_REPORT: usize = 512 * 1024;
+
+type ReportBody<T> = JsonBody<T, MAX_REPORT>;
+
+/// The longest id of a network.
+const MAX_NETWORK_ID: usize = 256;
+
+/// The most addresses that a writer may have.
+const MAX_IDENTITIES: usize = 16;
+
+/// What became of a report.
+#[derive(Debug, Object)]
+struct Took {
+    /// What became of it.
+    status: TookStatus,
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, Enum)]
+#[oai(rename_all = "lowercase")]
+enum TookStatus {
+    /// The ledger says it now, or said it before.
+    Ok,
+    /// What it is about is not there yet: it is kept for it.
+    Kept,
+}
+
+/// A message that a customer wrote.
+#[derive(Debug, Object)]
+struct InboxReport {
+    /// The writer's number, digits; may be absent where `identities` tells who it is.
+    phone: Option<String>,
+    /// The text.
+    #[oai(validator(max_length = 65536))]
+    content: String,
+    /// The writer's own name.
+    name: Option<String>,
+    /// The network's id: the same one twice is one message.
+    #[oai(validator(min_length = 1, max_length = 256))]
+    whatsapp_id: Option<String>,
+    /// When it was written, RFC 3339.
+    timestamp: Option<String>,
+    /// `text`, `image`, …: the network's word.
+    #[oai(validator(min_length = 1, max_length = 40))]
+    message_type: Option<String>,
+    /// What the network says of its media.
+    media: Option<Any<Value>>,
+    /// The writer's other addresses.
+    identities: Option<Vec<IdentityReport>>,
+}
+
+/// An address.
+#[derive(Debug, Object, Deserialize)]
+struct IdentityReport {
+    /// `bsuid`, `lid`, `jid`, …
+    #[oai(validator(min_length = 1, max_length = 40))]
+    kind: String,
+    /// The address.
+    #[oai(validator(min_length = 1, max_length = 256))]
+    value: String,
+}
+
+/// A message came further.
+#[derive(Debug, Object)]
+struct AckReport {
+    /// The network's id of the message.
+    #[oai(validator(min_length = 1, max_length = 256))]
+    message_id: String,
+    /// 1 sent, 2 delivered, 3 read, 4 played.
+    #[oai(validator(minimum(value = "1"), maximum(value = "4")))]
+    ack: i64,
+    /// The message as `/send` was told, where the gateway knows it.
+    backend_message_id: Option<Any<Value>>,
+}
+
+/// The network gave a message an id.
+#[derive(Debug, Object)]
+struct MapReport {
+    /// The message as `/send` was told: a number or a text.
+    backend_id: Any<Value>,
+    /// The network's id.
+    #[oai(validator(min_length = 1, max_length = 256))]
+    whatsapp_id: String,
+}
+
+/// A message could not be delivered.
+#[derive(Debug, Object)]
+struct FailedReport {
+    /// The message as `/send` was told: a number or a text.
+    backend_message_id: Any<Value>,
+    /// A stable word; `outcome_unknown`: nobody knows whether it was sent.
+    #[oai(validator(min_length = 1, max_length = 64))]
+    code: String,
+    /// The reason for people.
+    #[oai(validator(max_length = 500))]
+    detail: Option<String>,
+}
+
+/// A message was read.
+#[derive(Debug, Object)]
+struct SeenReport {
+    /// The message as `/send` was told: a number or a text.
+    backend_message_id: Any<Value>,
+    /// The network's id.
+    #[oai(validator(min_length = 1, max_length = 256))]
+    whatsapp_id: Option<String>,
+    /// How long after it was sent, in milliseconds.
+    #[oai(validator(minimum(value = "0")))]
+    delay_ms: Option<i64>,
+    /// Who read it.
+    to: Option<String>,
+}
+
+/// A message as we named it to the gateway: its number, or its id.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Named {
+    Number(i64),
+    Text(String),
+}
+
+impl Named {
+    fn about(self) -> Option<About> {
+        match self {
+            Self::Number(id) => (id > 0).then_some(About::Number(MessageId(id))),
+            Self::Text(text) => match text.parse() {
+                Ok(id) => Some(About::Number(id)),
+                Err(_) => Uuid::try_parse(&text).ok().map(About::Uuid),
+            },
+        }
+    }
+}
+
+fn about(f: &mut Fields<'_>, name: &str) -> Option<About> {
+    let raw = f.raw(name)?;
+    let about = serde_json::from_str::<Named>(raw.get()).ok().and_then(Named::about);
+    if about.is_none() {
+        f.bad(name, "must be a message's number or id");
+    }
+    about
+}
+
+fn required_about(f: &mut Fields<'_>, name: &str) -> Option<About> {
+    if f.raw(name).is_none() {
+        f.bad(name, "is required");
+    }
+    about(f, name)
+}
+
+/// A number from 0 up.
+fn count(f: &mut Fields<'_>, name: &str) -> Option<i64> {
+    let raw = f.raw(name)?;
+    let number = serde_json::from_str::<i64>(raw.get()).ok().filter(|n| *n >= 0);
+    if number.is_none() {
+        f.bad(name, "must be a whole number from 0 up");
+    }
+    number
+}
+
+/// What a report must have, once it is known that all of it is there.
+fn must<T>(found: Option<T>, name: &str) -> Result<T, Refusal> {
+    found.ok_or_else(|| Refusal::field(name, "is required"))
+}
+
+fn read_inbox(body: &[u8]) -> Result<Inbound, Refusal> {
+    let mut f = Fields::parse(body)?;
+    let digits = f.text("phone", 1..=40);
+    let phone = digits.as_deref().and_then(|text| inbox::writers_phone(text.trim().trim_start_matches('+')));
+    if digits.is_some() && phone.is_none() {
+        f.bad("phone", "must be a phone number: 6 to 15 digits");
+    }
+    if f.raw("content").is_none() {
+        f.bad("content", "is required");
+    }
+    let content = f.text("content", 0..=65_536).unwrap_or_default();
+    let name = f.text("name", 0..=200).filter(|name| !name.trim().is_empty());
+    let whatsapp_id = f.text("whatsapp_id", 1..=MAX_NETWORK_ID);
+    let at = f.time("timestamp");
+    let message_type = f.text("message_type", 1..=40).unwrap_or_else(|| "text".into());
+    let media = f.raw("media").and_then(|raw| serde_json::from_str(raw.get()).ok());
+    let identities = identities(&mut f);
+    if phone.is_none() && digits.is_none() && identities.is_empty() {
+        f.bad("phone", "is required");
+    }
+    f.finish()?;
+    Ok(Inbound { phone, identities, name, content, whatsapp_id, message_type, media, at })
+}
+
+fn identities(f: &mut Fields<'_>) -> Vec<Identity> {
+    let Some(raw) = f.raw("identities") else { return Vec::new() };
+    let word = |text: &str, most: usize| (1..=most).contains(&text.chars().count()) && !text.contains('\0');
+    let fine = |list: &Vec<IdentityReport>| {
+        list.len() <= MAX_IDENTITIES && list.iter().all(|one| word(&one.kind, 40) && word(&one.value, MAX_NETWORK_ID))
+    };
+    match serde_json::from_str::<Vec<IdentityReport>>(raw.get()).ok().filter(fine) {
+        Some(list) => list.into_iter().map(|one| Identity { kind: one.kind, value: one.value }).collect(),
+        None => {
+            f.bad("identities", format!("must be a list of at most {MAX_IDENTITIES} {{kind, value}}"));
+            Vec::new()
+        }
+    }
+}
+
+type Read = (About, Said);
+
+fn read_ack(body: &[u8]) -> Result<Read, Refusal> {
+    let mut f = Fields::parse(body)?;
+    let id = f.required_text("message_id", 1..=MAX_NETWORK_ID);
+    let levels = u32::try_from(ACK_SENT).unwrap_or(1)..=u32::try_from(ACK_PLAYED).unwrap_or(4);
+    if f.raw("ack").is_none() {
+        f.bad("ack", "is required");
+    }
+    let level = f.integer("ack", levels);
+    let ours = about(&mut f, "backend_message_id");
+    f.finish()?;
+    let level = i64::from(must(level, "ack")?);
+    Ok(match ours {
+        Some(ours) => (ours, Said::Ack { level, whatsapp_id: Some(id) }),
+        None => (About::Network(id), Said::Ack { level, whatsapp_id: None }),
+    })
+}
+
+fn read_map(body: &[u8]) -> Result<Read, Refusal> {
+    let mut f = Fields::parse(body)?;
+    let ours = required_about(&mut f, "backend_id");
+    let whatsapp_id = f.required_text("whatsapp_id", 1..=MAX_NETWORK_ID);
+    f.finish()?;
+    Ok((must(ours, "backend_id")?, Said::Mapped { whatsapp_id }))
+}
+
+fn read_failed(body: &[u8]) -> Result<Read, Refusal> {
+    let mut f = Fields::parse(body)?;
+    let ours = required_about(&mut f, "backend_message_id");
+    let code = f.required_text("code", 1..=64);
+    let detail = f.text("detail", 0..=500).unwrap_or_default();
+    f.finish()?;
+    Ok((must(ours, "backend_message_id")?, Said::Failed { code, detail }))
+}
+
+fn read_seen(body: &[u8]) -> Result<Read, Refusal> {
+    let mut f = Fields::parse(body)?;
+    let ours = required_about(&mut f, "backend_message_id");
+    let whatsapp_id = f.text("whatsapp_id", 1..=MAX_NETWORK_ID);
+    let delay_ms = count(&mut f, "delay_ms");
+    f.finish()?;
+    Ok((must(ours, "backend_message_id")?, Said::Seen { whatsapp_id, delay_ms }))
+}
+
+pub(crate) struct InternalRoutes {
+    pub(super) app: Arc<App>,
+}
+
+impl InternalRoutes {
+    async fn receipt(
+        &self,
+        request: &Request,
+        body: &[u8],
+        read: impl FnOnce(&[u8]) -> Result<Read, Refusal>,
+    ) -> Result<Json<Took>, Failure> {
+        signed(&self.app, request, body)?;
+        let (about, said) = read(body)?;
+        self.take(Report::Receipt(Receipt { about, said, at: self.app.clock.now() })).await
+    }
+
+    async fn take(&self, report: Report) -> Result<Json<Took>, Failure> {
+        let status = match self.app.intake.take(report).await? {
+            Taken::Applied => TookStatus::Ok,
+            Taken::Kept => TookStatus::Kept,
+            Taken::NoMessage => return Err(Refusal::not_found("message").into()),
+            Taken::Contradicts => {
+                let refusal = Refusal::new(Kind::Conflict, "the network's id belongs to another message");
+                return Err(refusal.into());
+            }
+        };
+        Ok(Json(Took { status }))
+    }
+}
+
+/// What the gateway tells.
+#[OpenApi]
+impl InternalRoutes {
+    /// A customer wrote.
+    #[oai(path = "/messages/inbox", method = "post")]
+    async fn inbox(
+        &self,
+        request: &Request,
+        _signature: Signature,
+        body: ReportBody<InboxReport>,
+    ) -> Result<Json<Took>, Failure> {
+        signed(&self.app, request, &body.bytes)?;
+        let inbound = read_inbox(&body.bytes)?;
+        self.take(Report::Inbound(Box::new(inbound))).await
+    }
+
+    /// A message came further.
+    #[oai(path = "/messages/ack", method = "post")]
+    async fn ack(
+        &self,
+        request: &Request,
+        _signature: Signature,
+        body: ReportBody<AckReport>,
+    ) -> Result<Json<Took>, Failure> {
+        self.receipt(request, &body.bytes, read_ack).await
+    }
+
+    /// The network gave a message an id.
+    #[oai(path = "/messages/map", method = "post")]
+    async fn map(
+        &self,
+        request: &Request,
+        _signature: Signature,
+        body: ReportBody<MapReport>,
+    ) -> Result<Json<Took>, Failure> {
+        self.receipt(request, &body.bytes, read_map).await
+    }
+
+    /// A message could not be delivered, or nobody knows whether it was.
+    #[oai(path = "/messages/failed", method = "post")]
+    async fn failed(
+        &self,
+        request: &Request,
+        _signature: Signature,
+        body: ReportBody<FailedReport>,
+    ) -> Result<Json<Took>, Failure> {
+        self.receipt(request, &body.bytes, read_failed).await
+    }
+
+    /// A message was read.
+    #[oai(path = "/webhooks/whatsapp/seen", method = "post")]
+    async fn seen(
+        &self,
+        request: &Request,
+        _signature: Signature,
+        body: ReportBody<SeenReport>,
+    ) -> Result<Json<Took>, Failure> {
+        self.receipt(request, &body.bytes, read_seen).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::foundation::refusal::FieldError;
+
+    fn fields(refusal: Refusal) -> Vec<String> {
+        refusal.details.into_iter().map(|FieldError { field, .. }| field).collect()
+    }
+
+    #[test]
+    fn a_message_is_named_by_number_or_id() {
+        let map = |id: &str| read_map(format!("{{\"backend_id\": {id}, \"whatsapp_id\": \"w\"}}").as_bytes());
+        assert_eq!(map("123").map(|(about, _)| about), Ok(About::Number(MessageId(123))));
+        assert_eq!(map("\"123\"").map(|(about, _)| about), Ok(About::Number(MessageId(123))));
+        let uuid = "019aa5c0-0000-7000-8000-000000000001";
+        let about = map(&format!("\"{uuid}\"")).map(|(about, _)| about);
+        assert_eq!(about, Ok(About::Uuid(Uuid::try_parse(uuid).expect("a UUID"))));
+        for bad in ["0", "-1", "\"x\"", "1.5", "true", "null", "[]"] {
+            assert_eq!(map(bad).map_err(fields).expect_err("refused"), ["backend_id"], "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_bad_field_of_a_report_is_named() {
+        let bad = read_inbox(br#"{"phone": "x", "timestamp": "soon", "identities": [{"kind": ""}]}"#);
+        assert_eq!(bad.map_err(fields).expect_err("refused"), ["phone", "content", "timestamp", "identities"]);
+        let bad = read_ack(br#"{"ack": 5}"#);
+        assert_eq!(bad.map_err(fields).expect_err("refused"), ["message_id", "ack"]);
+        let bad = read_seen(br#"{"delay_ms": -1}"#);
+        assert_eq!(bad.map_err(fields).expect_err("refused"), ["backend_message_id", "delay_ms"]);
+    }
+
+    #[test]
+    fn a_writer_may_be_known_by_another_address_alone() {
+        let read = read_inbox(br#"{"content": "hi", "identities": [{"kind": "bsuid", "value": "MY.123"}]}"#);
+        let read = read.expect("taken");
+        assert_eq!((read.phone, read.identities.len()), (None, 1));
+        assert!(read_inbox(br#"{"content": "hi"}"#).is_err());
+    }
+}

@@ -1,0 +1,40 @@
+//! When a contact last wrote or was written to: what lists of customers are ordered by.
+
+use crate::db::{self, Dialect};
+use crate::time::Timestamp;
+use entities::ContactId;
+use sea_orm::{ConnectionTrait, DbErr};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Marks contacts as active at a time. In the order of their numbers, so that two transactions over the same contacts
+/// cannot wait for each other. A contact that is deleted meanwhile gets no row.
+pub(crate) async fn touch(
+    conn: &impl ConnectionTrait,
+    contacts: impl IntoIterator<Item = (ContactId, Timestamp)>,
+) -> Result<(), DbErr> {
+    let mut latest: BTreeMap<ContactId, Timestamp> = BTreeMap::new();
+    for (contact, at) in contacts {
+        let known = latest.entry(contact).or_insert(at);
+        *known = at.max(*known);
+    }
+    if latest.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<Value> = latest.iter().map(|(contact, at)| json!({ "contact_id": contact, "at": at })).collect();
+    let source = Dialect::of(conn).rows(1, &[("contact_id", "bigint"), ("at", "bigint")]);
+    db::execute(
+        conn,
+        format!(
+            "INSERT INTO contact_activity (contact_id, last_message_at)
+             SELECT contact_id, at FROM {source}
+             WHERE EXISTS (SELECT 1 FROM contacts c WHERE c.id = r.contact_id AND c.deleted_at IS NULL)
+             ORDER BY contact_id
+             ON CONFLICT (contact_id) DO UPDATE SET last_message_at = excluded.last_message_at
+             WHERE contact_activity.last_message_at < excluded.last_message_at"
+        ),
+        [Value::from(rows).to_string().into()],
+    )
+    .await
+    .map(|_| ())
+}

@@ -1,0 +1,327 @@
+//! Contacts as the CRM knows them: customers, with what was last said and how much is unread.
+
+use crate::db::{self, Dialect};
+use crate::time::Timestamp;
+use entities::ContactId;
+use rand::Rng;
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, SqlErr};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::phone::Phone;
+
+/// The status of a customer that nobody has given one.
+pub const NEW: &str = "new";
+
+/// A customer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Customer {
+    /// Its number.
+    pub id: ContactId,
+    /// The name.
+    pub name: Option<String>,
+    /// The phone number, digits without `+`; `None` for one who is known by another address alone.
+    pub phone: Option<String>,
+    /// What users make of it; [`NEW`] at first.
+    pub status: String,
+    /// A note.
+    pub remark: Option<String>,
+    /// The attributes: a JSON object.
+    pub attributes: Value,
+    /// Where the photo is.
+    pub photo_url: Option<String>,
+    /// Messages from the customer that nobody has read.
+    pub unread: i64,
+    /// Since when it gets no bulk messages.
+    pub suppressed_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A customer in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Its number.
+    pub id: ContactId,
+    /// The name.
+    pub name: Option<String>,
+    /// The phone number, digits without `+`.
+    pub phone: Option<String>,
+    /// Where the photo is.
+    pub photo_url: Option<String>,
+    /// What users make of it.
+    pub status: String,
+    /// The text of the last message, whoever wrote it.
+    pub last_message: Option<String>,
+    /// When that was.
+    pub last_at: Option<Timestamp>,
+    /// Messages from the customer that nobody has read.
+    pub unread: i64,
+}
+
+/// An address of a customer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `phone`, `bsuid`, `lid`, `jid`.
+    pub kind: String,
+    /// The address.
+    pub value: String,
+}
+
+/// Where a list of summaries goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cursor {
+    /// Behind this customer, whose last message was at that time.
+    Active(Timestamp, ContactId),
+    /// Behind this customer, who has no message: they come last, the newest first.
+    Quiet(ContactId),
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T, C> {
+    /// The page.
+    pub rows: Vec<T>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<C>,
+}
+
+const UNREAD: &str =
+    "CAST(coalesce((SELECT sum(v.unread) FROM conversations v WHERE v.contact_id = c.id), 0) AS BIGINT) AS unread";
+
+const COLUMNS: &str = "c.id AS id, c.name AS name, c.phone AS phone, c.status AS status, c.remark AS remark,
+    c.attributes AS attributes, c.photo_url AS photo_url, c.suppressed_at AS suppressed_at, c.created_at AS created_at,
+    c.updated_at AS updated_at";
+
+fn customer(row: &QueryResult) -> Result<Customer, DbErr> {
+    let attributes: Option<String> = row.try_get("", "attributes")?;
+    let attributes = match attributes {
+        Some(text) => serde_json::from_str(&text).map_err(|e| DbErr::Json(e.to_string()))?,
+        None => json!({}),
+    };
+    Ok(Customer {
+        id: ContactId(row.try_get("", "id")?),
+        name: row.try_get("", "name")?,
+        phone: row.try_get("", "phone")?,
+        status: row.try_get("", "status")?,
+        remark: row.try_get("", "remark")?,
+        attributes,
+        photo_url: row.try_get("", "photo_url")?,
+        unread: row.try_get("", "unread")?,
+        suppressed_at: row.try_get::<Option<i64>>("", "suppressed_at")?.map(Timestamp),
+        created_at: Timestamp(row.try_get("", "created_at")?),
+        updated_at: Timestamp(row.try_get("", "updated_at")?),
+    })
+}
+
+/// Lists customers by their numbers, from behind `after`, at most `limit`.
+///
+/// # Errors
+/// The database's.
+pub async fn list(
+    conn: &impl ConnectionTrait,
+    after: Option<ContactId>,
+    limit: usize,
+) -> Result<Page<Customer, ContactId>, DbErr> {
+    let sql = format!(
+        "SELECT {COLUMNS}, {UNREAD} FROM contacts c WHERE c.id > $1 AND c.deleted_at IS NULL ORDER BY c.id LIMIT {}",
+        limit + 1
+    );
+    let after = after.map_or(0, |id| id.0);
+    let rows = db::all(conn, sql, [after.into()]).await?.iter().map(customer).collect::<Result<Vec<_>, _>>()?;
+    Ok(page(rows, limit, |last| last.id))
+}
+
+fn page<T, C>(mut rows: Vec<T>, limit: usize, cursor: impl FnOnce(&T) -> C) -> Page<T, C> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(cursor);
+    Page { rows, next }
+}
+
+/// Reads a customer.
+///
+/// # Errors
+/// The database's.
+pub async fn get(conn: &impl ConnectionTrait, id: ContactId) -> Result<Option<Customer>, DbErr> {
+    let sql = format!("SELECT {COLUMNS}, {UNREAD} FROM contacts c WHERE c.id = $1 AND c.deleted_at IS NULL");
+    db::one(conn, sql, [id.into()]).await?.as_ref().map(customer).transpose()
+}
+
+/// The addresses of customers: the phone first, the others as they came.
+///
+/// # Errors
+/// The database's.
+pub async fn identities(conn: &impl ConnectionTrait, of: &Customer) -> Result<Vec<Identity>, DbErr> {
+    let phone = of.phone.clone().map(|value| Identity { kind: "phone".into(), value });
+    let sql =
+        "SELECT kind, value FROM contact_identities WHERE contact_id = $1 ORDER BY created_at, kind, value LIMIT 100";
+    let others = db::all(conn, sql, [of.id.into()]).await?;
+    let others = others
+        .iter()
+        .map(|row| Ok(Identity { kind: row.try_get("", "kind")?, value: row.try_get("", "value")? }))
+        .collect::<Result<Vec<_>, DbErr>>()?;
+    Ok(phone.into_iter().chain(others).collect())
+}
+
+/// What a list of summaries shows of a customer `c`, with `last_at` beside it.
+const SUMMARY: &str = "c.id AS id, c.name AS name, c.phone AS phone, c.photo_url AS photo_url, c.status AS status,
+    (SELECT m.content FROM messages m WHERE m.contact_id = c.id ORDER BY m.id DESC LIMIT 1) AS last_message";
+
+fn summary_row(row: &QueryResult) -> Result<Summary, DbErr> {
+    Ok(Summary {
+        id: ContactId(row.try_get("", "id")?),
+        name: row.try_get("", "name")?,
+        phone: row.try_get("", "phone")?,
+        photo_url: row.try_get("", "photo_url")?,
+        status: row.try_get("", "status")?,
+        last_message: row.try_get("", "last_message")?,
+        last_at: row.try_get::<Option<i64>>("", "last_at")?.map(Timestamp),
+        unread: row.try_get("", "unread")?,
+    })
+}
+
+/// Lists customers by when they last wrote or were written to, the latest first; those without a message come last, the
+/// newest first.
+///
+/// # Errors
+/// The database's.
+pub async fn summaries(
+    conn: &impl ConnectionTrait,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page<Summary, Cursor>, DbErr> {
+    let wanted = limit + 1;
+    let mut rows = Vec::new();
+    if let None | Some(Cursor::Active(..)) = after {
+        let (at, id) = match after {
+            Some(Cursor::Active(at, id)) => (at.0, id.0),
+            Some(Cursor::Quiet(_)) | None => (i64::MAX, i64::MAX),
+        };
+        // The page is cut before anything is looked up for its rows.
+        let sql = format!(
+            "SELECT {SUMMARY}, {UNREAD}, a.last_message_at AS last_at
+             FROM (SELECT contact_id, last_message_at FROM contact_activity
+                   WHERE (last_message_at, contact_id) < ($1, $2)
+                   ORDER BY last_message_at DESC, contact_id DESC LIMIT {wanted}) AS a
+             JOIN contacts c ON c.id = a.contact_id
+             ORDER BY a.last_message_at DESC, a.contact_id DESC"
+        );
+        for row in db::all(conn, sql, [at.into(), id.into()]).await? {
+            rows.push(summary_row(&row)?);
+        }
+    }
+    if rows.len() < wanted {
+        let before = if let Some(Cursor::Quiet(id)) = after { id.0 } else { i64::MAX };
+        let sql = format!(
+            "SELECT {SUMMARY}, {UNREAD}, CAST(NULL AS BIGINT) AS last_at FROM contacts c
+             WHERE c.id < $1 AND c.deleted_at IS NULL
+               AND NOT EXISTS (SELECT 1 FROM contact_activity a WHERE a.contact_id = c.id)
+             ORDER BY c.id DESC LIMIT {}",
+            wanted - rows.len()
+        );
+        for row in db::all(conn, sql, [before.into()]).await? {
+            rows.push(summary_row(&row)?);
+        }
+    }
+    Ok(page(rows, limit, |last| match last.last_at {
+        Some(at) => Cursor::Active(at, last.id),
+        None => Cursor::Quiet(last.id),
+    }))
+}
+
+/// A customer to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewCustomer<'a> {
+    /// The phone number.
+    pub phone: Option<&'a Phone>,
+    /// The name.
+    pub name: Option<&'a str>,
+    /// The status.
+    pub status: &'a str,
+    /// Where it comes from.
+    pub source: &'a str,
+}
+
+/// Why a customer was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// Another has the number.
+    #[error("a customer with this phone exists")]
+    PhoneTaken,
+    /// The database's.
+    #[error(transparent)]
+    Database(DbErr),
+}
+
+impl From<DbErr> for CreateError {
+    fn from(error: DbErr) -> Self {
+        match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(_)) => Self::PhoneTaken,
+            _ => Self::Database(error),
+        }
+    }
+}
+
+/// Makes a customer. A number that is suppressed stays so.
+///
+/// # Errors
+/// See [`CreateError`].
+pub async fn create(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    new: &NewCustomer<'_>,
+    rng: &mut impl Rng,
+) -> Result<Customer, CreateError> {
+    let sql = format!(
+        "INSERT INTO contacts (identifier, phone, name, source, status, suppressed_at, created_at, updated_at)
+         VALUES ({}, $2, $3, $4, $5,
+                 (SELECT created_at FROM suppressions WHERE phone = $2 AND ended_at IS NULL), $6, $6)
+         RETURNING id, name, phone, status, remark, attributes, photo_url, suppressed_at, created_at, updated_at,
+                   CAST(0 AS BIGINT) AS unread",
+        Dialect::of(conn).uuid(1)
+    );
+    let phone = new.phone.map(|phone| phone.as_digits().to_owned());
+    let values = [
+        identifier(now, rng).to_string().into(),
+        phone.into(),
+        new.name.map(str::to_owned).into(),
+        new.source.into(),
+        new.status.into(),
+        now.0.into(),
+    ];
+    let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
+    Ok(customer(&row)?)
+}
+
+/// A new identifier: UUIDv7, so that indexes grow at one end.
+pub(crate) fn identifier(now: Timestamp, rng: &mut impl Rng) -> Uuid {
+    uuid::Builder::from_unix_timestamp_millis(u64::try_from(now.0).unwrap_or(0), &rng.random()).into_uuid()
+}
+
+/// Sets where a customer's photo is; `false`: nobody has the number.
+///
+/// # Errors
+/// The database's.
+pub async fn set_photo(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    phone: &str,
+    photo_url: Option<&str>,
+) -> Result<Option<ContactId>, DbErr> {
+    let sql =
+        "UPDATE contacts SET photo_url = $2, updated_at = $3 WHERE phone = $1 AND deleted_at IS NULL RETURNING id";
+    let row = db::one(conn, sql, [phone.into(), photo_url.map(str::to_owned).into(), now.0.into()]).await?;
+    row.map(|row| Ok(ContactId(row.try_get("", "id")?))).transpose()
+}
+
+/// How many customers wrote or were written to since then.
+///
+/// # Errors
+/// The database's.
+pub async fn active_since(conn: &impl ConnectionTrait, since: Timestamp) -> Result<i64, DbErr> {
+    let sql = "SELECT count(*) AS n FROM contact_activity WHERE last_message_at >= $1";
+    db::one(conn, sql, [since.0.into()]).await?.map_or(Ok(0), |row| row.try_get("", "n"))
+}

@@ -1,0 +1,100 @@
+//! Conversations: what is being talked about with a contact over one channel, from its opening to its close.
+//!
+//! At most one conversation of a contact and channel is not closed. What the contact writes opens it, or opens a resolved
+//! one again; on a closed one a new one begins. A batch opens none: a campaign is no conversation until somebody answers.
+//! A contact's history is all their messages, whichever conversation or batch they came from.
+
+use crate::contacts::customers::identifier;
+use crate::db::{self, Dialect};
+use crate::messages::receipts::ACK_READ;
+use crate::time::Timestamp;
+use entities::{ContactId, ConversationId};
+use rand::Rng;
+use sea_orm::{ConnectionTrait, DbErr};
+
+/// Over what people talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Through the gateway.
+    WhatsApp,
+}
+
+impl Channel {
+    /// The name in columns and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WhatsApp => "whatsapp",
+        }
+    }
+}
+
+/// Who makes a conversation go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The contact wrote: there is something more to read, and what was resolved is open again.
+    Contact,
+    /// Somebody on our side did.
+    Us,
+}
+
+/// The conversation with a contact that is not closed: the one that is there, or a new one.
+pub(crate) async fn open(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    contact: ContactId,
+    channel: Channel,
+    by: By,
+    rng: &mut impl Rng,
+) -> Result<ConversationId, DbErr> {
+    let reopened = "excluded.unread > 0 AND conversations.status = 'resolved'";
+    let sql = format!(
+        "INSERT INTO conversations (uuid, contact_id, channel, status, unread, created_at, updated_at)
+         VALUES ({}, $2, $3, 'open', $4, $5, $5)
+         ON CONFLICT (contact_id, channel) WHERE status <> 'closed' DO UPDATE SET
+            unread = conversations.unread + excluded.unread, updated_at = excluded.updated_at,
+            status = CASE WHEN {reopened} THEN 'open' ELSE conversations.status END,
+            resolved_at = CASE WHEN {reopened} THEN NULL ELSE conversations.resolved_at END
+         RETURNING id",
+        Dialect::of(conn).uuid(1)
+    );
+    let values = [
+        identifier(now, rng).to_string().into(),
+        contact.into(),
+        channel.as_str().into(),
+        i64::from(by == By::Contact).into(),
+        now.0.into(),
+    ];
+    let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
+    Ok(ConversationId(row.try_get("", "id")?))
+}
+
+/// Marks everything that a contact wrote as read; returns how much was not. `None`: there is no such contact.
+///
+/// # Errors
+/// The database's.
+pub async fn read(conn: &impl ConnectionTrait, now: Timestamp, contact: ContactId) -> Result<Option<i64>, DbErr> {
+    let known = db::one(conn, "SELECT id FROM contacts WHERE id = $1 AND deleted_at IS NULL", [contact.into()]).await?;
+    if known.is_none() {
+        return Ok(None);
+    }
+    let sql = format!(
+        "SELECT unread FROM conversations WHERE contact_id = $1 AND unread > 0 ORDER BY id{}",
+        Dialect::of(conn).for_update()
+    );
+    let unread = db::all(conn, sql, [contact.into()]).await?;
+    let unread = unread.iter().map(|row| row.try_get::<i64>("", "unread")).sum::<Result<i64, _>>()?;
+    if unread == 0 {
+        return Ok(Some(0));
+    }
+    let sql = "UPDATE conversations SET unread = 0, updated_at = $2 WHERE contact_id = $1 AND unread > 0";
+    db::execute(conn, sql, [contact.into(), now.0.into()]).await?;
+    // The unread ones are the newest that the contact wrote.
+    let sql = format!(
+        "UPDATE messages SET ack = {ACK_READ}, read_at = $2 WHERE id IN (
+            SELECT id FROM messages WHERE contact_id = $1 AND direction = 'inbound' ORDER BY id DESC LIMIT $3)
+         AND ack < {ACK_READ}"
+    );
+    db::execute(conn, sql, [contact.into(), now.0.into(), unread.into()]).await?;
+    Ok(Some(unread))
+}

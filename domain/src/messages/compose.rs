@@ -1,0 +1,90 @@
+//! Writing a single message: its row and the job that delivers it, in one transaction.
+
+use super::history::{self, Direction, Message};
+use crate::Step;
+use crate::contacts::activity;
+use crate::contacts::customers::identifier;
+use crate::conversations::{self, By, Channel};
+use crate::db::{self, Dialect};
+use crate::jobs::{self, NewJob};
+use crate::ring::{JobKind, Lane};
+use crate::time::Timestamp;
+use entities::{ContactId, UserId};
+use rand::Rng;
+use sea_orm::{ConnectionTrait, DbErr};
+use serde_json::json;
+
+/// Who writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Author {
+    /// A user.
+    User(UserId),
+    /// Nobody: an automatic answer.
+    System,
+}
+
+/// Why a message was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum ComposeError {
+    /// There is no such contact.
+    #[error("no such customer")]
+    NoContact,
+    /// The contact has no phone number to send to.
+    #[error("the customer has no phone number")]
+    NoPhone,
+    /// The database's.
+    #[error(transparent)]
+    Database(#[from] DbErr),
+}
+
+/// Writes a message to a contact, to be delivered on the critical lane.
+///
+/// # Errors
+/// See [`ComposeError`].
+pub async fn compose(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    contact: ContactId,
+    text: &str,
+    author: Author,
+    rng: &mut impl Rng,
+) -> Result<Step<Message>, ComposeError> {
+    let sql = "SELECT phone FROM contacts WHERE id = $1 AND deleted_at IS NULL";
+    let row = db::one(conn, sql, [contact.into()]).await?.ok_or(ComposeError::NoContact)?;
+    if row.try_get::<Option<String>>("", "phone")?.is_none() {
+        return Err(ComposeError::NoPhone);
+    }
+    let conversation = conversations::open(conn, now, contact, Channel::WhatsApp, By::Us, rng).await?;
+    let author = match author {
+        Author::User(user) => Some(user.0),
+        Author::System => None,
+    };
+    let sql = format!(
+        "INSERT INTO messages (uuid, contact_id, conversation_id, author_id, direction, content, status, created_at)
+         VALUES ({}, $2, $3, $4, '{}', $5, 'queued', $6) RETURNING {}",
+        Dialect::of(conn).uuid(1),
+        Direction::Outbound.as_str(),
+        history::COLUMNS
+    );
+    let values = [
+        identifier(now, rng).to_string().into(),
+        contact.into(),
+        conversation.into(),
+        author.into(),
+        text.into(),
+        now.0.into(),
+    ];
+    let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
+    let message = history::read(&row)?;
+    activity::touch(conn, [(contact, now)]).await?;
+    let job = NewJob {
+        kind: JobKind::Deliver,
+        lane: Lane::Critical,
+        batch: None,
+        chunk: None,
+        payload: json!({ "message": message.id }),
+        run_at: now,
+    };
+    let rings = jobs::enqueue(conn, now, &[job]).await?;
+    Ok(Step { value: message, rings, events: Vec::new() })
+}

@@ -1,0 +1,333 @@
+//! Delivering a single message: the steps of a `deliver` job.
+//!
+//! The job's claim is the message's: it is committed before the message leaves, and its fence goes with the outcome. The
+//! message keeps its id over all attempts, so that a gateway which took it takes it once.
+//!
+//! A single message does not wait behind a batch. It leaves at once, and the sender's next slot, which batches wait for,
+//! moves up by one: the average stays what the sender may do. Single messages among themselves keep the sender's rate by
+//! a number of their own (`urgent_slot_us`), so at their worst a sender is over its rate by them for as long as slots are
+//! handed out ahead ([`crate::pacing::HORIZON_US`]), and below it right after.
+
+use crate::Step;
+use crate::db;
+use crate::jobs::{self, Claimed, Ending, Finished};
+use crate::messages::tally::{self, Tally};
+use crate::pacing::{self, Pace};
+use crate::retry::{Backoff, MAX_MESSAGE_RETRIES};
+use crate::ring::JobKind;
+use crate::time::Timestamp;
+use entities::MessageId;
+use rand::Rng;
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use serde::Deserialize;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The sender that single messages leave from.
+const SENDER: &str = "default";
+
+/// The code of an outcome that nobody knows.
+pub const OUTCOME_UNKNOWN: &str = "outcome_unknown";
+
+/// What a `deliver` job needs to know.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Payload {
+    message: MessageId,
+}
+
+/// The message of a job.
+///
+/// # Errors
+/// When its payload is none of a `deliver` job.
+fn message_of(payload: &serde_json::Value) -> Result<MessageId, DbErr> {
+    let payload = Payload::deserialize(payload).map_err(|e| DbErr::Json(format!("a deliver job's payload: {e}")))?;
+    Ok(payload.message)
+}
+
+/// A message that is to leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The message.
+    pub message: MessageId,
+    /// Its id at the gateway: the idempotency key, the same over all attempts.
+    pub uuid: Uuid,
+    /// The recipient's number: digits without `+`.
+    pub phone: String,
+    /// The text.
+    pub text: String,
+    /// Which attempt this is, the first being 1; attempts that the gateway never saw are not counted.
+    pub attempt: i64,
+    /// Whether an earlier attempt may have reached the gateway.
+    pub doubtful: bool,
+    /// When it may leave.
+    pub send_at: Timestamp,
+}
+
+/// What [`begin`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// To be sent.
+    Go(Delivery),
+    /// The sender has to wait until then.
+    NotBefore(Timestamp),
+    /// The message cannot be sent any more, for this reason.
+    Void {
+        /// A stable word.
+        code: &'static str,
+        /// For people.
+        detail: &'static str,
+    },
+    /// It is sent, or given up, already.
+    Over,
+}
+
+/// Reads the message of a claimed job and takes a slot for it. `sender_rate` is the configured limit of a sender whose
+/// row has none. A slot that is not used is lost.
+///
+/// # Errors
+/// The database's, or a payload that cannot be read.
+pub async fn begin(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    job: &Claimed,
+    sender_rate: Option<i64>,
+) -> Result<Begin, DbErr> {
+    let message = message_of(&job.payload)?;
+    let row = db::one(
+        conn,
+        "SELECT CAST(m.uuid AS TEXT) AS uuid, m.content AS content, m.status AS status, m.attempts AS attempts, c.phone AS phone,
+                s.rate_per_minute AS rate, s.urgent_slot_us AS next
+         FROM messages m LEFT JOIN contacts c ON c.id = m.contact_id AND c.deleted_at IS NULL
+         LEFT JOIN senders s ON s.name = $2 WHERE m.id = $1",
+        [message.into(), SENDER.into()],
+    )
+    .await?;
+    let Some(row) = row else { return Ok(Begin::Over) };
+    let status: String = row.try_get("", "status")?;
+    if !matches!(status.as_str(), "queued" | "unknown") {
+        return Ok(Begin::Over);
+    }
+    let (Some(text), Some(phone)) =
+        (row.try_get::<Option<String>>("", "content")?, row.try_get::<Option<String>>("", "phone")?)
+    else {
+        return Ok(Begin::Void { code: "contact_not_found", detail: "the customer was deleted meanwhile" });
+    };
+    let uuid: String = row.try_get("", "uuid")?;
+    let next = row.try_get::<Option<i64>>("", "next")?.unwrap_or(0);
+    let waits_until = Timestamp(next / 1000);
+    if waits_until > now.plus(Duration::from_micros(pacing::HORIZON_US.unsigned_abs())) {
+        return Ok(Begin::NotBefore(waits_until));
+    }
+    let rate = row.try_get::<Option<i64>>("", "rate")?.or(sender_rate);
+    let send_at = match Pace::per_minute(rate, next) {
+        Some(pace) => take_slot(conn, now, pace.interval_us).await?,
+        None => waits_until.max(now),
+    };
+    Ok(Begin::Go(Delivery {
+        message,
+        uuid: Uuid::try_parse(&uuid).map_err(|e| DbErr::Type(format!("a message's uuid: {e}")))?,
+        phone,
+        text,
+        attempt: row.try_get::<i64>("", "attempts")? + 1,
+        doubtful: status == "unknown",
+        send_at,
+    }))
+}
+
+/// Takes the next slot of single messages, and one of those that batches wait for.
+async fn take_slot(conn: &impl ConnectionTrait, now: Timestamp, interval_us: i64) -> Result<Timestamp, DbErr> {
+    let row = db::one(
+        conn,
+        "UPDATE senders SET
+            urgent_slot_us = CASE WHEN urgent_slot_us > $2 THEN urgent_slot_us ELSE $2 END + $3,
+            next_slot_us = CASE WHEN next_slot_us > $2 THEN next_slot_us ELSE $2 END + $3
+         WHERE name = $1 RETURNING urgent_slot_us",
+        [SENDER.into(), now.0.saturating_mul(1000).into(), interval_us.into()],
+    )
+    .await?;
+    let taken = row.map(|row| row.try_get::<i64>("", "urgent_slot_us")).transpose()?;
+    Ok(taken.map_or(now, |next| Timestamp((next - interval_us) / 1000)))
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The gateway took it.
+    Accepted,
+    /// It will never be taken.
+    Rejected {
+        /// A stable word for the reason.
+        code: String,
+        /// The reason for people.
+        detail: String,
+    },
+    /// It was not taken, and may be another time.
+    Failed {
+        /// A stable word for the reason.
+        code: String,
+        /// The reason for people.
+        detail: String,
+    },
+    /// Nobody knows whether it was taken.
+    Unknown {
+        /// A stable word for the reason.
+        code: String,
+        /// The reason for people.
+        detail: String,
+    },
+    /// The gateway is not there, or asks the sender to wait. Uses up no attempt.
+    NotNow {
+        /// A stable word for the reason.
+        code: String,
+        /// The reason for people.
+        detail: String,
+        /// When the gateway asked for it: how long the whole sender waits.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// How long a gateway that is not there is left alone at most.
+const AWAY_MAX: Duration = Duration::from_secs(30);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Decision {
+    status: &'static str,
+    counted: bool,
+    error: Option<(String, String)>,
+    /// `None`: it is over.
+    again_at: Option<Timestamp>,
+}
+
+fn decide(now: Timestamp, job: &Claimed, delivery: &Delivery, outcome: &Outcome, rng: &mut impl Rng) -> Decision {
+    let reason = |code: &String, detail: &String| Some((code.clone(), detail.clone()));
+    let exhausted = delivery.attempt > MAX_MESSAGE_RETRIES;
+    let retry = u32::try_from(delivery.attempt - 1).unwrap_or(u32::MAX);
+    let waiting = if delivery.doubtful { "unknown" } else { "queued" };
+    let mut backoff = || (!exhausted).then(|| now.plus(Backoff::MESSAGES.delay(retry, rng)));
+    match outcome {
+        Outcome::Accepted => Decision { status: "sent", counted: true, error: None, again_at: None },
+        // An idempotent gateway knows what it took: a refusal of the same id says that it never did.
+        Outcome::Rejected { code, detail } => {
+            Decision { status: "failed", counted: true, error: reason(code, detail), again_at: None }
+        }
+        Outcome::Failed { code, detail } => {
+            let given_up = if delivery.doubtful { "unknown" } else { "failed" };
+            let status = if exhausted { given_up } else { waiting };
+            Decision { status, counted: true, error: reason(code, detail), again_at: backoff() }
+        }
+        Outcome::Unknown { code, detail } => {
+            Decision { status: "unknown", counted: true, error: reason(code, detail), again_at: backoff() }
+        }
+        Outcome::NotNow { code, detail, retry_after } => {
+            let claims = u32::try_from(job.attempts - 1).unwrap_or(u32::MAX);
+            let away = Backoff { cap: AWAY_MAX, ..Backoff::MESSAGES };
+            let wait = retry_after.unwrap_or_else(|| away.delay(claims, rng));
+            Decision { status: waiting, counted: false, error: reason(code, detail), again_at: Some(now.plus(wait)) }
+        }
+    }
+}
+
+/// Writes what became of an attempt: the message, and the end or the next time of its job. [`Finished::Stale`]: the claim
+/// no longer stood, and nothing was written. What the gateway reported meanwhile is newer, and stays.
+///
+/// # Errors
+/// The database's.
+pub async fn settle(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    job: &Claimed,
+    delivery: &Delivery,
+    outcome: &Outcome,
+    rng: &mut impl Rng,
+) -> Result<Step<Finished>, DbErr> {
+    let decision = decide(now, job, delivery, outcome, rng);
+    let ending = match (decision.again_at, &decision.error) {
+        (Some(until), error) => {
+            Ending::Postponed { until, error: error.as_ref().map_or_else(String::new, |(_, detail)| detail.clone()) }
+        }
+        (None, _) => Ending::Done,
+    };
+    let finished = jobs::finish(conn, now, job.id, job.fence, &ending, rng).await?;
+    if finished == Finished::Stale {
+        return Ok(Step::quiet(finished));
+    }
+    let (code, detail) = decision.error.unzip();
+    let sent = decision.status == "sent";
+    let written = db::execute(
+        conn,
+        "UPDATE messages SET status = $2, attempts = attempts + $3, error_code = $4, error_message = $5,
+                ack = CASE WHEN $6 AND ack < 1 THEN 1 ELSE ack END, sent_at = CASE WHEN $6 THEN $7 ELSE sent_at END
+         WHERE id = $1 AND status IN ('queued', 'unknown')",
+        [
+            delivery.message.into(),
+            decision.status.into(),
+            i64::from(decision.counted).into(),
+            code.into(),
+            detail.into(),
+            sent.into(),
+            now.0.into(),
+        ],
+    )
+    .await?;
+    if let Outcome::NotNow { retry_after: Some(wait), .. } = outcome {
+        let until = now.plus(*wait).0.saturating_mul(1000);
+        let sql = "UPDATE senders SET next_slot_us = CASE WHEN next_slot_us < $2 THEN $2 ELSE next_slot_us END,
+                          urgent_slot_us = CASE WHEN urgent_slot_us < $2 THEN $2 ELSE urgent_slot_us END
+                   WHERE name = $1";
+        db::execute(conn, sql, [SENDER.into(), until.into()]).await?;
+    }
+    if sent && written == 1 {
+        tally::add(conn, now, Tally::Sent, 1, rng).await?;
+    }
+    Ok(Step::quiet(finished))
+}
+
+/// Ends a job whose message is not sent, and says why in the message.
+///
+/// # Errors
+/// The database's.
+pub async fn give_up(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    job: &Claimed,
+    reason: Option<(&str, &str)>,
+    rng: &mut impl Rng,
+) -> Result<Finished, DbErr> {
+    let finished = jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await?;
+    if let (Some((code, detail)), Finished::Done) = (reason, finished) {
+        void(conn, message_of(&job.payload)?, "failed", code, detail).await?;
+    }
+    Ok(finished)
+}
+
+/// The message of a job that is dead: nobody knows how far it came.
+pub(crate) async fn bury(conn: &impl ConnectionTrait, payload: &serde_json::Value, reason: &str) -> Result<(), DbErr> {
+    void(conn, message_of(payload)?, "unknown", "job_dead", reason).await
+}
+
+/// As [`bury`], of a job's row with its kind and payload. One whose payload cannot be read has no message that could be
+/// found.
+pub(crate) async fn bury_row(conn: &impl ConnectionTrait, row: &QueryResult, reason: &str) -> Result<(), DbErr> {
+    if row.try_get::<String>("", "kind")? != JobKind::Deliver.as_str() {
+        return Ok(());
+    }
+    let payload: String = row.try_get("", "payload")?;
+    match serde_json::from_str(&payload).ok().filter(|payload| message_of(payload).is_ok()) {
+        Some(payload) => bury(conn, &payload, reason).await,
+        None => Ok(()),
+    }
+}
+
+/// Marks a message that will not be tried any more. Doubt stays doubt.
+async fn void(
+    conn: &impl ConnectionTrait,
+    message: MessageId,
+    status: &str,
+    code: &str,
+    detail: &str,
+) -> Result<(), DbErr> {
+    let sql = "UPDATE messages SET status = CASE WHEN status = 'queued' THEN $2 ELSE status END, error_code = $3,
+                      error_message = $4
+               WHERE id = $1 AND status IN ('queued', 'unknown')";
+    db::execute(conn, sql, [message.into(), status.into(), code.into(), detail.into()]).await.map(|_| ())
+}

@@ -1,0 +1,136 @@
+//! A contact's history: every message, whoever wrote it.
+
+use super::receipts::AckLevel;
+use crate::db;
+use crate::time::Timestamp;
+use entities::{BatchId, ContactId, ConversationId, MessageId, UserId};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+
+/// Which way a message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The contact wrote it.
+    Inbound,
+    /// It went to the contact, or was to.
+    Outbound,
+}
+
+impl Direction {
+    /// The name in columns and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// A message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// Its number.
+    pub id: MessageId,
+    /// Whose history it is in.
+    pub contact: ContactId,
+    /// The conversation it belongs to, if it does to one.
+    pub conversation: Option<ConversationId>,
+    /// The batch that sent it, if one did.
+    pub batch: Option<BatchId>,
+    /// The user who wrote it, if one did.
+    pub author: Option<UserId>,
+    /// Which way it went.
+    pub direction: Direction,
+    /// The text; `None` where there was none, or it was erased with its contact.
+    pub content: Option<String>,
+    /// `text`, `image`, …: the network's word.
+    pub message_type: String,
+    /// What the network says of its media.
+    pub media: Option<serde_json::Value>,
+    /// `queued`, `sent`, `delivered`, `read`, `failed`, `unknown`; `received` for the contact's own.
+    pub status: String,
+    /// How far it has come.
+    pub ack: AckLevel,
+    /// The network's id.
+    pub whatsapp_id: Option<String>,
+    /// A stable word for why it failed, or is not sent yet.
+    pub error_code: Option<String>,
+    /// The same for people.
+    pub error_message: Option<String>,
+    /// When it was written.
+    pub created_at: Timestamp,
+}
+
+pub(crate) const COLUMNS: &str =
+    "id, contact_id, conversation_id, batch_id, author_id, direction, content, message_type, media,
+    status, ack, whatsapp_id, error_code, error_message, created_at";
+
+pub(crate) fn read(row: &QueryResult) -> Result<Message, DbErr> {
+    let number = |column: &str| row.try_get::<Option<i64>>("", column);
+    let media: Option<String> = row.try_get("", "media")?;
+    let direction: String = row.try_get("", "direction")?;
+    Ok(Message {
+        id: MessageId(row.try_get("", "id")?),
+        contact: ContactId(row.try_get("", "contact_id")?),
+        conversation: number("conversation_id")?.map(ConversationId),
+        batch: number("batch_id")?.map(BatchId),
+        author: number("author_id")?.map(UserId),
+        direction: match direction.as_str() {
+            "inbound" => Direction::Inbound,
+            "outbound" => Direction::Outbound,
+            other => return Err(DbErr::Type(format!("a message's direction: {other:?}"))),
+        },
+        content: row.try_get("", "content")?,
+        message_type: row.try_get("", "message_type")?,
+        media: media.map(|text| serde_json::from_str(&text)).transpose().map_err(|e| DbErr::Json(e.to_string()))?,
+        status: row.try_get("", "status")?,
+        ack: row.try_get("", "ack")?,
+        whatsapp_id: row.try_get("", "whatsapp_id")?,
+        error_code: row.try_get("", "error_code")?,
+        error_message: row.try_get("", "error_message")?,
+        created_at: Timestamp(row.try_get("", "created_at")?),
+    })
+}
+
+/// Which part of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// From behind this message on.
+    After(MessageId),
+    /// The last ones before this message.
+    Before(MessageId),
+}
+
+/// Reads up to `limit` messages of a contact, the oldest first, and whether there are more in that direction. `None`:
+/// there is no such contact.
+///
+/// # Errors
+/// The database's.
+pub async fn list(
+    conn: &impl ConnectionTrait,
+    contact: ContactId,
+    part: Part,
+    limit: usize,
+) -> Result<Option<(Vec<Message>, bool)>, DbErr> {
+    let (bound, condition, order) = match part {
+        Part::After(id) => (id, "id > $2", "id"),
+        Part::Before(id) => (id, "id < $2", "id DESC"),
+    };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM messages WHERE contact_id = $1 AND {condition}
+         AND EXISTS (SELECT 1 FROM contacts c WHERE c.id = $1 AND c.deleted_at IS NULL) ORDER BY {order} LIMIT {}",
+        limit + 1
+    );
+    let rows = db::all(conn, sql, [contact.into(), bound.into()]).await?;
+    if rows.is_empty() {
+        let known = "SELECT id FROM contacts WHERE id = $1 AND deleted_at IS NULL";
+        return Ok(db::one(conn, known, [contact.into()]).await?.map(|_| (Vec::new(), false)));
+    }
+    let mut messages = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let more = messages.len() > limit;
+    messages.truncate(limit);
+    if let Part::Before(_) = part {
+        messages.reverse();
+    }
+    Ok(Some((messages, more)))
+}

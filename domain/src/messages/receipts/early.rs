@@ -1,0 +1,186 @@
+//! Reports that came before what they are about.
+
+use super::{ACK_READ, ACK_SENT, About, AckLevel, Receipt, Said};
+use crate::db::{self, Dialect};
+use crate::messages::reports::Taken;
+use crate::time::Timestamp;
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// What is kept for one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ForMessage {
+    level: AckLevel,
+    whatsapp_id: Option<String>,
+    error: Option<(String, String)>,
+    at: Timestamp,
+}
+
+/// What a group of reports leaves to be kept.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    messages: BTreeMap<Uuid, ForMessage>,
+    acks: BTreeMap<String, (AckLevel, Timestamp)>,
+}
+
+impl Kept {
+    /// Keeps a report whose message is not there.
+    pub(super) fn keep(&mut self, receipt: &Receipt) -> Taken {
+        let (level, told, error) = match &receipt.said {
+            Said::Mapped { whatsapp_id } => (ACK_SENT, Some(whatsapp_id), None),
+            Said::Ack { level, whatsapp_id } => (*level, whatsapp_id.as_ref(), None),
+            Said::Seen { whatsapp_id, .. } => (ACK_READ, whatsapp_id.as_ref(), None),
+            Said::Failed { code, detail } => (0, None, Some((code.clone(), detail.clone()))),
+        };
+        match &receipt.about {
+            // Numbers are given with the row: one that is not there never will be.
+            About::Number(_) => Taken::NoMessage,
+            About::Uuid(uuid) => {
+                let at = receipt.at;
+                let kept =
+                    self.messages.entry(*uuid).or_insert(ForMessage { level, whatsapp_id: None, error: None, at });
+                kept.level = kept.level.max(level);
+                kept.whatsapp_id = kept.whatsapp_id.take().or(told.cloned());
+                kept.error = kept.error.take().or(error);
+                Taken::Kept
+            }
+            About::Network(id) => {
+                let kept = self.acks.entry(id.clone()).or_insert((level, receipt.at));
+                kept.0 = kept.0.max(level);
+                Taken::Kept
+            }
+        }
+    }
+
+    pub(super) async fn write(self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
+        let dialect = Dialect::of(conn);
+        if !self.messages.is_empty() {
+            let row = |(uuid, kept): (&Uuid, &ForMessage)| {
+                let (code, message) = kept.error.clone().unzip();
+                json!({ "uuid": uuid, "ack": kept.level, "whatsapp_id": kept.whatsapp_id, "error_code": code,
+                    "error_message": message, "at": kept.at })
+            };
+            let rows: Vec<Value> = self.messages.iter().map(row).collect();
+            let columns = [
+                ("uuid", "uuid"),
+                ("ack", "bigint"),
+                ("whatsapp_id", "text"),
+                ("error_code", "text"),
+                ("error_message", "text"),
+                ("at", "bigint"),
+            ];
+            let sql = format!(
+                "INSERT INTO early_receipts (uuid, ack, whatsapp_id, error_code, error_message, received_at)
+                 SELECT uuid, ack, whatsapp_id, error_code, error_message, at FROM {} WHERE TRUE
+                 ON CONFLICT (uuid) DO UPDATE SET
+                    ack = CASE WHEN early_receipts.ack > excluded.ack THEN early_receipts.ack ELSE excluded.ack END,
+                    whatsapp_id = coalesce(early_receipts.whatsapp_id, excluded.whatsapp_id),
+                    error_code = coalesce(early_receipts.error_code, excluded.error_code),
+                    error_message = coalesce(early_receipts.error_message, excluded.error_message)",
+                dialect.rows(1, &columns)
+            );
+            db::execute(conn, sql, [Value::from(rows).to_string().into()]).await?;
+        }
+        if !self.acks.is_empty() {
+            let row = |(id, (level, at)): (&String, &(AckLevel, Timestamp))| json!({ "whatsapp_id": id, "ack": level, "at": at });
+            let rows: Vec<Value> = self.acks.iter().map(row).collect();
+            let columns = [("whatsapp_id", "text"), ("ack", "bigint"), ("at", "bigint")];
+            let sql = format!(
+                "INSERT INTO early_acks (whatsapp_id, ack, received_at) SELECT whatsapp_id, ack, at FROM {} WHERE TRUE
+                 ON CONFLICT (whatsapp_id) DO UPDATE SET
+                    ack = CASE WHEN early_acks.ack > excluded.ack THEN early_acks.ack ELSE excluded.ack END",
+                dialect.rows(1, &columns)
+            );
+            db::execute(conn, sql, [Value::from(rows).to_string().into()]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes what was kept for messages that are being written now.
+pub(crate) async fn take_early(conn: &impl ConnectionTrait, messages: &[Uuid]) -> Result<Vec<Receipt>, DbErr> {
+    if messages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql =
+        format!("DELETE FROM early_receipts WHERE uuid {} RETURNING {COLUMNS}", Dialect::of(conn).one_of(1, "uuid"));
+    let rows = db::all(conn, sql, [json!(messages).to_string().into()]).await?;
+    receipts(&rows)
+}
+
+const COLUMNS: &str = "CAST(uuid AS TEXT) AS uuid, ack, whatsapp_id, error_code, error_message, received_at";
+
+fn receipts(rows: &[QueryResult]) -> Result<Vec<Receipt>, DbErr> {
+    let mut receipts = Vec::with_capacity(rows.len());
+    for row in rows {
+        let uuid: String = row.try_get("", "uuid")?;
+        let about = About::Uuid(Uuid::try_parse(&uuid).map_err(|e| DbErr::Type(e.to_string()))?);
+        let at = Timestamp(row.try_get("", "received_at")?);
+        let level: AckLevel = row.try_get("", "ack")?;
+        let whatsapp_id: Option<String> = row.try_get("", "whatsapp_id")?;
+        if let Some(code) = row.try_get::<Option<String>>("", "error_code")? {
+            let detail = row.try_get::<Option<String>>("", "error_message")?.unwrap_or_default();
+            receipts.push(Receipt { about: about.clone(), said: Said::Failed { code, detail }, at });
+        }
+        if level > 0 {
+            receipts.push(Receipt { about, said: Said::Ack { level, whatsapp_id }, at });
+        }
+    }
+    Ok(receipts)
+}
+
+/// Takes the acks that were kept for these ids of the network.
+pub(super) async fn take_acks(
+    conn: &impl ConnectionTrait,
+    whatsapp_ids: &[String],
+) -> Result<Vec<(String, AckLevel, Timestamp)>, DbErr> {
+    if whatsapp_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "DELETE FROM early_acks WHERE whatsapp_id {} RETURNING whatsapp_id, ack, received_at",
+        Dialect::of(conn).one_of(1, "text")
+    );
+    let rows = db::all(conn, sql, [json!(whatsapp_ids).to_string().into()]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok((row.try_get("", "whatsapp_id")?, row.try_get("", "ack")?, Timestamp(row.try_get("", "received_at")?)))
+        })
+        .collect()
+}
+
+/// Takes what was kept for messages that are there by now.
+pub(crate) async fn take_found(conn: &impl ConnectionTrait, limit: u64) -> Result<Vec<Receipt>, DbErr> {
+    let sql = format!(
+        "DELETE FROM early_receipts WHERE uuid IN (
+            SELECT e.uuid FROM early_receipts e WHERE EXISTS (SELECT 1 FROM messages m WHERE m.uuid = e.uuid) LIMIT {limit})
+         RETURNING {COLUMNS}"
+    );
+    let mut found = receipts(&db::all(conn, sql, []).await?)?;
+    let sql = format!(
+        "DELETE FROM early_acks WHERE whatsapp_id IN (
+            SELECT e.whatsapp_id FROM early_acks e
+            WHERE EXISTS (SELECT 1 FROM messages m WHERE m.whatsapp_id = e.whatsapp_id) LIMIT {limit})
+         RETURNING whatsapp_id, ack, received_at"
+    );
+    for row in db::all(conn, sql, []).await? {
+        let said = Said::Ack { level: row.try_get("", "ack")?, whatsapp_id: None };
+        let about = About::Network(row.try_get("", "whatsapp_id")?);
+        found.push(Receipt { about, said, at: Timestamp(row.try_get("", "received_at")?) });
+    }
+    Ok(found)
+}
+
+/// Throws away what was kept since before `before` for messages that never came; returns how much.
+///
+/// # Errors
+/// The database's.
+pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp) -> Result<u64, DbErr> {
+    let mut gone = 0;
+    for table in ["early_receipts", "early_acks"] {
+        gone += db::execute(conn, format!("DELETE FROM {table} WHERE received_at < $1"), [before.0.into()]).await?;
+    }
+    Ok(gone)
+}

@@ -1,0 +1,72 @@
+//! The messages of batches, written with their outcomes.
+
+use super::{AckLevel, Applied, apply, take_early};
+use crate::contacts::activity;
+use crate::db::{self, Dialect};
+use crate::time::Timestamp;
+use entities::{BatchId, ContactId};
+use sea_orm::{ConnectionTrait, DbErr};
+use serde::Serialize;
+use uuid::Uuid;
+
+const COLUMNS: [(&str, &str); 10] = [
+    ("uuid", "uuid"),
+    ("contact_id", "bigint"),
+    ("item_seq", "bigint"),
+    ("content", "text"),
+    ("status", "text"),
+    ("ack", "bigint"),
+    ("error_code", "text"),
+    ("error_message", "text"),
+    ("at", "bigint"),
+    ("sent_at", "bigint"),
+];
+
+/// A message that left, or was to.
+#[derive(Serialize)]
+pub(crate) struct MessageRow<'a> {
+    pub(crate) uuid: Uuid,
+    pub(crate) contact_id: ContactId,
+    pub(crate) item_seq: i64,
+    pub(crate) content: Option<&'a str>,
+    pub(crate) status: &'static str,
+    pub(crate) ack: AckLevel,
+    pub(crate) error_code: Option<String>,
+    pub(crate) error_message: Option<String>,
+    pub(crate) at: Timestamp,
+    pub(crate) sent_at: Option<Timestamp>,
+}
+
+/// Writes the messages of a group of outcomes, and what was reported of them early. The items' outcomes are written
+/// already: a report may change them.
+pub(crate) async fn record_outgoing(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: BatchId,
+    messages: &[MessageRow<'_>],
+) -> Result<Applied, DbErr> {
+    if messages.is_empty() {
+        return Ok(Applied::default());
+    }
+    let source = Dialect::of(conn).rows(2, &COLUMNS);
+    db::execute(
+        conn,
+        format!(
+            "INSERT INTO messages (uuid, contact_id, batch_id, item_seq, direction, content, status, ack, error_code,
+                                   error_message, created_at, sent_at)
+             SELECT uuid, contact_id, $1, item_seq, 'outbound', content, status, ack, error_code, error_message, at, sent_at
+             FROM {source} WHERE TRUE
+             ON CONFLICT (uuid) DO UPDATE SET content = coalesce(excluded.content, messages.content),
+                status = CASE WHEN messages.ack > 1 THEN messages.status ELSE excluded.status END,
+                ack = CASE WHEN messages.ack > excluded.ack THEN messages.ack ELSE excluded.ack END,
+                error_code = excluded.error_code, error_message = excluded.error_message,
+                sent_at = coalesce(messages.sent_at, excluded.sent_at)"
+        ),
+        [batch.into(), db::rows_json(messages)?],
+    )
+    .await?;
+    activity::touch(conn, messages.iter().map(|message| (message.contact_id, message.at))).await?;
+    let ids: Vec<Uuid> = messages.iter().map(|message| message.uuid).collect();
+    let early = take_early(conn, &ids).await?;
+    apply(conn, now, &early.iter().collect::<Vec<_>>()).await
+}

@@ -1,0 +1,285 @@
+//! One message's way, as reports tell it. Pure.
+
+use super::{ACK_DELIVERED, ACK_READ, ACK_SENT, AckLevel, Said};
+use crate::batches::ItemFate;
+use crate::messages::deliver::OUTCOME_UNKNOWN;
+use crate::time::Timestamp;
+use entities::{BatchId, ContactId, MessageId};
+use sea_orm::{DbErr, QueryResult};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// What is told of a message's progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tale {
+    /// It came so far.
+    Ack(AckLevel),
+    /// It was read.
+    Seen,
+}
+
+/// A message as a report finds it and leaves it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Known {
+    pub(super) id: MessageId,
+    pub(super) uuid: Uuid,
+    pub(super) contact: ContactId,
+    pub(super) item: Option<(BatchId, i64)>,
+    pub(super) whatsapp_id: Option<String>,
+    ack: AckLevel,
+    status: String,
+    error: Option<(String, String)>,
+    delivered_at: Option<Timestamp>,
+    read_at: Option<Timestamp>,
+    seen_delay_ms: Option<i64>,
+    /// Whether it is to be written.
+    pub(super) changed: bool,
+    /// What is to be told, in order.
+    pub(super) tales: Vec<Tale>,
+    /// Whether it was failed or in doubt when the reports came.
+    troubled: bool,
+    failed: bool,
+}
+
+pub(super) const COLUMNS: &str =
+    "id, CAST(uuid AS TEXT) AS uuid, contact_id, batch_id, item_seq, ack, status, whatsapp_id,
+    error_code, error_message, delivered_at, read_at, seen_delay_ms";
+
+impl Known {
+    pub(super) fn read(row: &QueryResult) -> Result<Self, DbErr> {
+        let number = |column: &str| row.try_get::<Option<i64>>("", column);
+        let text = |column: &str| row.try_get::<Option<String>>("", column);
+        let uuid: String = row.try_get("", "uuid")?;
+        let status: String = row.try_get("", "status")?;
+        Ok(Self {
+            id: MessageId(row.try_get("", "id")?),
+            uuid: Uuid::try_parse(&uuid).map_err(|e| DbErr::Type(format!("a message's uuid: {e}")))?,
+            contact: ContactId(row.try_get("", "contact_id")?),
+            item: number("batch_id")?.map(BatchId).zip(number("item_seq")?),
+            whatsapp_id: text("whatsapp_id")?,
+            ack: row.try_get("", "ack")?,
+            troubled: matches!(status.as_str(), "unknown" | "failed"),
+            status,
+            error: text("error_code")?
+                .map(|code| Ok::<_, DbErr>((code, text("error_message")?.unwrap_or_default())))
+                .transpose()?,
+            delivered_at: number("delivered_at")?.map(Timestamp),
+            read_at: number("read_at")?.map(Timestamp),
+            seen_delay_ms: number("seen_delay_ms")?,
+            changed: false,
+            tales: Vec::new(),
+            failed: false,
+        })
+    }
+
+    /// Gives it the network's id; `false`: it has another.
+    pub(super) fn map(&mut self, whatsapp_id: &str) -> bool {
+        match &self.whatsapp_id {
+            Some(known) => known == whatsapp_id,
+            None => {
+                self.whatsapp_id = Some(whatsapp_id.to_owned());
+                self.changed = true;
+                true
+            }
+        }
+    }
+
+    /// Takes what a report says.
+    pub(super) fn take(&mut self, said: &Said, at: Timestamp) {
+        match said {
+            // Only the network gives ids, so it has the message.
+            Said::Mapped { .. } => self.raise(ACK_SENT, at),
+            Said::Ack { level, .. } => self.raise(*level, at),
+            Said::Seen { delay_ms, .. } => {
+                if self.seen_delay_ms.is_none() && delay_ms.is_some() {
+                    self.seen_delay_ms = *delay_ms;
+                    self.changed = true;
+                }
+                let unread = self.read_at.is_none();
+                self.raise(ACK_READ, at);
+                if unread {
+                    self.tales.push(Tale::Seen);
+                }
+            }
+            Said::Failed { code, detail } => self.fail(code, detail),
+        }
+    }
+
+    fn raise(&mut self, level: AckLevel, at: Timestamp) {
+        // A network that has failed a message does not take that back by saying that it once had it.
+        let believed = match self.status.as_str() {
+            "failed" => level >= ACK_DELIVERED,
+            _ => true,
+        };
+        if !believed {
+            return;
+        }
+        let status = match level {
+            ..=ACK_SENT => "sent",
+            ACK_DELIVERED => "delivered",
+            ACK_READ.. => "read",
+        };
+        if level > self.ack {
+            self.ack = level;
+            self.tales.push(Tale::Ack(level));
+            self.changed = true;
+        } else if !matches!(self.status.as_str(), "queued" | "unknown" | "failed") {
+            return;
+        }
+        if self.status != status {
+            self.status = status.into();
+            self.changed = true;
+        }
+        if self.error.take().is_some() {
+            self.changed = true;
+        }
+        self.failed = false;
+        if level >= ACK_DELIVERED {
+            self.delivered_at.get_or_insert(at);
+        }
+        if level >= ACK_READ {
+            self.read_at.get_or_insert(at);
+        }
+    }
+
+    fn fail(&mut self, code: &str, detail: &str) {
+        if matches!(self.status.as_str(), "failed" | "delivered" | "read") {
+            return;
+        }
+        let status = if code == OUTCOME_UNKNOWN { "unknown" } else { "failed" };
+        if self.status == status && self.error.as_ref().is_some_and(|(known, _)| known == code) {
+            return;
+        }
+        self.status = status.into();
+        self.error = Some((code.to_owned(), detail.to_owned()));
+        self.failed = true;
+        self.changed = true;
+    }
+
+    /// What the reports mean for its item; `None`: what it says already. That is the case of nearly all, and costs nothing.
+    pub(super) fn fate(&self) -> Option<ItemFate> {
+        match (&self.error, self.failed) {
+            (Some((code, detail)), true) if self.status == "unknown" => {
+                Some(ItemFate::Unknown { code: code.clone(), detail: detail.clone() })
+            }
+            (Some((code, detail)), true) => Some(ItemFate::Failed { code: code.clone(), detail: detail.clone() }),
+            _ if self.troubled && !matches!(self.status.as_str(), "unknown" | "failed") => Some(ItemFate::Sent),
+            _ => None,
+        }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let (code, message) = self.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
+        json!({
+            "id": self.id, "ack": self.ack, "status": self.status, "whatsapp_id": self.whatsapp_id, "error_code": code,
+            "error_message": message, "delivered_at": self.delivered_at, "read_at": self.read_at,
+            "seen_delay_ms": self.seen_delay_ms,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sent() -> Known {
+        Known {
+            id: MessageId(1),
+            uuid: Uuid::nil(),
+            contact: ContactId(1),
+            item: None,
+            whatsapp_id: None,
+            ack: 1,
+            status: "sent".into(),
+            error: None,
+            delivered_at: None,
+            read_at: None,
+            seen_delay_ms: None,
+            changed: false,
+            tales: Vec::new(),
+            troubled: false,
+            failed: false,
+        }
+    }
+
+    fn ack(level: AckLevel) -> Said {
+        Said::Ack { level, whatsapp_id: None }
+    }
+
+    fn failed(code: &str) -> Said {
+        Said::Failed { code: code.into(), detail: "why".into() }
+    }
+
+    #[test]
+    fn each_level_is_told_once_and_none_goes_back() {
+        let mut message = sent();
+        for level in [2, 1, 2, 3, 2, 4, 3] {
+            message.take(&ack(level), Timestamp(level));
+        }
+        message.take(&Said::Seen { whatsapp_id: None, delay_ms: Some(5) }, Timestamp(9));
+        assert_eq!(message.tales, [Tale::Ack(2), Tale::Ack(3), Tale::Ack(4)]);
+        assert_eq!((message.ack, message.status.as_str()), (4, "read"));
+        assert_eq!((message.delivered_at, message.read_at), (Some(Timestamp(2)), Some(Timestamp(3))));
+        assert_eq!(message.seen_delay_ms, Some(5));
+    }
+
+    #[test]
+    fn a_read_receipt_reads() {
+        let mut message = sent();
+        message.take(&Said::Seen { whatsapp_id: None, delay_ms: None }, Timestamp(9));
+        assert_eq!(message.tales, [Tale::Ack(3), Tale::Seen]);
+    }
+
+    #[test]
+    fn what_was_delivered_cannot_fail_and_what_failed_was_delivered_if_the_network_says_so() {
+        let mut message = sent();
+        message.take(&ack(2), Timestamp(1));
+        message.take(&failed("131026"), Timestamp(2));
+        assert_eq!(message.status, "delivered");
+
+        let mut message = sent();
+        message.take(&failed("131026"), Timestamp(1));
+        message.take(&ack(1), Timestamp(2));
+        assert_eq!((message.status.as_str(), message.fate().is_some()), ("failed", true));
+        message.take(&ack(2), Timestamp(3));
+        assert_eq!((message.status.as_str(), message.fate()), ("delivered", None), "its item was never told");
+        message.troubled = true;
+        assert_eq!(message.fate(), Some(ItemFate::Sent));
+    }
+
+    #[test]
+    fn doubt_ends_with_the_first_word_of_the_network() {
+        let mut message = sent();
+        message.take(&failed(OUTCOME_UNKNOWN), Timestamp(1));
+        assert!(matches!(message.fate(), Some(ItemFate::Unknown { .. })));
+        message.troubled = true;
+        message.take(&Said::Mapped { whatsapp_id: "w".into() }, Timestamp(2));
+        assert_eq!((message.status.as_str(), message.fate()), ("sent", Some(ItemFate::Sent)));
+    }
+
+    proptest! {
+        /// Whatever comes in whatever order and however often: told again from the start, nothing changes.
+        #[test]
+        fn reports_told_again_change_nothing(levels in prop::collection::vec(0i64..7, 1..12)) {
+            let said = |n: i64| match n {
+                0 => Said::Mapped { whatsapp_id: "w".into() },
+                1..=4 => ack(n),
+                5 => Said::Seen { whatsapp_id: None, delay_ms: Some(1) },
+                _ => failed("131026"),
+            };
+            let mut message = sent();
+            for n in &levels {
+                message.take(&said(*n), Timestamp(*n));
+            }
+            let (ack, was) = (message.ack, message.clone());
+            message.tales.clear();
+            for n in &levels {
+                message.take(&said(*n), Timestamp(100));
+            }
+            prop_assert!(message.tales.is_empty(), "{:?}", message.tales);
+            prop_assert_eq!(message.ack, ack);
+            prop_assert_eq!((message.status, message.delivered_at, message.read_at), (was.status, was.delivered_at, was.read_at));
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What the gateway reports: taken into the ledger in groups, in any order, any number of times.
+
+use super::inbox::{self, Inbound};
+use super::receipts::{self, Receipt};
+use crate::Step;
+use crate::contacts::stop_words::OptOut;
+use crate::feed;
+use crate::time::Timestamp;
+use rand::Rng;
+use sea_orm::{ConnectionTrait, DbErr};
+
+/// One report.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// About a message of ours.
+    Receipt(Receipt),
+    /// A customer wrote.
+    Inbound(Box<Inbound>),
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The ledger says it now, or said it before.
+    Applied,
+    /// It came before what it is about, and is kept for it.
+    Kept,
+    /// It names a message that is not there.
+    NoMessage,
+    /// It gives a message a network id that another message has.
+    Contradicts,
+}
+
+/// Takes reports in, in their order. The answers are in the order of the reports.
+///
+/// # Errors
+/// The database's; then nothing of the group was taken.
+pub async fn take(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    reports: &[Report],
+    opt_out: &OptOut,
+    rng: &mut impl Rng,
+) -> Result<Step<Vec<Taken>>, DbErr> {
+    let about_ours: Vec<&Receipt> = reports
+        .iter()
+        .filter_map(|report| if let Report::Receipt(receipt) = report { Some(receipt) } else { None })
+        .collect();
+    let applied = receipts::apply(conn, now, &about_ours).await?;
+    let mut news = applied.news;
+    let mut step = Step { value: Vec::with_capacity(reports.len()), rings: Vec::new(), events: applied.events };
+    let mut receipts = applied.taken.into_iter();
+    for report in reports {
+        step.value.push(match report {
+            Report::Receipt(_) => receipts.next().unwrap_or(Taken::NoMessage),
+            Report::Inbound(inbound) => {
+                let received = inbox::receive(conn, now, inbound, opt_out, rng).await?;
+                news.extend(received.news);
+                step.rings.extend(received.rings);
+                Taken::Applied
+            }
+        });
+    }
+    step.events.extend(feed::append(conn, now, &news).await?.events);
+    Ok(step)
+}
+
+/// Applies what was kept for messages that have come since. Whoever writes a message looks for what was kept for it, and
+/// whoever keeps a report looks for its message; when both do so at the same moment, neither sees the other. Returns how
+/// many were found.
+///
+/// # Errors
+/// The database's.
+pub async fn settle_early(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<Step<usize>, DbErr> {
+    let found = receipts::take_found(conn, limit).await?;
+    let count = found.len();
+    let applied = receipts::apply(conn, now, &found.iter().collect::<Vec<_>>()).await?;
+    let mut events = applied.events;
+    events.extend(feed::append(conn, now, &applied.news).await?.events);
+    Ok(Step { value: count, rings: Vec::new(), events })
+}

@@ -1,0 +1,178 @@
+//! The stream: every event once, in order, whatever happens to the connection or the process.
+
+use crate::reports::{Reporter, customer};
+use crate::setup::on_both;
+use crate::setup::{Runs, Setup};
+use serde_json::{Value, json};
+use std::rc::Rc;
+use std::time::Duration;
+use support::{Client, Method};
+
+/// How long an event may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A stream as it comes.
+struct Events {
+    answer: reqwest::Response,
+    unread: String,
+}
+
+#[derive(Debug)]
+struct Event {
+    id: i64,
+    data: Value,
+}
+
+impl Events {
+    async fn open(client: &Client, last: Option<i64>) -> Self {
+        let mut request = client.request(Method::GET, "/messages/events/stream").timeout(Duration::from_secs(300));
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        let mut events = Self { answer, unread: String::new() };
+        assert_eq!(events.block().await.as_deref(), Some("retry: 3000"), "it begins with how long to wait");
+        events
+    }
+
+    /// The next block of lines; `None` at the end of the stream.
+    async fn block(&mut self) -> Option<String> {
+        loop {
+            if let Some((block, rest)) = self.unread.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.unread = rest;
+                return Some(block);
+            }
+            let chunk = tokio::time::timeout(PATIENCE, self.answer.chunk()).await.expect("something comes");
+            self.unread.push_str(std::str::from_utf8(&chunk.ok()??).expect("text"));
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        loop {
+            let block = self.block().await.expect("the stream goes on");
+            if block.starts_with(':') {
+                continue;
+            }
+            let field = |name: &str| {
+                block.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{block}"))
+            };
+            let id = field("id: ").parse().expect("a number");
+            return Event { id, data: serde_json::from_str(field("data: ")).expect("JSON") };
+        }
+    }
+}
+
+on_both!(what_happens_is_told_in_order () |s: Rc<Setup>| Box::pin(async move {
+    let reporter = Reporter::of(&s);
+    let mut events = Events::open(&s.admin, None).await;
+    let mut other = Events::open(&s.admin, None).await;
+    reporter.inbox("60123456789", "Hi", "in1").await;
+    let new = events.next().await;
+    let id = new.data["customer"]["id"].clone();
+    assert_eq!(new.data["type"], "new_customer");
+    assert_eq!(
+        (&new.data["customer"]["phone"], &new.data["customer"]["last_message"], &new.data["customer"]["unread_count"]),
+        (&json!("60123456789"), &json!("Hi"), &json!(1)),
+    );
+    let message = events.next().await;
+    assert_eq!(
+        (&message.data["type"], &message.data["customer_id"], &message.data["message"]["content"], &message.data["message"]["direction"]),
+        (&json!("inbound_message"), &id, &json!("Hi"), &json!("inbound")),
+    );
+    s.admin.post("/messages/send", &json!({ "customer_id": id, "content": "Hello" })).await.expect(200);
+    s.gateway.wait_for(1).await;
+    let uuid = json!(s.gateway.sent()[0].id);
+    let found = crate::reports::history(&s, id.as_i64().expect("a number")).await;
+    let ours = found[1]["id"].clone();
+    reporter.map(&uuid, "wamid.A").await;
+    for ack in [2, 3] {
+        reporter.ack("wamid.A", ack).await;
+        let event = loop {
+            let event = events.next().await;
+            // The ack of being sent is told too, by whoever of the worker and the gateway came first.
+            if event.data["ack"] != 1 {
+                break event;
+            }
+        };
+        assert_eq!(event.data, json!({ "type": "message_ack", "customer_id": id, "message_id": ours, "ack": ack }));
+    }
+    reporter.tell("/webhooks/whatsapp/seen", &json!({ "backend_message_id": uuid, "delay_ms": 1 })).await.expect(200);
+    reporter.inbox("60123456789", "Bye", "in2").await;
+    assert_eq!(events.next().await.data["message"]["content"], "Bye");
+    // Everybody is told the same under the same numbers.
+    assert_eq!(other.next().await.id, new.id);
+    assert_eq!(other.next().await.id, message.id);
+}));
+
+on_both!(a_stream_goes_on_without_a_gap_or_a_repeat () |s: Rc<Setup>| Box::pin(async move {
+    let reporter = Rc::new(Reporter::of(&s));
+    let id = customer(&s, "60123456789").await;
+    let mut events = Events::open(&s.admin, None).await;
+    reporter.inbox("60123456789", "0", "in0").await;
+    let mut last = events.next().await.id;
+    let mut seen = vec!["0".to_owned()];
+    // Cut off again and again while messages come in.
+    let telling = async {
+        for n in 1..=120 {
+            reporter.inbox("60123456789", &n.to_string(), &format!("in{n}")).await;
+        }
+    };
+    let watching = async {
+        while seen.len() < 121 {
+            let mut events = Events::open(&s.admin, Some(last)).await;
+            for _ in 0..7 {
+                if seen.len() == 121 {
+                    break;
+                }
+                let event = events.next().await;
+                assert!(event.id > last, "{event:?} after {last}");
+                last = event.id;
+                seen.push(event.data["message"]["content"].as_str().expect("a text").to_owned());
+            }
+        }
+    };
+    tokio::join!(telling, watching);
+    assert_eq!(seen, (0..=120).map(|n: i32| n.to_string()).collect::<Vec<_>>());
+    let _ = id;
+}));
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_goes_on_at_another_process_and_after_a_kill() {
+    let mut s = Setup::split(&[]).await;
+    customer(&s, "60123456789").await;
+    let mut events = Events::open(&s.admin, None).await;
+    Reporter::of(&s).inbox("60123456789", "1", "in1").await;
+    let last = events.next().await.id;
+    Reporter::of(&s).inbox("60123456789", "2", "in2").await;
+    let Runs::Split(cluster) = &mut s.runs else { unreachable!("it was started split") };
+    cluster.api.kill9().await;
+    cluster.api.relaunch().await;
+    let token = s.program.token_for("admin").await;
+    s.admin = s.api().client().with_token(token);
+    Reporter::of(&s).inbox("60123456789", "3", "in3").await;
+    let mut events = Events::open(&s.admin, Some(last)).await;
+    assert_eq!(events.next().await.data["message"]["content"], "2");
+    assert_eq!(events.next().await.data["message"]["content"], "3");
+}
+
+on_both!(a_stream_ends_with_its_session () |s: Rc<Setup>| Box::pin(async move {
+    let user = s.program.user("agent").await;
+    let login = json!({ "email": user.email, "password": user.password });
+    let session = s.api().client().post("/api/v1/auth/login", &login).await.expect(200);
+    let token = session["data"]["token"].as_str().expect("a token");
+    // As `EventSource` does: it cannot send headers.
+    let anyone = s.api().client();
+    let path = format!("/messages/events/stream?token={token}");
+    let answer = anyone.request(Method::GET, &path).timeout(Duration::from_secs(300)).send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let mut events = Events { answer, unread: String::new() };
+    assert_eq!(events.block().await.as_deref(), Some("retry: 3000"));
+    anyone.with_token(token).post("/api/v1/auth/logout", &json!({})).await.expect(200);
+    while let Some(block) = events.block().await {
+        assert!(block.starts_with(':'), "{block}");
+    }
+    anyone.get(&path).await.expect(401);
+}));

@@ -1,0 +1,118 @@
+//! Delivers one message: reads it, waits for its slot, hands it to the gateway, writes what became of it.
+//!
+//! It takes no place among the messages that bulk jobs have in flight: its lane bounds how many there are.
+
+use crate::Shared;
+use crate::execute::{JobError, Outcome as Done};
+use domain::db::Trouble;
+use domain::jobs::{Claimed, Ending, Finished, LEASE};
+use domain::messages::deliver::{self, Begin, Delivery, Outcome};
+use domain::{JobRef, Step, db, jobs};
+use faults::{Commit, Point, Side};
+use gateway::{Outbound, SendOutcome};
+use sea_orm::DbErr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Between two tries to write an outcome.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long an outcome is tried to be written. Beyond it the message is handed over again, under the same id.
+const WRITE_FOR: Duration = LEASE;
+
+pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Done, JobError> {
+    let now = shared.clock.now();
+    let rate = shared.settings.sender_rate_per_minute;
+    let delivery = match deliver::begin(shared.db.write(), now, job, rate).await? {
+        Begin::Go(delivery) => delivery,
+        Begin::NotBefore(until) => return end(shared, job, &Ending::Asleep { until }).await,
+        Begin::Over => return give_up(shared, job, None).await,
+        Begin::Void { code, detail } => return give_up(shared, job, Some((code, detail))).await,
+    };
+    let wait = delivery.send_at.since(shared.clock.now());
+    if !wait.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = shared.stopping.cancelled() => return end(shared, job, &Ending::GivenBack).await,
+        }
+    }
+    let outcome = send(shared, &delivery).await;
+    if let Outcome::Failed { code, .. } | Outcome::Unknown { code, .. } | Outcome::Rejected { code, .. } = &outcome {
+        tracing::warn!(message = delivery.message.0, attempt = delivery.attempt, %code, "a message was not taken");
+    }
+    let began = Instant::now();
+    loop {
+        match settle(shared, job, &delivery, &outcome).await {
+            Ok(step) => return Ok(finished(shared, job, shared.after.commit(step))),
+            Err(error) if Trouble::of(&error).passes() && began.elapsed() < WRITE_FOR => {
+                tracing::warn!(%error, "the outcome could not be written yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn send(shared: &Shared, delivery: &Delivery) -> Outcome {
+    let id = delivery.uuid.to_string();
+    let message = Outbound { to: &delivery.phone, text: &delivery.text, message_id: &id };
+    if let Err(error) = faults::hit(Point::Send(Side::Before)) {
+        return Outcome::Failed { code: "gateway_unreachable".into(), detail: error.to_string() };
+    }
+    let outcome = shared.gateway.send(&message).await;
+    if let Err(error) = faults::hit(Point::Send(Side::After)) {
+        return Outcome::Unknown { code: "gateway_broke_off".into(), detail: error.to_string() };
+    }
+    match outcome {
+        SendOutcome::Accepted => Outcome::Accepted,
+        SendOutcome::Rejected { code, detail } => Outcome::Rejected { code, detail },
+        SendOutcome::Failed { code, detail } => Outcome::Failed { code, detail },
+        SendOutcome::Unknown { code, detail } => Outcome::Unknown { code, detail },
+        SendOutcome::Unreachable { detail } => {
+            Outcome::NotNow { code: "gateway_unreachable".into(), detail, retry_after: None }
+        }
+        SendOutcome::Throttled { retry_after } => Outcome::NotNow {
+            code: "throttled".into(),
+            detail: "the gateway asked the sender to wait".into(),
+            retry_after: Some(retry_after),
+        },
+    }
+}
+
+async fn settle(
+    shared: &Shared,
+    job: &Claimed,
+    delivery: &Delivery,
+    outcome: &Outcome,
+) -> Result<Step<Finished>, DbErr> {
+    let tx = shared.db.begin().await?;
+    let step = deliver::settle(&tx, shared.clock.now(), job, delivery, outcome, &mut shared.rng()).await?;
+    db::commit(tx, Commit::Delivered).await?;
+    Ok(step)
+}
+
+async fn end(shared: &Shared, job: &Claimed, ending: &Ending) -> Result<Done, JobError> {
+    let tx = shared.db.begin().await?;
+    let ended = jobs::finish(&tx, shared.clock.now(), job.id, job.fence, ending, &mut shared.rng()).await?;
+    db::commit(tx, Commit::Delivered).await?;
+    Ok(finished(shared, job, ended))
+}
+
+async fn give_up(shared: &Shared, job: &Claimed, reason: Option<(&str, &str)>) -> Result<Done, JobError> {
+    let tx = shared.db.begin().await?;
+    let ended = deliver::give_up(&tx, shared.clock.now(), job, reason, &mut shared.rng()).await?;
+    db::commit(tx, Commit::Delivered).await?;
+    Ok(finished(shared, job, ended))
+}
+
+/// Rings a job that sleeps at its time.
+fn finished(shared: &Shared, job: &Claimed, finished: Finished) -> Done {
+    match finished {
+        Finished::ReadyAt(at) => {
+            shared.after.ring_at(job.lane, JobRef { kind: job.kind, id: job.id }, at);
+            Done::Settled
+        }
+        Finished::Done | Finished::Dead | Finished::Paused => Done::Settled,
+        Finished::Stale => Done::Stale,
+    }
+}
