@@ -302,7 +302,7 @@ impl Setup {
 }
 
 /// The secret that the processes share with their gateway.
-const SECRET: &str = "the rig's";
+pub(crate) const SECRET: &str = "the rig's";
 
 /// How long an answer may take: a list of a million ids is read in it.
 const ANSWER: Duration = Duration::from_secs(120);

@@ -6,6 +6,7 @@
 //! generator gets from the same receiver in the same run.
 
 mod batches;
+mod crm;
 mod load;
 mod pace;
 mod pickup;
@@ -48,7 +49,8 @@ impl Figures {
 }
 
 /// What can be measured, in this order.
-const ALL: [&str; 10] = ["accept", "import", "tag", "delete", "send", "pickup", "critical", "pace", "read", "sockets"];
+const ALL: [&str; 11] =
+    ["accept", "import", "tag", "delete", "send", "pickup", "critical", "pace", "read", "sockets", "crm"];
 
 /// What takes minutes, and is measured only when asked for by name.
 const LONG: [&str; 1] = ["list"];
@@ -82,6 +84,7 @@ pub(crate) async fn run(config: &Config, bench: Bench) -> Result<()> {
                 "read" => reads::rate(config, kind, bench.count, &mut of_kind).await,
                 "list" => reads::lists(config, kind, bench.count, &mut of_kind).await,
                 "sockets" => sockets::idle(config, kind, bench.count, &mut of_kind).await,
+                "crm" => crm::frontend(config, kind, bench.count, &mut of_kind).await,
                 other => bail!("{other:?} cannot be measured"),
             };
             done.with_context(|| format!("bench {what}, {}", kind.name()))?;

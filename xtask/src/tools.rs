@@ -11,6 +11,12 @@ use std::process::{Command, Stdio};
 /// The release of schemathesis that the contracts are tested with.
 const SCHEMATHESIS: &str = "4.32.5";
 
+/// What makes types of the contracts, and what compiles them.
+const TYPE_TOOLS: [(&str, &str); 2] = [("openapi-typescript", "7.13.0"), ("typescript", "5.9.3")];
+
+/// Tells the tests where the directory with `openapi-typescript` and `tsc` is.
+pub(crate) const TYPE_TOOLS_VAR: &str = "PACELINE_TEST_TYPE_TOOLS";
+
 /// Tells the tests where schemathesis is.
 pub(crate) const SCHEMATHESIS_VAR: &str = "PACELINE_TEST_SCHEMATHESIS";
 
@@ -66,6 +72,16 @@ const PYTHON: Tool = Tool {
                 program>",
 };
 
+const NPM: Tool = Tool {
+    name: "Node.js with npm",
+    find: tools::npm,
+    variable: tools::NPM_VAR,
+    apt: &["nodejs", "npm"],
+    on_ubuntu: true,
+    elsewhere: "`apt-get install nodejs npm` (older releases: see https://nodejs.org), `brew install node`, or \
+                PACELINE_TEST_NPM=<the program>, with its node in PATH",
+};
+
 const FAKETIME: Tool = Tool {
     name: "libfaketime",
     find: tools::faketime,
@@ -84,26 +100,29 @@ pub(crate) struct Tools {
     chromium: PathBuf,
     faketime: PathBuf,
     schemathesis: Option<PathBuf>,
+    type_tools: Option<PathBuf>,
 }
 
 impl Tools {
-    /// Everything the tests need; schemathesis only for the slow suites.
+    /// Everything the tests need; schemathesis and the type tools only for the slow suites.
     ///
     /// # Errors
     /// When something is missing and cannot be installed; the message says what and how to get it.
     pub(crate) fn for_tests(slow: bool) -> Result<Self> {
         let mut needed = vec![POSTGRES, REDIS, CHROMIUM, FAKETIME];
         if slow {
-            needed.push(PYTHON);
+            needed.extend([PYTHON, NPM]);
         }
         provide(&needed)?;
         let schemathesis = if slow { Some(schemathesis(&tools::python()?)?) } else { None };
+        let type_tools = if slow { Some(type_tools(&tools::npm()?)?) } else { None };
         Ok(Self {
             postgres_bin: tools::postgres_bin()?,
             redis_server: tools::redis_server()?,
             chromium: tools::chromium()?,
             faketime: tools::faketime()?,
             schemathesis,
+            type_tools,
         })
     }
 
@@ -115,6 +134,9 @@ impl Tools {
         command.env(tools::FAKETIME_VAR, &self.faketime);
         if let Some(path) = &self.schemathesis {
             command.env(SCHEMATHESIS_VAR, path);
+        }
+        if let Some(path) = &self.type_tools {
+            command.env(TYPE_TOOLS_VAR, path);
         }
     }
 }
@@ -231,4 +253,29 @@ fn schemathesis(python: &Path) -> Result<PathBuf> {
         bail!("{} was installed and does not run", program.display());
     }
     Ok(program)
+}
+
+/// The directory of the type tools' programs, which are installed at the first need.
+fn type_tools(npm: &Path) -> Result<PathBuf> {
+    let versions = TYPE_TOOLS.map(|(name, version)| format!("{name}@{version}"));
+    let dir = target_dir()?.join("tools").join(format!("types-{}", TYPE_TOOLS.map(|(_, version)| version).join("-")));
+    let bin = dir.join("node_modules").join(".bin");
+    let works = || {
+        ["openapi-typescript", "tsc"]
+            .iter()
+            .all(|name| bin.join(name).to_str().is_some_and(|program| quiet(program, &["--version"])))
+    };
+    if works() {
+        return Ok(bin);
+    }
+    eprintln!("xtask: installing {} by npm into {}", versions.join(" and "), dir.display());
+    fs::create_dir_all(&dir)?;
+    let mut install = Command::new(npm);
+    install.args(["install", "--no-audit", "--no-fund", "--no-update-notifier", "--save-exact", "--prefix"]);
+    install.arg(&dir).args(&versions);
+    run(install).context("the type tools cannot be installed; `--fast` leaves out the suites that need them")?;
+    if !works() {
+        bail!("{} were installed and do not run", versions.join(" and "));
+    }
+    Ok(bin)
 }

@@ -18,6 +18,8 @@ pub const REDIS_SERVER_VAR: &str = "PACELINE_TEST_REDIS_SERVER";
 pub const CHROMIUM_VAR: &str = "PACELINE_TEST_CHROMIUM";
 /// A Python 3 that can make virtual environments with pip in them.
 pub const PYTHON_VAR: &str = "PACELINE_TEST_PYTHON";
+/// npm, beside a Node.js that it runs on.
+pub const NPM_VAR: &str = "PACELINE_TEST_NPM";
 /// The library of libfaketime that makes a process see another time.
 pub const FAKETIME_VAR: &str = "PACELINE_TEST_FAKETIME";
 /// The URL of the maintenance database of the run's PostgreSQL server.
@@ -27,6 +29,8 @@ pub const POSTGRES_URL_VAR: &str = "PACELINE_TEST_POSTGRES";
 const POSTGRES_MIN: u32 = 15;
 /// The oldest Redis that Paceline supports.
 const REDIS_MIN: u32 = 7;
+/// The oldest Node.js that the type generator runs on.
+const NODE_MIN: u32 = 18;
 
 /// The directory of PostgreSQL's server programs, 15 or later; the newest when there are several in the usual places.
 ///
@@ -112,6 +116,18 @@ pub fn python() -> Result<PathBuf> {
             Some(_) => bail!("{} is older than 3.10", path.display()),
             None => bail!("{} cannot import venv and ensurepip", path.display()),
         }
+    })
+}
+
+/// npm, whose Node.js is 18 or later.
+///
+/// # Errors
+/// When there is none.
+pub fn npm() -> Result<PathBuf> {
+    first_fitting(&candidates(NPM_VAR, &["npm"], &[]), "no npm on Node.js 18 or later", |path| {
+        // "v20.20.2", and npm itself must run
+        version_fits(Path::new("node"), "v", NODE_MIN)?;
+        said_by(path, &["--version"]).map(|_| ()).with_context(|| format!("{} does not run", path.display()))
     })
 }
 

@@ -1,0 +1,78 @@
+//! What a frontend gets from the contracts: types of every served OpenAPI document, which compile as strictly as
+//! TypeScript can, and say what the answers are.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use support::Program;
+
+/// A frontend's use of the types: what it writes must compile.
+const USE: &str = r#"
+import type { paths as Batch } from "./batch";
+import type { paths as Crm } from "./crm";
+import type { paths as Desk } from "./support-desk";
+
+type Body<R> = R extends { content: infer C } ? C[keyof C] : never;
+type Customers = Body<Crm["/customers/summary"]["get"]["responses"]["200"]>;
+type Reply = Body<NonNullable<Crm["/messages/send"]["post"]["requestBody"]>>;
+type Suppressions = Body<Batch["/suppressions"]["get"]["responses"]["200"]>;
+type SignedIn = Body<Desk["/api/v1/auth/login"]["post"]["responses"]["200"]>;
+
+const unread = (list: Customers): number => list.reduce((sum, one) => sum + one.unread_count, 0);
+const reply: Reply = { customer_id: 1, content: "Hello" };
+const numbers = (answer: Suppressions): string[] => answer.data.map(row => row.phone);
+const token = (answer: SignedIn): string => answer.data.token;
+export { unread, reply, numbers, token };
+"#;
+
+/// What must not compile: a type that is `any` would take it.
+const MISUSE: &str = r#"
+import type { paths as Crm } from "./crm";
+type Body<R> = R extends { content: infer C } ? C[keyof C] : never;
+type Reply = Body<NonNullable<Crm["/messages/send"]["post"]["requestBody"]>>;
+export const reply: Reply = { customer_id: "one", content: "Hello" };
+"#;
+
+async fn tool(name: &str, dir: &Path, args: &[&str]) -> Output {
+    let tools = std::env::var_os("PACELINE_TEST_TYPE_TOOLS").expect("set by `cargo xtask test`");
+    tokio::process::Command::new(PathBuf::from(tools).join(name))
+        .args(args)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("it runs")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "slow: openapi-typescript and tsc"]
+async fn the_documents_make_types_that_compile() {
+    let program = Program::new(env!("CARGO_BIN_EXE_paceline"));
+    let paceline = program.start(&["serve"]).await;
+    let dir = program.dir();
+    // Whatever is served: one that is added is tried from then on.
+    let page = paceline.client().get("/docs").await.text;
+    let names: BTreeSet<&str> = page
+        .split("/docs/")
+        .skip(1)
+        .filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '-').next())
+        .collect();
+    assert!(names.is_superset(&["batch", "crm", "support-desk"].into()), "{names:?}");
+    for name in names {
+        let document: Value = paceline.client().get(&format!("/openapi/{name}.json")).await.expect(200);
+        let (from, to) = (format!("{name}.json"), format!("{name}.ts"));
+        std::fs::write(dir.join(&from), document.to_string()).expect("written");
+        let made = tool("openapi-typescript", dir, &[&from, "--output", &to]).await;
+        assert!(made.status.success(), "{name}: {}", String::from_utf8_lossy(&made.stderr));
+    }
+    std::fs::write(dir.join("use.ts"), USE).expect("written");
+    std::fs::write(dir.join("misuse.ts"), MISUSE).expect("written");
+    let strict = ["--strict", "--noEmit", "--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler"];
+    let compiled = tool("tsc", dir, &[&strict[..], &["use.ts"]].concat()).await;
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stdout));
+    let refused = tool("tsc", dir, &[&strict[..], &["misuse.ts"]].concat()).await;
+    let said = String::from_utf8_lossy(&refused.stdout);
+    assert!(!refused.status.success() && said.contains("misuse.ts(5"), "{said}");
+}
