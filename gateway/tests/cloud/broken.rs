@@ -135,6 +135,11 @@ async fn an_endless_answer_is_not_read() {
         let taken = server.taken().await;
         assert!(taken < 64 * 1024 * 1024, "{taken} bytes taken");
     }
+    // The same for a head.
+    let server =
+        Raw::always(Then::Endless(b"HTTP/1.1 200 OK\r\n".to_vec(), b"X-More: and more\r\n".repeat(1_000))).await;
+    assert_eq!(word(&hand(&transport(config_at(&server.url)), "60123456789", "m").await), "unknown cloud_broke_off");
+    assert!(server.taken().await < 64 * 1024 * 1024);
 }
 
 #[tokio::test]
