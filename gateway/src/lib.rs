@@ -7,12 +7,14 @@
 //! Transports: the simulator is one; the linked-device protocol and Meta's Cloud API take the same place.
 
 mod client;
+mod cloud;
 mod report;
 mod signature;
 mod simulator;
 pub mod transport;
 
 pub use client::{ClientError, ClientSettings, Clock, HttpGateway};
+pub use cloud::{CloudApi, CloudConfig, CloudError};
 pub use report::Report;
 pub use signature::{SIGNATURE_HEADER, SignatureError, Signer, TIMESTAMP_HEADER, TOLERANCE};
 pub use simulator::{Simulator, SimulatorConfig, SimulatorStats};

@@ -5,6 +5,7 @@
 //! - [`Cluster`]: api, workers and scheduler over a fresh database and a Redis.
 //! - [`Proxy`]: a network between any two of them that is cut, stalls, loses, resets and takes its time.
 //! - [`Gateway`]: a WhatsApp gateway that does what the test's script says and remembers everything.
+//! - [`CloudApi`]: Meta's WhatsApp Cloud API, with signed webhooks and faults by number.
 //! - [`Client`] and [`Socket`]: HTTP and WebSocket as a client of the contracts sees them.
 //! - [`eventually`]: the only way to wait for what nobody announces.
 //!
@@ -13,6 +14,7 @@
 //! that cannot set up its world has failed, and there is nobody else to tell.
 
 mod client;
+mod cloud_api;
 mod cluster;
 mod gateway;
 mod poll;
@@ -23,6 +25,10 @@ mod redis;
 mod socket;
 
 pub use client::{Client, Response};
+pub use cloud_api::{
+    CloudApi, CloudFault, CloudLimit, CloudMessage, CloudOptions, CloudPost, Handshake, Ladder, META_ERRORS, MetaError,
+    WebhookDelivery,
+};
 pub use cluster::{Cluster, ClusterBuilder, Links};
 pub use gateway::{Attempt, Gateway, Reply};
 pub use poll::eventually;

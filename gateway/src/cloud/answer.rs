@@ -1,0 +1,195 @@
+//! What an answer of the Graph API says of the message that was posted.
+//!
+//! The rule: only an id proves that a message was taken, and only a Graph error proves that it was not. What others say,
+//! somebody in between or a server that fails, proves nothing about the message and is never its fault.
+
+use super::error::MetaError;
+use crate::transport::{Class, Handed, Refusal};
+use serde_json::Value;
+use std::time::{Duration, SystemTime};
+
+/// The longest id that Meta gives, with room; what is longer is none.
+const MAX_ID: usize = 512;
+
+/// The most that anybody can tell us to wait.
+const WAIT_MAX: Duration = Duration::from_secs(3_600);
+
+/// An answer, as far as it was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer<'a> {
+    pub(super) status: u16,
+    /// How long it asks to be left alone.
+    pub(super) retry_after: Option<Duration>,
+    pub(super) body: &'a [u8],
+}
+
+/// What became of the message. `secret` is kept out of the reason.
+pub(super) fn judge(answer: &Answer<'_>, secret: &str) -> Handed {
+    let Answer { status, retry_after, body } = *answer;
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    if (200..300).contains(&status) {
+        return match network_id(&body) {
+            Some(network_id) => Handed::Taken { network_id: network_id.to_owned() },
+            None => Handed::Unknown {
+                code: "cloud_no_id".into(),
+                detail: format!("Meta answered {status} without the message's id"),
+            },
+        };
+    }
+    if let Some(error) = body.get("error").and_then(|error| MetaError::read(error, Some(secret))) {
+        return Handed::Refused(error.refusal(Some(status), retry_after));
+    }
+    let code = format!("cloud_{status}");
+    let detail = format!("an answer {status} that is none of the Graph API's");
+    let class = match status {
+        // A proxy's words for a server that broke off or did not answer in time: it may have taken the message first.
+        408 | 502 | 504 => return Handed::Unknown { code, detail },
+        429 => Class::Later,
+        // Nobody lets us in, whoever that is: nothing goes out until somebody has seen to it.
+        401 | 403 | 407 => Class::StopSender,
+        // A redirect is not followed: where it points to was not asked.
+        300..=599 => Class::Trouble,
+        _ => return Handed::Unknown { code, detail },
+    };
+    let retry_after = retry_after.filter(|_| matches!(class, Class::Later | Class::Trouble));
+    Handed::Refused(Refusal { class, code, detail, retry_after })
+}
+
+/// The id of the message in an answer that took it.
+fn network_id(body: &Value) -> Option<&str> {
+    let id = body.get("messages")?.get(0)?.get("id")?.as_str()?;
+    (1..=MAX_ID).contains(&id.len()).then_some(id).filter(|id| !id.chars().any(char::is_control))
+}
+
+/// `Retry-After`: seconds, or a date; `None` for what is neither.
+pub(super) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit are a very long time, not none.
+        value.parse().map_or(WAIT_MAX, Duration::from_secs)
+    } else {
+        httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()
+    };
+    Some(wait.min(WAIT_MAX))
+}
+
+/// `X-Business-Use-Case-Usage`: the minutes until the account may go on, where it must wait at all.
+pub(super) fn regain_access(value: &str) -> Option<Duration> {
+    let usage: Value = serde_json::from_str(value).ok()?;
+    let uses = usage.as_object()?.values().filter_map(Value::as_array).flatten();
+    let minutes = uses.filter_map(|usage| usage.get("estimated_time_to_regain_access")?.as_u64()).max()?;
+    (minutes > 0).then(|| Duration::from_secs(minutes.saturating_mul(60)).min(WAIT_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+    use std::time::UNIX_EPOCH;
+
+    fn judged(status: u16, body: &str) -> Handed {
+        judge(&Answer { status, retry_after: None, body: body.as_bytes() }, "token")
+    }
+
+    fn word(handed: &Handed) -> String {
+        match handed {
+            Handed::Taken { network_id } => format!("taken {network_id}"),
+            Handed::Refused(refusal) => format!("{:?} {}", refusal.class, refusal.code),
+            Handed::Unknown { code, .. } => format!("unknown {code}"),
+        }
+    }
+
+    #[test]
+    fn only_an_id_says_that_it_was_taken() {
+        let taken = r#"{"messaging_product":"whatsapp","contacts":[{"input":"1","wa_id":"1"}],
+            "messages":[{"id":"wamid.A","message_status":"held_for_quality_assessment","new":1}],"new":{}}"#;
+        assert_eq!(word(&judged(200, taken)), "taken wamid.A");
+        assert_eq!(word(&judged(202, taken)), "taken wamid.A");
+        let long = json!({"messages": [{"id": "x".repeat(MAX_ID + 1)}]}).to_string();
+        for body in [
+            "",
+            "<html>",
+            "{}",
+            "[]",
+            "null",
+            r#"{"messages":[]}"#,
+            r#"{"messages":{}}"#,
+            r#"{"messages":[{}]}"#,
+            r#"{"messages":[{"id":""}]}"#,
+            r#"{"messages":[{"id":7}]}"#,
+            r#"{"messages":[{"id":"wamid.\u0000"}]}"#,
+            r#"{"messages":[{"id":"wamid.A"}]"#,
+            r#"{"error":{"code":131026}}"#,
+            &long,
+        ] {
+            assert_eq!(word(&judged(200, body)), "unknown cloud_no_id", "{body}");
+        }
+        // The word of a status alone is not enough, whatever the body looks like.
+        assert_eq!(word(&judged(500, taken)), "Trouble cloud_500");
+    }
+
+    #[test]
+    fn what_is_not_the_graph_apis_is_not_the_messages_fault() {
+        for body in ["", "<html>no</html>", r#"{"error":"no"}"#, r#"{"error":{"message":"no"}}"#] {
+            for (statuses, class) in [
+                (&[400, 402, 404, 405, 413, 418, 500, 501, 503, 599, 301, 302, 304, 307][..], "Trouble"),
+                (&[401, 403, 407], "StopSender"),
+                (&[429], "Later"),
+                (&[408, 502, 504, 600, 999], "unknown"),
+            ] {
+                for status in statuses {
+                    assert_eq!(word(&judged(*status, body)), format!("{class} cloud_{status}"), "{body}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_wait_is_read() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let date = httpdate::fmt_http_date(now + Duration::from_secs(90));
+        for (said, seconds) in [
+            ("7", 7),
+            (" 0 ", 0),
+            (date.as_str(), 90),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+            ("99999999999999999999", 3_600),
+        ] {
+            assert_eq!(retry_after(said, now), Some(Duration::from_secs(seconds)), "{said}");
+        }
+        for said in ["", "-1", "1.5", "soon"] {
+            assert_eq!(retry_after(said, now), None, "{said}");
+        }
+        let usage = r#"{"1":[{"type":"messages","estimated_time_to_regain_access":0},
+            {"estimated_time_to_regain_access":4}],"2":[{"estimated_time_to_regain_access":3}],"3":{}}"#;
+        assert_eq!(regain_access(usage), Some(Duration::from_secs(240)));
+        for said in ["", "{}", "[]", r#"{"1":[{"estimated_time_to_regain_access":0}]}"#, r#"{"1":[3]}"#] {
+            assert_eq!(regain_access(said), None, "{said}");
+        }
+        let endless = r#"{"1":[{"estimated_time_to_regain_access":18446744073709551615}]}"#;
+        assert_eq!(regain_access(endless), Some(WAIT_MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_judged(status in 100u16..1000, body: Vec<u8>, header in ".{0,40}") {
+            let handed = judge(&Answer { status, retry_after: retry_after(&header, UNIX_EPOCH), body: &body }, "token");
+            // No accident is a message that was taken, or one that will never be.
+            let settled = match handed {
+                Handed::Taken { .. } => true,
+                Handed::Refused(refusal) => matches!(refusal.class, Class::Message | Class::Recipient | Class::NotNow),
+                Handed::Unknown { .. } => false,
+            };
+            prop_assert!(!settled);
+            let _: Option<Duration> = regain_access(&header);
+        }
+
+        #[test]
+        fn a_broken_off_answer_took_nothing_for_sure(cut in 0usize..80) {
+            let body = br#"{"messaging_product":"whatsapp","messages":[{"id":"wamid.HBgLMTY1MDM4Nzk0MzkVAgA"}]}"#;
+            let answer = Answer { status: 200, retry_after: None, body: &body[..cut.min(body.len() - 1)] };
+            prop_assert_eq!(word(&judge(&answer, "token")), "unknown cloud_no_id");
+        }
+    }
+}
