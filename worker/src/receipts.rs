@@ -6,6 +6,7 @@ use domain::{Clock, Db, db};
 use faults::Commit;
 use futures::FutureExt;
 use gateway::Report;
+use gateway::server::{Delivery, Verdict};
 use sea_orm::DbErr;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -61,7 +62,7 @@ pub async fn take_reports(
     db: Db,
     clock: Clock,
     after: After,
-    mut reports: mpsc::Receiver<Report>,
+    mut reports: mpsc::Receiver<Delivery>,
     stop: CancellationToken,
 ) {
     let mut group = Vec::with_capacity(GROUP);
@@ -73,22 +74,27 @@ pub async fn take_reports(
         if taken == 0 {
             return;
         }
-        let read: Vec<Reported> = group.drain(..).map(|report| read(report, &clock)).collect();
+        let (read, told): (Vec<Reported>, Vec<_>) =
+            group.drain(..).map(|Delivery { report, taken }| (read(report, &clock), taken)).unzip();
         let mut panics = 0;
-        loop {
+        let verdict = loop {
             match AssertUnwindSafe(write(&db, &after, &read)).catch_unwind().await {
-                Ok(Ok(())) => break,
+                Ok(Ok(())) => break Verdict::Taken,
                 Ok(Err(error)) => tracing::warn!(%error, reports = read.len(), "reports not written yet"),
                 Err(_) if panics < MAX_PANICS => panics += 1,
                 Err(_) => {
                     tracing::error!(reports = read.len(), "these reports panic again and again; they are given up");
-                    break;
+                    break Verdict::Refused { status: 0, detail: "it panics again and again".into() };
                 }
             }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(Duration::from_millis(500)) => {}
             }
+        };
+        for taken in told.into_iter().flatten() {
+            // Who does not wait any more tells it again.
+            drop(taken.send(verdict.clone()));
         }
     }
 }
