@@ -160,7 +160,7 @@ pub(crate) enum User {
 /// What to measure.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Bench {
-    /// accept, import, tag, delete, send, pickup, critical, pace, read, sockets, list (with ten million items) or all
+    /// accept, import, tag, delete, send, gateway, pickup, critical, pace, read, sockets, list (with ten million items) or all
     #[arg(default_value = "all")]
     pub(crate) what: String,
     /// How many contacts, items, messages, probes, requests or sockets

@@ -6,6 +6,7 @@
 //! generator gets from the same receiver in the same run.
 
 mod batches;
+mod gateway;
 mod load;
 mod pace;
 mod pickup;
@@ -48,7 +49,8 @@ impl Figures {
 }
 
 /// What can be measured, in this order.
-const ALL: [&str; 10] = ["accept", "import", "tag", "delete", "send", "pickup", "critical", "pace", "read", "sockets"];
+const ALL: [&str; 11] =
+    ["accept", "import", "tag", "delete", "send", "gateway", "pickup", "critical", "pace", "read", "sockets"];
 
 /// What takes minutes, and is measured only when asked for by name.
 const LONG: [&str; 1] = ["list"];
@@ -76,6 +78,7 @@ pub(crate) async fn run(config: &Config, bench: Bench) -> Result<()> {
                 "tag" => batches::tag(config, kind, bench.count, &mut of_kind).await,
                 "delete" => batches::delete(config, kind, bench.count, &mut of_kind).await,
                 "send" => batches::send(config, kind, bench.count, &mut of_kind).await,
+                "gateway" => gateway::rate(config, kind, bench.count, &mut of_kind).await,
                 "pickup" => pickup::idle(config, kind, bench.count, &mut of_kind).await,
                 "critical" => pickup::critical(config, kind, bench.count, &mut of_kind).await,
                 "pace" => pace::accuracy(config, kind, &mut of_kind).await,

@@ -3,6 +3,7 @@
 //! Each case starts the process anew with one fault, uses everything once, sees that the fault was hit, starts again what
 //! died, and waits for the end of all of it.
 
+use crate::gateway_steps::of_gateway;
 use crate::world::{Role, World};
 use faults::{Commit, Point, Side};
 use std::collections::HashSet;
@@ -74,7 +75,7 @@ fn of_all() -> Vec<Point> {
 #[test]
 fn every_point_has_its_case_on_both_set_ups() {
     let every: HashSet<Point> = Point::all().into_iter().collect();
-    let tried: HashSet<Point> = of_all().into_iter().chain(of_simulator()).collect();
+    let tried: HashSet<Point> = of_all().into_iter().chain(of_simulator()).chain(of_gateway()).collect();
     assert_eq!(tried, every);
 }
 

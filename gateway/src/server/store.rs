@@ -992,6 +992,9 @@ async fn hear_all<'a>(
 
 /// Takes what the network had told of messages before it answered for them.
 async fn adopt(conn: &mut Db, now: i64, mapped: &[&str]) -> Sql<()> {
+    if mapped.is_empty() {
+        return Ok(());
+    }
     let sql = "DELETE FROM orphans WHERE network_id IN (SELECT value FROM json_each(?1))
                RETURNING seq, network_id, status, told_at";
     let rows = sqlx::query(sql).bind(json(&mapped)?).fetch_all(&mut *conn).await?;
@@ -1091,3 +1094,7 @@ async fn prune(conn: &mut Db, now: i64, before: i64, after_seq: i64) -> Sql<Answ
     .await?;
     Ok(Answer::Pruned(Some(last)))
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

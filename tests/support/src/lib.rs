@@ -5,6 +5,7 @@
 //! - [`Cluster`]: api, workers and scheduler over a fresh database and a Redis.
 //! - [`Proxy`]: a network between any two of them that is cut, stalls, loses, resets and takes its time.
 //! - [`Gateway`]: a WhatsApp gateway that does what the test's script says and remembers everything.
+//! - [`Backend`]: what a WhatsApp gateway reports to, as the test says.
 //! - [`Client`] and [`Socket`]: HTTP and WebSocket as a client of the contracts sees them.
 //! - [`eventually`]: the only way to wait for what nobody announces.
 //!
@@ -12,6 +13,7 @@
 //! port or sleeps for a fixed time. All of it panics when it cannot do its work, with the logs in the message: a test
 //! that cannot set up its world has failed, and there is nobody else to tell.
 
+mod backend;
 mod client;
 mod cluster;
 mod gateway;
@@ -22,6 +24,7 @@ mod proxy;
 mod redis;
 mod socket;
 
+pub use backend::{Backend, Taking, Told};
 pub use client::{Client, Response};
 pub use cluster::{Cluster, ClusterBuilder, Links};
 pub use gateway::{Attempt, Gateway, Reply};
