@@ -136,6 +136,7 @@ tried!(embedded_errors, false, false, Role::Serve, of_all(), &[Action::Error]);
 tried!(embedded_panics, false, false, Role::Serve, of_all(), &[Action::Panic]);
 tried!(embedded_kills, false, false, Role::Serve, of_all(), &[Action::Kill]);
 tried!(embedded_simulator, false, true, Role::Serve, of_simulator(), &[Action::Error, Action::Panic, Action::Kill]);
+tried!(embedded_gateway, false, true, Role::Serve, of_gateway(), &[Action::Error, Action::Panic, Action::Kill]);
 tried!(split_api, true, false, Role::Api, of_api(), &[Action::Error, Action::Panic, Action::Kill]);
 tried!(split_worker_errors, true, false, Role::Worker, of_worker(), &[Action::Error]);
 tried!(split_worker_panics, true, false, Role::Worker, of_worker(), &[Action::Panic]);
