@@ -60,6 +60,18 @@ pub(crate) enum Command {
     Worker,
     /// A scheduler alone
     Scheduler,
+    /// The WhatsApp gateway alone: takes messages, sends them, reports to backend_url
+    #[command(
+        after_help = "It listens on 127.0.0.1:3002, or --listen; gateway_secret signs both ways. Its store is gateway.db in\n\
+                            --data-dir. Without a network (gateway_transport = simulator) it sends nothing to anybody."
+    )]
+    Gateway,
+    /// The gateway's senders, in --data-dir
+    Sender {
+        /// What to do with them.
+        #[command(subcommand)]
+        action: Sender,
+    },
     /// The database's schema
     Migrate {
         /// What to do with it.
@@ -112,6 +124,19 @@ pub(crate) enum Migrate {
     Status,
 }
 
+/// What to do with senders.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Sender {
+    /// List them with their health
+    List,
+    /// Let one that the network stopped send again
+    Resume {
+        /// Its name
+        #[arg(default_value = "default")]
+        name: String,
+    },
+}
+
 /// What to do with users.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum User {
@@ -135,7 +160,8 @@ pub(crate) enum User {
 /// What to measure.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Bench {
-    /// accept, import, tag, delete, send, pickup, critical, pace, read, sockets, crm, list (with ten million items) or all
+    /// accept, import, tag, delete, send, gateway, pickup, critical, pace, read, sockets, crm, list (with ten million
+    /// items) or all
     #[arg(default_value = "all")]
     pub(crate) what: String,
     /// How many contacts, items, messages, probes, requests or sockets

@@ -7,6 +7,7 @@ use crate::{store, telemetry};
 use anyhow::{Context, Result, anyhow, bail};
 use domain::users::{self, NewUser};
 use domain::{Clock, batches};
+use gateway::CloudConfig;
 use migration::{Migrator, MigratorTrait};
 use std::io::BufRead;
 use std::process::ExitCode;
@@ -28,7 +29,8 @@ impl From<anyhow::Error> for Failure {
 
 /// Does a command.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    let loaded = config::load(&cli.global).map_err(Failure::Misconfigured)?;
+    let for_gateway = matches!(cli.command, Some(Command::Gateway));
+    let loaded = config::load(&cli.global, for_gateway).map_err(Failure::Misconfigured)?;
     let config = &loaded.config;
     let command = cli.command.unwrap_or(Command::Serve);
     let (role, parts) = match &command {
@@ -36,7 +38,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Api => (Role::Split, Parts { api: true, worker: false, scheduler: false }),
         Command::Worker => (Role::Split, Parts { api: false, worker: true, scheduler: false }),
         Command::Scheduler => (Role::Split, Parts { api: false, worker: false, scheduler: true }),
+        Command::Gateway => (Role::Gateway, Parts { api: false, worker: false, scheduler: false }),
         Command::Migrate { .. }
+        | Command::Sender { .. }
         | Command::User { .. }
         | Command::Token { .. }
         | Command::Config { .. }
@@ -52,6 +56,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Serve | Command::Api | Command::Worker | Command::Scheduler => {
             roles::run(config, role, parts).await?;
         }
+        Command::Gateway => crate::gateway::run(config).await?,
+        Command::Sender { action } => crate::gateway::senders(config, action).await?,
         Command::Demo => crate::demo::run(config).await?,
         Command::Migrate { action } => migrate(config, action).await?,
         Command::User { action: User::Add { email, role, name, password_stdin: _ } } => {
@@ -130,8 +136,16 @@ fn print_config(loaded: &Loaded, as_json: bool) -> Result<()> {
                 *value = "***".into();
             }
         }
-        if let Some(serde_json::Value::String(url)) = values.get_mut("gateway_url") {
-            *url = config::without_credentials(url);
+        for secret in CloudConfig::SECRETS {
+            let given = values.get_mut("cloud_api").and_then(|table| table.get_mut(secret));
+            if let Some(value) = given.filter(|value| **value != "") {
+                *value = "***".into();
+            }
+        }
+        for url in ["gateway_url", "backend_url"] {
+            if let Some(serde_json::Value::String(url)) = values.get_mut(url) {
+                *url = config::without_credentials(url);
+            }
         }
         for table in config::TABLES {
             if let Some(serde_json::Value::Object(rows)) = values.remove(table) {

@@ -5,7 +5,8 @@ use domain::contacts::stop_words::OptOut;
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Map};
 use figment::{Figment, Metadata, Profile, Provider};
-use gateway::SimulatorConfig;
+use gateway::server::Durability;
+use gateway::{CloudConfig, SimulatorConfig};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -58,6 +59,18 @@ pub(crate) struct Config {
     pub(crate) gateway_url: Option<String>,
     /// The secret shared with the gateway.
     pub(crate) gateway_secret: Option<Secret>,
+    /// Where `paceline gateway` listens; in `serve`: where the gateway inside listens, absent: nowhere.
+    pub(crate) gateway_listen: Option<String>,
+    /// The network that `paceline gateway` sends through.
+    pub(crate) gateway_transport: GatewayTransport,
+    /// Where `paceline gateway` reports to.
+    pub(crate) backend_url: String,
+    /// Messages at the network at once.
+    pub(crate) gateway_concurrency: usize,
+    /// What the gateway's sender may send a minute; 0: no limit of its own.
+    pub(crate) gateway_sender_rate_per_min: u32,
+    /// What it may send a day of UTC; 0: no limit.
+    pub(crate) gateway_daily_cap: u32,
     /// The secret that signs tokens, at least 32 bytes; absent: made and kept in the data folder.
     pub(crate) jwt_secret: Option<Secret>,
     /// Sign-ins a minute; 0: no limit.
@@ -96,6 +109,8 @@ pub(crate) struct Config {
     pub(crate) opt_out: OptOut,
     /// The simulator's ways.
     pub(crate) simulator: SimulatorConfig,
+    /// Meta's Cloud API, for `gateway_transport = "cloud-api"`.
+    pub(crate) cloud_api: CloudConfig,
 }
 
 /// SQLite's durability.
@@ -106,6 +121,16 @@ pub(crate) enum Synchronous {
     Full,
     /// A power cut may lose the last commits; a crash of the process loses none.
     Normal,
+}
+
+/// The network that the gateway sends through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum GatewayTransport {
+    /// None: nothing reaches anybody.
+    Simulator,
+    /// Meta's Cloud API.
+    CloudApi,
 }
 
 /// How logs are written.
@@ -134,6 +159,12 @@ impl Default for Config {
             redis_url: None,
             gateway_url: None,
             gateway_secret: None,
+            gateway_listen: None,
+            gateway_transport: GatewayTransport::Simulator,
+            backend_url: "http://127.0.0.1:8000".into(),
+            gateway_concurrency: 64,
+            gateway_sender_rate_per_min: 0,
+            gateway_daily_cap: 0,
             jwt_secret: None,
             limit_login_per_min: 5,
             limit_batch_per_min: 10,
@@ -153,6 +184,7 @@ impl Default for Config {
             log_level: "info".into(),
             opt_out: OptOut::default(),
             simulator: SimulatorConfig::default(),
+            cloud_api: CloudConfig::default(),
         }
     }
 }
@@ -164,6 +196,8 @@ pub(crate) enum Role {
     Serve,
     /// One of several processes.
     Split,
+    /// The WhatsApp gateway, which has a store of its own and no database.
+    Gateway,
     /// A command that only needs the database.
     Tool,
 }
@@ -175,7 +209,8 @@ const FILE: &str = "paceline.toml";
 const PREFIX: &str = "PACELINE_";
 const RESERVED: &str = "TEST_";
 
-struct Flags<'a>(&'a Global);
+/// The flags, and whether they are a gateway's: its `--listen` is where the gateway listens.
+struct Flags<'a>(&'a Global, bool);
 
 impl Provider for Flags<'_> {
     fn metadata(&self) -> Metadata {
@@ -189,7 +224,7 @@ impl Provider for Flags<'_> {
                 flags.insert(name.to_owned(), value.into());
             }
         };
-        put("listen", self.0.listen.clone());
+        put(if self.1 { "gateway_listen" } else { "listen" }, self.0.listen.clone());
         put("data_dir", self.0.data_dir.as_ref().map(|dir| dir.display().to_string()));
         put("database_url", self.0.database_url.clone());
         put("redis_url", self.0.redis_url.clone());
@@ -200,13 +235,21 @@ impl Provider for Flags<'_> {
 }
 
 /// Texts that stay texts even where they look like numbers.
-const TEXTS: [&str; 11] = [
+const TEXTS: [&str; 19] = [
+    "cloud_api_base_url",
+    "cloud_api_api_version",
+    "cloud_api_phone_number_id",
+    "cloud_api_access_token",
+    "cloud_api_app_secret",
+    "cloud_api_verify_token",
     "opt_out_stop_reply",
     "opt_out_start_reply",
     "database_url",
     "redis_url",
     "gateway_url",
     "gateway_secret",
+    "gateway_listen",
+    "backend_url",
     "jwt_secret",
     "listen",
     "observe_listen",
@@ -218,7 +261,7 @@ const TEXTS: [&str; 11] = [
 const LISTS: [&str; 3] = ["cors_origins", "opt_out_stop_words", "opt_out_start_words"];
 
 /// Tables: a variable names the table, then the key.
-pub(crate) const TABLES: [&str; 2] = ["opt_out", "simulator"];
+pub(crate) const TABLES: [&str; 3] = ["opt_out", "simulator", "cloud_api"];
 
 struct Variables(Vec<(String, String)>);
 
@@ -275,6 +318,7 @@ impl Loaded {
         let Some(metadata) = self.figment.find_metadata(key) else { return "default".into() };
         match metadata.name.as_ref() {
             "environment" => format!("{PREFIX}{}", key.replace('.', "_").to_uppercase()),
+            "flags" if key == "gateway_listen" => "--listen".into(),
             "flags" => format!("--{}", key.replace('_', "-")),
             name if name.contains("TOML") => match &metadata.source {
                 Some(figment::Source::File(path)) => path.display().to_string(),
@@ -289,7 +333,7 @@ impl Loaded {
 ///
 /// # Errors
 /// Every key that is unknown or whose value is not taken, with its source.
-pub(crate) fn load(global: &Global) -> Result<Loaded, Vec<String>> {
+pub(crate) fn load(global: &Global, for_gateway: bool) -> Result<Loaded, Vec<String>> {
     let mut figment = Figment::from(Serialized::defaults(Config::default()));
     match &global.config {
         Some(path) if !path.is_file() => return Err(vec![format!("{}: no such file", path.display())]),
@@ -297,7 +341,7 @@ pub(crate) fn load(global: &Global) -> Result<Loaded, Vec<String>> {
         None if Path::new(FILE).is_file() => figment = figment.merge(Toml::file_exact(FILE)),
         None => {}
     }
-    figment = figment.merge(Variables(variables())).merge(Flags(global));
+    figment = figment.merge(Variables(variables())).merge(Flags(global, for_gateway));
     let config: Config = figment.extract().map_err(|errors| errors.into_iter().map(describe).collect::<Vec<_>>())?;
     let loaded = Loaded { config, figment };
     let problems = check(&loaded.config);
@@ -328,7 +372,11 @@ fn describe(error: figment::Error) -> String {
 /// Ranges that types do not say.
 fn check(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
-    let addresses = [("listen", Some(&config.listen)), ("observe_listen", config.observe_listen.as_ref())];
+    let addresses = [
+        ("listen", Some(&config.listen)),
+        ("observe_listen", config.observe_listen.as_ref()),
+        ("gateway_listen", config.gateway_listen.as_ref()),
+    ];
     for (key, address) in addresses {
         if address.is_some_and(|address| address.parse::<std::net::SocketAddr>().is_err()) {
             problems.push(format!("{key}: expected an address and a port, as 127.0.0.1:8000"));
@@ -339,6 +387,7 @@ fn check(config: &Config) -> Vec<String> {
         ("lane_default_concurrency", config.lane_default_concurrency, 1_000),
         ("lane_bulk_concurrency", config.lane_bulk_concurrency, 1_000),
         ("send_concurrency", config.send_concurrency, 10_000),
+        ("gateway_concurrency", config.gateway_concurrency, 10_000),
         ("ws_max_connections", config.ws_max_connections, 1_000_000),
         ("sse_max_connections", config.sse_max_connections, 1_000_000),
     ];
@@ -355,6 +404,12 @@ fn check(config: &Config) -> Vec<String> {
     }
     if config.sender_rate_per_min > 6_000_000 {
         problems.push("sender_rate_per_min: expected 0 to 6000000".into());
+    }
+    if config.gateway_sender_rate_per_min > 6_000_000 {
+        problems.push("gateway_sender_rate_per_min: expected 0 to 6000000".into());
+    }
+    if !["http://", "https://"].iter().any(|scheme| config.backend_url.starts_with(scheme)) {
+        problems.push("backend_url: expected http://… or https://…".into());
     }
     if let Some(url) = &config.database_url
         && !["postgres://", "postgresql://", "sqlite://"].iter().any(|scheme| url.expose().starts_with(scheme))
@@ -380,6 +435,9 @@ fn check(config: &Config) -> Vec<String> {
     }
     problems.extend(config.opt_out.validate().err());
     problems.extend(config.simulator.validate().err());
+    if config.gateway_transport == GatewayTransport::CloudApi {
+        problems.extend(config.cloud_api.validate().err());
+    }
     problems
 }
 
@@ -392,6 +450,13 @@ impl Config {
     /// What a role needs beyond right values.
     pub(crate) fn fits(&self, role: Role) -> Result<(), Vec<String>> {
         let mut problems = Vec::new();
+        if role == Role::Gateway && self.gateway_secret.is_none() {
+            problems.push("gateway_secret: a gateway needs the secret that it shares with its backend".into());
+        }
+        // In `serve` the port is only opened where it is configured, and then somebody signs.
+        if role == Role::Serve && self.gateway_listen.is_some() && self.gateway_secret.is_none() {
+            problems.push("gateway_secret: is required with gateway_listen".into());
+        }
         if role == Role::Split {
             if self.is_sqlite() {
                 problems.push(
@@ -417,6 +482,14 @@ impl Config {
     /// How long ended things are kept.
     pub(crate) fn retention(&self) -> Option<Duration> {
         (self.retention_days > 0).then(|| Duration::from_secs(u64::from(self.retention_days) * 86_400))
+    }
+
+    /// How durable a commit to SQLite is.
+    pub(crate) fn durability(&self) -> Durability {
+        match self.sqlite_synchronous {
+            Synchronous::Full => Durability::Full,
+            Synchronous::Normal => Durability::Normal,
+        }
     }
 
     /// How long PostgreSQL may take for one statement.

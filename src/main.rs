@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod demo;
 mod doctor;
+mod gateway;
 mod rig;
 mod roles;
 mod soak;

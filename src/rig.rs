@@ -8,6 +8,7 @@ use serde_json::Value;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use std::fmt::Write;
+use std::path::Path;
 use std::process::Stdio;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -155,8 +156,8 @@ impl Setup {
         env.extend(more.iter().cloned());
         let email = "rig@localhost";
         let add = ["user", "add", "--email", email, "--role", "admin", "--password-stdin"];
-        output(command(&ledger, &env, &add)?, "a password for the rig\n").await?;
-        let token = output(command(&ledger, &env, &["token", "--email", email])?, "").await?;
+        output(command(ledger.dir.path(), &env, &add)?, "a password for the rig\n").await?;
+        let token = output(command(ledger.dir.path(), &env, &["token", "--email", email])?, "").await?;
         let roles = match kind {
             Kind::Embedded => vec!["serve"],
             Kind::Split => [vec!["worker"; workers], vec!["scheduler", "api"]].concat(),
@@ -175,7 +176,7 @@ impl Setup {
 
     /// Starts a process and waits for its first word.
     async fn spawn(&mut self, role: &'static str) -> Result<Child> {
-        let mut command = command(&self.ledger, &self.env, &[role])?;
+        let mut command = command(self.ledger.dir.path(), &self.env, &[role])?;
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
         let stdout = child.stdout.take().context("no standard output")?;
         let mut lines = BufReader::new(stdout).lines();
@@ -301,6 +302,50 @@ impl Setup {
     }
 }
 
+/// A process of one role on a folder of its own, without a database.
+pub(crate) struct Alone {
+    child: Child,
+    url: String,
+    dir: tempfile::TempDir,
+}
+
+impl Alone {
+    /// Starts it; `more` are variables of its own without the prefix.
+    pub(crate) async fn start(surroundings: &Config, role: &str, more: &[(&'static str, String)]) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let mut env = vec![
+            ("DATA_DIR", dir.path().display().to_string()),
+            ("GATEWAY_SECRET", SECRET.to_owned()),
+            ("LOG_LEVEL", surroundings.log_level.clone()),
+        ];
+        env.extend(more.iter().cloned());
+        let mut command = command(dir.path(), &env, &[role])?;
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let mut url = None;
+        while let Some(line) = lines.next_line().await? {
+            if let Some((_, address)) = line.split_once("listening on ") {
+                url = Some(address.to_owned());
+                break;
+            }
+        }
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Ok(Self { child, url: url.context("it did not start")?, dir })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Ends it and removes its folder.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        self.child.start_kill()?;
+        self.child.wait().await?;
+        Ok(self.dir.close()?)
+    }
+}
+
 /// The secret that the processes share with their gateway.
 pub(crate) const SECRET: &str = "the rig's";
 
@@ -308,13 +353,13 @@ pub(crate) const SECRET: &str = "the rig's";
 const ANSWER: Duration = Duration::from_secs(120);
 
 /// The binary itself, with only what is set here: the surroundings' configuration is not what is tried.
-fn command(ledger: &Ledger, env: &[(&'static str, String)], args: &[&str]) -> Result<Command> {
+fn command(dir: &Path, env: &[(&'static str, String)], args: &[&str]) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("PACELINE_")) {
         command.env_remove(key);
     }
     command.args(args).envs(env.iter().map(|(name, value)| (format!("PACELINE_{name}"), value)));
-    command.current_dir(ledger.dir.path()).kill_on_drop(true);
+    command.current_dir(dir).kill_on_drop(true);
     Ok(command)
 }
 

@@ -7,6 +7,7 @@ use backplane::{Backplane, supervise};
 use domain::jobs::workers;
 use domain::users::{self, NewUser, TokenKeys};
 use domain::{Clock, Db};
+use gateway::server::{LocalBackend, LocalGateway, Server};
 use gateway::{ClientSettings, Gateway, HttpGateway, Signer, Simulator};
 use rand::Rng;
 use std::io::Write;
@@ -220,8 +221,13 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
         let stop = stop_api.clone();
         serving = Some(tokio::spawn(async move { api::serve_observability(listener, observed, stop).await }));
     }
+    let mut gateway = None;
     if parts.worker {
-        start_worker(config, &process, None)?;
+        gateway = match config.gateway_url {
+            None if role == Role::Serve => Some(Inside::start(config, &process, render_metrics.clone()).await?),
+            _ => None,
+        };
+        start_worker(config, &process, gateway.as_ref().map(Inside::gateway), None)?;
     }
     if parts.scheduler {
         let settings = scheduler::Settings { retention: config.retention() };
@@ -232,14 +238,19 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
         println!("started");
     }
     std::io::stdout().flush()?;
-    until_stopped(&process, stop_api, serving).await
+    until_stopped(&process, stop_api, serving, gateway).await
 }
 
-/// Starts a worker with the configured gateway, or the simulator.
-pub(crate) fn start_worker(config: &Config, process: &Process, probes: Option<worker::Probes>) -> Result<()> {
+/// Starts a worker with the configured gateway, or the one inside, or a simulator in memory.
+pub(crate) fn start_worker(
+    config: &Config,
+    process: &Process,
+    inside: Option<LocalGateway>,
+    probes: Option<worker::Probes>,
+) -> Result<()> {
     let (db, clock, backplane) = (process.db.clone(), process.clock.clone(), process.backplane.clone());
-    let gateway: Arc<dyn Gateway> = match (&config.gateway_url, &config.gateway_secret) {
-        (Some(url), Some(secret)) => {
+    let gateway: Arc<dyn Gateway> = match (&config.gateway_url, &config.gateway_secret, inside) {
+        (Some(url), Some(secret), _) => {
             let ours = clock.clone();
             let settings = ClientSettings {
                 // The database's: a machine whose own is minutes off would sign what nobody takes.
@@ -248,10 +259,10 @@ pub(crate) fn start_worker(config: &Config, process: &Process, probes: Option<wo
             };
             Arc::new(HttpGateway::new(&settings).context("gateway_url")?)
         }
+        (_, _, Some(inside)) => Arc::new(inside),
         _ => {
             let (reports, reported) = tokio::sync::mpsc::channel(10_000);
-            let after = backplane::After::new(&backplane, clock.clone());
-            let taking = worker::take_reports(db.clone(), clock.clone(), after, reported, process.stop.clone());
+            let taking = worker::take_reports(intake(config, process), reported, process.stop.clone());
             process.tasks.spawn(taking);
             tracing::info!("no gateway is configured: the simulator sends nothing to anybody");
             Arc::new(Simulator::new(config.simulator.clone(), reports))
@@ -270,9 +281,21 @@ pub(crate) fn start_worker(config: &Config, process: &Process, probes: Option<wo
     Ok(())
 }
 
+/// What a gateway in this process reports to.
+fn intake(config: &Config, process: &Process) -> worker::Intake {
+    let after = backplane::After::new(&process.backplane, process.clock.clone());
+    let (db, clock) = (process.db.clone(), process.clock.clone());
+    worker::Intake { db, clock, after, opt_out: config.opt_out.clone() }
+}
+
 type Serving = tokio::task::JoinHandle<std::io::Result<()>>;
 
-async fn until_stopped(process: &Process, stop_api: CancellationToken, serving: Option<Serving>) -> Result<()> {
+async fn until_stopped(
+    process: &Process,
+    stop_api: CancellationToken,
+    serving: Option<Serving>,
+    gateway: Option<Inside>,
+) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut serving = serving;
@@ -295,6 +318,9 @@ async fn until_stopped(process: &Process, stop_api: CancellationToken, serving: 
     process.tasks.close();
     let ending = async {
         process.tasks.wait().await;
+        if let Some(gateway) = gateway {
+            gateway.stop().await;
+        }
         stop_api.cancel();
         match serving {
             Some(serving) => serving.await?.map_err(anyhow::Error::from),
@@ -308,4 +334,60 @@ async fn until_stopped(process: &Process, stop_api: CancellationToken, serving: 
     }
     process.db.close().await;
     Ok(())
+}
+
+/// The gateway inside `serve`: its store is in the data folder, its backend the ledger beside it, and its port is opened
+/// only where one is configured, so that any number of these can be started on one machine.
+struct Inside {
+    server: Arc<Server>,
+    sending: tokio::task::JoinHandle<()>,
+    serving: Option<Serving>,
+    stop: CancellationToken,
+    /// Cancelled when it has ended: no more reports come.
+    ended: CancellationToken,
+}
+
+/// How many reports wait for the ledger at most; the others are in the gateway's store.
+const REPORTS_WAITING: usize = 1_024;
+
+impl Inside {
+    #[expect(clippy::print_stdout, reason = "where it listens is what the command answers")]
+    async fn start(config: &Config, process: &Process, render_metrics: api::RenderMetrics) -> Result<Self> {
+        let (backend, reported) = LocalBackend::new(REPORTS_WAITING);
+        let server = crate::gateway::open(config, Arc::new(backend), crate::gateway::REPORTS_INSIDE).await?;
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+        let taking = worker::take_reports(intake(config, process), reported, ended.clone());
+        tokio::spawn(taking);
+        let mut serving = None;
+        if let (Some(address), Some(http)) = (&config.gateway_listen, crate::gateway::http(config, render_metrics)) {
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("gateway_listen: {address} cannot be listened on"))?;
+            println!("the gateway listens on http://{}", listener.local_addr()?);
+            let (server, stop) = (server.clone(), stop.clone());
+            serving = Some(tokio::spawn(async move { server.serve(listener, http, stop).await }));
+        }
+        let sending = tokio::spawn(server.clone().run(stop.clone()));
+        Ok(Self { server, sending, serving, stop, ended })
+    }
+
+    fn gateway(&self) -> LocalGateway {
+        self.server.local()
+    }
+
+    /// Ends it, after the worker: until then messages come.
+    async fn stop(self) {
+        self.stop.cancel();
+        if let Some(serving) = self.serving {
+            match serving.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the gateway's port did not close in good order"),
+                Err(error) => tracing::error!(%error, "the gateway's port ended badly"),
+            }
+        }
+        if let Err(error) = self.sending.await {
+            tracing::error!(%error, "the gateway ended badly");
+        }
+        self.ended.cancel();
+    }
 }

@@ -17,12 +17,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("paceline-migration", &[]),
     // Marks of where a test may let a process fail: everywhere, and nothing at all in a release.
     ("paceline-faults", &[]),
-    ("paceline-gateway", &["paceline-faults"]),
+    // The gate before every HTTP server of ours.
+    ("paceline-listener", &[]),
+    ("paceline-gateway", &["paceline-faults", "paceline-listener"]),
     ("paceline-domain", &["paceline-entities", "paceline-faults"]),
     ("paceline-backplane", &["paceline-domain", "paceline-faults"]),
     ("paceline-worker", &["paceline-domain", "paceline-backplane", "paceline-gateway", "paceline-faults"]),
     ("paceline-scheduler", &["paceline-domain", "paceline-backplane", "paceline-faults"]),
-    ("paceline-api", &["paceline-domain", "paceline-backplane", "paceline-gateway", "paceline-faults"]),
+    (
+        "paceline-api",
+        &["paceline-domain", "paceline-backplane", "paceline-gateway", "paceline-listener", "paceline-faults"],
+    ),
     (
         "paceline",
         &[

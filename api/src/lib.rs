@@ -128,7 +128,7 @@ pub async fn serve(
     let (followed, until) = (app.clone(), stop.clone());
     tokio::spawn(async move { supervise("news", || realtime::follow(followed.clone(), until.clone())).await });
     let after = app.after.clone();
-    let served = foundation::listener::serve(listener, routes(app), stop, grace).await;
+    let served = listener::serve(listener, routes(app), stop, grace).await;
     after.flush().await;
     served
 }
@@ -143,7 +143,7 @@ pub async fn serve_observability(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let routes = foundation::outermost(docs::observability(observed));
-    foundation::listener::serve(listener, routes.boxed(), stop, Duration::from_secs(1)).await
+    listener::serve(listener, routes.boxed(), stop, Duration::from_secs(1)).await
 }
 
 fn routes(app: Arc<App>) -> BoxEndpoint<'static> {

@@ -54,6 +54,25 @@ pub enum Commit {
     Prune,
 }
 
+/// A step of the gateway's own process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GatewayStep {
+    /// Messages are taken: the commit before their 202.
+    Accept,
+    /// Messages are claimed.
+    Claim,
+    /// A message is handed to the network.
+    Hand,
+    /// What came of it is written, with its reports.
+    Outcome,
+    /// What the network told is written, with its reports.
+    Heard,
+    /// A report goes to the backend.
+    Report,
+    /// What the backend made of reports is written.
+    Told,
+}
+
 /// On which side of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
@@ -78,6 +97,26 @@ pub enum Point {
     Send(Side),
     /// The simulator takes a message.
     Take(Side),
+    /// A step of the gateway's own process.
+    Gateway(GatewayStep, Side),
+}
+
+impl GatewayStep {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Accept, Self::Claim, Self::Hand, Self::Outcome, Self::Heard, Self::Report, Self::Told];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "gateway.accept",
+            Self::Claim => "gateway.claim",
+            Self::Hand => "gateway.hand",
+            Self::Outcome => "gateway.outcome",
+            Self::Heard => "gateway.heard",
+            Self::Report => "gateway.report",
+            Self::Told => "gateway.told",
+        }
+    }
 }
 
 impl Commit {
@@ -138,6 +177,11 @@ impl Point {
             .into_iter()
             .flat_map(|commit| [Self::Commit(commit, Side::Before), Self::Commit(commit, Side::After)])
             .chain([Self::Claim, Self::Ring, Self::Event, Self::Send, Self::Take].into_iter().flat_map(both))
+            .chain(
+                GatewayStep::ALL
+                    .into_iter()
+                    .flat_map(|step| [Self::Gateway(step, Side::Before), Self::Gateway(step, Side::After)]),
+            )
             .collect()
     }
 }
@@ -151,6 +195,7 @@ impl fmt::Display for Point {
             Self::Event(side) => ("event", side),
             Self::Send(side) => ("send", side),
             Self::Take(side) => ("take", side),
+            Self::Gateway(step, side) => (step.name(), side),
         };
         let side = match side {
             Side::Before => "before",

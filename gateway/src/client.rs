@@ -231,7 +231,7 @@ async fn judge(response: Response) -> SendOutcome {
 }
 
 /// The beginning of an answer's body, or all of it when it is as short as a gateway's are.
-async fn bounded(mut response: Response) -> Vec<u8> {
+pub(crate) async fn bounded(mut response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
         if body.len() + chunk.len() > MAX_ANSWER {
@@ -262,7 +262,7 @@ fn reason(error: &reqwest::Error) -> String {
 }
 
 /// Seconds, or a date; `None` for what is neither.
-fn parse_retry_after(value: &str) -> Option<Duration> {
+pub(crate) fn parse_retry_after(value: &str) -> Option<Duration> {
     let value = value.trim();
     let wait = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
         // More digits than fit are a very long time, not none.

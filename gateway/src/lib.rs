@@ -1,5 +1,5 @@
-//! The WhatsApp gateway, from both sides of its wire: what the backend sees of it ([`Gateway`], [`HttpGateway`]) and the
-//! transports that really send ([`Simulator`]).
+//! The WhatsApp gateway, from both sides of its wire: what the backend sees of it ([`Gateway`], [`HttpGateway`]), the
+//! gateway itself ([`server`]) and the networks that it sends through ([`transport`], [`SimulatedNetwork`]).
 //!
 //! The one thing that a caller must know of a send is in [`SendOutcome`]: whether the message was taken, was surely not
 //! taken, or may have been. Everything about retries follows from that and is the caller's.
@@ -9,15 +9,17 @@
 mod client;
 mod cloud;
 mod report;
+pub mod server;
 mod signature;
 mod simulator;
+mod sqlite;
 pub mod transport;
 
 pub use client::{ClientError, ClientSettings, Clock, HttpGateway};
 pub use cloud::{CloudApi, CloudConfig, CloudError};
-pub use report::Report;
+pub use report::{Outgoing, Report};
 pub use signature::{SIGNATURE_HEADER, SignatureError, Signer, TIMESTAMP_HEADER, TOLERANCE};
-pub use simulator::{Simulator, SimulatorConfig, SimulatorStats};
+pub use simulator::{NetworkStats, SimulatedMessage, SimulatedNetwork, Simulator, SimulatorConfig, SimulatorStats};
 
 use std::time::Duration;
 

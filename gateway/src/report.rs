@@ -1,7 +1,10 @@
 //! What a gateway reports of the messages it took.
 
+use crate::transport::Inbound;
+use serde::{Deserialize, Serialize};
+
 /// One report. Those about one message come in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// The network gave the message an id.
     Mapped {
@@ -27,6 +30,8 @@ pub enum Report {
         whatsapp_id: String,
         /// How long after it was sent, in milliseconds.
         delay_ms: u64,
+        /// Who read it: digits without `+`.
+        to: String,
     },
     /// The message was taken and could not be delivered.
     Failed {
@@ -38,12 +43,14 @@ pub enum Report {
         detail: String,
     },
     /// A customer wrote.
-    Inbound {
-        /// The customer's number: digits without `+`.
-        from: String,
-        /// The text.
-        text: String,
-        /// The network's id of it.
-        whatsapp_id: String,
-    },
+    Inbound(Inbound),
+}
+
+/// A report as it waits for the backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outgoing {
+    /// What is told.
+    pub report: Report,
+    /// The backend named the message by a number: it is told of it by a number.
+    pub numeric: bool,
 }

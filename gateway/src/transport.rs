@@ -6,6 +6,7 @@
 //!
 //! Places: the simulator and Meta's Cloud API are here; the linked-device protocol, with its QR code, takes the third.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A message that is handed to a network.
@@ -41,7 +42,7 @@ pub enum Handed {
 }
 
 /// Why a network has not taken a message, or could not deliver it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// What follows from it.
     pub class: Class,
@@ -54,7 +55,7 @@ pub struct Refusal {
 }
 
 /// What follows from a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Class {
     /// The sender is too fast, or too fast for this recipient: the message keeps its place and is tried later.
     Later,
@@ -96,7 +97,7 @@ pub struct Session {
 }
 
 /// What a network tells by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// A message came further.
     Status {
@@ -114,7 +115,7 @@ pub enum Event {
 }
 
 /// How far a message has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     /// The network has it.
     Sent,
@@ -129,7 +130,7 @@ pub enum Status {
 }
 
 /// A message that somebody wrote.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inbound {
     /// The writer's number: digits without `+`. Empty when the network tells only another address.
     pub from: String,

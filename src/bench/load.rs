@@ -34,7 +34,11 @@ impl Sink {
                 Ok::<_, poem::Error>(poem::Response::builder().status(poem::http::StatusCode::ACCEPTED).body(text))
             }
         });
-        let routes = Route::new().at("/send", answer.boxed()).at("/", poem::endpoint::make_sync(|_| "ok").boxed());
+        let (answer, reports) = (answer.boxed(), poem::endpoint::make_sync(|_| "ok").boxed());
+        let routes = Route::new()
+            .at("/send", answer)
+            .at("/messages/:report", reports)
+            .at("/", poem::endpoint::make_sync(|_| "ok").boxed());
         let acceptor = TcpAcceptor::from_tokio(listener)?;
         tokio::spawn(async move {
             if let Err(error) = Server::new_with_acceptor(acceptor).run(routes).await {

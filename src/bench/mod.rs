@@ -7,6 +7,7 @@
 
 mod batches;
 mod crm;
+mod gateway;
 mod load;
 mod pace;
 mod pickup;
@@ -49,8 +50,8 @@ impl Figures {
 }
 
 /// What can be measured, in this order.
-const ALL: [&str; 11] =
-    ["accept", "import", "tag", "delete", "send", "pickup", "critical", "pace", "read", "sockets", "crm"];
+const ALL: [&str; 12] =
+    ["accept", "import", "tag", "delete", "send", "gateway", "pickup", "critical", "pace", "read", "sockets", "crm"];
 
 /// What takes minutes, and is measured only when asked for by name.
 const LONG: [&str; 1] = ["list"];
@@ -78,6 +79,7 @@ pub(crate) async fn run(config: &Config, bench: Bench) -> Result<()> {
                 "tag" => batches::tag(config, kind, bench.count, &mut of_kind).await,
                 "delete" => batches::delete(config, kind, bench.count, &mut of_kind).await,
                 "send" => batches::send(config, kind, bench.count, &mut of_kind).await,
+                "gateway" => gateway::rate(config, kind, bench.count, &mut of_kind).await,
                 "pickup" => pickup::idle(config, kind, bench.count, &mut of_kind).await,
                 "critical" => pickup::critical(config, kind, bench.count, &mut of_kind).await,
                 "pace" => pace::accuracy(config, kind, &mut of_kind).await,

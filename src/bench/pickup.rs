@@ -31,7 +31,7 @@ impl Running {
         let ledger = Ledger::make(config, kind).await?;
         let process = ledger.open().await?;
         let (probes, started) = unbounded_channel();
-        roles::start_worker(&ledger.config, &process, Some(probes))?;
+        roles::start_worker(&ledger.config, &process, None, Some(probes))?;
         Ok(Self { ledger, process, started })
     }
 

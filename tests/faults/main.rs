@@ -4,7 +4,12 @@
 #[path = "../batch/setup.rs"]
 mod setup;
 
+#[path = "../gateway/setup.rs"]
+#[expect(dead_code, reason = "shared with the tests of the gateway, which use all of it")]
+mod gateway_setup;
+
 mod gateway;
+mod gateway_steps;
 mod kills;
 mod pace;
 mod points;

@@ -3,6 +3,7 @@
 //! Each case starts the process anew with one fault, uses everything once, sees that the fault was hit, starts again what
 //! died, and waits for the end of all of it.
 
+use crate::gateway_steps::of_gateway;
 use crate::world::{Role, World};
 use faults::{Commit, Point, Side};
 use std::collections::HashSet;
@@ -83,7 +84,7 @@ fn of_all() -> Vec<Point> {
 #[test]
 fn every_point_has_its_case_on_both_set_ups() {
     let every: HashSet<Point> = Point::all().into_iter().collect();
-    let tried: HashSet<Point> = of_all().into_iter().chain(of_simulator()).collect();
+    let tried: HashSet<Point> = of_all().into_iter().chain(of_simulator()).chain(of_gateway()).collect();
     assert_eq!(tried, every);
 }
 
@@ -144,6 +145,7 @@ tried!(embedded_errors, false, false, Role::Serve, of_all(), &[Action::Error]);
 tried!(embedded_panics, false, false, Role::Serve, of_all(), &[Action::Panic]);
 tried!(embedded_kills, false, false, Role::Serve, of_all(), &[Action::Kill]);
 tried!(embedded_simulator, false, true, Role::Serve, of_simulator(), &[Action::Error, Action::Panic, Action::Kill]);
+tried!(embedded_gateway, false, true, Role::Serve, of_gateway(), &[Action::Error, Action::Panic, Action::Kill]);
 tried!(split_api, true, false, Role::Api, of_api(), &[Action::Error, Action::Panic, Action::Kill]);
 tried!(split_worker_errors, true, false, Role::Worker, of_worker(), &[Action::Error]);
 tried!(split_worker_panics, true, false, Role::Worker, of_worker(), &[Action::Panic]);

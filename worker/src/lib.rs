@@ -16,7 +16,7 @@ mod lane;
 mod leases;
 mod receipts;
 
-pub use receipts::take_reports;
+pub use receipts::{Intake, take_reports};
 
 use backplane::{After, Backplane, supervise};
 use circuits::Circuits;

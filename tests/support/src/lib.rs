@@ -6,6 +6,7 @@
 //! - [`Proxy`]: a network between any two of them that is cut, stalls, loses, resets and takes its time.
 //! - [`Gateway`]: a WhatsApp gateway that does what the test's script says and remembers everything.
 //! - [`CloudApi`]: Meta's WhatsApp Cloud API, with signed webhooks and faults by number.
+//! - [`Backend`]: what a WhatsApp gateway reports to, as the test says.
 //! - [`Client`] and [`Socket`]: HTTP and WebSocket as a client of the contracts sees them.
 //! - [`eventually`]: the only way to wait for what nobody announces.
 //!
@@ -13,6 +14,7 @@
 //! port or sleeps for a fixed time. All of it panics when it cannot do its work, with the logs in the message: a test
 //! that cannot set up its world has failed, and there is nobody else to tell.
 
+mod backend;
 mod client;
 mod cloud_api;
 mod cluster;
@@ -24,6 +26,7 @@ mod proxy;
 mod redis;
 mod socket;
 
+pub use backend::{Backend, Taking, Told};
 pub use client::{Client, Response};
 pub use cloud_api::{
     CloudApi, CloudFault, CloudLimit, CloudMessage, CloudOptions, CloudPost, Handshake, Ladder, META_ERRORS, MetaError,

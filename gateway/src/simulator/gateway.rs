@@ -1,16 +1,13 @@
-//! A gateway that sends nothing: seeded, so that a run can be repeated.
-//!
-//! What becomes of a message is decided by the seed, the message's id and the number of the attempt, not by the order
-//! in which messages come: the same campaign meets the same faults however many workers send it. (With ids that differ
-//! from run to run, as ours do, the rates repeat and not the single faults.)
+//! The simulator as a whole gateway in memory: for a worker that has none, and forgotten with its process.
 
+use super::SimulatorConfig;
+use super::fate::{self, Later, REPLY, key_of};
+use crate::server::Delivery;
+use crate::transport::{Class, Inbound};
 use crate::{Gateway, Outbound, Report, SendOutcome};
 use faults::{Point, Side};
 use parking_lot::Mutex;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,86 +15,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
-
-/// How the simulator behaves. All rates are fractions from 0 to 1; all times are milliseconds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SimulatorConfig {
-    /// What decides everything.
-    pub seed: u64,
-    /// The shortest answer time.
-    pub latency_min_ms: u64,
-    /// The longest answer time.
-    pub latency_max_ms: u64,
-    /// Messages that are refused for good: the number is not on WhatsApp.
-    pub reject_rate: f64,
-    /// Attempts that fail with an error that passes.
-    pub fail_rate: f64,
-    /// Attempts that are told to wait.
-    pub throttle_rate: f64,
-    /// How long they are told to wait.
-    pub throttle_ms: u64,
-    /// Attempts that are taken and whose answer is lost.
-    pub unknown_rate: f64,
-    /// Whether to report acks at all.
-    pub acks: bool,
-    /// Messages that are delivered.
-    pub delivered_rate: f64,
-    /// Delivered messages that are read.
-    pub read_rate: f64,
-    /// The longest time to the next ack.
-    pub ack_delay_max_ms: u64,
-    /// Read messages that are answered.
-    pub reply_rate: f64,
-    /// Whether the same id is taken only once, as the contract asks.
-    pub idempotent: bool,
-}
-
-impl Default for SimulatorConfig {
-    fn default() -> Self {
-        Self {
-            seed: 1,
-            latency_min_ms: 0,
-            latency_max_ms: 0,
-            reject_rate: 0.0,
-            fail_rate: 0.0,
-            throttle_rate: 0.0,
-            throttle_ms: 1_000,
-            unknown_rate: 0.0,
-            acks: false,
-            delivered_rate: 0.97,
-            read_rate: 0.6,
-            ack_delay_max_ms: 3_000,
-            reply_rate: 0.02,
-            idempotent: true,
-        }
-    }
-}
-
-impl SimulatorConfig {
-    /// Checks ranges.
-    ///
-    /// # Errors
-    /// The field and what it takes.
-    pub fn validate(&self) -> Result<(), String> {
-        let rates = [
-            ("reject_rate", self.reject_rate),
-            ("fail_rate", self.fail_rate),
-            ("throttle_rate", self.throttle_rate),
-            ("unknown_rate", self.unknown_rate),
-            ("delivered_rate", self.delivered_rate),
-            ("read_rate", self.read_rate),
-            ("reply_rate", self.reply_rate),
-        ];
-        if let Some((name, _)) = rates.iter().find(|(_, rate)| !(0.0..=1.0).contains(rate)) {
-            return Err(format!("simulator.{name} must be from 0 to 1"));
-        }
-        if self.latency_min_ms > self.latency_max_ms {
-            return Err("simulator.latency_min_ms must not be above simulator.latency_max_ms".into());
-        }
-        Ok(())
-    }
-}
 
 /// What the simulator "sent".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -129,6 +46,9 @@ struct Counters {
     unknown: AtomicU64,
 }
 
+/// How long a sender that the network stopped is told to wait: here nobody can let it send again.
+const STOPPED: Duration = Duration::from_secs(30);
+
 /// How many ids are remembered: the newest. At some 60 bytes each this bounds the memory to 120 MB.
 const REMEMBERED_IDS: usize = 2_000_000;
 
@@ -155,7 +75,7 @@ impl std::fmt::Debug for Simulator {
 impl Simulator {
     /// A simulator whose reports go to `reports`. Must be called within a Tokio runtime: one task delivers them.
     #[must_use]
-    pub fn new(config: SimulatorConfig, reports: mpsc::Sender<Report>) -> Self {
+    pub fn new(config: SimulatorConfig, reports: mpsc::Sender<Delivery>) -> Self {
         let timers = Arc::new(Timers::default());
         if config.acks {
             tokio::spawn(deliver(Arc::downgrade(&timers), timers.changed.clone(), reports));
@@ -202,7 +122,7 @@ impl Simulator {
         self.known.lock().attempts.get_mut(&key).is_some_and(|(_, taken)| std::mem::replace(taken, true))
     }
 
-    fn take(&self, key: u128, message: &Outbound<'_>, rng: &mut ChaCha8Rng) {
+    fn take(&self, key: u128, message: &Outbound<'_>, later: &[(u64, Later)]) {
         let add = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
         let taken_before = self.mark_taken(key);
         if taken_before && self.config.idempotent {
@@ -214,86 +134,67 @@ impl Simulator {
         }
         add(&self.counters.sent);
         if self.config.acks {
-            self.plan_reports(message, rng);
+            self.plan_reports(key, message, later);
         }
     }
 
     /// Plans the reports about a message, one after the other.
-    fn plan_reports(&self, message: &Outbound<'_>, rng: &mut ChaCha8Rng) {
-        let id = message.message_id.to_owned();
-        let whatsapp_id = format!("wamid.SIM{}", id.replace('-', ""));
-        let mut at = Instant::now();
-        let mut reports = Vec::new();
-        let mut plan = |report: Report, rng: &mut ChaCha8Rng| {
-            at += Duration::from_millis(rng.random_range(0..=self.config.ack_delay_max_ms));
-            reports.push((at, report));
-        };
+    fn plan_reports(&self, key: u128, message: &Outbound<'_>, later: &[(u64, Later)]) {
+        let (id, whatsapp_id) = (message.message_id.to_owned(), fate::network_id(key));
+        let now = Instant::now();
         let ack = |level| Report::Ack { message_id: id.clone(), whatsapp_id: whatsapp_id.clone(), level };
-        plan(Report::Mapped { message_id: id.clone(), whatsapp_id: whatsapp_id.clone() }, rng);
-        if rng.random_bool(self.config.delivered_rate) {
-            plan(ack(2), rng);
-            if rng.random_bool(self.config.read_rate) {
-                plan(ack(3), rng);
-                if rng.random_bool(self.config.reply_rate) {
-                    let text = "Thanks!".to_owned();
-                    plan(
-                        Report::Inbound { from: message.to.to_owned(), text, whatsapp_id: format!("{whatsapp_id}R") },
-                        rng,
-                    );
-                }
+        let report = |what: &Later| match what {
+            Later::Sent => Report::Mapped { message_id: id.clone(), whatsapp_id: whatsapp_id.clone() },
+            Later::Delivered => ack(2),
+            Later::Read => ack(3),
+            Later::Played => ack(4),
+            Later::Undelivered => {
+                let refusal = fate::undelivered();
+                Report::Failed { message_id: id.clone(), code: refusal.code, detail: refusal.detail }
             }
-        }
-        self.timers.add(reports);
+            Later::Replied => Report::Inbound(Inbound {
+                from: message.to.to_owned(),
+                text: REPLY.to_owned(),
+                network_id: format!("{whatsapp_id}R"),
+                kind: "text".into(),
+                ..Inbound::default()
+            }),
+        };
+        self.timers.add(later.iter().map(|(at, what)| (now + self.config.scaled(*at), report(what))).collect());
     }
-}
-
-fn key_of(message_id: &str) -> u128 {
-    let digest = Sha256::digest(message_id);
-    let mut key = [0; 16];
-    key.copy_from_slice(&digest[..16]);
-    u128::from_be_bytes(key)
 }
 
 #[async_trait::async_trait]
 impl Gateway for Simulator {
     async fn send(&self, message: &Outbound<'_>) -> SendOutcome {
-        let config = &self.config;
         let key = key_of(message.message_id);
-        let attempt = self.attempt(key);
-        let mut seed = [0; 32];
-        seed[..16].copy_from_slice(&key.to_be_bytes());
-        seed[16..24].copy_from_slice(&config.seed.to_be_bytes());
-        let mut fate = ChaCha8Rng::from_seed(seed);
-        // A refusal is the message's; the rest is the attempt's.
-        let rejected = fate.random_bool(config.reject_rate);
-        seed[24..28].copy_from_slice(&attempt.to_be_bytes());
-        // Apart from the message's own: its first attempt must not draw the same numbers again.
-        seed[28] = 1;
-        let mut rng = ChaCha8Rng::from_seed(seed);
-        if config.latency_max_ms > 0 {
-            let latency = rng.random_range(config.latency_min_ms..=config.latency_max_ms);
-            tokio::time::sleep(Duration::from_millis(latency)).await;
+        let fate = self.config.fate(key, self.attempt(key));
+        if !fate.latency.is_zero() {
+            tokio::time::sleep(fate.latency).await;
         }
         let add = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
-        if rejected {
-            add(&self.counters.rejected);
-            let detail = "the number is not on WhatsApp".to_owned();
-            return SendOutcome::Rejected { code: "not_on_whatsapp".into(), detail };
+        if let Some(refusal) = fate.refusal {
+            let (code, detail) = (refusal.code, refusal.detail);
+            return match refusal.class {
+                Class::Recipient | Class::Message | Class::NotNow => {
+                    add(&self.counters.rejected);
+                    SendOutcome::Rejected { code, detail }
+                }
+                Class::Later | Class::StopSender => {
+                    add(&self.counters.throttled);
+                    SendOutcome::Throttled { retry_after: refusal.retry_after.unwrap_or(STOPPED) }
+                }
+                Class::Trouble => {
+                    add(&self.counters.failed);
+                    SendOutcome::Failed { code, detail }
+                }
+            };
         }
-        if rng.random_bool(config.throttle_rate) {
-            add(&self.counters.throttled);
-            return SendOutcome::Throttled { retry_after: Duration::from_millis(config.throttle_ms) };
-        }
-        if rng.random_bool(config.fail_rate) {
-            add(&self.counters.failed);
-            return SendOutcome::Failed { code: "gateway_500".into(), detail: "simulated failure".into() };
-        }
-        let unknown = rng.random_bool(config.unknown_rate);
         if let Err(error) = faults::hit(Point::Take(Side::Before)) {
             return SendOutcome::Failed { code: "gateway_500".into(), detail: error.to_string() };
         }
-        self.take(key, message, &mut rng);
-        if unknown || faults::hit(Point::Take(Side::After)).is_err() {
+        self.take(key, message, &fate.later);
+        if fate.lost || faults::hit(Point::Take(Side::After)).is_err() {
             add(&self.counters.unknown);
             return SendOutcome::Unknown { code: "gateway_timeout".into(), detail: "simulated lost answer".into() };
         }
@@ -360,12 +261,12 @@ impl Timers {
 
 /// Delivers reports at their time until the simulator or the receiver is gone. A slow receiver is waited for: reports
 /// then come late, and wait in memory as planned ones do.
-async fn deliver(timers: std::sync::Weak<Timers>, changed: Arc<Notify>, reports: mpsc::Sender<Report>) {
+async fn deliver(timers: std::sync::Weak<Timers>, changed: Arc<Notify>, reports: mpsc::Sender<Delivery>) {
     loop {
         let Some(due) = timers.upgrade().map(|timers| timers.take_due()) else { return };
         match due {
             Ok(report) => {
-                if reports.send(report).await.is_err() {
+                if reports.send(Delivery { report, taken: None }).await.is_err() {
                     return;
                 }
             }
@@ -432,18 +333,12 @@ mod tests {
         simulator.send(&Outbound { to: "1", text: "x", message_id: "m" }).await;
         let mut levels = Vec::new();
         for _ in 0..3 {
-            levels.push(match rx.recv().await.expect("a report") {
+            levels.push(match rx.recv().await.expect("a report").report {
                 Report::Mapped { .. } => 1,
                 Report::Ack { level, .. } => level,
                 other => panic!("{other:?}"),
             });
         }
         assert_eq!(levels, [1, 2, 3]);
-    }
-
-    #[test]
-    fn a_rate_out_of_range_is_named() {
-        let config = SimulatorConfig { read_rate: 1.5, ..Default::default() };
-        assert_eq!(config.validate(), Err("simulator.read_rate must be from 0 to 1".into()));
     }
 }

@@ -4,7 +4,9 @@
 //! answer is taken ([`PATIENCE`]), and there are at most [`MAX_CONNECTIONS`] at once. HTTP/1.1 alone is spoken: there is
 //! no TLS here, so only a proxy would speak anything else, and that one can do this as well.
 
-use super::framing::{Framing, MAX_HEAD};
+mod framing;
+
+use framing::{Framing, MAX_HEAD};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::endpoint::BoxEndpoint;
 use poem::http::uri::Scheme;
@@ -50,7 +52,10 @@ const PATIENCE: Patience =
 const BODY_PACE: u64 = 1_024;
 
 /// Serves until told to stop, and lets what is under way end for as long as `grace`.
-pub(crate) async fn serve(
+///
+/// # Errors
+/// The listener's.
+pub async fn serve(
     listener: TcpListener,
     endpoint: BoxEndpoint<'static, Response>,
     stop: CancellationToken,

@@ -1,0 +1,224 @@
+//! From the store to the backend: tells what became of messages, until the backend has taken it.
+//!
+//! Only the first report of a thread is ever due (`store`), so one message's come in order and those of many messages go
+//! at once. Nothing is kept here but what is under way. A backend that is away is asked by one report at a time.
+
+use super::backend::{Backend, Verdict};
+use super::rules::backoff;
+use super::store::{Due, Store, Told};
+use faults::{GatewayStep, Point, Side};
+use futures::FutureExt;
+use parking_lot::Mutex;
+use rand::Rng;
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How many answers one commit takes.
+const GROUP: usize = 500;
+
+/// How many failures in a row mean that the backend is away.
+const AWAY_AFTER: u32 = 5;
+
+/// The first and the longest wait between two tries.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The longest wait that a backend may ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+
+const SWEEP: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Whether the backend is there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Health {
+    /// Failures in a row.
+    failures: u32,
+    /// Nothing is told before.
+    not_before: Option<Instant>,
+}
+
+pub(crate) struct Reporting {
+    pub(crate) store: Arc<Store>,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) places: Arc<Semaphore>,
+    /// How many places there are.
+    pub(crate) most: usize,
+    under_way: Mutex<HashSet<i64>>,
+    health: Mutex<Health>,
+    /// A place is free, or the backend is back.
+    freed: Notify,
+    pub(crate) deliveries: TaskTracker,
+    told: mpsc::Sender<(Due, Told)>,
+}
+
+impl Reporting {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        backend: Arc<dyn Backend>,
+        most: usize,
+        told: mpsc::Sender<(Due, Told)>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            backend,
+            places: Arc::new(Semaphore::new(most)),
+            most,
+            under_way: Mutex::default(),
+            health: Mutex::default(),
+            freed: Notify::new(),
+            deliveries: TaskTracker::new(),
+            told,
+        })
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.under_way.lock().is_empty()
+    }
+
+    /// Tells until told to stop.
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        while stop.run_until_cancelled(self.round()).await.is_some() {}
+    }
+
+    async fn round(self: &Arc<Self>) {
+        let health = *self.health.lock();
+        if let Some(until) = health.not_before {
+            tokio::time::sleep_until(until).await;
+        }
+        let rung = self.store.bells.reporting.notified();
+        let freed = self.freed.notified();
+        // One report finds out whether a backend that was away is back.
+        let most = if health.failures >= AWAY_AFTER { 1 } else { self.most };
+        let under_way = self.under_way.lock().clone();
+        let free = most.saturating_sub(under_way.len());
+        if free == 0 {
+            freed.await;
+            return;
+        }
+        let due = match self.store.due_reports(under_way.len() + free).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(%error, "reports cannot be read");
+                tokio::time::sleep(PAUSE).await;
+                return;
+            }
+        };
+        let mut begun = false;
+        for due in due.into_iter().filter(|due| !under_way.contains(&due.seq)).take(free) {
+            let Ok(place) = self.places.clone().try_acquire_owned() else { break };
+            self.under_way.lock().insert(due.seq);
+            self.deliveries.spawn(self.clone().deliver(due, place));
+            begun = true;
+        }
+        if begun {
+            return;
+        }
+        let next = self.store.next_report_at().await.ok().flatten();
+        let wait = next.map_or(SWEEP, |at| {
+            // Not at once: what is due now and under way is what is looked at.
+            Duration::from_millis((at - (self.store.now)()).max(20).unsigned_abs()).min(SWEEP)
+        });
+        tokio::select! {
+            () = rung => {}
+            () = freed => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+
+    async fn deliver(self: Arc<Self>, due: Due, place: OwnedSemaphorePermit) {
+        let verdict = AssertUnwindSafe(self.tell(&due)).catch_unwind().await.unwrap_or_else(|_| {
+            metrics::counter!("paceline_panics_total", "in" => "gateway report").increment(1);
+            tracing::error!("a report panicked; the log has its place");
+            Verdict::Later { retry_after: None, away: false, detail: "the gateway failed while it told it".into() }
+        });
+        let told = self.judge(&due, verdict);
+        let seq = due.seq;
+        drop(place);
+        if self.told.send((due, told)).await.is_err() {
+            // It is told again.
+            self.under_way.lock().remove(&seq);
+        }
+    }
+
+    async fn tell(&self, due: &Due) -> Verdict {
+        let broke = |error: std::io::Error| Verdict::Later { retry_after: None, away: true, detail: error.to_string() };
+        if let Err(error) = faults::hit(Point::Gateway(GatewayStep::Report, Side::Before)) {
+            return broke(error);
+        }
+        let verdict = self.backend.take(&due.outgoing).await;
+        match faults::hit(Point::Gateway(GatewayStep::Report, Side::After)) {
+            Ok(()) => verdict,
+            Err(error) => broke(error),
+        }
+    }
+
+    fn judge(&self, due: &Due, verdict: Verdict) -> Told {
+        let mut health = self.health.lock();
+        let luck = rand::rng().random();
+        let outcome = match &verdict {
+            Verdict::Taken => "taken",
+            Verdict::Refused { .. } => "refused",
+            Verdict::Later { .. } => "later",
+        };
+        metrics::counter!("paceline_gateway_reports_total", "outcome" => outcome).increment(1);
+        match verdict {
+            Verdict::Taken => {
+                if health.failures >= AWAY_AFTER {
+                    tracing::info!("the backend takes reports again");
+                }
+                *health = Health::default();
+                Told::Taken
+            }
+            Verdict::Refused { status, detail } => {
+                *health = Health::default();
+                tracing::error!(status, detail, "the backend will never take a report; it is kept as refused");
+                Told::Refused { status, detail }
+            }
+            Verdict::Later { retry_after, away, detail } => {
+                let asked = retry_after.unwrap_or_default().min(LONGEST_ASKED);
+                if away {
+                    health.failures = health.failures.saturating_add(1);
+                    if health.failures >= AWAY_AFTER {
+                        let wait = backoff(health.failures - AWAY_AFTER, FIRST_WAIT, LONGEST_WAIT, luck).max(asked);
+                        health.not_before = Some(Instant::now() + wait);
+                        tracing::warn!(
+                            detail,
+                            wait_ms = wait.as_millis(),
+                            "the backend takes no reports; they are kept"
+                        );
+                    }
+                } else {
+                    tracing::debug!(detail, "a report is told again");
+                }
+                let wait = backoff(due.tries, FIRST_WAIT, LONGEST_WAIT, luck).max(asked);
+                let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+                Told::Again { due_at_ms: (self.store.now)().saturating_add(wait) }
+            }
+        }
+    }
+}
+
+/// Writes what the backend made of reports, in groups, until nobody sends any more.
+pub(crate) async fn write_told(reporting: Arc<Reporting>, told: &mut mpsc::Receiver<(Due, Told)>) {
+    let mut group = Vec::with_capacity(GROUP);
+    while told.recv_many(&mut group, GROUP).await > 0 {
+        while let Err(error) = reporting.store.told(group.clone()).await {
+            tracing::warn!(%error, reports = group.len(), "what the backend took is not written yet");
+            tokio::time::sleep(PAUSE).await;
+        }
+        let mut under_way = reporting.under_way.lock();
+        for (due, _) in group.drain(..) {
+            under_way.remove(&due.seq);
+        }
+        drop(under_way);
+        reporting.freed.notify_one();
+    }
+}

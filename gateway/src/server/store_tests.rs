@@ -1,0 +1,303 @@
+//! The store by itself, on a file, with a clock that is moved by hand.
+
+use super::*;
+use crate::transport::Refusal;
+use proptest::prelude::*;
+use std::sync::atomic::{AtomicI64, Ordering};
+use tempfile::TempDir;
+
+struct World {
+    store: Store,
+    clock: Arc<AtomicI64>,
+    dir: TempDir,
+}
+
+const AGAIN: Settles = Settles::ByHandingAgain;
+
+fn now_of(clock: &Arc<AtomicI64>) -> Now {
+    let clock = clock.clone();
+    Arc::new(move || clock.load(Ordering::SeqCst))
+}
+
+async fn opened(dir: &TempDir, clock: &Arc<AtomicI64>, rate: u32, cap: u32) -> Store {
+    let store = Store::open(dir.path(), SqliteSynchronous::Off, 0, now_of(clock)).await.expect("opens");
+    let place = Place { path: dir.path().join(FILE), synchronous: SqliteSynchronous::Off, max_mib: 0 };
+    store.limit(&place, "s", rate, cap).await.expect("limited");
+    store
+}
+
+impl World {
+    async fn new(rate: u32, cap: u32) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
+        Self { store: opened(&dir, &clock, rate, cap).await, clock, dir }
+    }
+
+    /// As if the process had been killed: what was asked and not answered is lost, what was committed is not.
+    async fn again(self) -> Self {
+        let Self { store, clock, dir } = self;
+        drop(store);
+        // The lock goes with the store's last task.
+        let store = opened(&dir, &clock, 0, 0).await;
+        Self { store, clock, dir }
+    }
+
+    async fn accept(&self, id: &str) -> Accepted {
+        let new = NewMessage {
+            id: id.into(),
+            numeric: false,
+            sender: "s".into(),
+            recipient: "60123456789".into(),
+            body: "Hi".into(),
+        };
+        self.store.accept(new).await.expect("answered")
+    }
+
+    async fn claim(&self) -> Vec<Claimed> {
+        self.store.claim("s", 100, AGAIN).await.expect("claims").messages
+    }
+
+    async fn settle(&self, claimed: &Claimed, handed: Handed, settles: Settles) {
+        let Claimed { seq, id, numeric, sender, attempts, doubt, .. } = claimed.clone();
+        let standing = Standing { attempts, doubt, settles, waits: 0 };
+        let outcome = Outcome { seq, id, numeric, sender, handed, standing };
+        self.store.settle(vec![outcome]).await.expect("settled");
+    }
+
+    fn wait(&self, ms: i64) {
+        self.clock.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    async fn due(&self) -> Vec<Due> {
+        self.store.due_reports(1_000).await.expect("reports")
+    }
+}
+
+fn taken(network_id: &str) -> Handed {
+    Handed::Taken { network_id: network_id.into() }
+}
+
+fn status(id: Option<&str>, network_id: &str, status: Status) -> Event {
+    Event::Status { message_id: id.map(str::to_owned), network_id: network_id.into(), status, at_ms: 1 }
+}
+
+#[tokio::test]
+async fn a_claim_is_one_claim_and_survives() {
+    let world = World::new(0, 0).await;
+    assert_eq!(world.accept("a").await, Accepted::Fresh);
+    assert_eq!(world.accept("a").await, Accepted::Known);
+    assert_eq!(world.claim().await.len(), 1);
+    assert!(world.claim().await.is_empty());
+    let world = world.again().await;
+    assert!(world.claim().await.is_empty(), "it may be on its way");
+    world.store.recover(AGAIN).await.expect("recovered");
+    let again = world.claim().await;
+    assert_eq!((again.len(), again[0].doubt), (1, true));
+    world.settle(&again[0], taken("w"), AGAIN).await;
+    assert_eq!(world.accept("a").await, Accepted::Known);
+    assert_eq!(world.due().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_claimed_and_not_handed_over_is_let_go() {
+    let world = World::new(0, 0).await;
+    world.accept("a").await;
+    world.accept("b").await;
+    let claimed = world.claim().await;
+    world.store.unclaim(vec![claimed[0].seq]).await.expect("let go");
+    let again = world.claim().await;
+    assert_eq!(again.iter().map(|m| (m.id.as_str(), m.doubt)).collect::<Vec<_>>(), [("b", false)]);
+}
+
+#[tokio::test]
+async fn an_event_settles_what_nobody_answered_for_and_the_late_answer_changes_nothing() {
+    let by_event = Settles::ByEvent { within: Duration::from_secs(60) };
+    let world = World::new(0, 0).await;
+    world.accept("a").await;
+    let claimed = world.claim().await;
+    world.store.heard(vec![status(Some("a"), "w", Status::Delivered)]).await.expect("heard");
+    let lost = Handed::Unknown { code: "timeout".into(), detail: String::new() };
+    world.settle(&claimed[0], lost, by_event).await;
+    world.wait(120_000);
+    assert!(world.store.claim("s", 10, by_event).await.expect("claims").messages.is_empty());
+    let mut told = Vec::new();
+    while let [due] = world.due().await.as_slice() {
+        told.push(format!("{:?}", due.outgoing.report));
+        world.store.told(vec![(due.clone(), Told::Taken)]).await.expect("told");
+    }
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("Mapped") && told[1].starts_with("Ack"), "{told:?}");
+}
+
+#[tokio::test]
+async fn silence_is_given_up_and_corrected_by_a_late_event() {
+    let by_event = Settles::ByEvent { within: Duration::from_secs(60) };
+    let world = World::new(0, 0).await;
+    world.accept("a").await;
+    world.claim().await;
+    let world = world.again().await;
+    world.store.recover(by_event).await.expect("recovered");
+    world.store.claim("s", 10, by_event).await.expect("claims");
+    assert!(world.due().await.is_empty(), "its time is not over");
+    world.wait(60_001);
+    world.store.claim("s", 10, by_event).await.expect("claims");
+    let due = world.due().await;
+    assert!(matches!(&due[0].outgoing.report, Report::Failed { code, .. } if code == rules::OUTCOME_UNKNOWN));
+    world.store.told(vec![(due[0].clone(), Told::Taken)]).await.expect("told");
+    world.store.heard(vec![status(Some("a"), "w", Status::Sent)]).await.expect("heard");
+    assert!(matches!(world.due().await[0].outgoing.report, Report::Mapped { .. }));
+}
+
+#[tokio::test]
+async fn what_the_network_told_too_early_is_kept_for_its_message() {
+    let world = World::new(0, 0).await;
+    world.accept("a").await;
+    let claimed = world.claim().await;
+    world.store.heard(vec![status(None, "w", Status::Read)]).await.expect("heard");
+    assert!(world.due().await.is_empty());
+    world.settle(&claimed[0], taken("w"), AGAIN).await;
+    let mut told = Vec::new();
+    while let Some(due) = world.due().await.into_iter().next() {
+        told.push(due.outgoing.report.clone());
+        world.store.told(vec![(due, Told::Taken)]).await.expect("told");
+    }
+    assert!(
+        matches!(told.as_slice(), [Report::Mapped { .. }, Report::Ack { level: 3, .. }, Report::Seen { .. }]),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_cap_counts_what_waits_and_gives_back_what_was_refused() {
+    let world = World::new(0, 2).await;
+    assert_eq!(world.accept("a").await, Accepted::Fresh);
+    assert_eq!(world.accept("b").await, Accepted::Fresh);
+    assert!(matches!(world.accept("c").await, Accepted::Capped { .. }));
+    let claimed = world.claim().await;
+    let refusal = Refusal { class: Class::Recipient, code: "x".into(), detail: String::new(), retry_after: None };
+    world.settle(&claimed[0], Handed::Refused(refusal), AGAIN).await;
+    world.settle(&claimed[1], taken("w"), AGAIN).await;
+    assert_eq!(world.accept("c").await, Accepted::Fresh, "the refused one left its place");
+    assert!(matches!(world.accept("d").await, Accepted::Capped { .. }));
+    world.wait(DAY_MS);
+    assert_eq!(world.accept("d").await, Accepted::Fresh, "another day");
+}
+
+#[tokio::test]
+async fn what_is_old_and_told_is_deleted_and_nothing_else() {
+    let world = World::new(0, 0).await;
+    for id in ["told", "untold", "waiting"] {
+        world.accept(id).await;
+    }
+    let claimed = world.claim().await;
+    world.settle(&claimed[0], taken("w1"), AGAIN).await;
+    world.settle(&claimed[1], taken("w2"), AGAIN).await;
+    world.store.unclaim(Vec::new()).await.expect("let go");
+    let due = world.due().await.into_iter().next().expect("due");
+    world.store.told(vec![(due, Told::Taken)]).await.expect("told");
+    world.wait(1_000);
+    let before = world.clock.load(Ordering::SeqCst);
+    let mut after = Some(0);
+    while let Some(seq) = after {
+        after = world.store.prune(before, seq).await.expect("pruned");
+    }
+    let known = [world.accept("told").await, world.accept("untold").await, world.accept("waiting").await];
+    assert_eq!(known, [Accepted::Fresh, Accepted::Known, Accepted::Known]);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Hear {
+        message: usize,
+        level: usize,
+    },
+    Write {
+        writer: usize,
+    },
+    /// The backend does something with one of those that are due.
+    Tell {
+        which: usize,
+        does: usize,
+    },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        (0_usize..3, 0_usize..4).prop_map(|(message, level)| Step::Hear { message, level }),
+        (0_usize..2).prop_map(|writer| Step::Write { writer }),
+        (0_usize..8, 0_usize..4).prop_map(|(which, does)| Step::Tell { which, does }),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+async fn told_in_order(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let world = World::new(0, 0).await;
+    for id in ["m0", "m1", "m2"] {
+        world.accept(id).await;
+    }
+    for claimed in world.claim().await {
+        world.settle(&claimed, taken(&format!("w{}", claimed.id)), AGAIN).await;
+    }
+    let statuses = [Status::Sent, Status::Delivered, Status::Read, Status::Played];
+    let (mut told, mut written): (HashMap<i64, Vec<i64>>, usize) = (HashMap::new(), 0);
+    let mut tell = async |due: Due, does: Told| {
+        if does == Told::Taken {
+            told.entry(due.thread).or_default().push(due.seq);
+        }
+        world.store.told(vec![(due, does)]).await.expect("told");
+    };
+    for step in steps {
+        match step {
+            Step::Hear { message, level } => {
+                let event = status(Some(&format!("m{message}")), "w", statuses[level].clone());
+                world.store.heard(vec![event]).await.expect("heard");
+            }
+            Step::Write { writer } => {
+                written += 1;
+                let inbound = crate::transport::Inbound {
+                    from: format!("6012345678{writer}"),
+                    text: "hi".into(),
+                    network_id: format!("in{written}"),
+                    ..Default::default()
+                };
+                let twice = vec![Event::Inbound(inbound.clone()), Event::Inbound(inbound)];
+                world.store.heard(twice).await.expect("heard");
+            }
+            Step::Tell { which, does } => {
+                let due = world.due().await;
+                let threads: HashSet<i64> = due.iter().map(|due| due.thread).collect();
+                prop_assert_eq!(threads.len(), due.len(), "one of each thread is due");
+                let Some(due) = due.get(which % due.len().max(1)).cloned() else { continue };
+                let does = match does {
+                    0 => Told::Again { due_at_ms: (world.store.now)() + 10 },
+                    1 => Told::Refused { status: 422, detail: String::new() },
+                    _ => Told::Taken,
+                };
+                tell(due, does).await;
+                world.wait(5);
+            }
+        }
+    }
+    world.wait(1_000);
+    loop {
+        let due = world.due().await;
+        if due.is_empty() {
+            break;
+        }
+        for one in due {
+            tell(one, Told::Taken).await;
+        }
+    }
+    prop_assert_eq!(world.store.depths().await.expect("depths").reports_waiting, 0);
+    prop_assert!(told.values().all(|seqs| seqs.is_sorted()), "{:?}", told);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn reports_are_told_in_order_and_all(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        runtime.block_on(told_in_order(steps))?;
+    }
+}
