@@ -2,7 +2,6 @@
 //! twice, and every batch comes to its end by itself.
 
 #[path = "../batch/setup.rs"]
-#[expect(dead_code, reason = "shared with the tests of the batch surface, which use all of it")]
 mod setup;
 
 mod gateway;

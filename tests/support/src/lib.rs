@@ -25,7 +25,7 @@ mod socket;
 pub use client::{Client, Response};
 pub use cluster::{Cluster, ClusterBuilder, Links};
 pub use gateway::{Attempt, Gateway, Reply};
-pub use poll::eventually;
+pub use poll::{eventually, eventually_every};
 pub use postgres::{Database, Postgres, PostgresServer};
 pub use program::{Paceline, Program, User};
 pub use proxy::{Proxy, Way};
