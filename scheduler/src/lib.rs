@@ -39,6 +39,9 @@ const RESCUE_ROWS: u64 = 100;
 const PRUNE_ROWS: u64 = 5_000;
 const PRUNE_BATCHES: u64 = 20;
 
+/// For how long one pass throws batches away: who makes a hundred thousand small ones a day has as many to throw away.
+const PRUNE_FOR: Duration = Duration::from_secs(2);
+
 struct Scheduler {
     db: Db,
     clock: Clock,
@@ -219,8 +222,14 @@ impl Scheduler {
         let Some(retention) = self.settings.retention else { return Ok(()) };
         let before = now.minus(retention);
         jobs::prune(self.db.write(), before, PRUNE_ROWS).await?;
-        let tx = self.db.begin().await?;
-        batches::prune(&tx, before, PRUNE_BATCHES).await?;
-        db::commit(tx, Commit::Prune).await
+        let began = Instant::now();
+        loop {
+            let tx = self.db.begin().await?;
+            let pruned = batches::prune(&tx, before, PRUNE_BATCHES).await?;
+            db::commit(tx, Commit::Prune).await?;
+            if pruned < PRUNE_BATCHES || began.elapsed() > PRUNE_FOR {
+                return Ok(());
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Many batches at once: none waits for another's end, whatever its size and its pace. What came first is told by the order
 //! in which messages reach the gateway, so that a slow machine changes nothing.
 
-use crate::setup::{Setup, on_both};
+use crate::setup::{Runs, Setup, on_both};
 use futures::{StreamExt, stream};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{Gateway, Reply};
+use support::{DEADLINE, Gateway, Reply, eventually};
 
 /// Recipients of a chunk, and how many chunks of a batch are open at once.
 const CHUNK: usize = 500;
@@ -99,3 +99,24 @@ on_both!(nobody_waits_for_the_end_of_those_that_are_slow () |s: Rc<Setup>| Box::
     }
     s.audited().await;
 }));
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_that_are_old_are_thrown_away_in_one_pass() {
+    // More than three transactions take. The next pass is a minute later, which is when this gives up.
+    const OLD: usize = 70;
+    let mut s = Setup::split(&[]).await;
+    let ids = s.contacts(1).await;
+    for nth in 0..OLD {
+        let batch = send(&s, &ids, &format!("old {nth}"), None).await;
+        s.ended(&batch).await;
+    }
+    let Runs::Split(cluster) = &mut s.runs else { unreachable!() };
+    cluster.database.execute("UPDATE batches SET completed_at = 1 WHERE type = 'SEND'").await;
+    cluster.scheduler.restart().await;
+    eventually("the old ones to be gone", DEADLINE, async || {
+        let left = s.admin.get("/batch?type=SEND").await.expect(200)["meta"]["count"].clone();
+        if left == json!(0) { Ok(()) } else { Err(left) }
+    })
+    .await;
+    assert_eq!(s.admin.get("/batch?type=IMPORT").await.expect(200)["meta"]["count"], 1, "what is not old stays");
+}
