@@ -1,7 +1,8 @@
 //! Every fail point × {error, panic, kill -9}, in every process that comes by it, on both set-ups.
 //!
 //! Each case starts the process anew with one fault, uses everything once, sees that the fault was hit, starts again what
-//! died, and waits for the end of all of it.
+//! died, and waits for the end of all of it. A new point needs a line in one of the lists below, and something in
+//! [`World::use_everything`] that comes by it.
 
 use crate::world::{Role, World};
 use faults::{Commit, Point, Side};
@@ -97,9 +98,11 @@ fn hits(log: &Path) -> String {
     std::fs::read_to_string(log).unwrap_or_default()
 }
 
-/// A case waits for leases, sweeps and backoffs most of its time: so many are tried in worlds of their own at once.
+/// How many cases there are to a world. A case waits for leases, sweeps and backoffs most of its time, so a family's worlds
+/// are tried at once.
 const CASES_OF_A_WORLD: usize = 8;
 
+#[expect(clippy::print_stdout, reason = "which case it was, when one fails, and what each costs")]
 async fn try_all(split: bool, simulator: bool, role: Role, points: Vec<Point>, actions: &[Action]) {
     let cases: Vec<(Point, Action)> =
         points.iter().flat_map(|point| actions.iter().map(|action| (*point, *action))).collect();
