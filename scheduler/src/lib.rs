@@ -46,6 +46,9 @@ const EARLY_ROWS: u64 = 500;
 /// How long a report is kept for a message that does not come.
 const EARLY_KEPT: Duration = Duration::from_secs(3 * 86_400);
 
+/// For how long one pass throws batches away: who makes a hundred thousand small ones a day has as many to throw away.
+const PRUNE_FOR: Duration = Duration::from_secs(2);
+
 struct Scheduler {
     db: Db,
     clock: Clock,
@@ -241,8 +244,14 @@ impl Scheduler {
         let Some(retention) = self.settings.retention else { return Ok(()) };
         let before = now.minus(retention);
         jobs::prune(self.db.write(), before, PRUNE_ROWS).await?;
-        let tx = self.db.begin().await?;
-        batches::prune(&tx, before, PRUNE_BATCHES).await?;
-        db::commit(tx, Commit::Prune).await
+        let began = Instant::now();
+        loop {
+            let tx = self.db.begin().await?;
+            let pruned = batches::prune(&tx, before, PRUNE_BATCHES).await?;
+            db::commit(tx, Commit::Prune).await?;
+            if pruned < PRUNE_BATCHES || began.elapsed() > PRUNE_FOR {
+                return Ok(());
+            }
+        }
     }
 }

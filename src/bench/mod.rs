@@ -7,6 +7,7 @@
 
 mod batches;
 mod crm;
+mod fairness;
 mod gateway;
 mod load;
 mod pace;
@@ -54,7 +55,7 @@ const ALL: [&str; 12] =
     ["accept", "import", "tag", "delete", "send", "gateway", "pickup", "critical", "pace", "read", "sockets", "crm"];
 
 /// What takes minutes, and is measured only when asked for by name.
-const LONG: [&str; 1] = ["list"];
+const LONG: [&str; 3] = ["list", "many", "ones"];
 
 /// Measures what was asked for and prints it.
 pub(crate) async fn run(config: &Config, bench: Bench) -> Result<()> {
@@ -85,6 +86,8 @@ pub(crate) async fn run(config: &Config, bench: Bench) -> Result<()> {
                 "pace" => pace::accuracy(config, kind, &mut of_kind).await,
                 "read" => reads::rate(config, kind, bench.count, &mut of_kind).await,
                 "list" => reads::lists(config, kind, bench.count, &mut of_kind).await,
+                "many" => fairness::among_many(config, kind, bench.count, &mut of_kind).await,
+                "ones" => fairness::of_one(config, kind, bench.count, &mut of_kind).await,
                 "sockets" => sockets::idle(config, kind, bench.count, &mut of_kind).await,
                 "crm" => crm::frontend(config, kind, bench.count, &mut of_kind).await,
                 other => bail!("{other:?} cannot be measured"),

@@ -2,6 +2,7 @@
 //! Redis, one process for each role).
 
 mod control;
+mod fairness;
 mod imports;
 mod realtime;
 mod refusals;

@@ -2,6 +2,7 @@
 
 use crate::setup::{PATIENCE, Runs, Setup, text};
 use serde_json::json;
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 use support::{Reply, eventually};
 
@@ -67,6 +68,8 @@ async fn everything_is_killed(mut s: Setup) {
     let done = s.ended(&batch).await;
     assert_eq!((&done["status"], &done["successCount"]), (&json!("COMPLETED"), &json!(600)), "{done}");
     assert_eq!(s.gateway.sent().len(), 600);
+    let ids: HashSet<_> = s.gateway.attempts().into_iter().map(|attempt| attempt.id).collect();
+    assert_eq!(ids.len(), 600, "what is repeated is repeated under its id");
     // In flight at each kill: what was claimed and not settled.
     let repeats = s.gateway.attempts().len() - 600;
     assert!(repeats <= 3 * 400, "{repeats} repeats");

@@ -1,13 +1,17 @@
 //! Every fail point × {error, panic, kill -9}, in every process that comes by it, on both set-ups.
 //!
 //! Each case starts the process anew with one fault, uses everything once, sees that the fault was hit, starts again what
-//! died, and waits for the end of all of it.
+//! died, and waits for the end of all of it. A new point needs a line in one of the lists below, and something in
+//! [`World::use_everything`] that comes by it.
 
 use crate::gateway_steps::of_gateway;
 use crate::world::{Role, World};
 use faults::{Commit, Point, Side};
+use futures::future::join_all;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
@@ -104,31 +108,49 @@ fn hits(log: &Path) -> String {
     std::fs::read_to_string(log).unwrap_or_default()
 }
 
+/// How many cases there are to a world. A case waits for leases, sweeps and backoffs most of its time, so a family's worlds
+/// are tried at once.
+const CASES_OF_A_WORLD: usize = 8;
+
+#[expect(clippy::print_stdout, reason = "which case it was, when one fails, and what each costs")]
 async fn try_all(split: bool, simulator: bool, role: Role, points: Vec<Point>, actions: &[Action]) {
-    let mut world = World::new(split, simulator).await;
-    for point in points {
-        for action in actions {
-            let log: PathBuf = world.s.program.dir().join(format!("hits-{point}-{}", action.name()));
-            if let Point::Commit(Commit::Rescue, _) = point {
-                world.leave_work_behind().await;
-            }
-            let process = world.process(role);
-            process.set_env("PACELINE_TEST_FAULTS", Some(&with_what_leads_there(point, *action)));
-            process.set_env("PACELINE_TEST_FAULTS_LOG", log.to_str());
-            process.relaunch().await;
-            world.answer_again();
-            let mut started = world.use_everything().await;
-            // On a busy machine a schedule's time may be over when it is asked for, and it is none.
-            let hit = format!("{point}={}", action.name());
-            let mut tries = 1;
-            while !world.ended_with(&started, || hits(&log).contains(&hit)).await {
-                assert!(tries < 5, "{hit} was not hit in {role:?}");
-                tries += 1;
-                started.and(world.use_everything().await);
-            }
-            world.assert_consistent(&started).await;
+    let cases: Vec<(Point, Action)> =
+        points.iter().flat_map(|point| actions.iter().map(|action| (*point, *action))).collect();
+    let worlds = cases.len().div_ceil(CASES_OF_A_WORLD);
+    let left = Mutex::new(cases.into_iter());
+    let next = || left.lock().expect("no lane panicked: they are one task").next();
+    let in_a_world = async |nth: usize| {
+        let mut world = World::new(split, simulator).await;
+        while let Some((point, action)) = next() {
+            let began = Instant::now();
+            println!("world {nth}: {point}={} in {role:?} begins", action.name());
+            try_one(&mut world, role, point, action).await;
+            println!("world {nth}: {point}={} in {role:?} took {:?}", action.name(), began.elapsed());
         }
+    };
+    join_all((0..worlds).map(in_a_world)).await;
+}
+
+async fn try_one(world: &mut World, role: Role, point: Point, action: Action) {
+    let log: PathBuf = world.s.program.dir().join(format!("hits-{point}-{}", action.name()));
+    if let Point::Commit(Commit::Rescue, _) = point {
+        world.leave_work_behind().await;
     }
+    let process = world.process(role);
+    process.set_env("PACELINE_TEST_FAULTS", Some(&with_what_leads_there(point, action)));
+    process.set_env("PACELINE_TEST_FAULTS_LOG", log.to_str());
+    process.relaunch().await;
+    world.answer_again();
+    let mut started = world.use_everything(role).await;
+    // On a busy machine a schedule's time may be over when it is asked for, and it is none.
+    let hit = format!("{point}={}", action.name());
+    let mut tries = 1;
+    while !world.ended_with(&started, || hits(&log).contains(&hit)).await {
+        assert!(tries < 5, "{hit} was not hit in {role:?}");
+        tries += 1;
+        started.and(world.use_everything(role).await);
+    }
+    world.assert_consistent(&started).await;
 }
 
 macro_rules! tried {

@@ -5,6 +5,7 @@
 //! rescue: that is in the job's row.
 
 use crate::Shared;
+use crate::places::{Place, Places};
 use apalis_core::backend::finalize::Ephemeral;
 use apalis_core::backend::{Backend, BackendConfig};
 use apalis_core::task::Task;
@@ -16,7 +17,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tower_layer::Identity;
 
 /// How long one pop waits in the queue before it asks again.
@@ -34,7 +35,7 @@ pub(crate) struct Rung {
     pub(crate) lane: Lane,
     pub(crate) job: JobRef,
     /// Dropped when the job has come to rest, however that happens.
-    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) place: Place,
 }
 
 /// The rings of one lane.
@@ -51,7 +52,7 @@ impl RingBackend {
         lane: Lane,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (tx, rings) = mpsc::channel(POP_MAX);
-        let places = Arc::new(Semaphore::new(shared.settings.concurrency(lane).max(1)));
+        let places = Places::new(shared.settings.concurrency(lane));
         let pump = async move {
             supervise("pump", || pump(shared.clone(), queue.clone(), lane, places.clone(), tx.clone())).await;
         };
@@ -59,25 +60,18 @@ impl RingBackend {
     }
 }
 
-async fn pump(
-    shared: Arc<Shared>,
-    queue: Arc<dyn RingQueue>,
-    lane: Lane,
-    places: Arc<Semaphore>,
-    rings: mpsc::Sender<Rung>,
-) {
+async fn pump(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: Lane, places: Places, rings: mpsc::Sender<Rung>) {
     let stopping = shared.stopping.clone();
     let mut queue_is_away = false;
     let mut wait = POP_WAIT;
     loop {
         let first = tokio::select! {
             () = stopping.cancelled() => return,
-            place = places.clone().acquire_owned() => place,
+            place = places.enter() => place,
         };
-        let Ok(first) = first else { return };
         let mut free = vec![first];
         while free.len() < POP_MAX
-            && let Ok(place) = places.clone().try_acquire_owned()
+            && let Some(place) = places.try_enter()
         {
             free.push(place);
         }

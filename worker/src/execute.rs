@@ -1,5 +1,6 @@
 //! From a ring to a job at rest.
 
+use crate::places::Place;
 use crate::{Shared, kinds};
 use domain::db::Trouble;
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
@@ -37,8 +38,8 @@ pub(crate) enum JobError {
 }
 
 /// Claims the job that a ring names, does it, and writes down how it ended. Never panics: a lane would end with it.
-pub(crate) async fn execute(shared: &Arc<Shared>, lane: Lane, rung: JobRef) {
-    if AssertUnwindSafe(answer(shared, lane, rung)).catch_unwind().await.is_err() {
+pub(crate) async fn execute(shared: &Arc<Shared>, lane: Lane, rung: JobRef, place: &mut Place) {
+    if AssertUnwindSafe(answer(shared, lane, rung, place)).catch_unwind().await.is_err() {
         metrics::counter!("paceline_panics_total", "in" => "job").increment(1);
         tracing::error!(job = %rung, "panicked around the job; its lease will end");
     }
@@ -60,7 +61,7 @@ async fn reject(shared: &Shared, id: JobId, error: &DbErr) -> Result<(), DbErr> 
     Ok(())
 }
 
-async fn answer(shared: &Arc<Shared>, lane: Lane, rung: JobRef) {
+async fn answer(shared: &Arc<Shared>, lane: Lane, rung: JobRef, place: &mut Place) {
     let now = shared.clock.now();
     let claimed = match claim(shared, now, rung.id).await {
         Ok(Claim::Taken(job)) => *job,
@@ -106,7 +107,7 @@ async fn answer(shared: &Arc<Shared>, lane: Lane, rung: JobRef) {
         batch = claimed.batch.map(|b| b.0),
         chunk = claimed.chunk
     );
-    let done = AssertUnwindSafe(perform(shared, &claimed)).catch_unwind().instrument(span.clone()).await;
+    let done = AssertUnwindSafe(perform(shared, &claimed, place)).catch_unwind().instrument(span.clone()).await;
     let result = match done {
         Ok(result) => result,
         Err(_) => {
@@ -131,11 +132,11 @@ async fn answer(shared: &Arc<Shared>, lane: Lane, rung: JobRef) {
         .record(began.elapsed().as_secs_f64());
 }
 
-async fn perform(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, JobError> {
+async fn perform(shared: &Arc<Shared>, job: &Claimed, place: &mut Place) -> Result<Outcome, JobError> {
     match job.kind {
         JobKind::Expand => kinds::expand::run(shared, job).await,
         JobKind::Start => kinds::start::run(shared, job).await,
-        JobKind::SendChunk => kinds::send_chunk::run(shared, job).await,
+        JobKind::SendChunk => kinds::send_chunk::run(shared, job, place).await,
         JobKind::ImportChunk | JobKind::TagChunk | JobKind::DeleteChunk => kinds::set_chunk::run(shared, job).await,
         JobKind::Deliver => kinds::deliver::run(shared, job).await,
         JobKind::Probe => kinds::probe::run(shared, job).await,

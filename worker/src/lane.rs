@@ -40,8 +40,8 @@ pub(crate) async fn run(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: La
 }
 
 /// The handler never fails: what went wrong is in the job's row, and a panic was caught on the way.
-async fn handle(rung: Rung, shared: Data<Arc<Shared>>) -> Result<(), BoxDynError> {
-    execute::execute(&shared, rung.lane, rung.job).await;
+async fn handle(mut rung: Rung, shared: Data<Arc<Shared>>) -> Result<(), BoxDynError> {
+    execute::execute(&shared, rung.lane, rung.job, &mut rung.place).await;
     drop(rung.place);
     Ok(())
 }

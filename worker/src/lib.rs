@@ -14,6 +14,7 @@ mod execute;
 mod kinds;
 mod lane;
 mod leases;
+mod places;
 mod receipts;
 
 pub use receipts::{Intake, take_reports};

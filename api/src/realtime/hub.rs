@@ -14,11 +14,12 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How many frames a socket may be behind before it is cut off.
-pub(crate) const MAX_BEHIND: usize = 256;
-
 /// How many live batches a new socket is told of.
 pub(crate) const MAX_LIVE: u64 = 1_000;
+
+/// How many frames a socket may be behind before it is cut off: a second of news of all the live batches. They come in
+/// bursts, since a tick tells of all that was held, and who reads at once is not to lose his socket for that.
+pub(crate) const MAX_BEHIND: usize = 4_096;
 
 /// What all sockets are told.
 #[derive(Clone, Debug)]
@@ -152,4 +153,45 @@ async fn reread(app: &App, pacer: &mut Pacer) -> Result<(), DbErr> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::Timestamp;
+    use domain::batches::{BatchStatus, BatchType};
+    use tokio::sync::broadcast::error::TryRecvError;
+
+    #[test]
+    fn a_reader_is_not_cut_off_when_all_live_batches_change_at_once() {
+        let (hub, mut pacer, now) = (Hub::new(1), Pacer::default(), Instant::now());
+        let mut reader = hub.listen();
+        let summary = |id, version| BatchSummary {
+            id: BatchId(id),
+            batch_type: BatchType::Send,
+            status: BatchStatus::Processing,
+            total: 10,
+            succeeded: version,
+            failed: 0,
+            skipped: 0,
+            version,
+            created_at: Timestamp(0),
+            started_at: None,
+            completed_at: None,
+        };
+        let live = i64::try_from(MAX_LIVE).expect("a small number");
+        // Told once, and then held: the next tick tells of all of them, and nobody reads in between.
+        let told = (1..=2).flat_map(|version| (1..=live).map(move |id| (id, version)));
+        let mut leaving: Vec<_> = told.filter_map(|(id, version)| pacer.offer(now, summary(id, version))).collect();
+        leaving.extend(pacer.due(now + SPACING));
+        for summary in &leaving {
+            hub.tell(Told::Batch(Arc::new(BatchFrame::of(summary, 0))));
+        }
+        let heard = std::iter::from_fn(|| match reader.try_recv() {
+            Ok(told) => Some(told),
+            Err(TryRecvError::Empty) => None,
+            Err(error) => panic!("the reader lost its place: {error}"),
+        });
+        assert_eq!(i64::try_from(heard.count()), Ok(2 * live));
+    }
 }

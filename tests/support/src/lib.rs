@@ -34,7 +34,7 @@ pub use cloud_api::{
 };
 pub use cluster::{Cluster, ClusterBuilder, Links};
 pub use gateway::{Attempt, Gateway, Reply};
-pub use poll::eventually;
+pub use poll::{eventually, eventually_every};
 pub use postgres::{Database, Postgres, PostgresServer};
 pub use program::{Paceline, Program, User};
 pub use proxy::{Proxy, Way};

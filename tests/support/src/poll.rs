@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-/// Between two looks.
+/// Between two looks, unless told otherwise.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Looks again and again until `probe` says `Ok`, and returns what it found.
@@ -22,7 +22,17 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Panics
 /// When `deadline` is over; the message has `what`, the time waited and the last error.
-pub async fn eventually<T, E: Display>(
+pub async fn eventually<T, E: Display>(what: &str, deadline: Duration, probe: impl AsyncFnMut() -> Result<T, E>) -> T {
+    eventually_every(PAUSE, what, deadline, probe).await
+}
+
+/// As [`eventually`], with so long between two looks: for what takes seconds, where many look at once and a look is a
+/// request that somebody has to answer.
+///
+/// # Panics
+/// As [`eventually`].
+pub async fn eventually_every<T, E: Display>(
+    pause: Duration,
     what: &str,
     deadline: Duration,
     mut probe: impl AsyncFnMut() -> Result<T, E>,
@@ -39,6 +49,6 @@ pub async fn eventually<T, E: Display>(
         }
         // A probe that answers at once beats any timeout, so the clock has the last word.
         assert!(start.elapsed() < deadline, "waited {deadline:?} for {what}; at last: {last}");
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }

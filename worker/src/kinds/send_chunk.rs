@@ -1,13 +1,15 @@
 //! Sends one chunk of a batch.
 //!
 //! A loop over three things that overlap: claim the next items a little before they are needed, let each leave at its
-//! slot, and write outcomes in groups. A claim is committed before any of its messages leaves. When the next slot or
-//! retry is more than a moment away and nothing is in flight, the job gives its place back and sleeps as a row.
+//! slot, and write outcomes in groups. A claim is committed before any of its messages leaves. While its messages wait for
+//! their slots, its place in the lane is somebody else's. When the next slot or retry is more than a moment away and
+//! nothing is in flight, the job gives its place back and sleeps as a row.
 
 use crate::Shared;
 use crate::circuits::Circuit;
 use crate::control::Control;
 use crate::execute::{JobError, Outcome};
+use crate::places::Place;
 use domain::batches::send::{self, Begin, Going, Held, ItemOutcome, ItemResult, Outgoing, Rest, Settled, Work};
 use domain::jobs::Claimed;
 use domain::messages::template::{Recipient, Template};
@@ -40,10 +42,13 @@ const MOMENT_MS: i64 = 100;
 /// a burst.
 const LATE_US: i64 = 1_000_000;
 
+/// How long a job goes on while others cannot leave their places for it. Then it sleeps as a row, behind them.
+const TURN: Duration = Duration::from_secs(5);
+
 /// How long the writing of outcomes is tried while the database is away: as long as the lease is sure to stand.
 const SETTLE_FOR: Duration = Duration::from_secs(20);
 
-pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, JobError> {
+pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed, place: &mut Place) -> Result<Outcome, JobError> {
     let tx = shared.db.begin().await?;
     let step = send::begin(&tx, shared.clock.now(), job, &mut shared.rng()).await?;
     db::commit(tx, Commit::Begin).await?;
@@ -58,6 +63,10 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, 
     Chunk {
         shared,
         job,
+        place,
+        began: Instant::now(),
+        last_slot_us: 0,
+        gained: false,
         held: work.held,
         work,
         template: Arc::new(template),
@@ -76,6 +85,14 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Outcome, 
 struct Chunk<'a> {
     shared: &'a Arc<Shared>,
     job: &'a Claimed,
+    place: &'a mut Place,
+    /// When its turn began.
+    began: Instant,
+    /// The latest slot of all that was claimed, in microseconds since the epoch.
+    last_slot_us: i64,
+    /// Whether the last claim gave anything. Who got nothing waits in its place: of many who want the slots of one sender
+    /// only a few ask for them at once.
+    gained: bool,
     held: Held,
     work: Work,
     template: Arc<Template>,
@@ -109,7 +126,9 @@ impl Chunk<'_> {
                     }
                     Err(error) => return Err(error),
                 };
+                self.gained = !items.is_empty();
                 for item in items {
+                    self.last_slot_us = self.last_slot_us.max(item.send_at_us);
                     let sending = Sending {
                         shared: self.shared.clone(),
                         template: self.template.clone(),
@@ -126,6 +145,9 @@ impl Chunk<'_> {
                 if wait.is_none_or(|wait| wait > MOMENT_MS) {
                     break;
                 }
+            }
+            if self.gained && (in_flight.is_empty() || self.last_slot_us > self.shared.clock.now().0 * 1000) {
+                self.place.leave();
             }
             let flush_at = self.oldest_result.map(|oldest| oldest + GROUP_WAIT);
             tokio::select! {
@@ -160,6 +182,9 @@ impl Chunk<'_> {
         if self.shared.stopping.is_cancelled() || self.going != Going::On {
             return None;
         }
+        if self.place.crowded() && self.began.elapsed() > TURN {
+            return None;
+        }
         self.more_at.map(|at| Timestamp(at.0 - WAKE_AHEAD_MS))
     }
 
@@ -170,6 +195,7 @@ impl Chunk<'_> {
     /// Claims items; `None`: the claim of the job no longer stands.
     async fn claim(&mut self) -> Result<Option<Vec<Outgoing>>, JobError> {
         let shared = self.shared;
+        self.place.enter().await;
         let tx = shared.db.begin().await?;
         let rate = shared.settings.sender_rate_per_minute;
         let step =
@@ -191,6 +217,7 @@ impl Chunk<'_> {
         if self.results.is_empty() {
             return Ok(true);
         }
+        self.place.enter().await;
         let began = Instant::now();
         loop {
             match self.try_settle().await {
@@ -228,6 +255,7 @@ impl Chunk<'_> {
     /// Lets go of the job: the chunk is closed, sleeps, or is somebody else's.
     async fn rest(self) -> Result<Outcome, JobError> {
         let shared = self.shared;
+        self.place.enter().await;
         let stopping = shared.stopping.is_cancelled();
         let more_at = self.more_at.map(|at| Timestamp(at.0 - WAKE_AHEAD_MS));
         let tx = shared.db.begin().await?;
