@@ -57,8 +57,11 @@ pub struct Refusal {
 /// What follows from a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Class {
-    /// The sender is too fast, or too fast for this recipient: the message keeps its place and is tried later.
+    /// The sender is too fast: the message keeps its place and is tried later, and so does everything else of the sender.
     Later,
+    /// The sender is too fast for this recipient: the message is tried later, a bounded number of times, and the others go
+    /// on.
+    LaterForRecipient,
     /// The network has a bad moment: tried later, a bounded number of times.
     Trouble,
     /// This message will never be taken; another to the same number may be.

@@ -2,6 +2,7 @@
 //! one process for each role). The gateway is a scripted one; `tests/gateway` has the real one.
 
 mod browser;
+mod chain;
 mod customers;
 mod internal;
 mod opt_out;

@@ -68,7 +68,7 @@ on_both!(a_number_stays_suppressed_whoever_has_it () |s: Rc<Setup>| Box::pin(asy
     assert_eq!(s.ended(&batch).await["successCount"], 2);
     let bad = s.admin.post("/suppressions", &json!({ "phones": ["60123000001", "x", ""] })).await.expect(400);
     let fields: Vec<&Value> = bad["error"]["details"].as_array().expect("details").iter().map(|d| &d["field"]).collect();
-    assert_eq!(fields, ["phones[2]", "phones[1]", "phones[2]"]);
+    assert_eq!(fields, ["phones[2]", "phones[1]"]);
 }));
 
 on_both!(one_who_stops_in_mid_campaign_is_skipped_from_then_on () |s: Rc<Setup>| Box::pin(async move {

@@ -12,19 +12,19 @@ use support::{Client, Method};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A stream as it comes.
-struct Events {
+pub(crate) struct Events {
     answer: reqwest::Response,
     unread: String,
 }
 
 #[derive(Debug)]
-struct Event {
-    id: i64,
-    data: Value,
+pub(crate) struct Event {
+    pub(crate) id: i64,
+    pub(crate) data: Value,
 }
 
 impl Events {
-    async fn open(client: &Client, last: Option<i64>) -> Self {
+    pub(crate) async fn open(client: &Client, last: Option<i64>) -> Self {
         let mut request = client.request(Method::GET, "/messages/events/stream").timeout(Duration::from_secs(300));
         if let Some(last) = last {
             request = request.header("last-event-id", last);
@@ -50,7 +50,7 @@ impl Events {
         }
     }
 
-    async fn next(&mut self) -> Event {
+    pub(crate) async fn next(&mut self) -> Event {
         loop {
             let block = self.block().await.expect("the stream goes on");
             if block.starts_with(':') {

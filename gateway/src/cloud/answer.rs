@@ -51,7 +51,7 @@ pub(super) fn judge(answer: &Answer<'_>, secret: &str) -> Handed {
         300..=599 => Class::Trouble,
         _ => return Handed::Unknown { code, detail },
     };
-    let retry_after = retry_after.filter(|_| matches!(class, Class::Later | Class::Trouble));
+    let retry_after = retry_after.filter(|_| matches!(class, Class::Later | Class::LaterForRecipient | Class::Trouble));
     Handed::Refused(Refusal { class, code, detail, retry_after })
 }
 

@@ -57,7 +57,9 @@ impl MetaError {
             _ => Class::Message,
         });
         let retry_after = match class {
-            Class::Later | Class::Trouble => retry_after.or((self.code == 131_057).then_some(UPGRADE_WAIT)),
+            Class::Later | Class::LaterForRecipient | Class::Trouble => {
+                retry_after.or((self.code == 131_057).then_some(UPGRADE_WAIT))
+            }
             Class::Message | Class::Recipient | Class::NotNow | Class::StopSender => None,
         };
         Refusal { class, code: self.code.to_string(), detail: self.detail, retry_after }
@@ -70,9 +72,10 @@ impl MetaError {
 /// "Handling errors" of the Graph API's, whose codes are the low ones.
 const fn class_of(code: i64, subcode: Option<i64>) -> Option<Class> {
     Some(match (code, subcode) {
-        // Too fast: the app (4), a user or page of it (17, 32, 613), the account (80007), the number (130429), or the pair of
-        // number and recipient (131056).
-        (4 | 17 | 32 | 613 | 80_007 | 130_429 | 131_056, _) => Class::Later,
+        // Too fast: the app (4), a user or page of it (17, 32, 613), the account (80007), the number (130429).
+        (4 | 17 | 32 | 613 | 80_007 | 130_429, _) => Class::Later,
+        // Too fast for this recipient.
+        (131_056, _) => Class::LaterForRecipient,
         // The number is being moved to more throughput, which takes a minute.
         (131_057, _) => Class::Later,
 
@@ -157,7 +160,8 @@ mod tests {
     #[test]
     fn every_code_of_the_reference_has_its_class() {
         let table: &[(Class, &[i64])] = &[
-            (Class::Later, &[4, 80_007, 130_429, 131_056, 131_057]),
+            (Class::Later, &[4, 80_007, 130_429, 131_057]),
+            (Class::LaterForRecipient, &[131_056]),
             (Class::Trouble, &[1, 2, 131_000, 131_016]),
             (Class::Recipient, &[131_026, 131_047, 131_050]),
             (Class::NotNow, &[131_049]),

@@ -16,6 +16,10 @@ pub(crate) const OUTCOME_UNKNOWN: &str = "outcome_unknown";
 /// The longest wait of a sender that its network has not asked for, and of a message.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
+/// The longest wait of a message whose recipient gets too many: Meta asks for 4^n seconds between tries.
+/// <https://developers.facebook.com/docs/whatsapp/cloud-api/overview#pair-rate-limits>
+const MAX_PAIR_WAIT: Duration = Duration::from_secs(256);
+
 /// The longest wait that a network may ask for.
 const MAX_ASKED: Duration = Duration::from_secs(24 * 3600);
 
@@ -114,6 +118,17 @@ fn refused(refusal: &Refusal, standing: Standing, luck: f64) -> (Next, SenderNex
         Class::Later => {
             let wait = asked.unwrap_or_else(|| backoff(standing.waits, Duration::from_secs(1), MAX_WAIT, luck));
             (again(Duration::ZERO, standing.attempts, code, detail), SenderNext::Waits(wait))
+        }
+        Class::LaterForRecipient => {
+            let attempts = standing.attempts.saturating_add(1);
+            let wait = asked
+                .unwrap_or_else(|| Duration::from_secs(4_u64.saturating_pow(standing.attempts)).min(MAX_PAIR_WAIT));
+            let next = match (attempts < MAX_ATTEMPTS, standing.doubt) {
+                (true, _) => again(wait, attempts, code, detail),
+                (false, true) => Next::Failed { code: OUTCOME_UNKNOWN.into(), detail },
+                (false, false) => Next::Failed { code, detail },
+            };
+            (next, SenderNext::Fine)
         }
         Class::StopSender => {
             let next = again(Duration::ZERO, standing.attempts, code.clone(), detail.clone());
@@ -293,6 +308,17 @@ mod tests {
         assert_eq!((after(&next), sender), (Some(ASKED), SenderNext::Fine));
         let last = judge(&refusal(Class::Trouble), standing(MAX_ATTEMPTS - 1, false), 0.5);
         assert_eq!(last, (Next::Failed { code: "c".into(), detail: "d".into() }, SenderNext::Fine));
+        // A pair that is too fast holds up nobody else, and waits longer each time.
+        let pair = Handed::Refused(Refusal {
+            class: Class::LaterForRecipient,
+            code: "c".into(),
+            detail: "d".into(),
+            retry_after: None,
+        });
+        let waits: Vec<_> = (0..MAX_ATTEMPTS - 1).map(|n| judge(&pair, standing(n, false), 0.5)).collect();
+        assert!(waits.iter().all(|(_, sender)| *sender == SenderNext::Fine));
+        let waits: Vec<_> = waits.iter().filter_map(|(next, _)| after(next)).map(|wait| wait.as_secs()).collect();
+        assert_eq!(waits, [1, 4, 16, 64]);
         for class in [Class::Message, Class::Recipient, Class::NotNow] {
             let judged = judge(&refusal(class), standing(0, false), 0.5);
             assert_eq!(judged, (Next::Failed { code: "c".into(), detail: "d".into() }, SenderNext::Fine), "{class:?}");
@@ -317,7 +343,7 @@ mod tests {
 
     #[test]
     fn doubt_stays_until_the_network_ends_it() {
-        for class in [Class::Later, Class::Trouble, Class::StopSender] {
+        for class in [Class::Later, Class::LaterForRecipient, Class::Trouble, Class::StopSender] {
             let (next, _) = judge(&refusal(class), standing(1, true), 0.5);
             assert!(matches!(next, Next::Unknown { .. }), "{class:?}: {next:?}");
         }

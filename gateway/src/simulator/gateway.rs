@@ -184,7 +184,7 @@ impl Gateway for Simulator {
                     add(&self.counters.throttled);
                     SendOutcome::Throttled { retry_after: refusal.retry_after.unwrap_or(STOPPED) }
                 }
-                Class::Trouble => {
+                Class::Trouble | Class::LaterForRecipient => {
                     add(&self.counters.failed);
                     SendOutcome::Failed { code, detail }
                 }

@@ -145,6 +145,7 @@ impl Memory {
 const fn name_of(class: Class) -> &'static str {
     match class {
         Class::Later => "later",
+        Class::LaterForRecipient => "later_for_recipient",
         Class::Trouble => "trouble",
         Class::Message => "message",
         Class::Recipient => "recipient",

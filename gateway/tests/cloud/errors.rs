@@ -11,7 +11,8 @@ use support::{CloudFault, CloudLimit, CloudOptions, META_ERRORS};
 /// The class of each error that the emulator knows.
 fn class_of(code: i64) -> Class {
     match code {
-        4 | 80_007 | 130_429 | 131_056 | 131_057 => Class::Later,
+        4 | 80_007 | 130_429 | 131_057 => Class::Later,
+        131_056 => Class::LaterForRecipient,
         1 | 2 | 131_000 | 131_016 => Class::Trouble,
         131_021 | 131_026 | 131_030 | 131_047 | 131_050 | 130_497 => Class::Recipient,
         131_049 | 130_472 => Class::NotNow,
@@ -78,7 +79,7 @@ async fn limits_make_wait() {
     for to in ["60121", "60121", "60121", "60122", "60122", "60123"] {
         words.push(word(&hand(&transport, &format!("{to}000000"), "m").await));
     }
-    assert_eq!(words, ["taken", "taken", "later 131056", "taken", "taken", "later 130429"]);
+    assert_eq!(words, ["taken", "taken", "later for the recipient 131056", "taken", "taken", "later 130429"]);
 }
 
 #[tokio::test]

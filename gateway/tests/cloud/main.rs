@@ -64,6 +64,7 @@ fn word(handed: &Handed) -> String {
         Handed::Refused(refusal) => {
             let class = match refusal.class {
                 Class::Later => "later",
+                Class::LaterForRecipient => "later for the recipient",
                 Class::Trouble => "trouble",
                 Class::Message => "message",
                 Class::Recipient => "recipient",
