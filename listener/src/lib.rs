@@ -1,7 +1,7 @@
 //! Accepting connections, and serving them for as long as they behave.
 //!
 //! A connection costs its client something at every moment: a head comes whole and soon, a body keeps a least pace, an
-//! answer is taken ([`PATIENCE`]), and there are at most [`MAX_CONNECTIONS`] at once. HTTP/1.1 alone is spoken: there is
+//! answer is taken (`PATIENCE`), and there are at most `MAX_CONNECTIONS` at once. HTTP/1.1 alone is spoken: there is
 //! no TLS here, so only a proxy would speak anything else, and that one can do this as well.
 
 mod framing;

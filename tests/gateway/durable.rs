@@ -1,10 +1,10 @@
 //! A 202 means that it is kept: over kills, repeats and lost answers, each message goes out once.
 
-use crate::setup::{PATIENCE, World};
+use crate::setup::{PATIENCE, World, signed};
 use serde_json::json;
 use std::collections::HashSet;
 use std::time::Duration;
-use support::{Taking, eventually};
+use support::{Method, Taking, eventually};
 
 /// Asks for each message until it is taken, many at once. Nobody need be there meanwhile.
 async fn insist(world: &World, ids: &[String]) -> HashSet<String> {
@@ -29,7 +29,7 @@ async fn killed_in_the_middle_each_message_goes_out_once() {
             let (some, stop) = (insist(&world, &ids), async {
                 // In the middle: when the network has some of them and not all.
                 eventually("some to be sent", PATIENCE, async || {
-                    let stats = client.try_send(client.request(support::Method::GET, "/sim/stats")).await;
+                    let stats = client.try_send(client.request(Method::GET, "/sim/stats")).await;
                     let sent = stats.map_err(|error| error.to_string())?.body["sent"].as_u64().unwrap_or_default();
                     if sent > 60 * (kill + 1) { Ok(()) } else { Err(sent.to_string()) }
                 })
@@ -137,6 +137,39 @@ async fn sigterm_lets_what_is_under_way_end() {
         world.told(&format!("m-{n}"), &["map"]).await;
     }
     assert_eq!(world.stats().await["attempts"], json!(10), "nothing was left in doubt");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_store_refuses_what_it_cannot_keep_and_loses_nothing() {
+    let mut world =
+        World::start(&[("PACELINE_SQLITE_MAX_MIB", "1"), ("PACELINE_GATEWAY_SENDER_RATE_PER_MIN", "1")]).await;
+    let mut taken = Vec::new();
+    let refused = loop {
+        let id = format!("m-{}", taken.len());
+        let body = json!({ "to": "60123456789", "message": "x".repeat(4_000), "backend_message_id": id }).to_string();
+        let client = world.gateway.client();
+        let answer = client.send(signed(&client, Method::POST, "/send", &body)).await;
+        if answer.status != 202 {
+            break answer;
+        }
+        taken.push(id);
+        assert!(taken.len() < 300, "a MiB is full sooner");
+    };
+    assert_eq!(refused.status, 503, "{}", refused.text);
+    assert!(refused.header("retry-after").is_some() && refused.text.contains("disk is full"), "{}", refused.text);
+    world.accept(&taken[0]).await;
+    // What comes after a transaction that SQLite undid by itself is a transaction: a short message may still fit, and is kept.
+    while world.send(&format!("short-{}", taken.len())).await.status == 202 {
+        taken.push(format!("short-{}", taken.len()));
+        assert!(taken.len() < 1_000, "the last page is full sooner");
+    }
+    world.gateway.set_env("PACELINE_SQLITE_MAX_MIB", None);
+    world.gateway.set_env("PACELINE_GATEWAY_SENDER_RATE_PER_MIN", None);
+    world.gateway.restart().await;
+    let stats = world.sent(taken.len()).await;
+    assert_eq!(stats["duplicates"], json!(0), "{stats}");
+    world.accept("another").await;
+    world.told("another", &["map"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

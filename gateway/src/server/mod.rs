@@ -168,7 +168,7 @@ impl Server {
         let store = Store::open(&settings.dir, synchronous, settings.max_mib, settings.now.clone()).await?;
         let place = Place { path: settings.dir.join(store::FILE), synchronous, max_mib: settings.max_mib };
         store.limit(&place, &settings.sender, settings.rate_per_minute, settings.daily_cap).await?;
-        // A disk that is full keeps nobody from starting: what waits is taken as soon as there is room.
+        // Nothing may be claimed before: until a full disk has room, nothing is begun.
         while let Err(error) = store.recover(transport.settles()).await {
             tracing::warn!(%error, "what the last process left is not taken up yet");
             tokio::time::sleep(PAUSE).await;
