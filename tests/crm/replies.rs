@@ -80,6 +80,24 @@ on_both!(what_may_pass_is_tried_again_and_what_cannot_is_not () |s: Rc<Setup>| B
     s.audited().await;
 }));
 
+on_both!(what_is_said_in_order_arrives_in_order () |s: Rc<Setup>| Box::pin(async move {
+    let (id, other) = (customer(&s, "60123456789").await, customer(&s, "60123456780").await);
+    // The first one has to come again: those behind it wait for it, and nobody else does.
+    s.gateway.script(|attempt| if attempt.text == "0" && attempt.number <= 2 { Reply::status(500) } else { Reply::accept() });
+    let mut last = Value::Null;
+    for text in ["0", "1", "2", "3", "4"] {
+        last = reply(&s, id, text).await;
+    }
+    let to_other = reply(&s, other, "at once").await;
+    becomes(&s, other, &to_other, "sent", |m| m["status"] == "sent").await;
+    becomes(&s, id, &last, "sent", |m| m["status"] == "sent").await;
+    let sent = s.gateway.sent();
+    let of = |to: &str| sent.iter().filter(|a| a.to == to).map(|a| a.text.clone()).collect::<Vec<_>>();
+    assert_eq!(of("60123456789"), ["0", "1", "2", "3", "4"]);
+    assert_eq!((of("60123456780").len(), sent[0].text.as_str()), (1, "at once"));
+    s.audited().await;
+}));
+
 on_both!(a_gateway_that_is_away_delays_messages_and_loses_none () |s: Rc<Setup>| Box::pin(async move {
     let id = customer(&s, "60123456789").await;
     // More often than there are attempts: it is not the message that fails.
