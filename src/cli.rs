@@ -135,10 +135,11 @@ pub(crate) enum User {
 /// What to measure.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Bench {
-    /// accept, import, tag, delete, send, pickup, critical, pace, read, sockets, list (with ten million items) or all
+    /// accept, import, tag, delete, send, pickup, critical, pace, read, sockets or all; list (with ten million items),
+    /// many (batches at once, at different rates) or ones (a hundred thousand batches of one item)
     #[arg(default_value = "all")]
     pub(crate) what: String,
-    /// How many contacts, items, messages, probes, requests or sockets
+    /// How many contacts, items, messages, probes, requests, sockets or batches
     #[arg(long)]
     pub(crate) count: Option<usize>,
     /// Write the results as JSON to this file

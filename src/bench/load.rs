@@ -48,6 +48,11 @@ impl Sink {
         self.url.clone()
     }
 
+    /// How many messages came since [`arrivals`](Self::arrivals) was asked last.
+    pub(super) fn arrived(&self) -> usize {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// When messages came, since this was asked last.
     pub(super) fn arrivals(&self) -> Vec<Instant> {
         std::mem::take(&mut self.arrivals.lock().unwrap_or_else(PoisonError::into_inner))

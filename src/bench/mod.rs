@@ -6,6 +6,7 @@
 //! generator gets from the same receiver in the same run.
 
 mod batches;
+mod fairness;
 mod load;
 mod pace;
 mod pickup;
@@ -51,7 +52,7 @@ impl Figures {
 const ALL: [&str; 10] = ["accept", "import", "tag", "delete", "send", "pickup", "critical", "pace", "read", "sockets"];
 
 /// What takes minutes, and is measured only when asked for by name.
-const LONG: [&str; 1] = ["list"];
+const LONG: [&str; 3] = ["list", "many", "ones"];
 
 /// Measures what was asked for and prints it.
 pub(crate) async fn run(config: &Config, bench: Bench) -> Result<()> {
@@ -81,6 +82,8 @@ pub(crate) async fn run(config: &Config, bench: Bench) -> Result<()> {
                 "pace" => pace::accuracy(config, kind, &mut of_kind).await,
                 "read" => reads::rate(config, kind, bench.count, &mut of_kind).await,
                 "list" => reads::lists(config, kind, bench.count, &mut of_kind).await,
+                "many" => fairness::among_many(config, kind, bench.count, &mut of_kind).await,
+                "ones" => fairness::of_one(config, kind, bench.count, &mut of_kind).await,
                 "sockets" => sockets::idle(config, kind, bench.count, &mut of_kind).await,
                 other => bail!("{other:?} cannot be measured"),
             };

@@ -5,10 +5,10 @@ use crate::config::Config;
 use crate::rig::{Kind, Ledger};
 use crate::roles::{self, Process};
 use anyhow::{Context, Result};
-use domain::batches::{self, ContactRefs, ImportLine, ImportWriter, NewImport, NewSend, Recipients};
+use domain::batches::{self, BatchSummary, ContactRefs, ImportLine, ImportWriter, NewImport, NewSend, Recipients};
 use domain::contacts::import_file::ImportRow;
 use domain::jobs::{self, NewJob};
-use domain::{JobId, JobKind, Lane, UserId};
+use domain::{BatchId, JobId, JobKind, Lane, UserId};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -19,15 +19,28 @@ const PROBES: usize = 1_000;
 /// How long one probe may take before the measurement is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The most contacts that are imported: a batch may name one several times.
+pub(super) const MOST_CONTACTS: usize = 200_000;
+
+/// Who asks for the batches.
+const BY: UserId = UserId(1);
+
+/// The contacts with the ids from 1 to `count`.
+pub(super) fn first_contacts(count: usize) -> Recipients {
+    let mut refs = ContactRefs::default();
+    (1..=count).for_each(|id| refs.push(&id.to_string()));
+    Recipients::Contacts(refs)
+}
+
 /// A worker in this process.
-struct Running {
+pub(super) struct Running {
     ledger: Ledger,
     process: Process,
     started: UnboundedReceiver<(JobId, Instant)>,
 }
 
 impl Running {
-    async fn start(config: &Config, kind: Kind) -> Result<Self> {
+    pub(super) async fn start(config: &Config, kind: Kind) -> Result<Self> {
         let ledger = Ledger::make(config, kind).await?;
         let process = ledger.open().await?;
         let (probes, started) = unbounded_channel();
@@ -35,8 +48,57 @@ impl Running {
         Ok(Self { ledger, process, started })
     }
 
+    /// With a scheduler beside it: what was rung in vain is rung again.
+    pub(super) fn schedule(&self) {
+        let Process { db, clock, backplane, stop, tasks, .. } = &self.process;
+        let settings = scheduler::Settings { retention: None };
+        tasks.spawn(scheduler::run(db.clone(), clock.clone(), backplane.clone(), settings, stop.clone()));
+    }
+
+    /// Imports so many contacts: the ids from 1.
+    pub(super) async fn import(&self, contacts: usize) -> Result<()> {
+        let Process { db, clock, backplane, .. } = &self.process;
+        let now = clock.now();
+        let tx = db.begin().await?;
+        let new = NewImport { skip_duplicates: true, tags: Vec::new(), source: None };
+        let mut writer = ImportWriter::begin(&tx, now, BY, &new).await?;
+        for i in 0..contacts {
+            let row = ImportRow {
+                line: 1,
+                phone: format!("+6011{:08}", 10_000_000 + i),
+                name: Some(format!("Contact {i}")),
+                tags: Vec::new(),
+                source: None,
+                attributes: BTreeMap::new(),
+            };
+            writer.push(&tx, ImportLine::Row(row)).await?;
+        }
+        let import = writer.finish(&tx, now).await?;
+        tx.commit().await?;
+        backplane.queue.push(&import.rings).await?;
+        while self.batch(import.value.summary.id).await?.completed_at.is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Accepts a send.
+    pub(super) async fn send(&self, new: NewSend) -> Result<BatchId> {
+        let Process { db, clock, backplane, .. } = &self.process;
+        let tx = db.begin().await?;
+        let send = batches::create_send(&tx, clock.now(), BY, new).await?;
+        tx.commit().await?;
+        backplane.queue.push(&send.rings).await?;
+        Ok(send.value.summary.id)
+    }
+
+    /// How a batch stands.
+    pub(super) async fn batch(&self, id: BatchId) -> Result<BatchSummary> {
+        Ok(batches::get(self.process.db.read(), id).await?.context("the batch is gone")?.summary)
+    }
+
     /// Milliseconds from commit to handler of so many critical probes, one after the other, sorted.
-    async fn probe(&mut self, count: usize) -> Result<Vec<f64>> {
+    pub(super) async fn probe(&mut self, count: usize) -> Result<Vec<f64>> {
         let Process { db, clock, backplane, .. } = &self.process;
         let mut took = Vec::with_capacity(count);
         for nth in 0..count {
@@ -66,7 +128,7 @@ impl Running {
         Ok(took)
     }
 
-    async fn stop(self) -> Result<()> {
+    pub(super) async fn stop(self) -> Result<()> {
         self.process.stop.cancel();
         self.process.tasks.close();
         self.process.tasks.wait().await;
@@ -89,43 +151,12 @@ pub(super) async fn idle(config: &Config, kind: Kind, count: Option<usize>, figu
 pub(super) async fn critical(config: &Config, kind: Kind, count: Option<usize>, figures: &mut Figures) -> Result<()> {
     let items = count.unwrap_or(1_000_000);
     let mut running = Running::start(config, kind).await?;
-    let (db, clock) = (running.process.db.clone(), running.process.clock.clone());
-    let now = clock.now();
-    let by = UserId(1);
-    let contacts = items.min(200_000);
-    let tx = db.begin().await?;
-    let new = NewImport { skip_duplicates: true, tags: Vec::new(), source: None };
-    let mut writer = ImportWriter::begin(&tx, now, by, &new).await?;
-    for i in 0..contacts {
-        let row = ImportRow {
-            line: 1,
-            phone: format!("+6011{:08}", 10_000_000 + i),
-            name: Some(format!("Contact {i}")),
-            tags: Vec::new(),
-            source: None,
-            attributes: BTreeMap::new(),
-        };
-        writer.push(&tx, ImportLine::Row(row)).await?;
-    }
-    let import = writer.finish(&tx, now).await?;
-    tx.commit().await?;
-    let import_id = import.value.summary.id;
-    running.process.backplane.queue.push(&import.rings).await?;
-    while batches::get(db.read(), import_id).await?.is_none_or(|batch| batch.summary.completed_at.is_none()) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let mut refs = ContactRefs::default();
-    (1..=items).for_each(|id| refs.push(&id.to_string()));
-    let new = NewSend::new("Hello {{ name }}", Recipients::Contacts(refs));
-    let tx = db.begin().await?;
-    let send = batches::create_send(&tx, clock.now(), by, new).await?;
-    tx.commit().await?;
-    let send_id = send.value.summary.id;
-    running.process.backplane.queue.push(&send.rings).await?;
+    running.import(items.min(MOST_CONTACTS)).await?;
+    let send = running.send(NewSend::new("Hello {{ name }}", first_contacts(items))).await?;
     let took = running.probe(PROBES).await?;
     figures.add(format!("critical pick-up beside {items} bulk items, p50"), percentile(&took, 0.50), "ms");
     figures.add(format!("critical pick-up beside {items} bulk items, p99"), percentile(&took, 0.99), "ms");
-    let left = batches::get(db.read(), send_id).await?.context("the batch is gone")?.summary;
+    let left = running.batch(send).await?;
     figures.note(format!("{} of {} items were done meanwhile", left.processed(), left.total));
     running.stop().await
 }
