@@ -74,7 +74,11 @@ fn compare(sink: &Sink, rate: u32, while_what: &str, figures: &mut Figures) -> R
     let took = last.duration_since(*first).as_secs_f64();
     let reached = (at.len() - 1) as f64 / took;
     figures.add(format!("{rate} a minute{while_what}: under the pace by"), 100.0 * (1.0 - reached / per_second), "%");
-    figures.add(format!("{rate} a minute: most over it in any window"), excess(&at, per_second), "messages");
+    figures.add(
+        format!("{rate} a minute{while_what}: most over it in any window"),
+        excess(&at, per_second),
+        "messages",
+    );
     Ok(())
 }
 

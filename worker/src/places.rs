@@ -3,6 +3,9 @@
 //! A job that only waits for its messages' slots leaves its place to others and takes one again before it works. Without
 //! that a few batches with a pace of their own would hold all places of the lane for as long as they last, and the
 //! others would wait for their ends. How many wait so is bounded too: each has its items in memory and its lease to renew.
+//!
+//! Who comes back takes a place of another kind, of which there are as many: those of the first kind are held by the pump
+//! while it waits for rings, which may be for seconds.
 
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,24 +16,26 @@ const OUTSIDE: usize = 1_000;
 /// The places of one lane in this process.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
-    inside: Arc<Semaphore>,
+    first: Arc<Semaphore>,
+    again: Arc<Semaphore>,
     outside: Arc<Semaphore>,
 }
 
 impl Places {
-    /// So many, at least one.
+    /// So many of each kind, at least one.
     pub(crate) fn new(count: usize) -> Self {
-        Self { inside: Arc::new(Semaphore::new(count.max(1))), outside: Arc::new(Semaphore::new(OUTSIDE)) }
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { first: places(count.max(1)), again: places(count.max(1)), outside: places(OUTSIDE) }
     }
 
     /// Waits for a place, behind all who wait already.
     pub(crate) async fn enter(&self) -> Place {
-        Place { places: self.clone(), inside: permit(&self.inside).await, outside: None }
+        Place { places: self.clone(), inside: permit(&self.first).await, outside: None }
     }
 
     /// A place that is free now, if nobody waits for it.
     pub(crate) fn try_enter(&self) -> Option<Place> {
-        let inside = self.inside.clone().try_acquire_owned().ok()?;
+        let inside = self.first.clone().try_acquire_owned().ok()?;
         Some(Place { places: self.clone(), inside: Some(inside), outside: None })
     }
 }
@@ -55,10 +60,10 @@ impl Place {
         }
     }
 
-    /// Takes one again: waits behind all who wait already. Nothing, where it was not left.
+    /// Takes one again: waits behind all who come back. Nothing, where it was not left.
     pub(crate) async fn enter(&mut self) {
         if self.inside.is_none() {
-            self.inside = permit(&self.places.inside).await;
+            self.inside = permit(&self.places.again).await;
         }
     }
 
@@ -83,13 +88,15 @@ mod tests {
         let mut first = places.enter().await;
         assert!(places.try_enter().is_none());
         first.leave();
-        let second = places.try_enter().expect("it was left");
-        let mut again = Box::pin(first.enter());
-        assert!(futures::poll!(&mut again).is_pending(), "somebody else has it");
-        drop(second);
-        again.await;
-        assert!(places.try_enter().is_none());
+        let mut second = places.try_enter().expect("it was left");
+        // Whoever holds the place now, as the pump does while nobody rings: who was in it comes back.
+        first.enter().await;
+        second.leave();
+        let mut again = Box::pin(second.enter());
+        assert!(futures::poll!(&mut again).is_pending(), "as many come back at once as there are places");
         drop(first);
+        again.await;
+        drop(second);
         assert!(places.try_enter().is_some());
         assert_eq!(places.outside.available_permits(), OUTSIDE, "the right to be outside is given back too");
     }
