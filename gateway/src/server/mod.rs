@@ -291,7 +291,7 @@ impl Server {
         LocalGateway(self.clone())
     }
 
-    /// Whether the sender is not stopped. Nobody's word is needed for that of a store that cannot be read.
+    /// Whether the sender is not stopped. Of a store that cannot be read nobody knows, so it takes nothing.
     async fn takes_messages(&self) -> bool {
         let senders = self.store.senders().await.unwrap_or_default();
         senders.iter().any(|sender| sender.name == self.sender && sender.stopped_code.is_none())
