@@ -61,7 +61,7 @@ async fn alone(config: &Config, messages: usize, synchronous: &str, figures: &mu
     let (url, began) = (format!("{}/send", gateway.url()), Instant::now());
     let refused = stream::iter(0..messages)
         .map(|n| {
-            let body = json!({ "to": "60123000000", "message": "Hello Contact", "backend_message_id": n }).to_string();
+            let body = json!({ "to": (60_123_000_000_u64 + n as u64).to_string(), "message": "Hello Contact", "backend_message_id": n }).to_string();
             let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
             let at = i64::try_from(at).unwrap_or_default();
             let request = client

@@ -1,6 +1,6 @@
 //! A 202 means that it is kept: over kills, repeats and lost answers, each message goes out once.
 
-use crate::setup::{PATIENCE, World, signed};
+use crate::setup::{PATIENCE, World, recipient, signed};
 use serde_json::json;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -146,7 +146,7 @@ async fn a_full_store_refuses_what_it_cannot_keep_and_loses_nothing() {
     let mut taken = Vec::new();
     let refused = loop {
         let id = format!("m-{}", taken.len());
-        let body = json!({ "to": "60123456789", "message": "x".repeat(4_000), "backend_message_id": id }).to_string();
+        let body = json!({ "to": recipient(&id), "message": "x".repeat(4_000), "backend_message_id": id }).to_string();
         let client = world.gateway.client();
         let answer = client.send(signed(&client, Method::POST, "/send", &body)).await;
         if answer.status != 202 {

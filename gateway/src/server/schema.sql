@@ -19,6 +19,8 @@ CREATE TABLE messages (
     ended_at INTEGER
 ) STRICT;
 CREATE INDEX messages_due ON messages (sender, due_at, seq) WHERE due_at IS NOT NULL;
+-- Whether one to the same recipient is still before another.
+CREATE INDEX messages_waiting ON messages (recipient, seq) WHERE state < 2;
 CREATE INDEX messages_handing ON messages (seq) WHERE state = 1;
 CREATE INDEX messages_network ON messages (network_id) WHERE network_id IS NOT NULL;
 

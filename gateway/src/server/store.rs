@@ -474,7 +474,12 @@ impl Book for Ledger {
         for ask in asks {
             match ask {
                 Ask::Accept(_) | Ask::Unclaim { .. } => self.bells.sending.notify_one(),
-                Ask::Settle(_) | Ask::Heard(_) | Ask::Told(_) => self.bells.reporting.notify_one(),
+                // What ended may have been before another to its recipient.
+                Ask::Settle(_) | Ask::Heard(_) => {
+                    self.bells.sending.notify_one();
+                    self.bells.reporting.notify_one();
+                }
+                Ask::Told(_) => self.bells.reporting.notify_one(),
                 Ask::Claim { .. } | Ask::Recover { .. } | Ask::Prune { .. } => {}
             }
         }
@@ -547,6 +552,12 @@ async fn accept(conn: &mut Db, now: i64, new: &[&NewMessage]) -> Sql<Vec<Accepte
     Ok(answers)
 }
 
+/// A message `m` that nothing to the same recipient is before: what is said in order leaves in order. One whose outcome
+/// nobody knows holds up nobody.
+const FIRST: &str =
+    "NOT EXISTS (SELECT 1 FROM messages b WHERE b.recipient = m.recipient AND b.seq < m.seq AND b.state < 2
+                                 AND b.sender = m.sender)";
+
 async fn claim(conn: &mut Db, now: i64, name: &str, most: i64, settles: Settles) -> Sql<Claims> {
     if let Settles::ByEvent { .. } = settles {
         give_up(conn, now, name).await?;
@@ -571,18 +582,19 @@ async fn claim(conn: &mut Db, now: i64, name: &str, most: i64, settles: Settles)
         return nothing(Some((row.next_slot_us - HORIZON_US) / 1_000 + 1));
     }
     let by_event = i64::from(matches!(settles, Settles::ByEvent { .. }));
-    let found = sqlx::query(
+    let sql = format!(
         "UPDATE messages SET state = 1, due_at = NULL, doubt = max(doubt, state = 2)
-         WHERE seq IN (SELECT seq FROM messages WHERE sender = ?1 AND due_at <= ?2 AND NOT (?4 AND state = 2)
+         WHERE seq IN (SELECT seq FROM messages m WHERE sender = ?1 AND due_at <= ?2 AND NOT (?4 AND state = 2) AND {FIRST}
                        ORDER BY due_at, seq LIMIT ?3)
-         RETURNING seq, id, numeric, recipient, body, attempts, doubt",
-    )
-    .bind(name)
-    .bind(now)
-    .bind(most.min(left).min(count))
-    .bind(by_event)
-    .fetch_all(&mut *conn)
-    .await?;
+         RETURNING seq, id, numeric, recipient, body, attempts, doubt"
+    );
+    let found = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(name)
+        .bind(now)
+        .bind(most.min(left).min(count))
+        .bind(by_event)
+        .fetch_all(&mut *conn)
+        .await?;
     let mut messages = Vec::with_capacity(found.len());
     for one in &found {
         messages.push(Claimed {
@@ -617,8 +629,9 @@ async fn claim(conn: &mut Db, now: i64, name: &str, most: i64, settles: Settles)
     let next_at_ms = match taken < most {
         true if taken == count => Some((slot - HORIZON_US) / 1_000 + 1),
         true => {
-            let sql = "SELECT min(due_at) FROM messages WHERE sender = ?1 AND due_at IS NOT NULL";
-            sqlx::query_scalar(sql).bind(name).fetch_one(conn).await?
+            let sql =
+                format!("SELECT min(due_at) FROM messages m WHERE sender = ?1 AND due_at IS NOT NULL AND {FIRST}");
+            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(name).fetch_one(conn).await?
         }
         false => Some(now),
     };

@@ -1,7 +1,7 @@
 //! The store by itself, on a file, with a clock that is moved by hand.
 
 use super::*;
-use crate::transport::Refusal;
+use crate::transport::{Class, Refusal};
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicI64, Ordering};
 use tempfile::TempDir;
@@ -42,12 +42,17 @@ impl World {
         Self { store, clock, dir }
     }
 
+    /// To a recipient of its own.
     async fn accept(&self, id: &str) -> Accepted {
+        self.accept_to(id, &format!("to {id}")).await
+    }
+
+    async fn accept_to(&self, id: &str, recipient: &str) -> Accepted {
         let new = NewMessage {
             id: id.into(),
             numeric: false,
             sender: "s".into(),
-            recipient: "60123456789".into(),
+            recipient: recipient.into(),
             body: "Hi".into(),
         };
         self.store.accept(new).await.expect("answered")
@@ -79,6 +84,34 @@ fn taken(network_id: &str) -> Handed {
 
 fn status(id: Option<&str>, network_id: &str, status: Status) -> Event {
     Event::Status { message_id: id.map(str::to_owned), network_id: network_id.into(), status, at_ms: 1 }
+}
+
+#[tokio::test]
+async fn what_is_said_to_one_recipient_leaves_in_order() {
+    let world = World::new(0, 0).await;
+    for (id, to) in [("a1", "a"), ("a2", "a"), ("b1", "b"), ("a3", "a")] {
+        assert_eq!(world.accept_to(id, to).await, Accepted::Fresh);
+    }
+    let ids = |claimed: &[Claimed]| claimed.iter().map(|one| one.id.clone()).collect::<Vec<_>>();
+    let first = world.claim().await;
+    assert_eq!(ids(&first), ["a1", "b1"]);
+    assert_eq!(world.claim().await.len(), 0, "the next waits until the first has left");
+    let claims = world.store.claim("s", 100, AGAIN).await.expect("claims");
+    assert_eq!(claims.next_at_ms, None, "and is not looked for until then");
+    // One that has to come again is still the first.
+    let refusal = Refusal { class: Class::Trouble, code: "c".into(), detail: "d".into(), retry_after: None };
+    world.settle(&first[0], Handed::Refused(refusal), AGAIN).await;
+    assert_eq!(world.claim().await.len(), 0);
+    world.wait(60_000);
+    let again = world.claim().await;
+    assert_eq!(ids(&again), ["a1"]);
+    world.settle(&again[0], taken("n1"), AGAIN).await;
+    let next = world.claim().await;
+    assert_eq!(ids(&next), ["a2"]);
+    // Nobody knows of this one, which holds up nobody.
+    let lost = Handed::Unknown { code: "timeout".into(), detail: "d".into() };
+    world.settle(&next[0], lost, AGAIN).await;
+    assert_eq!(ids(&world.claim().await), ["a3"]);
 }
 
 #[tokio::test]
