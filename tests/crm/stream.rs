@@ -100,6 +100,7 @@ on_both!(what_happens_is_told_in_order () |s: Rc<Setup>| Box::pin(async move {
         assert_eq!(event.data, json!({ "type": "message_ack", "customer_id": id, "message_id": ours, "ack": ack }));
     }
     reporter.tell("/webhooks/whatsapp/seen", &json!({ "backend_message_id": uuid, "delay_ms": 1 })).await.expect(200);
+    assert_eq!(events.next().await.data, json!({ "type": "message_seen", "customer_id": id }));
     reporter.inbox("60123456789", "Bye", "in2").await;
     assert_eq!(events.next().await.data["message"]["content"], "Bye");
     // Everybody is told the same under the same numbers.

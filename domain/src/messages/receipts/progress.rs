@@ -91,13 +91,11 @@ impl Known {
             Said::Mapped { .. } => self.raise(ACK_SENT, at),
             Said::Ack { level, .. } => self.raise(*level, at),
             Said::Seen { delay_ms, .. } => {
-                if self.seen_delay_ms.is_none() && delay_ms.is_some() {
-                    self.seen_delay_ms = *delay_ms;
-                    self.changed = true;
-                }
-                let unread = self.read_at.is_none();
                 self.raise(ACK_READ, at);
-                if unread {
+                // Told once, also where an ack said before that it was read.
+                if self.seen_delay_ms.is_none() {
+                    self.seen_delay_ms = Some(delay_ms.unwrap_or(0));
+                    self.changed = true;
                     self.tales.push(Tale::Seen);
                 }
             }
@@ -218,7 +216,8 @@ mod tests {
             message.take(&ack(level), Timestamp(level));
         }
         message.take(&Said::Seen { whatsapp_id: None, delay_ms: Some(5) }, Timestamp(9));
-        assert_eq!(message.tales, [Tale::Ack(2), Tale::Ack(3), Tale::Ack(4)]);
+        message.take(&Said::Seen { whatsapp_id: None, delay_ms: Some(6) }, Timestamp(10));
+        assert_eq!(message.tales, [Tale::Ack(2), Tale::Ack(3), Tale::Ack(4), Tale::Seen]);
         assert_eq!((message.ack, message.status.as_str()), (4, "read"));
         assert_eq!((message.delivered_at, message.read_at), (Some(Timestamp(2)), Some(Timestamp(3))));
         assert_eq!(message.seen_delay_ms, Some(5));
