@@ -66,13 +66,13 @@ on_both!(a_large_batch_goes_ahead_of_nobody_for_more_than_its_open_chunks () |s:
     }
     let done = s.ended(&large).await;
     assert_eq!((&done["status"], &done["successCount"]), (&json!("COMPLETED"), &json!(LARGE)), "{done}");
+    s.audited().await;
     let out_before = out_before.lock().expect("no panic in there");
     let ahead = |name: &str, when_accepted: usize| out_before[name].saturating_sub(when_accepted);
     let most = small.iter().map(|(_, name, _, when_accepted)| ahead(name, *when_accepted)).max();
     println!("at most {most:?} messages of the large batch went ahead of a small one");
     // What is open goes ahead of it; the same again for the time between its commit and its ring.
     assert!(most.is_some_and(|most| most <= 2 * OPEN * CHUNK), "{most:?} messages of the large batch went ahead");
-    s.audited().await;
 }));
 
 on_both!(nobody_waits_for_the_end_of_those_that_are_slow () |s: Rc<Setup>| Box::pin(async move {

@@ -1,11 +1,11 @@
 //! What the gateway reports of the messages that it took.
 //!
-//! Reports are applied to the messages as they are ([`progress`]), in one transaction for a group: the rows are locked in
+//! Reports are applied to the messages as they are (`progress`), in one transaction for a group: the rows are locked in
 //! the order of their numbers, changed in memory, and written back at once. A level never goes back, and a repeated
 //! report changes nothing.
 //!
 //! A report may come before its message's outcome was written (outcomes are written in groups), and an ack before the
-//! map that tells whose it is: both are kept ([`early`]) and applied when what they are about arrives.
+//! map that tells whose it is: both are kept (`early`) and applied when what they are about arrives.
 
 mod early;
 mod outgoing;
