@@ -199,6 +199,12 @@ impl Setup {
         &self.parts
     }
 
+    /// What the processes have used of processors, together.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        let of = |part: &Part| processor_time(part.child.id().context("the process has ended")?);
+        self.parts.iter().map(of).sum()
+    }
+
     /// Sends a process a signal.
     pub(crate) fn signal(&self, which: usize, signal: Signal) -> Result<()> {
         let id = self.parts[which].child.id().context("the process has ended")?;
@@ -304,6 +310,8 @@ impl Setup {
 
 /// A process of one role on a folder of its own, without a database.
 pub(crate) struct Alone {
+    role: &'static str,
+    env: Vec<(&'static str, String)>,
     child: Child,
     url: String,
     dir: tempfile::TempDir,
@@ -311,7 +319,11 @@ pub(crate) struct Alone {
 
 impl Alone {
     /// Starts it; `more` are variables of its own without the prefix.
-    pub(crate) async fn start(surroundings: &Config, role: &str, more: &[(&'static str, String)]) -> Result<Self> {
+    pub(crate) async fn start(
+        surroundings: &Config,
+        role: &'static str,
+        more: &[(&'static str, String)],
+    ) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut env = vec![
             ("DATA_DIR", dir.path().display().to_string()),
@@ -319,7 +331,12 @@ impl Alone {
             ("LOG_LEVEL", surroundings.log_level.clone()),
         ];
         env.extend(more.iter().cloned());
-        let mut command = command(dir.path(), &env, &[role])?;
+        let (child, url) = Self::spawn(dir.path(), role, &env).await?;
+        Ok(Self { role, env, child, url, dir })
+    }
+
+    async fn spawn(dir: &Path, role: &str, env: &[(&'static str, String)]) -> Result<(Child, String)> {
+        let mut command = command(dir, env, &[role])?;
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
         let stdout = child.stdout.take().context("no standard output")?;
         let mut lines = BufReader::new(stdout).lines();
@@ -331,11 +348,24 @@ impl Alone {
             }
         }
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, url: url.context("it did not start")?, dir })
+        Ok((child, url.context("it did not start")?))
     }
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What it has used of processors.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        processor_time(self.child.id().context("the process has ended")?)
+    }
+
+    /// Kills it, and starts it again.
+    pub(crate) async fn again(&mut self) -> Result<()> {
+        self.child.start_kill()?;
+        self.child.wait().await?;
+        (self.child, self.url) = Self::spawn(self.dir.path(), self.role, &self.env).await?;
+        Ok(())
     }
 
     /// Ends it and removes its folder.
@@ -344,6 +374,18 @@ impl Alone {
         self.child.wait().await?;
         Ok(self.dir.close()?)
     }
+}
+
+/// What a process has used of processors, by `proc(5)`: the fields 14 and 15 of its `stat`, in ticks.
+fn processor_time(pid: u32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("processor time is read from /proc")?;
+    // The second field is the name, in parentheses, and may have any sign in it.
+    let (_, fields) = stat.rsplit_once(") ").context("no name in its stat")?;
+    let ticks = |field: usize| -> Result<u64> {
+        Ok(fields.split(' ').nth(field - 3).context("a field of its stat is missing")?.parse()?)
+    };
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_millis((ticks(14)? + ticks(15)?) * 1_000 / per_second))
 }
 
 /// The secret that the processes share with their gateway.

@@ -7,19 +7,27 @@ use crate::rig::{self, CONCURRENCY, Kind, Setup};
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, stream};
 use gateway::{SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant, SystemTime};
 
 /// How many messages are sent.
 const MESSAGES: usize = 20_000;
 
+/// How many messages a campaign through all processes has, and how often worker and gateway are killed in it.
+const CAMPAIGN: usize = 100_000;
+const KILLS: usize = 10;
+
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A gateway of its own over the simulated network, under 64 clients; then one inside `serve` that sends a campaign.
+/// A gateway of its own over the simulated network, under 64 clients; then one inside `serve` that sends a campaign; and,
+/// split, a campaign through a process for each role, left alone and with ten kills.
 pub(super) async fn rate(config: &Config, kind: Kind, count: Option<usize>, figures: &mut Figures) -> Result<()> {
     if kind == Kind::Split {
-        return Ok(());
+        let messages = count.unwrap_or(CAMPAIGN);
+        campaign(config, messages, 0, figures).await?;
+        return campaign(config, messages, KILLS, figures).await;
     }
     let messages = count.unwrap_or(MESSAGES);
     for synchronous in ["full", "normal"] {
@@ -47,6 +55,59 @@ pub(super) async fn rate(config: &Config, kind: Kind, count: Option<usize>, figu
     }
     Ok(())
 }
+
+/// A campaign through api, worker, scheduler and gateway, each a process of its own, while worker and gateway are killed in
+/// turn. Fails when anything is lost, or went out twice.
+async fn campaign(config: &Config, messages: usize, kills: usize, figures: &mut Figures) -> Result<()> {
+    // Workers are told once where it is, so it is there again after a kill. Nobody else takes a port that was just let go.
+    let listen = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let mut setup = Setup::start(config, Kind::Split, &format!("http://{listen}"), 1, &[]).await?;
+    let more = [("BACKEND_URL", setup.url().to_owned()), ("GATEWAY_LISTEN", listen)];
+    let mut gateway = rig::Alone::start(config, "gateway", &more).await?;
+    let ids = setup.import(messages).await?;
+    let body = json!({ "contactIds": ids, "content": "Hello {{ name }}" }).to_string();
+    let (began, others, own) = (Instant::now(), setup.processor_time()?, gateway.processor_time()?);
+    let id = setup.post("/batch/send", body).await?;
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let stats = format!("{}/sim/stats", gateway.url());
+    let stats = async || Ok::<Value, anyhow::Error>(client.get(&stats).send().await?.json().await?);
+    for kill in 0..kills {
+        let some = messages * (kill + 1) / (kills + 2);
+        while stats().await?["sent"].as_u64() < Some(some as u64) {
+            if began.elapsed() > PATIENCE {
+                bail!("it does not go on after {kill} kills: {}", stats().await?);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        match kill % 2 {
+            0 => {
+                setup.signal(WORKER, Signal::KILL)?;
+                setup.wait(WORKER, PATIENCE).await?;
+                setup.revive(WORKER).await?;
+            }
+            _ => gateway.again().await?,
+        }
+    }
+    let done = setup.ended(&id).await?;
+    let rate = messages as f64 / began.elapsed().as_secs_f64();
+    let seen = stats().await?;
+    if done["successCount"] != json!(messages) || seen["sent"] != json!(messages) || seen["duplicates"] != json!(0) {
+        bail!("something was lost, or sent twice: {done}, {seen}");
+    }
+    figures.add(format!("a campaign of {messages} through all processes, {kills} kills"), rate, "messages/s");
+    figures.note(format!("0 duplicates; {} asked for again under their id", seen["repeats"]));
+    if kills == 0 {
+        let (others, own) = (setup.processor_time()? - others, gateway.processor_time()? - own);
+        let share = 100.0 * own.as_secs_f64() / (own + others).as_secs_f64();
+        figures.add("the gateway's share of the processes' processor time", share, "%");
+        figures.note(format!("{:.0} µs a message, PostgreSQL not counted", 1e6 * own.as_secs_f64() / messages as f64));
+    }
+    gateway.stop().await?;
+    setup.stop().await
+}
+
+/// Which part of a set-up the one worker is.
+const WORKER: usize = 0;
 
 async fn alone(config: &Config, messages: usize, synchronous: &str, figures: &mut Figures) -> Result<()> {
     let sink = Sink::start(Duration::ZERO).await?;
