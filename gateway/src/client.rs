@@ -1,7 +1,8 @@
 //! The gateway over HTTP.
 
+use crate::requests::{self, bounded};
 use crate::{Gateway, Outbound, SIGNATURE_HEADER, SendOutcome, Signer, TIMESTAMP_HEADER};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -104,18 +105,14 @@ struct Status {
     need_qr: bool,
 }
 
-/// The most of an answer that is read.
-const MAX_ANSWER: usize = 64 * 1024;
-
 /// How long the rest of an answer is waited for whose head has said it all.
 const REST_OF_ANSWER: Duration = Duration::from_secs(1);
 
 /// The most of a reason that is kept.
 const MAX_DETAIL: usize = 300;
 
-/// What a 429 without `Retry-After` means, and the most that one with it can.
+/// What a 429 without `Retry-After` means.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// How long a sender waits after an answer that our signature is not taken.
 const UNAUTHORIZED_WAIT: Duration = Duration::from_secs(30);
@@ -126,22 +123,8 @@ impl HttpGateway {
     /// # Errors
     /// See [`ClientError`].
     pub fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
-        let mut base: Url = settings.url.parse().map_err(|_| ClientError::Url)?;
-        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
-            return Err(ClientError::Url);
-        }
-        if !base.path().ends_with('/') {
-            let path = format!("{}/", base.path());
-            base.set_path(&path);
-        }
-        let client = Client::builder()
-            .connect_timeout(settings.connect_timeout)
-            .timeout(settings.timeout)
-            .pool_max_idle_per_host(settings.pool)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .tcp_nodelay(true)
-            .build()?;
+        let base = requests::base(&settings.url)?;
+        let client = requests::client(settings.connect_timeout, settings.timeout, settings.pool)?;
         Ok(Self {
             client,
             clock: settings.clock.clone(),
@@ -205,8 +188,7 @@ async fn judge(response: Response) -> SendOutcome {
         drop(tokio::time::timeout(REST_OF_ANSWER, bounded(response)).await);
         return SendOutcome::Accepted;
     }
-    let retry_after =
-        response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(parse_retry_after);
+    let retry_after = requests::retry_after(response.headers());
     let detail = detail(status, &bounded(response).await);
     let code = format!("gateway_{}", status.as_u16());
     match (status, retry_after) {
@@ -230,18 +212,6 @@ async fn judge(response: Response) -> SendOutcome {
     }
 }
 
-/// The beginning of an answer's body, or all of it when it is as short as a gateway's are.
-pub(crate) async fn bounded(mut response: Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            break;
-        }
-        body.extend_from_slice(&chunk);
-    }
-    body
-}
-
 /// The gateway's reason. Control characters go: no person reads them, and PostgreSQL stores no NUL.
 fn detail(status: StatusCode, body: &[u8]) -> String {
     match serde_json::from_slice::<Detail>(body) {
@@ -259,18 +229,6 @@ fn reason(error: &reqwest::Error) -> String {
         "the connection to the gateway broke off"
     };
     text.to_owned()
-}
-
-/// Seconds, or a date; `None` for what is neither.
-pub(crate) fn parse_retry_after(value: &str) -> Option<Duration> {
-    let value = value.trim();
-    let wait = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than fit are a very long time, not none.
-        value.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs)
-    } else {
-        httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).unwrap_or_default()
-    };
-    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 fn machine_seconds() -> i64 {

@@ -9,6 +9,7 @@
 mod client;
 mod cloud;
 mod report;
+mod requests;
 pub mod server;
 mod signature;
 mod simulator;

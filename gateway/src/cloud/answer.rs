@@ -6,7 +6,7 @@
 use super::error::MetaError;
 use crate::transport::{Class, Handed, Refusal};
 use serde_json::Value;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// The longest id that Meta gives, with room; what is longer is none.
 const MAX_ID: usize = 512;
@@ -61,18 +61,6 @@ fn network_id(body: &Value) -> Option<&str> {
     (1..=MAX_ID).contains(&id.len()).then_some(id).filter(|id| !id.chars().any(char::is_control))
 }
 
-/// `Retry-After`: seconds, or a date; `None` for what is neither.
-pub(super) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are a very long time, not none.
-        value.parse().map_or(WAIT_MAX, Duration::from_secs)
-    } else {
-        httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()
-    };
-    Some(wait.min(WAIT_MAX))
-}
-
 /// `X-Business-Use-Case-Usage`: the minutes until the account may go on, where it must wait at all.
 pub(super) fn regain_access(value: &str) -> Option<Duration> {
     let usage: Value = serde_json::from_str(value).ok()?;
@@ -84,6 +72,7 @@ pub(super) fn regain_access(value: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::requests::read_retry_after;
     use proptest::prelude::*;
     use serde_json::json;
     use std::time::UNIX_EPOCH;
@@ -147,20 +136,6 @@ mod tests {
 
     #[test]
     fn a_wait_is_read() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let date = httpdate::fmt_http_date(now + Duration::from_secs(90));
-        for (said, seconds) in [
-            ("7", 7),
-            (" 0 ", 0),
-            (date.as_str(), 90),
-            ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
-            ("99999999999999999999", 3_600),
-        ] {
-            assert_eq!(retry_after(said, now), Some(Duration::from_secs(seconds)), "{said}");
-        }
-        for said in ["", "-1", "1.5", "soon"] {
-            assert_eq!(retry_after(said, now), None, "{said}");
-        }
         let usage = r#"{"1":[{"type":"messages","estimated_time_to_regain_access":0},
             {"estimated_time_to_regain_access":4}],"2":[{"estimated_time_to_regain_access":3}],"3":{}}"#;
         assert_eq!(regain_access(usage), Some(Duration::from_secs(240)));
@@ -174,7 +149,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_answer_is_judged(status in 100u16..1000, body: Vec<u8>, header in ".{0,40}") {
-            let handed = judge(&Answer { status, retry_after: retry_after(&header, UNIX_EPOCH), body: &body }, "token");
+            let handed = judge(&Answer { status, retry_after: read_retry_after(&header, UNIX_EPOCH), body: &body }, "token");
             // No accident is a message that was taken, or one that will never be.
             let settled = match handed {
                 Handed::Taken { .. } => true,

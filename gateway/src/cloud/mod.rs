@@ -17,11 +17,12 @@ mod webhook;
 
 pub use config::CloudConfig;
 
+use crate::requests::{self, bounded};
 use crate::transport::{
     Class, Handed, Handing, HookAnswer, HookRequest, Listener, Refusal, Session, Settles, Transport,
 };
 use answer::Answer;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Response, Url};
 use seal::Seal;
 use serde::Serialize;
@@ -29,9 +30,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// The most of an answer that is read.
-const MAX_ANSWER: usize = 64 * 1024;
 
 /// The largest webhook: Meta's have at most 3 MB.
 const MAX_WEBHOOK: usize = 4 * 1024 * 1024;
@@ -95,14 +93,11 @@ impl CloudApi {
     /// See [`CloudError`].
     pub fn new(config: CloudConfig) -> Result<Self, CloudError> {
         config.validate().map_err(CloudError::Config)?;
-        let client = Client::builder()
-            .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
-            .timeout(Duration::from_millis(config.timeout_ms))
-            .pool_max_idle_per_host(config.idle_connections)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .tcp_nodelay(true)
-            .build()?;
+        let client = requests::client(
+            Duration::from_millis(config.connect_timeout_ms),
+            Duration::from_millis(config.timeout_ms),
+            config.idle_connections,
+        )?;
         let missing = || CloudError::Config("cloud_api.app_secret: is missing".into());
         Ok(Self {
             client,
@@ -263,21 +258,7 @@ fn answered(status: u16, body: &str) -> HookAnswer {
 /// How long an answer asks to be left alone.
 fn wait_of(headers: &HeaderMap) -> Option<Duration> {
     let told = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    told(RETRY_AFTER.as_str())
-        .and_then(|value| answer::retry_after(value, SystemTime::now()))
-        .or_else(|| told(USAGE).and_then(answer::regain_access))
-}
-
-/// The beginning of an answer's body, or all of it when it is as short as Meta's are.
-async fn bounded(mut response: Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            break;
-        }
-        body.extend_from_slice(&chunk);
-    }
-    body
+    requests::retry_after(headers).or_else(|| told(USAGE).and_then(answer::regain_access))
 }
 
 fn now_ms() -> i64 {

@@ -1,11 +1,11 @@
 //! Who is told what became of messages: a backend over HTTP, or one in this process.
 
-use crate::client::{bounded, parse_retry_after};
 use crate::report::Outgoing;
+use crate::requests::{self, bounded};
 use crate::transport::Inbound;
 use crate::{ClientError, Clock, Report, SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
 use chrono::{DateTime, SecondsFormat};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -83,22 +83,8 @@ impl HttpBackend {
     /// # Errors
     /// See [`ClientError`].
     pub fn new(settings: &BackendSettings) -> Result<Self, ClientError> {
-        let mut base: Url = settings.url.parse().map_err(|_| ClientError::Url)?;
-        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
-            return Err(ClientError::Url);
-        }
-        if !base.path().ends_with('/') {
-            let path = format!("{}/", base.path());
-            base.set_path(&path);
-        }
-        let client = Client::builder()
-            .connect_timeout(Duration::from_secs(2))
-            .timeout(settings.timeout)
-            .pool_max_idle_per_host(settings.pool)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .tcp_nodelay(true)
-            .build()?;
+        let base = requests::base(&settings.url)?;
+        let client = requests::client(Duration::from_secs(2), settings.timeout, settings.pool)?;
         let signer = Signer::new(settings.secret.as_bytes()).ok_or(ClientError::NoSecret)?;
         Ok(Self { client, clock: settings.clock.clone(), signer, base })
     }
@@ -174,8 +160,7 @@ impl Backend for HttpBackend {
             .body(body);
         match request.send().await {
             Ok(answer) => {
-                let retry_after =
-                    answer.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(parse_retry_after);
+                let retry_after = requests::retry_after(answer.headers());
                 let status = answer.status();
                 let body = bounded(answer).await;
                 judge(status, retry_after, || String::from_utf8_lossy(&body).chars().take(MAX_DETAIL).collect())
