@@ -71,6 +71,34 @@ async fn what_wins_is_flag_then_variable_then_file() {
 }
 
 #[tokio::test]
+async fn what_opens_metas_doors_is_never_shown() {
+    let secrets = [("access_token", "EAAsecretToken"), ("app_secret", "0123456789abcdef"), ("verify_token", "0000777")];
+    let given = [("GATEWAY_TRANSPORT", "cloud-api"), ("CLOUD_API_PHONE_NUMBER_ID", "106540352242922")];
+    let program =
+        given.iter().fold(program(), |program, (name, value)| program.env(format!("PACELINE_{name}"), *value));
+    let (code, _, stderr) = said(&program.output(&["config"], "").await);
+    assert_eq!((code, stderr.contains("cloud_api.access_token: is missing")), (Some(2), true), "{stderr}");
+    let program = secrets.iter().fold(program, |program, (key, value)| {
+        program.env(format!("PACELINE_CLOUD_API_{}", key.to_uppercase()), *value)
+    });
+    let text = program.run(&["config", "--json"], "").await;
+    let table = program.run(&["config"], "").await;
+    let config: Value = serde_json::from_str(&text).expect("JSON");
+    for (key, secret) in secrets {
+        assert_eq!(config[format!("cloud_api.{key}")]["value"], json!("***"), "{key}");
+        assert!(!text.contains(secret) && !table.contains(secret), "{key}: {table}");
+    }
+    assert_eq!(config["cloud_api.phone_number_id"]["value"], json!("106540352242922"));
+    // A value that is refused is not repeated either.
+    for (key, secret) in secrets {
+        let wrong = program.clone().env(format!("PACELINE_CLOUD_API_{}", key.to_uppercase()), format!("{secret} "));
+        let (code, stdout, stderr) = said(&wrong.output(&["config"], "").await);
+        assert_eq!((code, stderr.contains(&format!("cloud_api.{key}"))), (Some(2), true), "{key}: {stderr}");
+        assert!(!stderr.contains(secret) && !stdout.contains(secret), "{key}: {stdout}{stderr}");
+    }
+}
+
+#[tokio::test]
 async fn roles_of_their_own_need_servers_to_share() {
     let redis = "redis://127.0.0.1:1";
     for (env, word) in [
