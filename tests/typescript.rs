@@ -12,18 +12,23 @@ const USE: &str = r#"
 import type { paths as Batch } from "./batch";
 import type { paths as Crm } from "./crm";
 import type { paths as Desk } from "./support-desk";
+import type { paths as Gateway } from "./gateway";
 
 type Body<R> = R extends { content: infer C } ? C[keyof C] : never;
 type Customers = Body<Crm["/customers/summary"]["get"]["responses"]["200"]>;
 type Reply = Body<NonNullable<Crm["/messages/send"]["post"]["requestBody"]>>;
 type Suppressions = Body<Batch["/suppressions"]["get"]["responses"]["200"]>;
+type Send = Body<NonNullable<Gateway["/send"]["post"]["requestBody"]>>;
+type Status = Body<Gateway["/status"]["get"]["responses"]["200"]>;
 type SignedIn = Body<Desk["/api/v1/auth/login"]["post"]["responses"]["200"]>;
 
 const unread = (list: Customers): number => list.reduce((sum, one) => sum + one.unread_count, 0);
 const reply: Reply = { customer_id: 1, content: "Hello" };
 const numbers = (answer: Suppressions): string[] => answer.data.map(row => row.phone);
 const token = (answer: SignedIn): string => answer.data.token;
-export { unread, reply, numbers, token };
+const send: Send = { to: "60123456789", message: "Hello", backend_message_id: 17 };
+const ready = (answer: Status): boolean => answer.ready && !answer.need_qr;
+export { unread, reply, numbers, token, send, ready };
 "#;
 
 /// What must not compile: a type that is `any` would take it.
@@ -60,8 +65,16 @@ async fn the_documents_make_types_that_compile() {
         .filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '-').next())
         .collect();
     assert!(names.is_superset(&["batch", "crm", "support-desk"].into()), "{names:?}");
+    let mut documents: Vec<(&str, Value)> = Vec::new();
     for name in names {
-        let document: Value = paceline.client().get(&format!("/openapi/{name}.json")).await.expect(200);
+        documents.push((name, paceline.client().get(&format!("/openapi/{name}.json")).await.expect(200)));
+    }
+    // The gateway is a process of its own.
+    let gateway = program.elsewhere();
+    let gateway = gateway.env("PACELINE_GATEWAY_LISTEN", "127.0.0.1:0").env("PACELINE_GATEWAY_SECRET", "a secret");
+    let gateway = gateway.start(&["gateway"]).await;
+    documents.push(("gateway", gateway.client().get("/openapi.json").await.expect(200)));
+    for (name, document) in documents {
         let (from, to) = (format!("{name}.json"), format!("{name}.ts"));
         std::fs::write(dir.join(&from), document.to_string()).expect("written");
         let made = tool("openapi-typescript", dir, &[&from, "--output", &to]).await;

@@ -48,7 +48,11 @@ async fn what_is_wrong_is_refused_in_the_envelope() {
     assert_eq!(detail(&post("no JSON").await, 422)[0]["loc"], json!(["body"]));
     assert!(detail(&post(&"x".repeat(65 * 1024)).await, 413).is_string());
     assert!(detail(&client.get("/nowhere").await, 404).is_string());
-    assert!(detail(&client.get("/send").await, 405).is_string());
+    let other_method = client.get("/send").await;
+    assert!(detail(&other_method, 405).is_string());
+    assert_eq!(other_method.header("allow"), Some("POST"));
+    let other_method = client.send(client.request(Method::DELETE, "/webhook")).await;
+    assert_eq!(other_method.header("allow"), Some("GET, POST, HEAD"));
     let at = now_s();
     let text = client
         .request(Method::POST, "/send")

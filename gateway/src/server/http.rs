@@ -2,7 +2,7 @@
 //!
 //! `/status` is open; `/qr` and `/send` need the shared secret's signature, and so does `/sim/messages`, the only place
 //! where texts and numbers are shown. `/sim/stats` has nothing but counts. `/webhook` is the transport's: it knows how its
-//! network signs.
+//! network signs. `/openapi.json` says all that to machines: it is written by hand, and a test holds it to [`PATHS`].
 
 use super::Server;
 use super::store::{Accepted, NewMessage};
@@ -10,10 +10,11 @@ use crate::sqlite::StoreError;
 use crate::transport::HookRequest;
 use crate::{SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use poem::endpoint::BoxEndpoint;
-use poem::error::{MethodNotAllowedError, NotFoundError};
-use poem::http::{HeaderValue, StatusCode, header};
-use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, post};
+use poem::error::NotFoundError;
+use poem::http::{HeaderValue, Method, StatusCode, header};
+use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -77,6 +78,8 @@ enum Refusal {
     Plain(StatusCode, String, Option<Duration>),
     /// Every bad field.
     Invalid(Vec<Issue>),
+    /// The path takes none but these methods.
+    Method(&'static [Method]),
 }
 
 impl Refusal {
@@ -91,9 +94,6 @@ impl Refusal {
     fn of(error: &poem::Error) -> Self {
         if error.is::<NotFoundError>() {
             return Self::new(StatusCode::NOT_FOUND, "there is no such path");
-        }
-        if error.is::<MethodNotAllowedError>() {
-            return Self::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not take this method");
         }
         match error.status() {
             status if status.is_client_error() => Self::new(status, error.to_string()),
@@ -137,12 +137,24 @@ impl IntoResponse for Refusal {
                     .collect();
                 answer(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "detail": detail }))
             }
+            Self::Method(methods) => {
+                let detail = "the path does not take this method";
+                let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, &json!({ "detail": detail }));
+                let head = methods.contains(&Method::GET).then_some("HEAD");
+                let allow: Vec<&str> = methods.iter().map(Method::as_str).chain(head).collect();
+                if let Ok(value) = HeaderValue::from_str(&allow.join(", ")) {
+                    response.headers_mut().insert(header::ALLOW, value);
+                }
+                response
+            }
         }
     }
 }
 
+const JSON: &str = "application/json; charset=utf-8";
+
 fn answer(status: StatusCode, body: &Value) -> Response {
-    Response::builder().status(status).content_type("application/json; charset=utf-8").body(body.to_string())
+    Response::builder().status(status).content_type(JSON).body(body.to_string())
 }
 
 type Answered = Result<Response, Refusal>;
@@ -153,34 +165,61 @@ struct App {
     settings: HttpSettings,
 }
 
-/// A route whose refusals are in the envelope.
-fn path<F>(app: &App, handle: impl Fn(App, Request) -> F + Send + Sync + Clone + 'static) -> BoxEndpoint<'static>
-where
-    F: Future<Output = Answered> + Send + 'static,
-{
-    let app = app.clone();
-    poem::endpoint::make(move |request| {
-        let handling = handle(app.clone(), request);
-        async move { Ok::<_, poem::Error>(handling.await.unwrap_or_else(IntoResponse::into_response)) }
-    })
-    .boxed()
+/// A path that is served.
+struct Path {
+    at: &'static str,
+    /// What it takes; HEAD wherever it takes GET.
+    methods: &'static [Method],
+    answer: fn(App, Request) -> BoxFuture<'static, Answered>,
 }
 
+const GET: &[Method] = &[Method::GET];
+const POST: &[Method] = &[Method::POST];
+
 /// All paths.
+static PATHS: [Path; 10] = [
+    Path { at: "/status", methods: GET, answer: |app, request| status(app, request).boxed() },
+    Path { at: "/qr", methods: GET, answer: |app, request| qr(app, request).boxed() },
+    Path { at: "/send", methods: POST, answer: |app, request| send(app, request).boxed() },
+    Path { at: "/webhook", methods: &[Method::GET, Method::POST], answer: |app, request| hook(app, request).boxed() },
+    Path { at: "/sim/messages", methods: GET, answer: |app, request| sim_messages(app, request).boxed() },
+    Path { at: "/sim/stats", methods: GET, answer: |app, request| sim_stats(app, request).boxed() },
+    Path { at: "/healthz", methods: GET, answer: |app, request| healthz(app, request).boxed() },
+    Path { at: "/readyz", methods: GET, answer: |app, request| readyz(app, request).boxed() },
+    Path { at: "/metrics", methods: GET, answer: |app, request| render(app, request).boxed() },
+    Path { at: "/openapi.json", methods: GET, answer: |app, request| openapi(app, request).boxed() },
+];
+
+/// What the paths are, for machines.
+const OPENAPI: &str = include_str!("openapi.json");
+
+impl Path {
+    /// Answers; refusals are in the envelope.
+    async fn call(&self, app: App, mut request: Request) -> Response {
+        if request.method() == Method::HEAD {
+            // The server leaves the body out.
+            request.set_method(Method::GET);
+        }
+        let answered = if self.methods.contains(request.method()) {
+            (self.answer)(app, request).await
+        } else {
+            Err(Refusal::Method(self.methods))
+        };
+        answered.unwrap_or_else(IntoResponse::into_response)
+    }
+}
+
+/// All paths, for all methods.
 pub(crate) fn routes(server: Arc<Server>, settings: HttpSettings) -> BoxEndpoint<'static> {
     let app = App { server, settings };
-    let hook = path(&app, hook);
-    let hook_too = path(&app, self::hook);
-    let routes = Route::new()
-        .at("/status", get(path(&app, status)))
-        .at("/qr", get(path(&app, qr)))
-        .at("/send", post(path(&app, send)))
-        .at("/webhook", get(hook).post(hook_too))
-        .at("/sim/messages", get(path(&app, sim_messages)))
-        .at("/sim/stats", get(path(&app, sim_stats)))
-        .at("/healthz", get(path(&app, |_, _| async { Ok(answer(StatusCode::OK, &json!({ "status": "ok" }))) })))
-        .at("/readyz", get(path(&app, readyz)))
-        .at("/metrics", get(path(&app, render)));
+    let routes = PATHS.iter().fold(Route::new(), |routes, path| {
+        let app = app.clone();
+        let call = move |request| {
+            let app = app.clone();
+            async move { Ok::<_, poem::Error>(path.call(app, request).await) }
+        };
+        routes.at(path.at, poem::endpoint::make(call))
+    });
     routes.around(outermost).boxed()
 }
 
@@ -266,6 +305,14 @@ async fn qr(app: App, request: Request) -> Answered {
     Ok(answer(StatusCode::OK, &json!({ "qr": session.qr, "ready": session.ready })))
 }
 
+async fn healthz(_: App, _: Request) -> Answered {
+    Ok(answer(StatusCode::OK, &json!({ "status": "ok" })))
+}
+
+async fn openapi(_: App, _: Request) -> Answered {
+    Ok(Response::builder().content_type(JSON).body(OPENAPI))
+}
+
 async fn readyz(app: App, _: Request) -> Answered {
     let word = |there| if there { "ok" } else { "away" };
     let (store, transport) = (app.server.store.is_there().await, app.server.transport.session().ready);
@@ -309,9 +356,13 @@ pub(crate) struct SendAsk {
 
 /// Reads a send; every bad field is named.
 fn read_send(body: &[u8]) -> Result<SendAsk, Refusal> {
-    let fields: SendFields<'_> = serde_json::from_slice(body).map_err(|_| {
-        Refusal::Invalid(vec![Issue { loc: vec!["body"], msg: "must be a JSON object", kind: "json_invalid" }])
-    })?;
+    // A list of the fields' values would be taken as well.
+    let fields: Option<SendFields<'_>> =
+        serde_json::from_slice(body).ok().filter(|_| body.trim_ascii_start().starts_with(b"{"));
+    let Some(fields) = fields else {
+        let issue = Issue { loc: vec!["body"], msg: "must be a JSON object", kind: "json_invalid" };
+        return Err(Refusal::Invalid(vec![issue]));
+    };
     let mut issues = Vec::new();
     let mut take =
         |name: &'static str, raw: Option<&RawValue>, msg: &'static str, read: &dyn Fn(&str) -> Option<String>| {
@@ -420,23 +471,35 @@ fn no_simulator() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "this transport is not the simulator")
 }
 
-/// A page's place and size.
+/// A page's place and size, as they came.
 #[derive(Deserialize)]
-struct Page {
-    limit: Option<i64>,
-    cursor: Option<i64>,
+struct PageFields {
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+/// What page is asked for: after which place, and how many; every bad field is named.
+fn read_page(request: &Request) -> Result<(i64, i64), Refusal> {
+    let issue = |loc, msg| Issue { loc, msg, kind: "value_error" };
+    let fields: PageFields = request
+        .params()
+        .map_err(|_| Refusal::Invalid(vec![issue(vec!["query"], "must have limit and cursor once at most")]))?;
+    let number = |field: Option<String>, usual| field.map_or(Some(usual), |text| text.parse::<i64>().ok());
+    let cursor = number(fields.cursor, 0);
+    let limit = number(fields.limit, PAGE).filter(|limit| (1..=PAGE_MAX).contains(limit));
+    let bad_limit = limit.is_none().then(|| issue(vec!["query", "limit"], "must be an integer from 1 to 1000"));
+    let bad_cursor = cursor.is_none().then(|| issue(vec!["query", "cursor"], "must be an integer"));
+    match (cursor, limit) {
+        (Some(cursor), Some(limit)) => Ok((cursor, limit)),
+        _ => Err(Refusal::Invalid(bad_limit.into_iter().chain(bad_cursor).collect())),
+    }
 }
 
 async fn sim_messages(app: App, request: Request) -> Answered {
     app.signed(&request, b"")?;
     let simulator = app.server.simulator.as_ref().ok_or_else(no_simulator)?;
-    let bad = |name, msg| Refusal::Invalid(vec![Issue { loc: vec!["query", name], msg, kind: "value_error" }]);
-    let page: Page = request.params().map_err(|_| bad("limit", "limit and cursor must be integers"))?;
-    let limit = page.limit.unwrap_or(PAGE);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(bad("limit", "must be from 1 to 1000"));
-    }
-    let messages = simulator.messages(page.cursor.unwrap_or(0), limit).await?;
+    let (cursor, limit) = read_page(&request)?;
+    let messages = simulator.messages(cursor, limit).await?;
     let next = messages.last().filter(|_| i64::try_from(messages.len()) == Ok(limit)).map(|last| last.seq);
     Ok(answer(StatusCode::OK, &json!({ "messages": messages, "next_cursor": next })))
 }
@@ -450,6 +513,7 @@ async fn sim_stats(app: App, _: Request) -> Answered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn bad(body: &str) -> Vec<&'static str> {
         match read_send(body.as_bytes()) {
@@ -463,6 +527,7 @@ mod tests {
         assert_eq!(bad("{}"), ["to", "message", "backend_message_id"]);
         assert_eq!(bad("[]"), ["body"]);
         assert_eq!(bad("nothing"), ["body"]);
+        assert_eq!(bad("[\"60123456789\", \"Hi\", 1]"), ["body"]);
         let long = "x".repeat(4_097);
         for (to, message, id) in [
             ("\"+60123456789\"", "\"\"", "\"\""),
@@ -485,5 +550,73 @@ mod tests {
         };
         assert_eq!(read("17"), ("17".into(), true));
         assert_eq!(read("\"17\""), ("17".into(), false));
+    }
+
+    #[test]
+    fn every_bad_field_of_a_page_is_named() {
+        let read = |query: &str| {
+            let uri = format!("/sim/messages{query}").parse().expect("an address");
+            read_page(&Request::builder().uri(uri).finish())
+        };
+        let bad = |query: &str| match read(query) {
+            Err(Refusal::Invalid(issues)) => issues.into_iter().map(|issue| issue.loc).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(read("").expect("a page"), (0, 100));
+        assert_eq!(read("?limit=1000&cursor=-7").expect("a page"), (-7, 1_000));
+        assert_eq!(bad("?limit=1001"), [["query", "limit"]]);
+        assert_eq!(bad("?limit=&cursor=x"), [["query", "limit"], ["query", "cursor"]]);
+        assert_eq!(bad("?cursor=9223372036854775808"), [["query", "cursor"]]);
+        assert_eq!(bad("?limit=1&limit=2"), [["query"]]);
+    }
+
+    #[test]
+    fn the_document_has_every_path_and_no_other() {
+        let document: Value = serde_json::from_str(OPENAPI).expect("JSON");
+        assert_eq!(document["info"]["version"], json!(env!("CARGO_PKG_VERSION")));
+        let described: BTreeSet<(String, String)> = (document["paths"].as_object().expect("paths").iter())
+            .flat_map(|(at, methods)| {
+                let methods = methods.as_object().expect("methods").keys();
+                methods.map(|method| (at.clone(), method.to_uppercase()))
+            })
+            .collect();
+        let served: BTreeSet<(String, String)> =
+            (PATHS.iter()).flat_map(|path| path.methods.iter().map(|m| (path.at.to_owned(), m.to_string()))).collect();
+        assert_eq!(described, served);
+    }
+
+    #[test]
+    fn the_document_refers_to_nothing_that_it_has_not_and_has_the_bounds() {
+        fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+            match value {
+                Value::Object(fields) => {
+                    found.extend(fields.get("$ref").and_then(Value::as_str));
+                    fields.values().for_each(|value| references(value, found));
+                }
+                Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+                _ => {}
+            }
+        }
+        let document: Value = serde_json::from_str(OPENAPI).expect("JSON");
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        for reference in &found {
+            let place = reference.strip_prefix('#').expect("within the document");
+            assert!(document.pointer(place).is_some(), "{reference}");
+        }
+        for (kind, parts) in document["components"].as_object().expect("components") {
+            // Schemes are named, not referred to.
+            for name in parts.as_object().expect("parts").keys().filter(|_| kind != "securitySchemes") {
+                assert!(
+                    found.contains(format!("#/components/{kind}/{name}").as_str()),
+                    "nothing refers to {kind} {name}"
+                );
+            }
+        }
+        let send = &document["components"]["schemas"]["Send"]["properties"];
+        assert_eq!(send["message"]["maxLength"], json!(MAX_MESSAGE));
+        assert_eq!(send["backend_message_id"]["oneOf"][1]["pattern"], json!(format!("^[!-~]{{1,{MAX_ID}}}$")));
+        let limit = &document["paths"]["/sim/messages"]["get"]["parameters"][0]["schema"];
+        assert_eq!((&limit["maximum"], &limit["default"]), (&json!(PAGE_MAX), &json!(PAGE)));
     }
 }
