@@ -210,6 +210,30 @@ async fn a_number_that_is_blocked_for_what_was_taken_stops_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_meta_does_not_take_stops_the_number_and_is_not_repeated() {
+    let wrong = "EAAnotTheToken";
+    let mut cloud = Cloud::start(FOR_EVER, &[("PACELINE_CLOUD_API_ACCESS_TOKEN", wrong)]).await;
+    cloud.world.accept("m").await;
+    eventually("the sender to be stopped", PATIENCE, async || {
+        let status = cloud.status().await;
+        if status["ready"] == json!(false) { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+    let refused = cloud.world.send("another").await;
+    let list = cloud.world.program.run(&["sender", "list"], "").await;
+    // Meta's own words have it.
+    assert!(refused.status == 503 && refused.text.contains("190") && list.contains("190: "), "{list}{}", refused.text);
+    assert!(!refused.text.contains(wrong) && !list.contains(wrong), "{list}{}", refused.text);
+    assert!(!cloud.world.gateway.log().contains(wrong), "{}", cloud.world.gateway.log().tail(100));
+    let token = cloud.meta.options().access_token.clone();
+    cloud.world.gateway.set_env("PACELINE_CLOUD_API_ACCESS_TOKEN", Some(&token));
+    cloud.world.gateway.restart().await;
+    cloud.tell_meta();
+    cloud.world.program.run(&["sender", "resume"], "").await;
+    cloud.told_once(&["m"], &WHOLE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_too_fast_for_meta_waits_and_loses_no_attempt() {
     let cloud = Cloud::start(FOR_EVER, &[]).await;
     let too_fast = |seconds| Some(CloudFault::Error { code: 130_429, retry_after_s: Some(seconds) });
