@@ -457,6 +457,12 @@ impl Config {
         if role == Role::Serve && self.gateway_listen.is_some() && self.gateway_secret.is_none() {
             problems.push("gateway_secret: is required with gateway_listen".into());
         }
+        // Meta tells what became of messages at the gateway's port alone: without it a lost answer were never settled, and
+        // what customers write would reach nobody.
+        let inside = role == Role::Serve && self.gateway_url.is_none();
+        if inside && self.gateway_transport == GatewayTransport::CloudApi && self.gateway_listen.is_none() {
+            problems.push("gateway_listen: is required with gateway_transport cloud-api, for Meta's webhooks".into());
+        }
         if role == Role::Split {
             if self.is_sqlite() {
                 problems.push(
@@ -524,6 +530,12 @@ mod tests {
         let problems = Config::default().fits(Role::Split).expect_err("lacks all");
         assert_eq!(problems.len(), 3);
         assert!(Config::default().fits(Role::Serve).is_ok());
+        let deaf = Config { gateway_transport: GatewayTransport::CloudApi, ..Config::default() };
+        let problems = deaf.fits(Role::Serve).expect_err("lacks a port");
+        assert!(problems.iter().any(|problem| problem.starts_with("gateway_listen")), "{problems:?}");
+        assert!(deaf.fits(Role::Split).expect_err("lacks others").iter().all(|problem| !problem.contains("cloud-api")));
+        let url = Some("http://127.0.0.1:3002".to_owned());
+        assert!(Config { gateway_url: url, ..deaf }.fits(Role::Serve).is_ok(), "another process listens");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `paceline demo`: the embedded set-up in a folder of its own, with sample contacts and campaigns under way.
 
-use crate::config::{Config, Role};
+use crate::config::{Config, GatewayTransport, Role};
 use crate::roles::{self, Parts};
 use crate::store;
 use anyhow::Result;
@@ -28,6 +28,8 @@ pub(crate) async fn run(config: &Config) -> Result<()> {
         redis_url: None,
         gateway_url: None,
         gateway_secret: None,
+        // Whatever this machine sends through: the demo's contacts are made up, and their numbers may be somebody's.
+        gateway_transport: GatewayTransport::Simulator,
         sender_rate_per_min: 1_200,
         simulator: SimulatorConfig {
             latency_min_ms: 20,

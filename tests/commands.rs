@@ -99,6 +99,25 @@ async fn what_opens_metas_doors_is_never_shown() {
 }
 
 #[tokio::test]
+async fn a_demo_reaches_nobody_whatever_this_machine_sends_through() {
+    let program = [
+        ("GATEWAY_TRANSPORT", "cloud-api"),
+        ("GATEWAY_LISTEN", "127.0.0.1:0"),
+        ("GATEWAY_SECRET", "gateway-secret"),
+        ("CLOUD_API_BASE_URL", "http://127.0.0.1:1"),
+        ("CLOUD_API_PHONE_NUMBER_ID", "106540352242922"),
+        ("CLOUD_API_ACCESS_TOKEN", "token"),
+        ("CLOUD_API_APP_SECRET", "app-secret"),
+        ("CLOUD_API_VERIFY_TOKEN", "verify-token"),
+    ]
+    .iter()
+    .fold(program(), |program, (name, value)| program.env(format!("PACELINE_{name}"), *value));
+    let demo = program.start(&["demo"]).await;
+    let log = demo.log();
+    assert!(log.contains("the simulator sends nothing to anybody") && !log.contains("cloud-api"), "{}", log.tail(50));
+}
+
+#[tokio::test]
 async fn roles_of_their_own_need_servers_to_share() {
     let redis = "redis://127.0.0.1:1";
     for (env, word) in [

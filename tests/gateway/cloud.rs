@@ -210,20 +210,46 @@ async fn a_number_that_is_blocked_for_what_was_taken_stops_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_meta_does_not_take_stops_the_number_and_is_not_repeated() {
+    let wrong = "EAAnotTheToken";
+    let mut cloud = Cloud::start(FOR_EVER, &[("PACELINE_CLOUD_API_ACCESS_TOKEN", wrong)]).await;
+    cloud.world.accept("m").await;
+    eventually("the sender to be stopped", PATIENCE, async || {
+        let status = cloud.status().await;
+        if status["ready"] == json!(false) { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+    let refused = cloud.world.send("another").await;
+    let list = cloud.world.program.run(&["sender", "list"], "").await;
+    // Meta's own words have it.
+    assert!(refused.status == 503 && refused.text.contains("190") && list.contains("190: "), "{list}{}", refused.text);
+    assert!(!refused.text.contains(wrong) && !list.contains(wrong), "{list}{}", refused.text);
+    assert!(!cloud.world.gateway.log().contains(wrong), "{}", cloud.world.gateway.log().tail(100));
+    let token = cloud.meta.options().access_token.clone();
+    cloud.world.gateway.set_env("PACELINE_CLOUD_API_ACCESS_TOKEN", Some(&token));
+    cloud.world.gateway.restart().await;
+    cloud.tell_meta();
+    cloud.world.program.run(&["sender", "resume"], "").await;
+    cloud.told_once(&["m"], &WHOLE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_too_fast_for_meta_waits_and_loses_no_attempt() {
     let cloud = Cloud::start(FOR_EVER, &[]).await;
     let too_fast = |seconds| Some(CloudFault::Error { code: 130_429, retry_after_s: Some(seconds) });
     // Oftener than a message may be tried in vain.
     let refusals = 8;
     cloud.meta.next((0..refusals).map(|_| too_fast(0)));
+    // One that counts: had those counted, it were the last.
+    cloud.meta.next([Some(CloudFault::Error { code: 131_000, retry_after_s: None })]);
     cloud.world.accept("m").await;
     cloud.told_once(&["m"], &WHOLE).await;
-    assert_eq!(cloud.meta.posts().len(), refusals + 1);
+    assert_eq!(cloud.meta.posts().len(), refusals + 2);
     // As long as Meta asks, and everybody of this sender.
     cloud.meta.next([too_fast(2)]);
     let began = Instant::now();
     cloud.world.accept("slow").await;
-    cloud.posts_at(refusals + 2).await;
+    cloud.posts_at(refusals + 3).await;
     eventually("the sender to wait", PATIENCE, async || {
         let list = cloud.world.program.run(&["sender", "list"], "").await;
         // On a busy machine it may have waited already.
@@ -239,13 +265,17 @@ async fn what_is_too_fast_for_meta_waits_and_loses_no_attempt() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recipient_that_gets_too_many_holds_up_nobody_else() {
     let cloud = Cloud::start(FOR_EVER, &[]).await;
+    // As long as Meta asks, and this recipient alone.
+    cloud.meta.next([Some(CloudFault::Error { code: 131_056, retry_after_s: Some(3_600) })]);
+    cloud.world.accept("in-an-hour").await;
+    cloud.posts_at(1).await;
     let often = asking_for("often", "771056");
     cloud.accept_to("first", &often).await;
     cloud.accept_to("second", &often).await;
-    cloud.posts_at(1).await;
+    cloud.posts_at(2).await;
     cloud.world.accept("another").await;
     cloud.told_once(&["another"], &WHOLE).await;
-    assert!(cloud.world.backend.story("first").is_empty(), "it waits");
+    assert!(["in-an-hour", "first"].iter().all(|id| cloud.world.backend.story(id).is_empty()), "they wait");
     // Meta lets them through, whatever the number asks for.
     cloud.meta.next([None, None]);
     cloud.told_once(&["first", "second"], &WHOLE).await;
