@@ -140,7 +140,9 @@ mod tests {
     fn what_is_common_is_added_to_every_operation() {
         let document = json!({
             "paths": {
-                "/a": { "get": { "responses": { "200": {}, "404": {}, "409": {}, "413": {}, "422": {}, "429": {} } } },
+                "/a": { "get": { "responses": { "200": {}, "400": {}, "404": {}, "409": {}, "413": {}, "422": {}, "429": {} } } },
+                // Of a surface that says 422 of a bad field.
+                "/c": { "get": { "responses": { "200": {}, "422": {} } } },
                 "/a/{id}": { "put": {
                     "responses": { "200": {}, "403": {}, "404": {}, "409": {}, "413": {}, "422": {} },
                     "requestBody": {}, "security": [{}], "parameters": [{ "name": "Idempotency-Key" }],
@@ -165,7 +167,8 @@ mod tests {
                 .map(|(status, _)| status.clone())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(statuses(&whole["paths"]["/a"]["get"]), ["200", "429"]);
+        assert_eq!(statuses(&whole["paths"]["/a"]["get"]), ["200", "400", "429"]);
+        assert_eq!(statuses(&whole["paths"]["/c"]["get"]), ["200", "422"]);
         let put = &whole["paths"]["/a/{id}"]["put"];
         assert_eq!(statuses(put), ["200", "403", "404", "409", "413", "422"]);
         assert_eq!(put["parameters"][1]["$ref"], "#/components/parameters/X-Request-Id");
