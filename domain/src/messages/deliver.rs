@@ -10,7 +10,9 @@
 
 use crate::Step;
 use crate::db;
+use crate::feed;
 use crate::jobs::{self, Claimed, Ending, Finished};
+use crate::messages::receipts::{self, ACK_SENT};
 use crate::messages::tally::{self, Tally};
 use crate::pacing::{self, Pace};
 use crate::retry::{Backoff, MAX_MESSAGE_RETRIES};
@@ -49,6 +51,8 @@ fn message_of(payload: &serde_json::Value) -> Result<MessageId, DbErr> {
 pub struct Delivery {
     /// The message.
     pub message: MessageId,
+    /// To whom.
+    pub contact: ContactId,
     /// Its id at the gateway: the idempotency key, the same over all attempts.
     pub uuid: Uuid,
     /// The recipient's number: digits without `+`.
@@ -112,7 +116,8 @@ pub async fn begin(
     else {
         return Ok(Begin::Void { code: "contact_not_found", detail: "the customer was deleted meanwhile" });
     };
-    if let Some(written) = waits_behind(conn, ContactId(row.try_get("", "contact_id")?), message).await? {
+    let contact = ContactId(row.try_get("", "contact_id")?);
+    if let Some(written) = waits_behind(conn, contact, message).await? {
         // The longer it waits, the seldomer it is worth a look.
         let age = now.since(written);
         return Ok(Begin::NotBefore(now.plus((age / 4).clamp(BEHIND_MIN, BEHIND_MAX))));
@@ -130,6 +135,7 @@ pub async fn begin(
     };
     Ok(Begin::Go(Delivery {
         message,
+        contact,
         uuid: Uuid::try_parse(&uuid).map_err(|e| DbErr::Type(format!("a message's uuid: {e}")))?,
         phone,
         text,
@@ -304,10 +310,15 @@ pub async fn settle(
                    WHERE name = $1";
         db::execute(conn, sql, [SENDER.into(), until.into()]).await?;
     }
-    if sent && written == 1 {
+    if sent {
         tally::add(conn, now, Tally::Sent, 1, rng).await?;
     }
-    Ok(Step::quiet(finished))
+    // Told here or by the first report, whoever of the two comes first.
+    if !sent || written == 0 {
+        return Ok(Step::quiet(finished));
+    }
+    let news = receipts::ack_news(delivery.contact, delivery.message, ACK_SENT);
+    Ok(feed::append(conn, now, &[news]).await?.map(|()| finished))
 }
 
 /// Ends a job whose message is not sent, and says why in the message.

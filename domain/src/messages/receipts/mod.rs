@@ -149,12 +149,15 @@ pub(crate) async fn apply(
 }
 
 fn news(contact: ContactId, message: MessageId, tale: Tale) -> News {
-    let data = match tale {
-        Tale::Ack(ack) => {
-            json!({ "type": "message_ack", "customer_id": contact, "message_id": message, "ack": ack })
-        }
-        Tale::Seen => json!({ "type": "message_seen", "customer_id": contact }),
-    };
+    match tale {
+        Tale::Ack(ack) => ack_news(contact, message, ack),
+        Tale::Seen => News { contact, data: json!({ "type": "message_seen", "customer_id": contact }) },
+    }
+}
+
+/// That a message has come so far.
+pub(crate) fn ack_news(contact: ContactId, message: MessageId, ack: AckLevel) -> News {
+    let data = json!({ "type": "message_ack", "customer_id": contact, "message_id": message, "ack": ack });
     News { contact, data }
 }
 
