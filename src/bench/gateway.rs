@@ -89,6 +89,10 @@ async fn campaign(config: &Config, messages: usize, kills: usize, figures: &mut 
         }
     }
     let done = setup.ended(&id).await?;
+    // The gateway has all of them; the network gets the last ones a moment later.
+    while stats().await?["sent"].as_u64() < Some(messages as u64) && began.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let rate = messages as f64 / began.elapsed().as_secs_f64();
     let seen = stats().await?;
     if done["successCount"] != json!(messages) || seen["sent"] != json!(messages) || seen["duplicates"] != json!(0) {
