@@ -1,10 +1,12 @@
 //! What is told to the backend: in order for each message, signed, and until it is taken.
 
 use crate::setup::{PATIENCE, World, is_signed};
+use parking_lot::Mutex;
 use serde_json::json;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{Taking, eventually};
+use support::{Taking, Told, eventually};
 
 /// Everybody reads and answers.
 const TALKATIVE: [(&str, &str); 4] = [
@@ -16,6 +18,32 @@ const TALKATIVE: [(&str, &str); 4] = [
 
 /// What is told of a message that was read.
 const WHOLE: [&str; 5] = ["map", "ack 1", "ack 2", "ack 3", "seen"];
+
+/// What reports meet before they are taken.
+const TROUBLES: [Taking; 4] = [Taking::Refuse(500), Taking::TakeAndCut, Taking::Refuse(409), Taking::Cut];
+
+/// A backend that has its troubles: no report meets more than two, so that none waits long for its next try, and no more
+/// than three come in a row, so that the backend never counts as away, however the requests interleave.
+#[derive(Default)]
+struct Moody {
+    tries: HashMap<Vec<u8>, usize>,
+    in_a_row: usize,
+    troubles: usize,
+}
+
+impl Moody {
+    fn take(&mut self, told: &Told) -> Taking {
+        let tries = self.tries.entry(told.raw.to_vec()).or_default();
+        *tries += 1;
+        if *tries > 2 || self.in_a_row == 3 {
+            self.in_a_row = 0;
+            return Taking::Take;
+        }
+        self.in_a_row += 1;
+        self.troubles += 1;
+        TROUBLES[self.troubles % TROUBLES.len()]
+    }
+}
 
 async fn all_told(world: &World, count: usize) {
     for n in 0..count {
@@ -52,18 +80,17 @@ async fn reports_wait_for_a_backend_that_is_away() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reports_keep_their_order_whatever_the_backend_does() {
     let world = World::start(&TALKATIVE).await;
-    let asked = Arc::new(AtomicUsize::new(0));
-    world.backend.script(move |_| match asked.fetch_add(1, Ordering::SeqCst) % 7 {
-        1 => Taking::Refuse(500),
-        3 => Taking::TakeAndCut,
-        4 => Taking::Refuse(409),
-        5 => Taking::Cut,
-        _ => Taking::Take,
+    let moody = Arc::new(Mutex::new(Moody::default()));
+    world.backend.script({
+        let moody = moody.clone();
+        move |told| moody.lock().take(told)
     });
     for n in 0..10 {
         world.accept(&format!("m-{n}")).await;
     }
     all_told(&world, 10).await;
+    let troubles = moody.lock().troubles;
+    assert!(troubles >= 10 * TROUBLES.len(), "each of them, often: {troubles}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -40,8 +40,27 @@ const PAUSE: Duration = Duration::from_millis(200);
 struct Health {
     /// Failures in a row.
     failures: u32,
+    /// Waits in a row.
+    waits: u32,
     /// Nothing is told before.
     not_before: Option<Instant>,
+}
+
+impl Health {
+    /// One more failure of a report that was sent at `began`: how long nothing is told now, if that is new.
+    ///
+    /// Those that were under way together when the backend went away fail together, and say so once: only what was sent
+    /// after a wait makes the next one longer.
+    fn failed(&mut self, began: Instant, now: Instant, asked: Duration, luck: f64) -> Option<Duration> {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures < AWAY_AFTER || self.not_before.is_some_and(|until| began < until) {
+            return None;
+        }
+        let wait = backoff(self.waits, FIRST_WAIT, LONGEST_WAIT, luck).max(asked);
+        self.waits = self.waits.saturating_add(1);
+        self.not_before = Some(now + wait);
+        Some(wait)
+    }
 }
 
 pub(crate) struct Reporting {
@@ -134,12 +153,13 @@ impl Reporting {
     }
 
     async fn deliver(self: Arc<Self>, due: Due, place: OwnedSemaphorePermit) {
+        let began = Instant::now();
         let verdict = AssertUnwindSafe(self.tell(&due)).catch_unwind().await.unwrap_or_else(|_| {
             metrics::counter!("paceline_panics_total", "in" => "gateway report").increment(1);
             tracing::error!("a report panicked; the log has its place");
             Verdict::Later { retry_after: None, away: false, detail: "the gateway failed while it told it".into() }
         });
-        let told = self.judge(&due, verdict);
+        let told = self.judge(&due, began, verdict);
         let seq = due.seq;
         drop(place);
         if self.told.send((due, told)).await.is_err() {
@@ -160,7 +180,7 @@ impl Reporting {
         }
     }
 
-    fn judge(&self, due: &Due, verdict: Verdict) -> Told {
+    fn judge(&self, due: &Due, began: Instant, verdict: Verdict) -> Told {
         let mut health = self.health.lock();
         let luck = rand::rng().random();
         let outcome = match &verdict {
@@ -185,10 +205,7 @@ impl Reporting {
             Verdict::Later { retry_after, away, detail } => {
                 let asked = retry_after.unwrap_or_default().min(LONGEST_ASKED);
                 if away {
-                    health.failures = health.failures.saturating_add(1);
-                    if health.failures >= AWAY_AFTER {
-                        let wait = backoff(health.failures - AWAY_AFTER, FIRST_WAIT, LONGEST_WAIT, luck).max(asked);
-                        health.not_before = Some(Instant::now() + wait);
+                    if let Some(wait) = health.failed(began, Instant::now(), asked, luck) {
                         tracing::warn!(
                             detail,
                             wait_ms = wait.as_millis(),
@@ -220,5 +237,36 @@ pub(crate) async fn write_told(reporting: Arc<Reporting>, told: &mut mpsc::Recei
         }
         drop(under_way);
         reporting.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_together_is_one_sign_that_the_backend_is_away() {
+        let mut health = Health::default();
+        let began = Instant::now();
+        let waits: Vec<Duration> = (0..64).filter_map(|_| health.failed(began, began, Duration::ZERO, 1.0)).collect();
+        assert_eq!(waits, [FIRST_WAIT]);
+        // One is sent after each wait.
+        let mut now = began;
+        for nth in 1..12 {
+            now = health.not_before.expect("a wait");
+            let wait = health.failed(now, now, Duration::ZERO, 1.0);
+            assert_eq!(wait, Some((FIRST_WAIT * 2_u32.pow(nth)).min(LONGEST_WAIT)));
+        }
+        // A late answer to what was sent before changes nothing.
+        assert_eq!(health.failed(began, now, Duration::ZERO, 1.0), None);
+    }
+
+    #[test]
+    fn the_backend_may_ask_for_more_time() {
+        let mut health = Health::default();
+        let now = Instant::now();
+        let minute = Duration::from_secs(60);
+        let waits: Vec<Duration> = (0..5).filter_map(|_| health.failed(now, now, minute, 0.5)).collect();
+        assert_eq!(waits, [minute]);
     }
 }
