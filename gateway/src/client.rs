@@ -1,6 +1,7 @@
 //! The gateway over HTTP.
 
 use crate::requests::{self, bounded};
+use crate::server::Kept;
 use crate::{Gateway, Outbound, SIGNATURE_HEADER, SendOutcome, Signer, TIMESTAMP_HEADER};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Response, StatusCode, Url};
@@ -77,6 +78,7 @@ pub struct HttpGateway {
     signer: Signer,
     send: Url,
     status: Url,
+    messages: Url,
 }
 
 impl fmt::Debug for HttpGateway {
@@ -131,8 +133,41 @@ impl HttpGateway {
             signer: Signer::new(settings.secret.as_bytes()).ok_or(ClientError::NoSecret)?,
             send: base.join("send").map_err(|_| ClientError::Url)?,
             status: base.join("status").map_err(|_| ClientError::Url)?,
+            messages: base.join("messages").map_err(|_| ClientError::Url)?,
         })
     }
+
+    /// What the gateway has of the messages behind a place, in the order in which they came, `limit` at most (1 to 1,000).
+    /// `None`: it is a gateway that does not say.
+    ///
+    /// # Errors
+    /// Why it could not be asked, for people.
+    pub async fn kept(&self, after: i64, limit: i64) -> Result<Option<Vec<Kept>>, String> {
+        let timestamp = (self.clock)();
+        let mut url = self.messages.clone();
+        url.query_pairs_mut().append_pair("cursor", &after.to_string()).append_pair("limit", &limit.to_string());
+        let asked = self
+            .client
+            .get(url)
+            .header(TIMESTAMP_HEADER, timestamp)
+            .header(SIGNATURE_HEADER, self.signer.sign(timestamp, b""));
+        let answer = asked.send().await.map_err(|error| reason(&error))?;
+        match answer.status() {
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
+            status if status.is_success() => {
+                let page: KeptPage =
+                    answer.json().await.map_err(|_| "its list of messages is not that of a gateway".to_owned())?;
+                Ok(Some(page.messages))
+            }
+            status => Err(format!("it answers {status} when it is asked what it has")),
+        }
+    }
+}
+
+/// A page of `/messages`, as far as it matters here.
+#[derive(Deserialize)]
+struct KeptPage {
+    messages: Vec<Kept>,
 }
 
 #[async_trait::async_trait]

@@ -23,6 +23,13 @@ pub enum Verdict {
         /// Its reason.
         detail: String,
     },
+    /// It contradicts what the backend has. That may pass, when somebody else was just quicker; it is not told for ever.
+    Contradicts {
+        /// Its answer's status.
+        status: u16,
+        /// Its reason.
+        detail: String,
+    },
     /// Not now.
     Later {
         /// How long it asked to be left alone.
@@ -174,18 +181,17 @@ impl Backend for HttpBackend {
 
 /// What follows from an answer. What may pass is told again, for ever; what the backend says that it will never take is not.
 fn judge(status: StatusCode, retry_after: Option<Duration>, detail: impl FnOnce() -> String) -> Verdict {
-    let later = |away| Verdict::Later { retry_after, away, detail: format!("the backend answers {status}") };
+    let later = || Verdict::Later { retry_after, away: true, detail: format!("the backend answers {status}") };
     match status {
         status if status.is_success() => Verdict::Taken,
-        // What it is about is not there yet, or somebody else was quicker: this report's own affair.
-        StatusCode::CONFLICT => later(false),
+        StatusCode::CONFLICT => Verdict::Contradicts { status: status.as_u16(), detail: detail() },
         // Ours is the wrong secret or clock, or the backend has enough for now: it is so for all.
         StatusCode::UNAUTHORIZED
         | StatusCode::FORBIDDEN
         | StatusCode::REQUEST_TIMEOUT
-        | StatusCode::TOO_MANY_REQUESTS => later(true),
+        | StatusCode::TOO_MANY_REQUESTS => later(),
         status if status.is_client_error() => Verdict::Refused { status: status.as_u16(), detail: detail() },
-        _ => later(true),
+        _ => later(),
     }
 }
 
@@ -243,7 +249,7 @@ mod tests {
         for status in [301, 401, 403, 408, 429, 500, 502, 503] {
             assert!(matches!(judged(status), Verdict::Later { away: true, .. }), "{status}");
         }
-        assert!(matches!(judged(409), Verdict::Later { away: false, .. }));
+        assert_eq!(judged(409), Verdict::Contradicts { status: 409, detail: "why".into() });
         for status in [400, 404, 413, 422] {
             assert_eq!(judged(status), Verdict::Refused { status, detail: "why".into() });
         }

@@ -24,7 +24,7 @@ mod store;
 pub use crate::sqlite::{Durability, OpenError, StoreError};
 pub use backend::{Backend, BackendSettings, Delivery, HttpBackend, LocalBackend, Verdict};
 pub use http::{HttpSettings, RenderMetrics};
-pub use store::{Depths, Now, Sender};
+pub use store::{Depths, FILE, Kept, KeptState, Now, Sender};
 
 use crate::simulator::SimulatedNetwork;
 use crate::sqlite::Place;
@@ -384,4 +384,12 @@ pub async fn senders(dir: &Path) -> Result<Vec<Sender>, OpenError> {
 /// See [`OpenError`]; `Ok(false)`: there is no such sender.
 pub async fn resume_sender(dir: &Path, name: &str) -> Result<bool, OpenError> {
     store::resume_in(dir, name).await
+}
+
+/// What the store in a folder has of the messages behind a place, whether or not a gateway runs there: `limit` at most.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn kept(dir: &Path, after: i64, limit: i64) -> Result<Vec<Kept>, OpenError> {
+    store::kept_in(dir, after, limit).await
 }

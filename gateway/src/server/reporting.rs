@@ -29,6 +29,9 @@ const AWAY_AFTER: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// How often a report is told that contradicts what the backend has: some minutes.
+const CONTRADICTIONS: u32 = 12;
+
 /// The longest wait that a backend may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
@@ -183,13 +186,7 @@ impl Reporting {
     fn judge(&self, due: &Due, began: Instant, verdict: Verdict) -> Told {
         let mut health = self.health.lock();
         let luck = rand::rng().random();
-        let outcome = match &verdict {
-            Verdict::Taken => "taken",
-            Verdict::Refused { .. } => "refused",
-            Verdict::Later { .. } => "later",
-        };
-        metrics::counter!("paceline_gateway_reports_total", "outcome" => outcome).increment(1);
-        match verdict {
+        let told = match verdict {
             Verdict::Taken => {
                 if health.failures >= AWAY_AFTER {
                     tracing::info!("the backend takes reports again");
@@ -197,7 +194,12 @@ impl Reporting {
                 *health = Health::default();
                 Told::Taken
             }
-            Verdict::Refused { status, detail } => {
+            Verdict::Contradicts { detail, .. } if due.tries < CONTRADICTIONS => {
+                *health = Health::default();
+                tracing::debug!(detail, "a report contradicts what the backend has; it is told again");
+                self.again(due, Duration::ZERO, luck)
+            }
+            Verdict::Refused { status, detail } | Verdict::Contradicts { status, detail } => {
                 *health = Health::default();
                 tracing::error!(status, detail, "the backend will never take a report; it is kept as refused");
                 Told::Refused { status, detail }
@@ -215,11 +217,23 @@ impl Reporting {
                 } else {
                     tracing::debug!(detail, "a report is told again");
                 }
-                let wait = backoff(due.tries, FIRST_WAIT, LONGEST_WAIT, luck).max(asked);
-                let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-                Told::Again { due_at_ms: (self.store.now)().saturating_add(wait) }
+                self.again(due, asked, luck)
             }
-        }
+        };
+        let outcome = match &told {
+            Told::Taken => "taken",
+            Told::Refused { .. } => "refused",
+            Told::Again { .. } => "later",
+        };
+        metrics::counter!("paceline_gateway_reports_total", "outcome" => outcome).increment(1);
+        told
+    }
+
+    /// When a report is told again.
+    fn again(&self, due: &Due, asked: Duration, luck: f64) -> Told {
+        let wait = backoff(due.tries, FIRST_WAIT, LONGEST_WAIT, luck).max(asked);
+        let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+        Told::Again { due_at_ms: (self.store.now)().saturating_add(wait) }
     }
 }
 
@@ -242,7 +256,10 @@ pub(crate) async fn write_told(reporting: Arc<Reporting>, told: &mut mpsc::Recei
 
 #[cfg(test)]
 mod tests {
+    use super::super::backend::LocalBackend;
     use super::*;
+    use crate::{Outgoing, Report};
+    use sqlx::sqlite::SqliteSynchronous;
 
     #[test]
     fn what_fails_together_is_one_sign_that_the_backend_is_away() {
@@ -259,6 +276,26 @@ mod tests {
         }
         // A late answer to what was sent before changes nothing.
         assert_eq!(health.failed(began, now, Duration::ZERO, 1.0), None);
+    }
+
+    #[tokio::test]
+    async fn what_contradicts_the_backend_is_not_told_for_ever() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::open(dir.path(), SqliteSynchronous::Off, 0, Arc::new(|| 0)).await.expect("opens");
+        let (backend, _taken) = LocalBackend::new(1);
+        let (told, _written) = mpsc::channel(1);
+        let reporting = Reporting::new(Arc::new(store), Arc::new(backend), 1, told);
+        let report = Report::Mapped { message_id: "m".into(), whatsapp_id: "w".into() };
+        let outgoing = Outgoing { report, numeric: false };
+        let verdict = Verdict::Contradicts { status: 409, detail: "another has this id".into() };
+        let judged = |tries| {
+            let due = Due { seq: 1, thread: 1, tries, outgoing: outgoing.clone() };
+            reporting.judge(&due, Instant::now(), verdict.clone())
+        };
+        for tries in 0..CONTRADICTIONS {
+            assert!(matches!(judged(tries), Told::Again { .. }), "{tries}");
+        }
+        assert_eq!(judged(CONTRADICTIONS), Told::Refused { status: 409, detail: "another has this id".into() });
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! The store by itself, on a file, with a clock that is moved by hand.
 
+use super::senders::DAY_MS;
 use super::*;
-use crate::transport::{Class, Refusal};
+use crate::Report;
+use crate::server::rules;
+use crate::transport::{Class, Refusal, Status};
 use proptest::prelude::*;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use tempfile::TempDir;
 
@@ -129,6 +133,34 @@ async fn a_claim_is_one_claim_and_survives() {
     world.settle(&again[0], taken("w"), AGAIN).await;
     assert_eq!(world.accept("a").await, Accepted::Known);
     assert_eq!(world.due().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_kept_is_shown_page_by_page_to_those_beside_as_well() {
+    let world = World::new(0, 0).await;
+    for id in ["a", "b", "c"] {
+        world.accept(id).await;
+    }
+    let claimed = world.claim().await;
+    world.settle(&claimed[0], taken("w"), AGAIN).await;
+    let refusal = Refusal { class: Class::Message, code: "c".into(), detail: "d".into(), retry_after: None };
+    world.settle(&claimed[1], Handed::Refused(refusal), AGAIN).await;
+    let due = world.due().await;
+    world.store.told(vec![(due[0].clone(), Told::Taken)]).await.expect("told");
+    let first = world.store.kept(0, 2).await.expect("a page");
+    let brief = |page: &[Kept]| {
+        page.iter()
+            .map(|kept| (kept.backend_message_id.clone(), kept.whatsapp_id.clone(), kept.state, kept.is_told))
+            .collect::<Vec<_>>()
+    };
+    let expected = [
+        ("a".to_owned(), Some("w".to_owned()), KeptState::Sent, true),
+        ("b".to_owned(), None, KeptState::Failed, false),
+    ];
+    assert_eq!(brief(&first), expected);
+    let rest = kept_in(world.dir.path(), first[1].seq, 2).await.expect("a page");
+    assert_eq!(brief(&rest), [("c".to_owned(), None, KeptState::Waiting, true)]);
+    assert!(kept_in(&world.dir.path().join("elsewhere"), 0, 1).await.is_err(), "nothing is made there");
 }
 
 #[tokio::test]

@@ -1,9 +1,15 @@
 //! The gateway's paths.
 //!
-//! `/status` is open; `/qr` and `/send` need the shared secret's signature, and so does `/sim/messages`, the only place
-//! where texts and numbers are shown. `/sim/stats` has nothing but counts. `/webhook` is the transport's: it knows how its
-//! network signs. `/openapi.json` says all that to machines: it is written by hand, and a test holds it to [`PATHS`].
+//! `/status` is open; `/qr`, `/send` and `/messages` need the shared secret's signature, and so does `/sim/messages`, the
+//! only place where texts and numbers are shown. `/sim/stats` has nothing but counts. `/webhook` is the transport's: it
+//! knows how its network signs. `/openapi.json` says all that to machines: it is written by hand, and a test holds it to
+//! [`PATHS`].
 
+mod asks;
+mod refusal;
+
+use self::asks::{SendAsk, read_page, read_send};
+use self::refusal::{JSON, NOT_READY, Refusal, answer};
 use super::Server;
 use super::store::{Accepted, NewMessage};
 use crate::sqlite::StoreError;
@@ -12,16 +18,15 @@ use crate::{SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use poem::endpoint::BoxEndpoint;
-use poem::error::NotFoundError;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response, Route};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tracing::Instrument;
+
+pub(crate) use self::asks::{is_id, is_message, is_number};
 
 /// Makes the text that Prometheus reads.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -50,113 +55,6 @@ const MAX_HOOK: usize = 3 * 1024 * 1024;
 /// How much of a body that is too large is read all the same, so that the client sees the answer.
 const DRAIN: usize = 4 * 1024 * 1024;
 
-/// The longest message, in characters: WhatsApp's.
-const MAX_MESSAGE: usize = 4_096;
-
-/// The longest name of a message.
-const MAX_ID: usize = 255;
-
-/// What a client is told to wait when the transport cannot send, or the store is away.
-const NOT_READY: Duration = Duration::from_secs(5);
-
-/// How many messages `/sim/messages` shows at once, at most and when nobody says.
-const PAGE_MAX: i64 = 1_000;
-const PAGE: i64 = 100;
-
-/// One bad field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Issue {
-    loc: Vec<&'static str>,
-    msg: &'static str,
-    kind: &'static str,
-}
-
-/// Why a request was not done.
-#[derive(Debug)]
-enum Refusal {
-    /// With a status and a reason, and how long to wait.
-    Plain(StatusCode, String, Option<Duration>),
-    /// Every bad field.
-    Invalid(Vec<Issue>),
-    /// The path takes none but these methods.
-    Method(&'static [Method]),
-}
-
-impl Refusal {
-    fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self::Plain(status, detail.into(), None)
-    }
-
-    fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
-        Self::Plain(StatusCode::SERVICE_UNAVAILABLE, detail.into(), Some(retry_after))
-    }
-
-    fn of(error: &poem::Error) -> Self {
-        if error.is::<NotFoundError>() {
-            return Self::new(StatusCode::NOT_FOUND, "there is no such path");
-        }
-        match error.status() {
-            status if status.is_client_error() => Self::new(status, error.to_string()),
-            status => {
-                tracing::error!(%error, "a request failed");
-                Self::new(status, "a fault of ours; the log has it")
-            }
-        }
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Full | StoreError::Away => Self::unavailable(error.to_string(), NOT_READY),
-            // The same id again finds out.
-            StoreError::Unsettled | StoreError::Fault => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
-            }
-        }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Plain(status, detail, retry_after) => {
-                let mut response = answer(status, &json!({ "detail": detail }));
-                if let Some(wait) = retry_after {
-                    let seconds = wait.as_millis().div_ceil(1_000).max(1);
-                    if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
-                        response.headers_mut().insert(header::RETRY_AFTER, value);
-                    }
-                }
-                response
-            }
-            Self::Invalid(issues) => {
-                let detail: Vec<Value> = issues
-                    .iter()
-                    .map(|issue| json!({ "loc": issue.loc, "msg": issue.msg, "type": issue.kind }))
-                    .collect();
-                answer(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "detail": detail }))
-            }
-            Self::Method(methods) => {
-                let detail = "the path does not take this method";
-                let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, &json!({ "detail": detail }));
-                let head = methods.contains(&Method::GET).then_some("HEAD");
-                let allow: Vec<&str> = methods.iter().map(Method::as_str).chain(head).collect();
-                if let Ok(value) = HeaderValue::from_str(&allow.join(", ")) {
-                    response.headers_mut().insert(header::ALLOW, value);
-                }
-                response
-            }
-        }
-    }
-}
-
-const JSON: &str = "application/json; charset=utf-8";
-
-fn answer(status: StatusCode, body: &Value) -> Response {
-    Response::builder().status(status).content_type(JSON).body(body.to_string())
-}
-
 type Answered = Result<Response, Refusal>;
 
 #[derive(Clone)]
@@ -177,10 +75,11 @@ const GET: &[Method] = &[Method::GET];
 const POST: &[Method] = &[Method::POST];
 
 /// All paths.
-static PATHS: [Path; 10] = [
+static PATHS: [Path; 11] = [
     Path { at: "/status", methods: GET, answer: |app, request| status(app, request).boxed() },
     Path { at: "/qr", methods: GET, answer: |app, request| qr(app, request).boxed() },
     Path { at: "/send", methods: POST, answer: |app, request| send(app, request).boxed() },
+    Path { at: "/messages", methods: GET, answer: |app, request| messages(app, request).boxed() },
     Path { at: "/webhook", methods: &[Method::GET, Method::POST], answer: |app, request| hook(app, request).boxed() },
     Path { at: "/sim/messages", methods: GET, answer: |app, request| sim_messages(app, request).boxed() },
     Path { at: "/sim/stats", methods: GET, answer: |app, request| sim_stats(app, request).boxed() },
@@ -326,90 +225,6 @@ async fn render(app: App, _: Request) -> Answered {
     Ok(Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }
 
-/// `/send`'s fields as they came.
-#[derive(Deserialize)]
-struct SendFields<'a> {
-    #[serde(borrow)]
-    to: Option<&'a RawValue>,
-    #[serde(borrow)]
-    message: Option<&'a RawValue>,
-    #[serde(borrow)]
-    backend_message_id: Option<&'a RawValue>,
-}
-
-/// How a backend may name a message.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Named {
-    Number(i64),
-    Text(String),
-}
-
-/// What `/send` was asked for.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct SendAsk {
-    to: String,
-    message: String,
-    id: String,
-    numeric: bool,
-}
-
-/// Reads a send; every bad field is named.
-fn read_send(body: &[u8]) -> Result<SendAsk, Refusal> {
-    // A list of the fields' values would be taken as well.
-    let fields: Option<SendFields<'_>> =
-        serde_json::from_slice(body).ok().filter(|_| body.trim_ascii_start().starts_with(b"{"));
-    let Some(fields) = fields else {
-        let issue = Issue { loc: vec!["body"], msg: "must be a JSON object", kind: "json_invalid" };
-        return Err(Refusal::Invalid(vec![issue]));
-    };
-    let mut issues = Vec::new();
-    let mut take =
-        |name: &'static str, raw: Option<&RawValue>, msg: &'static str, read: &dyn Fn(&str) -> Option<String>| {
-            let issue = |msg, kind| Issue { loc: vec!["body", name], msg, kind };
-            match raw.filter(|raw| raw.get() != "null") {
-                None => issues.push(issue("is required", "missing")),
-                Some(raw) => match read(raw.get()) {
-                    Some(value) => return value,
-                    None => issues.push(issue(msg, "value_error")),
-                },
-            }
-            String::new()
-        };
-    let text = |raw: &str| serde_json::from_str::<String>(raw).ok();
-    let to = take("to", fields.to, "must be 7 to 15 digits without +", &|raw| text(raw).filter(|to| is_number(to)));
-    let message = take("message", fields.message, "must be a text of 1 to 4096 characters", &|raw| {
-        text(raw).filter(|message| is_message(message))
-    });
-    let named = "must be an integer or a text of 1 to 255 visible ASCII characters";
-    let numeric = std::cell::Cell::new(false);
-    let id = take("backend_message_id", fields.backend_message_id, named, &|raw| match serde_json::from_str(raw) {
-        Ok(Named::Number(number)) => {
-            numeric.set(true);
-            Some(number.to_string())
-        }
-        Ok(Named::Text(id)) => Some(id).filter(|id| is_id(id)),
-        Err(_) => None,
-    });
-    if issues.is_empty() {
-        Ok(SendAsk { to, message, id, numeric: numeric.get() })
-    } else {
-        Err(Refusal::Invalid(issues))
-    }
-}
-
-pub(crate) fn is_number(to: &str) -> bool {
-    (7..=15).contains(&to.len()) && to.bytes().all(|b| b.is_ascii_digit())
-}
-
-pub(crate) fn is_message(message: &str) -> bool {
-    !message.is_empty() && message.chars().count() <= MAX_MESSAGE && !message.contains('\0')
-}
-
-pub(crate) fn is_id(id: &str) -> bool {
-    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
-}
-
 async fn send(app: App, mut request: Request) -> Answered {
     let is_json =
         |mime: &str| mime.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
@@ -471,28 +286,20 @@ fn no_simulator() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "this transport is not the simulator")
 }
 
-/// A page's place and size, as they came.
-#[derive(Deserialize)]
-struct PageFields {
-    limit: Option<String>,
-    cursor: Option<String>,
+async fn messages(app: App, request: Request) -> Answered {
+    app.signed(&request, b"")?;
+    let (cursor, limit) = read_page(&request)?;
+    let messages = app.server.store.kept(cursor, limit).await.map_err(|error| {
+        tracing::warn!(%error, "the store cannot be read");
+        Refusal::from(StoreError::Away)
+    })?;
+    let next = next_cursor(&messages, limit, |last| last.seq);
+    Ok(answer(StatusCode::OK, &json!({ "messages": messages, "next_cursor": next })))
 }
 
-/// What page is asked for: after which place, and how many; every bad field is named.
-fn read_page(request: &Request) -> Result<(i64, i64), Refusal> {
-    let issue = |loc, msg| Issue { loc, msg, kind: "value_error" };
-    let fields: PageFields = request
-        .params()
-        .map_err(|_| Refusal::Invalid(vec![issue(vec!["query"], "must have limit and cursor once at most")]))?;
-    let number = |field: Option<String>, usual| field.map_or(Some(usual), |text| text.parse::<i64>().ok());
-    let cursor = number(fields.cursor, 0);
-    let limit = number(fields.limit, PAGE).filter(|limit| (1..=PAGE_MAX).contains(limit));
-    let bad_limit = limit.is_none().then(|| issue(vec!["query", "limit"], "must be an integer from 1 to 1000"));
-    let bad_cursor = cursor.is_none().then(|| issue(vec!["query", "cursor"], "must be an integer"));
-    match (cursor, limit) {
-        (Some(cursor), Some(limit)) => Ok((cursor, limit)),
-        _ => Err(Refusal::Invalid(bad_limit.into_iter().chain(bad_cursor).collect())),
-    }
+/// Where the next page begins, should there be one.
+fn next_cursor<T>(page: &[T], limit: i64, seq: impl Fn(&T) -> i64) -> Option<i64> {
+    page.last().filter(|_| i64::try_from(page.len()) == Ok(limit)).map(seq)
 }
 
 async fn sim_messages(app: App, request: Request) -> Answered {
@@ -500,7 +307,7 @@ async fn sim_messages(app: App, request: Request) -> Answered {
     let simulator = app.server.simulator.as_ref().ok_or_else(no_simulator)?;
     let (cursor, limit) = read_page(&request)?;
     let messages = simulator.messages(cursor, limit).await?;
-    let next = messages.last().filter(|_| i64::try_from(messages.len()) == Ok(limit)).map(|last| last.seq);
+    let next = next_cursor(&messages, limit, |last| last.seq);
     Ok(answer(StatusCode::OK, &json!({ "messages": messages, "next_cursor": next })))
 }
 
@@ -512,63 +319,10 @@ async fn sim_stats(app: App, _: Request) -> Answered {
 
 #[cfg(test)]
 mod tests {
+    use super::asks::{MAX_ID, MAX_MESSAGE, PAGE, PAGE_MAX};
     use super::*;
+    use serde_json::Value;
     use std::collections::BTreeSet;
-
-    fn bad(body: &str) -> Vec<&'static str> {
-        match read_send(body.as_bytes()) {
-            Err(Refusal::Invalid(issues)) => issues.iter().filter_map(|issue| issue.loc.last().copied()).collect(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn every_bad_field_of_a_send_is_named() {
-        assert_eq!(bad("{}"), ["to", "message", "backend_message_id"]);
-        assert_eq!(bad("[]"), ["body"]);
-        assert_eq!(bad("nothing"), ["body"]);
-        assert_eq!(bad("[\"60123456789\", \"Hi\", 1]"), ["body"]);
-        let long = "x".repeat(4_097);
-        for (to, message, id) in [
-            ("\"+60123456789\"", "\"\"", "\"\""),
-            ("\"123456\"", "7", "1.5"),
-            ("\"1234567890123456\"", "null", "\"a b\""),
-            ("60123456789", &format!("\"{long}\""), "[1]"),
-            ("\"6012345678\\u0000\"", "\"a\\u0000\"", "\"\u{e9}\""),
-        ] {
-            let body = format!("{{\"to\": {to}, \"message\": {message}, \"backend_message_id\": {id}}}");
-            assert_eq!(bad(&body), ["to", "message", "backend_message_id"], "{body}");
-        }
-    }
-
-    #[test]
-    fn a_message_is_named_by_a_number_or_a_text() {
-        let read = |id: &str| {
-            let body =
-                format!("{{\"to\": \"60123456789\", \"message\": \"Hi \u{1f600}\", \"backend_message_id\": {id}}}");
-            read_send(body.as_bytes()).map(|ask| (ask.id, ask.numeric)).expect("taken")
-        };
-        assert_eq!(read("17"), ("17".into(), true));
-        assert_eq!(read("\"17\""), ("17".into(), false));
-    }
-
-    #[test]
-    fn every_bad_field_of_a_page_is_named() {
-        let read = |query: &str| {
-            let uri = format!("/sim/messages{query}").parse().expect("an address");
-            read_page(&Request::builder().uri(uri).finish())
-        };
-        let bad = |query: &str| match read(query) {
-            Err(Refusal::Invalid(issues)) => issues.into_iter().map(|issue| issue.loc).collect::<Vec<_>>(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(read("").expect("a page"), (0, 100));
-        assert_eq!(read("?limit=1000&cursor=-7").expect("a page"), (-7, 1_000));
-        assert_eq!(bad("?limit=1001"), [["query", "limit"]]);
-        assert_eq!(bad("?limit=&cursor=x"), [["query", "limit"], ["query", "cursor"]]);
-        assert_eq!(bad("?cursor=9223372036854775808"), [["query", "cursor"]]);
-        assert_eq!(bad("?limit=1&limit=2"), [["query"]]);
-    }
 
     #[test]
     fn the_document_has_every_path_and_no_other() {
@@ -616,7 +370,7 @@ mod tests {
         let send = &document["components"]["schemas"]["Send"]["properties"];
         assert_eq!(send["message"]["maxLength"], json!(MAX_MESSAGE));
         assert_eq!(send["backend_message_id"]["oneOf"][1]["pattern"], json!(format!("^[!-~]{{1,{MAX_ID}}}$")));
-        let limit = &document["paths"]["/sim/messages"]["get"]["parameters"][0]["schema"];
+        let limit = &document["components"]["parameters"]["limit"]["schema"];
         assert_eq!((&limit["maximum"], &limit["default"]), (&json!(PAGE_MAX), &json!(PAGE)));
     }
 }

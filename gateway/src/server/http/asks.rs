@@ -1,0 +1,185 @@
+//! What the paths are asked, read from bodies and queries: every bad field is named.
+
+use super::refusal::{Issue, Refusal};
+use poem::Request;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// The longest message, in characters: WhatsApp's.
+pub(super) const MAX_MESSAGE: usize = 4_096;
+
+/// The longest name of a message.
+pub(super) const MAX_ID: usize = 255;
+
+/// How many messages `/sim/messages` shows at once, at most and when nobody says.
+pub(super) const PAGE_MAX: i64 = 1_000;
+
+pub(super) const PAGE: i64 = 100;
+
+/// `/send`'s fields as they came.
+#[derive(Deserialize)]
+pub(super) struct SendFields<'a> {
+    #[serde(borrow)]
+    to: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    backend_message_id: Option<&'a RawValue>,
+}
+
+/// How a backend may name a message.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Named {
+    Number(i64),
+    Text(String),
+}
+
+/// What `/send` was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SendAsk {
+    pub(super) to: String,
+    pub(super) message: String,
+    pub(super) id: String,
+    pub(super) numeric: bool,
+}
+
+/// Reads a send; every bad field is named.
+pub(super) fn read_send(body: &[u8]) -> Result<SendAsk, Refusal> {
+    // A list of the fields' values would be taken as well.
+    let fields: Option<SendFields<'_>> =
+        serde_json::from_slice(body).ok().filter(|_| body.trim_ascii_start().starts_with(b"{"));
+    let Some(fields) = fields else {
+        let issue = Issue { loc: vec!["body"], msg: "must be a JSON object", kind: "json_invalid" };
+        return Err(Refusal::Invalid(vec![issue]));
+    };
+    let mut issues = Vec::new();
+    let mut take =
+        |name: &'static str, raw: Option<&RawValue>, msg: &'static str, read: &dyn Fn(&str) -> Option<String>| {
+            let issue = |msg, kind| Issue { loc: vec!["body", name], msg, kind };
+            match raw.filter(|raw| raw.get() != "null") {
+                None => issues.push(issue("is required", "missing")),
+                Some(raw) => match read(raw.get()) {
+                    Some(value) => return value,
+                    None => issues.push(issue(msg, "value_error")),
+                },
+            }
+            String::new()
+        };
+    let text = |raw: &str| serde_json::from_str::<String>(raw).ok();
+    let to = take("to", fields.to, "must be 7 to 15 digits without +", &|raw| text(raw).filter(|to| is_number(to)));
+    let message = take("message", fields.message, "must be a text of 1 to 4096 characters", &|raw| {
+        text(raw).filter(|message| is_message(message))
+    });
+    let named = "must be an integer or a text of 1 to 255 visible ASCII characters";
+    let numeric = std::cell::Cell::new(false);
+    let id = take("backend_message_id", fields.backend_message_id, named, &|raw| match serde_json::from_str(raw) {
+        Ok(Named::Number(number)) => {
+            numeric.set(true);
+            Some(number.to_string())
+        }
+        Ok(Named::Text(id)) => Some(id).filter(|id| is_id(id)),
+        Err(_) => None,
+    });
+    if issues.is_empty() {
+        Ok(SendAsk { to, message, id, numeric: numeric.get() })
+    } else {
+        Err(Refusal::Invalid(issues))
+    }
+}
+
+pub(crate) fn is_number(to: &str) -> bool {
+    (7..=15).contains(&to.len()) && to.bytes().all(|b| b.is_ascii_digit())
+}
+
+pub(crate) fn is_message(message: &str) -> bool {
+    !message.is_empty() && message.chars().count() <= MAX_MESSAGE && !message.contains('\0')
+}
+
+pub(crate) fn is_id(id: &str) -> bool {
+    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// A page's place and size, as they came.
+#[derive(Deserialize)]
+pub(super) struct PageFields {
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+/// What page is asked for: after which place, and how many; every bad field is named.
+pub(super) fn read_page(request: &Request) -> Result<(i64, i64), Refusal> {
+    let issue = |loc, msg| Issue { loc, msg, kind: "value_error" };
+    let fields: PageFields = request
+        .params()
+        .map_err(|_| Refusal::Invalid(vec![issue(vec!["query"], "must have limit and cursor once at most")]))?;
+    let number = |field: Option<String>, usual| field.map_or(Some(usual), |text| text.parse::<i64>().ok());
+    let cursor = number(fields.cursor, 0);
+    let limit = number(fields.limit, PAGE).filter(|limit| (1..=PAGE_MAX).contains(limit));
+    let bad_limit = limit.is_none().then(|| issue(vec!["query", "limit"], "must be an integer from 1 to 1000"));
+    let bad_cursor = cursor.is_none().then(|| issue(vec!["query", "cursor"], "must be an integer"));
+    match (cursor, limit) {
+        (Some(cursor), Some(limit)) => Ok((cursor, limit)),
+        _ => Err(Refusal::Invalid(bad_limit.into_iter().chain(bad_cursor).collect())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bad(body: &str) -> Vec<&'static str> {
+        match read_send(body.as_bytes()) {
+            Err(Refusal::Invalid(issues)) => issues.iter().filter_map(|issue| issue.loc.last().copied()).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_bad_field_of_a_send_is_named() {
+        assert_eq!(bad("{}"), ["to", "message", "backend_message_id"]);
+        assert_eq!(bad("[]"), ["body"]);
+        assert_eq!(bad("nothing"), ["body"]);
+        assert_eq!(bad("[\"60123456789\", \"Hi\", 1]"), ["body"]);
+        let long = "x".repeat(4_097);
+        for (to, message, id) in [
+            ("\"+60123456789\"", "\"\"", "\"\""),
+            ("\"123456\"", "7", "1.5"),
+            ("\"1234567890123456\"", "null", "\"a b\""),
+            ("60123456789", &format!("\"{long}\""), "[1]"),
+            ("\"6012345678\\u0000\"", "\"a\\u0000\"", "\"\u{e9}\""),
+        ] {
+            let body = format!("{{\"to\": {to}, \"message\": {message}, \"backend_message_id\": {id}}}");
+            assert_eq!(bad(&body), ["to", "message", "backend_message_id"], "{body}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_named_by_a_number_or_a_text() {
+        let read = |id: &str| {
+            let body =
+                format!("{{\"to\": \"60123456789\", \"message\": \"Hi \u{1f600}\", \"backend_message_id\": {id}}}");
+            read_send(body.as_bytes()).map(|ask| (ask.id, ask.numeric)).expect("taken")
+        };
+        assert_eq!(read("17"), ("17".into(), true));
+        assert_eq!(read("\"17\""), ("17".into(), false));
+    }
+
+    #[test]
+    fn every_bad_field_of_a_page_is_named() {
+        let read = |query: &str| {
+            let uri = format!("/sim/messages{query}").parse().expect("an address");
+            read_page(&Request::builder().uri(uri).finish())
+        };
+        let bad = |query: &str| match read(query) {
+            Err(Refusal::Invalid(issues)) => issues.into_iter().map(|issue| issue.loc).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(read("").expect("a page"), (0, 100));
+        assert_eq!(read("?limit=1000&cursor=-7").expect("a page"), (-7, 1_000));
+        assert_eq!(bad("?limit=1001"), [["query", "limit"]]);
+        assert_eq!(bad("?limit=&cursor=x"), [["query", "limit"], ["query", "cursor"]]);
+        assert_eq!(bad("?cursor=9223372036854775808"), [["query", "cursor"]]);
+        assert_eq!(bad("?limit=1&limit=2"), [["query"]]);
+    }
+}
