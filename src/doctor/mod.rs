@@ -1,10 +1,13 @@
 //! `paceline doctor`: what is wrong, and what to do.
 
+mod sent;
+
+use self::sent::Source;
 use crate::config::Config;
 use crate::{commands, store};
 use anyhow::Result;
 use domain::batches::send::OpenCircuit;
-use domain::{Clock, batches};
+use domain::{Clock, Db, Timestamp, batches};
 use gateway::{ClientSettings, Gateway, HttpGateway};
 use std::process::ExitCode;
 
@@ -34,79 +37,125 @@ const STATEMENT_SECS: u64 = 600;
 /// Checks everything that can be checked from here; exit code 1 when something is wrong.
 pub(crate) async fn run(config: &Config) -> Result<ExitCode> {
     let mut report = Report { failed: false };
-    let patient = Config { database_statement_timeout_secs: STATEMENT_SECS, ..config.clone() };
-    match store::open(&patient).await {
-        Err(error) => report.line("database", Err(format!("{error:#}; check database_url and that it runs"))),
-        Ok(db) => {
-            let kind = if config.is_sqlite() { "SQLite" } else { "PostgreSQL" };
-            report.line("database", Ok(kind.into()));
-            match store::pending(&db).await {
-                Ok(pending) if pending.is_empty() => {
-                    report.line("migrations", Ok("all applied".into()));
-                    let clock = Clock::machine();
-                    let offset = clock.correct(db.now().await?);
-                    report.line(
-                        "clock",
-                        if offset.abs() <= CLOCK_MS {
-                            Ok(format!("{offset} ms from the database's"))
-                        } else {
-                            Err(format!("{offset} ms from the database's; run NTP on both"))
-                        },
-                    );
-                    let findings = commands::audit(&db, &clock).await?;
-                    if findings.is_empty() {
-                        report.line("ledger", Ok("every batch's counts equal its items".into()));
-                    }
-                    for finding in findings {
-                        report.line("ledger", Err(finding));
-                    }
-                    for open in batches::send::open_circuits(db.read()).await? {
-                        let OpenCircuit { sender, until, reason } = open;
-                        let text =
-                            format!("messages wait: {reason}; the gateway is tried again at {}", until.to_rfc3339());
-                        report.line("sender", Err(format!("{sender}: {text}")));
-                    }
-                }
-                Ok(pending) => report.line(
-                    "migrations",
-                    Err(format!("{} pending ({}); run `paceline migrate up`", pending.len(), pending.join(", "))),
-                ),
-                Err(error) => report.line("migrations", Err(format!("{error:#}"))),
-            }
-            db.close().await;
-        }
+    let db = database(config, &mut report).await?;
+    redis(config, &mut report).await;
+    gateway(config, &mut report, db.as_ref()).await;
+    if let Some(db) = db {
+        db.close().await;
     }
-    match &config.redis_url {
-        None => report.line("redis", Ok("none: the queue is in the process".into())),
-        Some(url) => match backplane::redis_info(url.expose()).await {
-            Err(error) => report.line("redis", Err(format!("{error}; check redis_url and that it runs"))),
-            Ok(info) => {
-                let major: u32 = info.version.split('.').next().and_then(|n| n.parse().ok()).unwrap_or(0);
-                report.line(
-                    "redis",
-                    if major < 7 {
-                        Err(format!("version {}; BZMPOP needs 7 or later", info.version))
-                    } else if info.maxmemory_policy != "noeviction" {
-                        Err(format!(
-                            "maxmemory-policy is {}; set noeviction, or rings vanish when memory is short",
-                            info.maxmemory_policy
-                        ))
-                    } else {
-                        Ok(format!("version {}", info.version))
-                    },
-                );
+    Ok(if report.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The database, if it can be read: its schema, its clock, what it holds.
+async fn database(config: &Config, report: &mut Report) -> Result<Option<Db>> {
+    let patient = Config { database_statement_timeout_secs: STATEMENT_SECS, ..config.clone() };
+    let db = match store::open(&patient).await {
+        Ok(db) => db,
+        Err(error) => {
+            report.line("database", Err(format!("{error:#}; check database_url and that it runs")));
+            return Ok(None);
+        }
+    };
+    report.line("database", Ok(if config.is_sqlite() { "SQLite" } else { "PostgreSQL" }.into()));
+    match store::pending(&db).await {
+        Ok(pending) if pending.is_empty() => {
+            report.line("migrations", Ok("all applied".into()));
+            ledger(&db, report).await?;
+            return Ok(Some(db));
+        }
+        Ok(pending) => {
+            let text = format!("{} pending ({}); run `paceline migrate up`", pending.len(), pending.join(", "));
+            report.line("migrations", Err(text));
+        }
+        Err(error) => report.line("migrations", Err(format!("{error:#}"))),
+    }
+    db.close().await;
+    Ok(None)
+}
+
+/// Whether the ledger agrees with itself, and with the clock here.
+async fn ledger(db: &Db, report: &mut Report) -> Result<()> {
+    let clock = Clock::machine();
+    let offset = clock.correct(db.now().await?);
+    let text = format!("{offset} ms from the database's");
+    report.line("clock", if offset.abs() <= CLOCK_MS { Ok(text) } else { Err(format!("{text}; run NTP on both")) });
+    let findings = commands::audit(db, &clock).await?;
+    if findings.is_empty() {
+        report.line("ledger", Ok("every batch's counts equal its items".into()));
+    }
+    for finding in findings {
+        report.line("ledger", Err(finding));
+    }
+    for open in batches::send::open_circuits(db.read()).await? {
+        let OpenCircuit { sender, until, reason } = open;
+        let text = format!("messages wait: {reason}; the gateway is tried again at {}", until.to_rfc3339());
+        report.line("sender", Err(format!("{sender}: {text}")));
+    }
+    Ok(())
+}
+
+async fn redis(config: &Config, report: &mut Report) {
+    let Some(url) = &config.redis_url else {
+        return report.line("redis", Ok("none: the queue is in the process".into()));
+    };
+    let info = match backplane::redis_info(url.expose()).await {
+        Ok(info) => info,
+        Err(error) => return report.line("redis", Err(format!("{error}; check redis_url and that it runs"))),
+    };
+    let major: u32 = info.version.split('.').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    report.line(
+        "redis",
+        if major < 7 {
+            Err(format!("version {}; BZMPOP needs 7 or later", info.version))
+        } else if info.maxmemory_policy != "noeviction" {
+            Err(format!(
+                "maxmemory-policy is {}; set noeviction, or rings vanish when memory is short",
+                info.maxmemory_policy
+            ))
+        } else {
+            Ok(format!("version {}", info.version))
+        },
+    );
+}
+
+/// The gateway, and whether it has what the ledger says.
+async fn gateway(config: &Config, report: &mut Report, db: Option<&Db>) {
+    let (Some(url), Some(secret)) = (&config.gateway_url, &config.gateway_secret) else {
+        report.line("gateway", Ok("inside `serve`, with a store in data_dir".into()));
+        if let Some(db) = db.filter(|_| config.data_dir.join(gateway::server::FILE).is_file()) {
+            messages(config, report, db, &Source::Dir(&config.data_dir)).await;
+        }
+        return;
+    };
+    let hint = |error| format!("{error}; check gateway_url");
+    match HttpGateway::new(&ClientSettings::new(url, secret.expose(), 1)) {
+        Err(error) => report.line("gateway", Err(hint(error.to_string()))),
+        Ok(gateway) => match (gateway.check().await, db) {
+            (Err(error), _) => report.line("gateway", Err(hint(error))),
+            (Ok(()), db) => {
+                report.line("gateway", Ok("reachable".into()));
+                if let Some(db) = db {
+                    messages(config, report, db, &Source::Http(&gateway)).await;
+                }
             }
         },
     }
-    match (&config.gateway_url, &config.gateway_secret) {
-        (Some(url), Some(secret)) => {
-            let checked = match HttpGateway::new(&ClientSettings::new(url, secret.expose(), 1)) {
-                Ok(gateway) => gateway.check().await,
-                Err(error) => Err(error.to_string()),
-            };
-            report.line("gateway", checked.map(|()| "reachable".into()).map_err(|e| format!("{e}; check gateway_url")));
+}
+
+async fn messages(config: &Config, report: &mut Report, db: &Db, source: &Source<'_>) {
+    let keeps_since = config.retention().map_or(Timestamp(0), |retention| Clock::machine().now().minus(retention));
+    match sent::compare(db, source, keeps_since).await {
+        Ok(None) => report.line("messages", Ok("not compared: the gateway does not say what it has".into())),
+        Ok(Some(compared)) => {
+            let findings = compared.findings();
+            if findings.is_empty() {
+                let text = format!("the {} that the gateway has are the ledger's, id by id", compared.messages);
+                report.line("messages", Ok(text));
+            }
+            for finding in findings {
+                report.line("messages", Err(finding));
+            }
         }
-        _ => report.line("gateway", Ok("the simulator: nothing is sent to anybody".into())),
+        Err(error) => report.line("messages", Err(format!("not compared: {error:#}"))),
     }
-    Ok(if report.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -21,19 +21,19 @@ const EAGER: [(&str, &str); 8] = [
 ];
 
 /// The processes; the gateway's is `None` where it is inside.
-struct Chain {
-    s: Setup,
+pub(crate) struct Chain {
+    pub(crate) s: Setup,
     gateway: Option<Paceline>,
 }
 
 impl Chain {
-    async fn embedded(env: &[(&str, &str)]) -> Self {
+    pub(crate) async fn embedded(env: &[(&str, &str)]) -> Self {
         let inside = [("PACELINE_GATEWAY_URL", "")];
         let env: Vec<_> = EAGER.iter().chain(&inside).chain(env).copied().collect();
         Self { s: Setup::embedded(&env).await, gateway: None }
     }
 
-    async fn split(env: &[(&str, &str)]) -> Self {
+    pub(crate) async fn split(env: &[(&str, &str)]) -> Self {
         // Known before it listens, and the same after each restart: workers are told once.
         let listen = format!("127.0.0.1:{}", servers::free_port().expect("a free port"));
         let url = format!("http://{listen}");

@@ -4,6 +4,7 @@
 mod browser;
 mod chain;
 mod customers;
+mod doctor;
 mod internal;
 mod opt_out;
 mod receipts;

@@ -2,19 +2,12 @@
 
 use crate::setup::{Runs, Setup, on_both, text};
 use serde_json::json;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
 use std::rc::Rc;
 
 /// Writes past the program.
 async fn damage(s: &Setup, sql: &'static str) {
     match &s.runs {
-        Runs::Embedded(_) => {
-            let file = s.program.dir().join("paceline-data/paceline.db");
-            let mut other = SqliteConnectOptions::new().filename(file).connect().await.expect("opened");
-            sqlx::query(sql).execute(&mut other).await.expect("written");
-            other.close().await.expect("closed");
-        }
+        Runs::Embedded(_) => drop(s.program.execute(sql).await),
         Runs::Split(cluster) => cluster.database.execute(sql).await,
     }
 }

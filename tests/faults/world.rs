@@ -318,7 +318,10 @@ impl World {
         eventually("the ledger to agree with itself", PATIENCE, async || {
             let doctor = program.output(&["doctor"], "").await;
             let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
-            if said.contains("ok    ledger") && !said.contains("FAIL  ledger") { Ok(()) } else { Err(said) }
+            let agrees = said.contains("ok    ledger") && !said.contains("FAIL  ledger");
+            // The gateway inside is asked as well.
+            let same = !self.simulator || said.contains("ok    messages") && said.contains("id by id");
+            if agrees && same { Ok(()) } else { Err(said) }
         })
         .await;
         if self.simulator {

@@ -73,12 +73,7 @@ impl Served {
 
     /// Changes rows behind its back; how many.
     pub(crate) async fn sql(&self, sql: &str) -> u64 {
-        use sqlx::Connection;
-        let file = self.program.dir().join("paceline-data/paceline.db");
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).busy_timeout(DEADLINE);
-        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("its file");
-        let sql = sqlx::AssertSqlSafe(sql.to_owned());
-        sqlx::query(sql).execute(&mut connection).await.expect("done").rows_affected()
+        self.program.execute(sql).await
     }
 
     /// The batch that an answer told of, once it has ended.

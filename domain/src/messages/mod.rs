@@ -1,6 +1,8 @@
 //! Messages: what they say ([`template`], [`templates`]), how a single one is sent ([`compose`], [`deliver`]), what
-//! customers write ([`inbox`]), what becomes of them ([`receipts`]), and reading them ([`history`], [`tally`]).
+//! customers write ([`inbox`]), what becomes of them ([`receipts`]), reading them ([`history`], [`tally`]), and comparing
+//! them with what a gateway has ([`compare`]).
 
+pub mod compare;
 pub mod compose;
 pub mod deliver;
 pub mod history;

@@ -3,6 +3,8 @@
 use crate::{Blocking, Client, DEADLINE, eventually};
 use anyhow::{Result, ensure};
 use servers::{Disk, Log, Process, Signal};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -72,6 +74,20 @@ impl Program {
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Runs a statement on the embedded database, past the program; how many rows it changed.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    pub async fn execute(&self, sql: impl Into<String>) -> u64 {
+        let sql = sql.into();
+        let file = self.dir().join("paceline-data/paceline.db");
+        let options = SqliteConnectOptions::new().filename(file).busy_timeout(DEADLINE);
+        let mut connection = options.connect().await.expect("opened");
+        let done = sqlx::query(AssertSqlSafe(sql.clone())).execute(&mut connection).await;
+        connection.close().await.expect("closed");
+        done.unwrap_or_else(|error| panic!("{sql}: {error}")).rows_affected()
     }
 
     /// Starts a process and waits until it listens and its `/readyz` says 200.
