@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use support::{RedisOptions, Way, eventually};
 
 /// After Redis is back, all is as it was within this time.
-const BACK_TO_NORMAL: Duration = Duration::from_secs(10);
+pub(crate) const BACK_TO_NORMAL: Duration = Duration::from_secs(10);
 
 /// All is normal: every process is ready, and a new batch is done at once, which without rings takes some seconds.
 async fn back_to_normal(w: &Split, ids: &[String], since: Instant) -> String {
@@ -52,8 +52,8 @@ async fn killed_and_back_with_its_files() {
     killed(RedisOptions { append_only: true }).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn away_for_a_while() {
+/// Away while a batch of 600 at this pace, in messages a minute, is accepted and ends.
+async fn away_for(pace: u32, batch_within: Duration) {
     let mut w = Split::start(|cluster| cluster.workers(2)).await;
     let ids = w.contacts(600).await;
     let first = w.send(&ids, 6_000).await;
@@ -62,16 +62,27 @@ async fn away_for_a_while() {
     not_ready(&w.runs.api, "queue").await;
     // What was accepted goes on, and more is accepted: the work is found in the database.
     let before = Instant::now();
-    let second = w.send(&ids, 60_000).await;
+    let second = w.send(&ids, pace).await;
     within(Duration::from_secs(5), before, "an acceptance without Redis");
     w.ended(&second).await;
-    within(Duration::from_secs(30), before, "a batch of 600 without Redis");
+    within(batch_within, before, "a batch of 600 without Redis");
     assert!(w.counted("paceline_queue_fallback_total").await > 0.0, "by asking the database");
     assert!(w.runs.api.client().get("/healthz").await.status == 200, "no reason to start it again");
     let before = Instant::now();
     w.runs.redis.restart().await;
     let third = back_to_normal(&w, &ids, before).await;
     w.whole(&[first, second, third], 600).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn away_for_a_while() {
+    away_for(60_000, Duration::from_secs(30)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "slow: Redis is away for a minute"]
+async fn away_for_a_minute() {
+    away_for(600, Duration::from_secs(75)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! A Redis Cluster whose master is killed, and a primary that Sentinels replace, each with a whole Paceline on it.
 
+use crate::redis::BACK_TO_NORMAL;
 use crate::setup::{PATIENCE, Split, accepted, within};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
@@ -165,7 +166,7 @@ async fn a_cluster_whose_masters_are_killed_one_after_the_other() {
         w.ready().await;
         let batch = accepted(w.try_send(&ids, json!({})).await.expect("an answer"));
         w.ended(&batch).await;
-        within(Duration::from_secs(20), before, "until all is normal");
+        within(BACK_TO_NORMAL, before, "until all is normal");
         batches.push(batch);
     }
     w.whole(&batches, 1_000).await;
@@ -211,6 +212,6 @@ async fn a_primary_that_sentinels_replace() {
     w.ready().await;
     let second = accepted(w.try_send(&ids, json!({})).await.expect("an answer"));
     w.ended(&second).await;
-    within(Duration::from_secs(20), before, "until all is normal");
+    within(BACK_TO_NORMAL, before, "until all is normal");
     w.whole(&[first, second], 1_000).await;
 }

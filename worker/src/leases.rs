@@ -32,6 +32,10 @@ impl Leases {
         self.0.lock().len()
     }
 
+    fn has(&self, id: JobId, fence: i64) -> bool {
+        self.0.lock().get(&id) == Some(&fence)
+    }
+
     fn list(&self) -> Vec<(JobId, i64)> {
         self.0.lock().iter().map(|(id, fence)| (*id, *fence)).collect()
     }
@@ -75,8 +79,10 @@ pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
         match jobs::heartbeat(shared.db.write(), shared.clock.now(), &held).await {
             Ok(renewed) => {
                 renewed_at = Instant::now();
-                if renewed < held.len() as u64 {
-                    tracing::warn!(held = held.len(), renewed, "some leases no longer stand");
+                // Those of jobs that ended meanwhile are no longer wanted.
+                let wanted = held.iter().filter(|(id, fence)| shared.leases.has(*id, *fence)).count();
+                if renewed < wanted as u64 {
+                    tracing::warn!(wanted, renewed, "some leases no longer stand");
                 }
             }
             Err(error) => tracing::warn!(%error, held = held.len(), "leases not renewed"),
