@@ -121,8 +121,14 @@ async fn redis(config: &Config, report: &mut Report) {
 /// The gateway, and whether it has what the ledger says.
 async fn gateway(config: &Config, report: &mut Report, db: Option<&Db>) {
     let (Some(url), Some(secret)) = (&config.gateway_url, &config.gateway_secret) else {
-        report.line("gateway", Ok("inside `serve`, with a store in data_dir".into()));
-        if let Some(db) = db.filter(|_| config.data_dir.join(gateway::server::FILE).is_file()) {
+        let has_store = config.data_dir.join(gateway::server::FILE).is_file();
+        let text = if has_store || config.is_sqlite() {
+            "inside `serve`, with a store in data_dir"
+        } else {
+            "none: a worker without one has a simulator, which sends nothing to anybody and remembers nothing"
+        };
+        report.line("gateway", Ok(text.into()));
+        if let Some(db) = db.filter(|_| has_store) {
             messages(config, report, db, &Source::Dir(&config.data_dir)).await;
         }
         return;
