@@ -69,9 +69,12 @@ async fn another_worker_takes_over_once_a_lease_has_ended() {
     taken_over(true, LEASE / 2, LEASE + Duration::from_secs(15)).await;
 }
 
+#[expect(clippy::print_stdout, reason = "the repeats, beside the test's name")]
 async fn everything_is_killed(mut s: Setup) {
     let ids = s.contacts(600).await;
     let batch = s.send(&ids, json!({ "ratePerMinute": 9_000 })).await;
+    let in_flight = "SELECT count(*) FROM batch_items WHERE status = 'sending'";
+    let mut claimed = 0;
     for sent in [60, 200, 400] {
         s.gateway.wait_for(sent).await;
         match &mut s.runs {
@@ -81,6 +84,10 @@ async fn everything_is_killed(mut s: Setup) {
                 tokio::join!(worker.kill9(), api.kill9(), scheduler.kill9());
             }
         }
+        claimed += match &s.runs {
+            Runs::Embedded(_) => s.program.number(in_flight).await,
+            Runs::Split(cluster) => cluster.database.number(in_flight).await,
+        };
         supervise(&mut s).await;
     }
     let done = s.ended(&batch).await;
@@ -88,9 +95,9 @@ async fn everything_is_killed(mut s: Setup) {
     assert_eq!(s.gateway.sent().len(), 600);
     let ids: HashSet<_> = s.gateway.attempts().into_iter().map(|attempt| attempt.id).collect();
     assert_eq!(ids.len(), 600, "what is repeated is repeated under its id");
-    // In flight at each kill: what was claimed and not settled.
     let repeats = s.gateway.attempts().len() - 600;
-    assert!(repeats <= 3 * 400, "{repeats} repeats");
+    println!("{repeats} repeats under their ids; {claimed} were claimed and not settled at the kills");
+    assert!(repeats <= usize::try_from(claimed).expect("a count"), "{repeats} repeats, {claimed} in flight");
     s.audited().await;
 }
 

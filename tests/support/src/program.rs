@@ -4,7 +4,7 @@ use crate::{Blocking, Client, DEADLINE, eventually};
 use anyhow::{Result, ensure};
 use servers::{Disk, Log, Process, Signal};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -82,12 +82,28 @@ impl Program {
     /// When it cannot be run.
     pub async fn execute(&self, sql: impl Into<String>) -> u64 {
         let sql = sql.into();
-        let file = self.dir().join("paceline-data/paceline.db");
-        let options = SqliteConnectOptions::new().filename(file).busy_timeout(DEADLINE);
-        let mut connection = options.connect().await.expect("opened");
+        let mut connection = self.embedded_database().await;
         let done = sqlx::query(AssertSqlSafe(sql.clone())).execute(&mut connection).await;
         connection.close().await.expect("closed");
         done.unwrap_or_else(|error| panic!("{sql}: {error}")).rows_affected()
+    }
+
+    /// The one whole number that a query of the embedded database gives, such as a count.
+    ///
+    /// # Panics
+    /// When it gives none.
+    pub async fn number(&self, sql: impl Into<String>) -> i64 {
+        let sql = sql.into();
+        let mut connection = self.embedded_database().await;
+        let number = sqlx::query_scalar(AssertSqlSafe(sql.clone())).fetch_one(&mut connection).await;
+        connection.close().await.expect("closed");
+        number.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    async fn embedded_database(&self) -> SqliteConnection {
+        let file = self.dir().join("paceline-data/paceline.db");
+        let options = SqliteConnectOptions::new().filename(file).busy_timeout(DEADLINE);
+        options.connect().await.expect("opened")
     }
 
     /// Starts a process and waits until it listens and its `/readyz` says 200.
