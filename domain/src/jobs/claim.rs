@@ -1,6 +1,6 @@
 //! Taking a job, and keeping it.
 
-use super::{LEASE, PAYLOAD_VERSION};
+use super::{IS_READY, IS_RUNNING, LEASE, PAYLOAD_VERSION};
 use crate::db::{self, Dialect};
 use crate::ring::{JobKind, Lane};
 use crate::time::Timestamp;
@@ -62,7 +62,7 @@ pub async fn claim(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, owner
         format!(
             "UPDATE jobs SET state = 'running', fence = fence + 1, attempts = attempts + 1, lease_owner = $2,
                     lease_until = $3, started_at = coalesce(started_at, $4)
-             WHERE id = $1 AND state = 'ready' AND run_at <= $4 AND payload_version <= {PAYLOAD_VERSION}
+             WHERE id = $1 AND {IS_READY} AND run_at <= $4 AND payload_version <= {PAYLOAD_VERSION}
              RETURNING id, kind, lane, batch_id, chunk_no, payload, fence, attempts, created_at, run_at"
         ),
         [id.into(), owner.into(), now.plus(LEASE).0.into(), now.0.into()],
@@ -71,7 +71,7 @@ pub async fn claim(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, owner
     if let Some(row) = row {
         return Ok(Claim::Taken(Box::new(claimed(&row)?)));
     }
-    let sleeping = "SELECT payload_version, run_at FROM jobs WHERE id = $1 AND state = 'ready'";
+    let sleeping = format!("SELECT payload_version, run_at FROM jobs WHERE id = $1 AND {IS_READY}");
     let Some(row) = db::one(conn, sleeping, [id.into()]).await? else { return Ok(Claim::NotReady) };
     match row.try_get("", "payload_version")? {
         version if version > PAYLOAD_VERSION => Ok(Claim::TooNew { version }),
@@ -102,7 +102,7 @@ fn claimed(row: &QueryResult) -> Result<Claimed, DbErr> {
 /// # Errors
 /// The database's.
 pub async fn renew(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, fence: i64) -> Result<bool, DbErr> {
-    let sql = "UPDATE jobs SET lease_until = $3 WHERE id = $1 AND fence = $2 AND state = 'running'";
+    let sql = format!("UPDATE jobs SET lease_until = $3 WHERE id = $1 AND fence = $2 AND {IS_RUNNING}");
     Ok(db::execute(conn, sql, [id.into(), fence.into(), now.plus(LEASE).0.into()]).await? == 1)
 }
 
@@ -117,8 +117,9 @@ pub async fn renew_with_progress(
     id: JobId,
     fence: i64,
 ) -> Result<bool, DbErr> {
-    let sql = "UPDATE jobs SET lease_until = $3, crashes = 0, failures = 0
-               WHERE id = $1 AND fence = $2 AND state = 'running'";
+    let sql = format!(
+        "UPDATE jobs SET lease_until = $3, crashes = 0, failures = 0 WHERE id = $1 AND fence = $2 AND {IS_RUNNING}"
+    );
     Ok(db::execute(conn, sql, [id.into(), fence.into(), now.plus(LEASE).0.into()]).await? == 1)
 }
 
@@ -136,7 +137,7 @@ pub async fn heartbeat(conn: &impl ConnectionTrait, now: Timestamp, held: &[(Job
     let among = dialect.among("jobs.id", 1, "id", "bigint");
     let sql = format!(
         "UPDATE jobs SET lease_until = $2 FROM {source}
-         WHERE jobs.id = r.id AND jobs.fence = r.fence AND jobs.state = 'running'{among}"
+         WHERE jobs.id = r.id AND jobs.fence = r.fence AND {IS_RUNNING}{among}"
     );
     db::execute(conn, sql, [serde_json::Value::from(rows).to_string().into(), now.plus(LEASE).0.into()]).await
 }

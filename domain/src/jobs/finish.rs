@@ -1,6 +1,6 @@
 //! Letting a job go.
 
-use super::{Claimed, LOCAL_TIMER, MAX_FAILURES};
+use super::{Claimed, IS_RUNNING, LOCAL_TIMER, MAX_FAILURES};
 use crate::Step;
 use crate::batches::chunks;
 use crate::db;
@@ -110,8 +110,10 @@ pub async fn reject(
 ) -> Result<Step<()>, DbErr> {
     let row = db::one(
         conn,
-        "UPDATE jobs SET state = 'dead', error = $3, finished_at = $4, lease_owner = NULL, lease_until = NULL
-         WHERE id = $1 AND state = 'running' AND lease_owner = $2 RETURNING batch_id, chunk_no, kind, payload",
+        format!(
+            "UPDATE jobs SET state = 'dead', error = $3, finished_at = $4, lease_owner = NULL, lease_until = NULL
+             WHERE id = $1 AND {IS_RUNNING} AND lease_owner = $2 RETURNING batch_id, chunk_no, kind, payload"
+        ),
         [id.into(), owner.into(), reason.into(), now.0.into()],
     )
     .await?;
@@ -159,10 +161,12 @@ pub async fn finish(
     let over = matches!(after, Finished::Done | Finished::Dead);
     let written = db::execute(
         conn,
-        "UPDATE jobs SET state = $3, run_at = coalesce($4, run_at), rung_at = $8,
-                failures = CASE WHEN $9 THEN 0 ELSE failures + $5 END, crashes = CASE WHEN $9 THEN 0 ELSE crashes END,
-                error = coalesce($6, error), finished_at = $7, lease_owner = NULL, lease_until = NULL
-         WHERE id = $1 AND fence = $2 AND state = 'running'",
+        format!(
+            "UPDATE jobs SET state = $3, run_at = coalesce($4, run_at), rung_at = $8,
+                    failures = CASE WHEN $9 THEN 0 ELSE failures + $5 END, crashes = CASE WHEN $9 THEN 0 ELSE crashes END,
+                    error = coalesce($6, error), finished_at = $7, lease_owner = NULL, lease_until = NULL
+             WHERE id = $1 AND fence = $2 AND {IS_RUNNING}"
+        ),
         [
             id.into(),
             fence.into(),

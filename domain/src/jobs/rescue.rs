@@ -1,7 +1,7 @@
 //! What happens to jobs that nobody looks after: all of it idempotent, by any number of processes at once.
 
 use super::enqueue::ring_of;
-use super::{MAX_CRASHES, SWEEP_GRACE};
+use super::{IS_READY, IS_RUNNING, MAX_CRASHES, SWEEP_GRACE};
 use crate::batches::chunks;
 use crate::db::{self, Dialect};
 use crate::messages::deliver;
@@ -56,7 +56,7 @@ pub async fn sweep(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
     let source = Dialect::of(conn).one_of(1, "bigint");
     db::execute(
         conn,
-        format!("UPDATE jobs SET rung_at = $2 WHERE state = 'ready' AND id {source}"),
+        format!("UPDATE jobs SET rung_at = $2 WHERE {IS_READY} AND id {source}"),
         [serde_json::json!(ids).to_string().into(), now.0.into()],
     )
     .await?;
@@ -118,9 +118,11 @@ pub async fn rescue(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> 
         };
         let written = db::execute(
             conn,
-            "UPDATE jobs SET state = $2, crashes = $3, run_at = $4, rung_at = $4, error = $5, lease_owner = NULL,
-                    lease_until = NULL, finished_at = $6
-             WHERE id = $1 AND state = 'running' AND lease_until < $4",
+            format!(
+                "UPDATE jobs SET state = $2, crashes = $3, run_at = $4, rung_at = $4, error = $5, lease_owner = NULL,
+                        lease_until = NULL, finished_at = $6
+                 WHERE id = $1 AND {IS_RUNNING} AND lease_until < $4"
+            ),
             [
                 id.into(),
                 (if dead { "dead" } else { "ready" }).into(),
