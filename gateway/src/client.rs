@@ -1,7 +1,7 @@
 //! The gateway over HTTP.
 
-use crate::requests::{self, bounded};
-use crate::server::Kept;
+use crate::requests::{self, bounded, bounded_to};
+use crate::server::KeptPage;
 use crate::{Gateway, Outbound, SIGNATURE_HEADER, SendOutcome, Signer, TIMESTAMP_HEADER};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Response, StatusCode, Url};
@@ -110,6 +110,9 @@ struct Status {
 /// How long the rest of an answer is waited for whose head has said it all.
 const REST_OF_ANSWER: Duration = Duration::from_secs(1);
 
+/// The most of a page of messages that is read: a thousand, whose names are as long as may be.
+const MAX_PAGE: usize = 2 * 1024 * 1024;
+
 /// The most of a reason that is kept.
 const MAX_DETAIL: usize = 300;
 
@@ -137,12 +140,12 @@ impl HttpGateway {
         })
     }
 
-    /// What the gateway has of the messages behind a place, in the order in which they came, `limit` at most (1 to 1,000).
+    /// What the gateway has of the messages behind a place, in the order in which they came: `limit` at most, 1 to 1,000.
     /// `None`: it is a gateway that does not say.
     ///
     /// # Errors
     /// Why it could not be asked, for people.
-    pub async fn kept(&self, after: i64, limit: i64) -> Result<Option<Vec<Kept>>, String> {
+    pub async fn kept(&self, after: i64, limit: i64) -> Result<Option<KeptPage>, String> {
         let timestamp = (self.clock)();
         let mut url = self.messages.clone();
         url.query_pairs_mut().append_pair("cursor", &after.to_string()).append_pair("limit", &limit.to_string());
@@ -155,19 +158,17 @@ impl HttpGateway {
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
             status if status.is_success() => {
-                let page: KeptPage =
-                    answer.json().await.map_err(|_| "its list of messages is not that of a gateway".to_owned())?;
-                Ok(Some(page.messages))
+                let page: KeptPage = serde_json::from_slice(&bounded_to(answer, MAX_PAGE).await)
+                    .map_err(|_| "its list of messages is not that of a gateway".to_owned())?;
+                let seqs = std::iter::once(after).chain(page.messages.iter().map(|kept| kept.seq));
+                if !seqs.is_sorted_by(|one, next| one < next) {
+                    return Err("its list of messages is not in order".into());
+                }
+                Ok(Some(page))
             }
             status => Err(format!("it answers {status} when it is asked what it has")),
         }
     }
-}
-
-/// A page of `/messages`, as far as it matters here.
-#[derive(Deserialize)]
-struct KeptPage {
-    messages: Vec<Kept>,
 }
 
 #[async_trait::async_trait]

@@ -37,10 +37,15 @@ pub(crate) fn client(connect: Duration, whole: Duration, pool: usize) -> reqwest
 }
 
 /// The beginning of an answer's body, or all of it when it is as short as those that are expected.
-pub(crate) async fn bounded(mut response: Response) -> Vec<u8> {
+pub(crate) async fn bounded(response: Response) -> Vec<u8> {
+    bounded_to(response, MAX_ANSWER).await
+}
+
+/// The same, of so many bytes at most.
+pub(crate) async fn bounded_to(mut response: Response, most: usize) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
-        if body.len() + chunk.len() > MAX_ANSWER {
+        if body.len() + chunk.len() > most {
             break;
         }
         body.extend_from_slice(&chunk);

@@ -155,7 +155,11 @@ async fn messages(config: &Config, report: &mut Report, db: &Db, source: &Source
         Ok(Some(compared)) => {
             let findings = compared.findings();
             if findings.is_empty() {
-                let text = format!("the {} that the gateway has are the ledger's, id by id", compared.messages);
+                let since = compared.since.to_rfc3339();
+                let text = format!(
+                    "the {} that the gateway has are the ledger's, id by id, and it has all since {since}",
+                    compared.messages
+                );
                 report.line("messages", Ok(text));
             }
             for finding in findings {

@@ -1,25 +1,33 @@
-//! Is what the gateway has what the ledger says? Id by id, also while both are at work: only what the gateway has told the
-//! ledger already is compared, and what the ledger says is read before the gateway is asked.
+//! Is what the gateway has what the ledger says? Id by id, also while both are at work.
+//!
+//! What the ledger says was taken is read before the gateway is asked, so each of these has to be there. The other way
+//! round the two are read one after the other and each may have moved on: what does not agree is looked at again when
+//! everything that was on its way has come.
 
-use anyhow::{Result, anyhow};
-use domain::messages::compare::{self, Taken};
-use domain::{Db, Timestamp};
+use anyhow::{Context, Result, anyhow};
+use domain::messages::compare;
+use domain::{Clock, Db, Timestamp};
 use gateway::HttpGateway;
-use gateway::server::{self, Kept, KeptState};
+use gateway::server::{self, Kept, KeptPage, KeptState};
 use std::collections::HashMap;
-use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 use uuid::Uuid;
 
 /// How many messages are asked for at once.
-const PAGE: u16 = 1_000;
+const PAGE: usize = 1_000;
 
 /// How many findings are shown of each kind.
 const SHOWN: usize = 5;
 
-/// By how much the clocks of two machines may differ where it is told whether a message is older than what a gateway keeps.
+/// By how much the clocks of two machines may differ where it is told whether a message is older than what the ledger keeps.
 const SKEW: Duration = Duration::from_secs(300);
+
+/// After how long what does not agree is looked at again: a report that came before its message's row waits 5 s.
+const SETTLING: Duration = Duration::from_secs(6);
+
+/// How many are looked at again one by one: of more, something is wrong in any case.
+const AGAIN: usize = 500;
 
 /// Who says what the gateway has.
 pub(super) enum Source<'a> {
@@ -30,34 +38,50 @@ pub(super) enum Source<'a> {
 }
 
 impl Source<'_> {
-    /// A page; `None`: it does not say.
-    async fn page(&self, after: i64) -> Result<Option<Vec<Kept>>> {
+    /// What is behind a place; `None`: it does not say.
+    async fn page(&self, after: i64, limit: usize) -> Result<Option<KeptPage>> {
+        let limit = i64::try_from(limit)?;
         match self {
-            Self::Http(gateway) => gateway.kept(after, i64::from(PAGE)).await.map_err(|error| anyhow!(error)),
-            Self::Dir(dir) => Ok(Some(server::kept(dir, after, i64::from(PAGE)).await?)),
+            Self::Http(gateway) => gateway.kept(after, limit).await.map_err(|error| anyhow!(error)),
+            Self::Dir(dir) => Ok(Some(server::kept(dir, after, limit).await?)),
         }
     }
+
+    /// The same, of one that said before.
+    async fn next(&self, after: i64, limit: usize) -> Result<KeptPage> {
+        self.page(after, limit).await?.context("it no longer says what it has")
+    }
+}
+
+/// How a message differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Difference {
+    /// The ledger knows nothing of it.
+    Unknown,
+    /// It was sent, and failed by what the ledger says.
+    Sent,
+    /// It failed, and was sent by what the ledger says.
+    Failed,
 }
 
 /// Findings of one kind.
 #[derive(Debug, Default)]
 struct Kind {
     count: usize,
-    first: Vec<Uuid>,
+    first: Vec<String>,
 }
 
 impl Kind {
-    fn add(&mut self, id: Uuid) {
+    fn add(&mut self, id: impl ToString) {
         self.count += 1;
         if self.first.len() < SHOWN {
-            self.first.push(id);
+            self.first.push(id.to_string());
         }
     }
 
-    fn finding(&self, what: impl fmt::Display) -> Option<String> {
+    fn finding(&self, what: &str) -> Option<String> {
         let more = if self.count > self.first.len() { ", …" } else { "" };
-        let ids: Vec<String> = self.first.iter().map(Uuid::to_string).collect();
-        (self.count > 0).then(|| format!("{} messages {what}: {}{more}", self.count, ids.join(", ")))
+        (self.count > 0).then(|| format!("{} messages {what}: {}{more}", self.count, self.first.join(", ")))
     }
 }
 
@@ -66,6 +90,8 @@ impl Kind {
 pub(super) struct Compared {
     /// How many messages the gateway has.
     pub(super) messages: usize,
+    /// From when on it has all, by the ledger's clock.
+    pub(super) since: Timestamp,
     unknown: Kind,
     sent: Kind,
     failed: Kind,
@@ -84,71 +110,122 @@ impl Compared {
         findings.into_iter().flatten().collect()
     }
 
-    /// Compares one message with its status in the ledger.
-    fn compare(&mut self, kept: &Kept, id: Uuid, status: &str) {
-        match (kept.state, status) {
-            _ if !kept.is_told => {}
-            (KeptState::Sent, "failed" | "skipped" | "cancelled") => self.sent.add(id),
-            (KeptState::Failed, "sent" | "delivered" | "read" | "succeeded") => self.failed.add(id),
-            _ => {}
+    fn add(&mut self, difference: Difference, kept: &Kept) {
+        match difference {
+            Difference::Unknown => self.unknown.add(&kept.backend_message_id),
+            Difference::Sent => self.sent.add(&kept.backend_message_id),
+            Difference::Failed => self.failed.add(&kept.backend_message_id),
         }
     }
 }
 
-/// Compares all that the gateway still has; `None`: it does not say what it has.
-pub(super) async fn compare(db: &Db, source: &Source<'_>, keeps_since: Timestamp) -> Result<Option<Compared>> {
-    let Some(mut page) = source.page(0).await? else { return Ok(None) };
-    let mut taken = taken(db).await?;
-    let mut compared = Compared::default();
-    let mut rowless: HashMap<Uuid, Kept> = HashMap::new();
-    let oldest = page.first().map(|first| (first.seq, Timestamp(first.accepted_at_ms)));
-    while let Some(last) = page.last().map(|last| last.seq) {
-        compared.messages += page.len();
-        let named: Vec<(Uuid, &Kept)> =
-            page.iter().filter_map(|kept| Some((Uuid::try_parse(&kept.backend_message_id).ok()?, kept))).collect();
-        let ids: Vec<Uuid> = named.iter().map(|(id, _)| *id).collect();
-        let statuses = compare::statuses(db.read(), &ids).await?;
-        for (id, kept) in named {
-            taken.remove(&id);
-            match statuses.get(&id) {
-                Some(status) => compared.compare(kept, id, status),
-                None => drop(rowless.insert(id, kept.clone())),
-            }
-        }
-        page = source.page(last).await?.unwrap_or_default();
+/// How a message differs from its status in the ledger, if it does. Only what was told already is held against the ledger.
+fn differs(kept: &Kept, status: Option<&str>) -> Option<Difference> {
+    match (kept.state, status) {
+        (_, None) => Some(Difference::Unknown),
+        _ if !kept.is_told => None,
+        (KeptState::Sent, Some("failed" | "skipped" | "cancelled")) => Some(Difference::Sent),
+        (KeptState::Failed, Some("sent" | "delivered" | "read" | "succeeded")) => Some(Difference::Failed),
+        _ => None,
     }
-    // On their way, or given up: their items know them. Few at a time, whatever there is.
-    let ids: Vec<Uuid> = rowless.keys().copied().collect();
-    for some in ids.chunks(usize::from(PAGE) * 100) {
-        let mut statuses = compare::item_statuses(db.read(), some).await?;
-        // Their rows may have been written since they were looked for.
+}
+
+fn id(kept: &Kept) -> Option<Uuid> {
+    Uuid::try_parse(&kept.backend_message_id).ok()
+}
+
+/// Those of the messages that differ from what the ledger says now.
+async fn differing(db: &Db, messages: Vec<Kept>) -> Result<Vec<(Kept, Difference)>> {
+    let ids: Vec<Uuid> = messages.iter().filter_map(id).collect();
+    let mut statuses = HashMap::new();
+    for some in ids.chunks(PAGE) {
         statuses.extend(compare::statuses(db.read(), some).await?);
-        for id in some {
-            match (rowless.get(id), statuses.get(id)) {
-                (Some(kept), Some(status)) => compared.compare(kept, *id, status),
-                _ => compared.unknown.add(*id),
+    }
+    // On their way, or given up: their items know them. Read once for all of them.
+    let rowless: Vec<Uuid> = ids.into_iter().filter(|id| !statuses.contains_key(id)).collect();
+    statuses.extend(compare::item_statuses(db.read(), &rowless).await?);
+    let judged = messages.into_iter().filter_map(|kept| {
+        let status = id(&kept).and_then(|id| statuses.get(&id)).map(String::as_str);
+        differs(&kept, status).map(|difference| (kept, difference))
+    });
+    Ok(judged.collect())
+}
+
+/// Compares all that the gateway still has with a ledger that throws away what is older than `keeps_since`. `None`: the
+/// gateway does not say what it has.
+pub(super) async fn compare(db: &Db, source: &Source<'_>, keeps_since: Timestamp) -> Result<Option<Compared>> {
+    let clock = Clock::machine();
+    clock.correct(db.now().await?);
+    let Some(begin) = source.page(0, 1).await? else { return Ok(None) };
+    // Too little by as long as the answer took, so what follows from it is too late by that, and never too early.
+    let ahead = begin.now_ms - clock.now().0;
+    let since = Timestamp(begin.complete_since_ms - ahead + 1);
+    let keeps_since = keeps_since.plus(SKEW).0.saturating_add(ahead);
+    let mut compared = Compared { since, ..Compared::default() };
+    let mut taken = taken(db, since).await?;
+    // All of these came before. What comes later is left to the next comparison, or this one might never end.
+    let until = source.next(0, 1).await?.now_ms;
+
+    let mut suspects = Vec::new();
+    let mut next = Some(0);
+    while let Some(after) = next {
+        let mut page = source.next(after, PAGE).await?;
+        page.messages.retain(|kept| kept.accepted_at_ms <= until);
+        next = page.next_cursor.filter(|_| !page.messages.is_empty());
+        compared.messages += page.messages.len();
+        let ids: Vec<Uuid> = page.messages.iter().filter_map(id).collect();
+        let statuses = compare::statuses(db.read(), &ids).await?;
+        for kept in page.messages {
+            let id = id(&kept);
+            let status = id.and_then(|id| statuses.get(&id)).map(String::as_str);
+            if let Some(id) = id {
+                taken.remove(&id);
+            }
+            if differs(&kept, status).is_some() {
+                suspects.push(kept);
             }
         }
     }
-    if let Some((seq, at)) = oldest {
-        // A gateway that has its first message has all since; another has thrown away what is old.
-        let since = if seq == 1 { at } else { at.max(keeps_since).plus(SKEW) };
-        let mut lost: Vec<_> = taken.into_iter().filter(|(_, sent_at)| *sent_at >= since).collect();
-        lost.sort_by_key(|(_, sent_at)| *sent_at);
-        lost.iter().for_each(|(id, _)| compared.lost.add(*id));
+    let mut differing = differing(db, suspects).await?;
+    // Thrown away together with its batch, unless a message came of it.
+    differing.retain(|(kept, difference)| *difference != Difference::Unknown || kept.accepted_at_ms >= keeps_since);
+    if !differing.is_empty() {
+        tokio::time::sleep(SETTLING).await;
+        differing = again(db, source, differing).await?;
     }
+    for (kept, difference) in &differing {
+        compared.add(*difference, kept);
+    }
+    // Some may have been thrown away meanwhile.
+    let since = Timestamp(source.next(0, 1).await?.complete_since_ms - ahead + 1);
+    let mut lost: Vec<Uuid> = taken.into_iter().filter(|(_, named_at)| *named_at >= since).map(|(id, _)| id).collect();
+    lost.sort_unstable();
+    lost.iter().for_each(|id| compared.lost.add(id));
     Ok(Some(compared))
 }
 
-/// Everything that the gateway took, by what the ledger says.
-async fn taken(db: &Db) -> Result<HashMap<Uuid, Timestamp>> {
+/// Looks again at what differed, on both sides.
+async fn again(db: &Db, source: &Source<'_>, mut differed: Vec<(Kept, Difference)>) -> Result<Vec<(Kept, Difference)>> {
+    let rest = differed.split_off(differed.len().min(AGAIN));
+    let mut now = Vec::with_capacity(differed.len());
+    for (kept, _) in &differed {
+        let page = source.next(kept.seq - 1, 1).await?;
+        now.extend(page.messages.into_iter().filter(|now| now.seq == kept.seq));
+    }
+    let mut still = differing(db, now).await?;
+    still.extend(rest);
+    Ok(still)
+}
+
+/// Everything that the gateway took since then, by what the ledger says.
+async fn taken(db: &Db, since: Timestamp) -> Result<HashMap<Uuid, Timestamp>> {
     let mut all = HashMap::new();
     let mut after = 0;
     loop {
-        let page = compare::taken(db.read(), after, u64::from(PAGE) * 10).await?;
+        let page = compare::taken(db.read(), since, after, 10 * PAGE as u64).await?;
         let Some(last) = page.last() else { return Ok(all) };
         after = last.id;
-        all.extend(page.iter().map(|Taken { uuid, sent_at, .. }| (*uuid, *sent_at)));
+        all.extend(page.iter().filter(|taken| taken.named_at >= since).map(|taken| (taken.uuid, taken.named_at)));
     }
 }
 
@@ -156,36 +233,37 @@ async fn taken(db: &Db) -> Result<HashMap<Uuid, Timestamp>> {
 mod tests {
     use super::*;
 
-    fn kept(state: KeptState, is_told: bool) -> Kept {
-        let backend_message_id = Uuid::nil().to_string();
-        Kept { seq: 1, backend_message_id, whatsapp_id: None, state, accepted_at_ms: 0, is_told }
-    }
-
     #[test]
     fn only_what_was_told_is_held_against_the_ledger() {
-        for (state, status, bad) in [
-            (KeptState::Sent, "failed", true),
-            (KeptState::Sent, "cancelled", true),
-            (KeptState::Sent, "read", false),
-            (KeptState::Sent, "unknown", false),
-            (KeptState::Failed, "succeeded", true),
-            (KeptState::Failed, "failed", false),
-            (KeptState::Waiting, "sent", false),
-            (KeptState::Unknown, "failed", false),
+        for (state, status, difference) in [
+            (KeptState::Sent, "failed", Some(Difference::Sent)),
+            (KeptState::Sent, "cancelled", Some(Difference::Sent)),
+            (KeptState::Sent, "read", None),
+            (KeptState::Sent, "unknown", None),
+            (KeptState::Failed, "succeeded", Some(Difference::Failed)),
+            (KeptState::Failed, "failed", None),
+            (KeptState::Waiting, "sent", None),
+            (KeptState::Unknown, "failed", None),
         ] {
-            for is_told in [true, false] {
-                let mut compared = Compared::default();
-                compared.compare(&kept(state, is_told), Uuid::nil(), status);
-                assert_eq!(compared.findings().len(), usize::from(bad && is_told), "{state:?} {status} {is_told}");
-            }
+            let mut kept = Kept {
+                seq: 1,
+                backend_message_id: Uuid::nil().to_string(),
+                whatsapp_id: None,
+                state,
+                accepted_at_ms: 0,
+                is_told: true,
+            };
+            assert_eq!(differs(&kept, Some(status)), difference, "{state:?} {status}");
+            assert_eq!(differs(&kept, None), Some(Difference::Unknown));
+            kept.is_told = false;
+            assert_eq!(differs(&kept, Some(status)), None, "{state:?} {status}");
         }
     }
 
     #[test]
     fn of_many_only_the_first_are_named() {
         let mut lost = Kind::default();
-        (0..7).for_each(|n| lost.add(Uuid::from_u128(n)));
-        let said = lost.finding("are lost").expect("a finding");
-        assert!(said.starts_with("7 messages are lost: 00000000") && said.ends_with("0004, …"), "{said}");
+        (0..7).for_each(|n| lost.add(n));
+        assert_eq!(lost.finding("are lost").as_deref(), Some("7 messages are lost: 0, 1, 2, 3, 4, …"));
     }
 }

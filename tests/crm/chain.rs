@@ -45,7 +45,7 @@ impl Chain {
             .env("PACELINE_GATEWAY_SECRET", SECRET)
             .env("PACELINE_SQLITE_SYNCHRONOUS", "normal")
             .env("PACELINE_GATEWAY_LISTEN", &listen);
-        for (name, value) in EAGER.iter().filter(|(name, _)| name.contains("SIMULATOR")) {
+        for (name, value) in env.iter().filter(|(name, _)| name.contains("SIMULATOR")) {
             program = program.env(*name, *value);
         }
         let gateway = Some(program.start(&["gateway"]).await);

@@ -178,3 +178,23 @@ on_both!(a_failed_message_says_why_and_a_retry_sends_it_anew () |s: Rc<Setup>| B
     assert_eq!(statuses, [Some("failed"), Some("sent")]);
     s.audited().await;
 }));
+
+on_both!(what_nobody_knew_and_then_failed_is_sent_anew () |s: Rc<Setup>| Box::pin(async move {
+    let reporter = Reporter::of(&s);
+    let ids = s.contacts(1).await;
+    s.gateway.next([Reply::close().taking_effect()]);
+    let batch = s.send(&ids, json!({ "onUnknown": "hold" })).await;
+    s.ended(&batch).await;
+    let items = s.items(&batch).await;
+    assert_eq!(items[0]["status"], "unknown");
+    let first = s.gateway.sent()[0].id.clone();
+    let body = json!({ "backend_message_id": first, "code": "131026", "detail": "Message undeliverable" });
+    reporter.tell("/messages/failed", &body).await.expect(200);
+    assert_eq!(s.items(&batch).await[0]["status"], "failed");
+    // A gateway that reports on it has it: under the same id it would say that it has sent it already.
+    s.admin.post(&format!("/batch/{batch}/retry"), &json!({})).await.expect(200);
+    assert_eq!(s.ended(&batch).await["successCount"], json!(1));
+    let sent = s.gateway.sent();
+    assert_eq!((sent.len(), sent[1].id == first), (2, false));
+    s.audited().await;
+}));

@@ -65,7 +65,7 @@ async fn another_worker_takes_over_once_one_is_silent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: waits until the lease of a worker ends that is dead and seems alive"]
 async fn another_worker_takes_over_once_a_lease_has_ended() {
-    // Renewed at every third of it, so at least two thirds were left.
+    // Renewed every 5 s, so most of it was left.
     taken_over(true, LEASE / 2, LEASE + Duration::from_secs(15)).await;
 }
 

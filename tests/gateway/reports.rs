@@ -23,7 +23,7 @@ const WHOLE: [&str; 5] = ["map", "ack 1", "ack 2", "ack 3", "seen"];
 const TROUBLES: [Taking; 4] = [Taking::Refuse(500), Taking::TakeAndCut, Taking::Refuse(409), Taking::Cut];
 
 /// A backend that has its troubles: no report meets more than two, so that none waits long for its next try, and no more
-/// than three come in a row, so that the backend never counts as away, however the requests interleave.
+/// than three come in a row, so that the backend is seldom taken for away, and never for long.
 #[derive(Default)]
 struct Moody {
     tries: HashMap<Vec<u8>, usize>,

@@ -64,17 +64,17 @@ async fn pump(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: Lane, places
     let stopping = shared.stopping.clone();
     let mut queue_is_away = false;
     let mut wait = POP_WAIT;
+    // One at a time while rings are rare, so that those of one batch go to all workers that wait for some, and not to the
+    // first: it would send alone, and the batch would stand still for as long as it takes to see that it died. Where there
+    // are more than everybody can take, each takes what it can.
+    let mut most = 1;
     loop {
         let first = tokio::select! {
             () = stopping.cancelled() => return,
             place = places.enter() => place,
         };
         let mut free = vec![first];
-        while free.len() < POP_MAX
-            && let Some(place) = places.try_enter()
-        {
-            free.push(place);
-        }
+        more(&mut free, &places, most);
         let popped = tokio::select! {
             () = stopping.cancelled() => return,
             popped = queue.pop(lane, free.len(), wait) => popped,
@@ -86,6 +86,8 @@ async fn pump(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: Lane, places
                 }
                 if jobs.is_empty() {
                     // Nobody rang, or nobody could: a Redis that is full answers, and takes no ring.
+                    most = 1;
+                    more(&mut free, &places, POP_MAX);
                     let found = due(&shared, lane, free.len()).await;
                     wait = if found.is_empty() { POP_WAIT } else { FALLBACK_PERIOD };
                     if !found.is_empty() {
@@ -94,6 +96,7 @@ async fn pump(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: Lane, places
                     found
                 } else {
                     wait = POP_WAIT;
+                    most = if jobs.len() < most { 1 } else { (most * 2).min(POP_MAX) };
                     jobs
                 }
             }
@@ -106,6 +109,7 @@ async fn pump(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: Lane, places
                     () = stopping.cancelled() => return,
                     () = tokio::time::sleep(FALLBACK_PERIOD) => {}
                 }
+                more(&mut free, &places, POP_MAX);
                 due(&shared, lane, free.len()).await
             }
         };
@@ -114,6 +118,15 @@ async fn pump(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: Lane, places
                 return;
             }
         }
+    }
+}
+
+/// Takes what places are free, until there are so many.
+fn more(free: &mut Vec<Place>, places: &Places, most: usize) {
+    while free.len() < most
+        && let Some(place) = places.try_enter()
+    {
+        free.push(place);
     }
 }
 

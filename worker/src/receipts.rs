@@ -117,7 +117,7 @@ fn verdict(taken: Taken) -> Verdict {
     match taken {
         Taken::Applied | Taken::Kept => Verdict::Taken,
         Taken::NoMessage => Verdict::Refused { status: 404, detail: "no such message".into() },
-        Taken::Contradicts => Verdict::Refused { status: 409, detail: "another message has this id".into() },
+        Taken::Contradicts => Verdict::Contradicts { status: 409, detail: "another message has this id".into() },
     }
 }
 

@@ -14,26 +14,24 @@ pub struct Taken {
     pub id: i64,
     /// Its id at the gateway.
     pub uuid: Uuid,
-    /// When it was taken.
-    pub sent_at: Timestamp,
+    /// When it was given that id, which is before it was sent for the first time.
+    pub named_at: Timestamp,
 }
 
-/// The messages behind a place that the gateway took, by what the ledger says, in order.
+/// The messages behind a place that the gateway took since then, by what the ledger says, in order.
 ///
 /// # Errors
 /// The database's.
-pub async fn taken(conn: &impl ConnectionTrait, after: i64, limit: u64) -> Result<Vec<Taken>, DbErr> {
+pub async fn taken(conn: &impl ConnectionTrait, since: Timestamp, after: i64, limit: u64) -> Result<Vec<Taken>, DbErr> {
     let sql = format!(
         "SELECT id, CAST(uuid AS TEXT) AS uuid, sent_at FROM messages
-         WHERE id > $1 AND direction = 'outbound' AND sent_at IS NOT NULL ORDER BY id LIMIT {limit}"
+         WHERE id > $1 AND direction = 'outbound' AND sent_at >= $2 ORDER BY id LIMIT {limit}"
     );
-    let rows = db::all(conn, sql, [after.into()]).await?;
+    let rows = db::all(conn, sql, [after.into(), since.0.into()]).await?;
     let taken = |row: &sea_orm::QueryResult| {
-        Ok(Taken {
-            id: row.try_get("", "id")?,
-            uuid: uuid(&row.try_get::<String>("", "uuid")?)?,
-            sent_at: Timestamp(row.try_get("", "sent_at")?),
-        })
+        let uuid = uuid(&row.try_get::<String>("", "uuid")?)?;
+        let sent_at = row.try_get("", "sent_at")?;
+        Ok(Taken { id: row.try_get("", "id")?, uuid, named_at: named_at(uuid).unwrap_or(Timestamp(sent_at)) })
     };
     rows.iter().map(taken).collect()
 }
@@ -43,25 +41,37 @@ pub async fn taken(conn: &impl ConnectionTrait, after: i64, limit: u64) -> Resul
 /// # Errors
 /// The database's.
 pub async fn statuses(conn: &impl ConnectionTrait, ids: &[Uuid]) -> Result<HashMap<Uuid, String>, DbErr> {
-    of(conn, "SELECT CAST(uuid AS TEXT) AS uuid, status FROM messages WHERE uuid", ids).await
+    let these = Dialect::of(conn).one_of(1, "uuid");
+    of(conn, format!("SELECT CAST(uuid AS TEXT) AS uuid, status FROM messages WHERE uuid {these}"), ids).await
 }
 
 /// The statuses of the items of batches, of those among `ids` that the items have: their messages may have no row yet. This
-/// reads all items.
+/// reads all items once.
 ///
 /// # Errors
 /// The database's.
 pub async fn item_statuses(conn: &impl ConnectionTrait, ids: &[Uuid]) -> Result<HashMap<Uuid, String>, DbErr> {
-    of(conn, "SELECT CAST(message_id AS TEXT) AS uuid, status FROM batch_items WHERE message_id", ids).await
+    // No index has them: a join with a hash, and not a list that is gone through for each item.
+    let these = match Dialect::of(conn) {
+        Dialect::Postgres => "IN (SELECT v::uuid FROM json_array_elements_text($1::text::json) AS v)",
+        Dialect::Sqlite => "IN (SELECT value FROM json_each($1))",
+    };
+    of(conn, format!("SELECT CAST(message_id AS TEXT) AS uuid, status FROM batch_items WHERE message_id {these}"), ids)
+        .await
 }
 
-async fn of(conn: &impl ConnectionTrait, select: &str, ids: &[Uuid]) -> Result<HashMap<Uuid, String>, DbErr> {
+async fn of(conn: &impl ConnectionTrait, sql: String, ids: &[Uuid]) -> Result<HashMap<Uuid, String>, DbErr> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let sql = format!("{select} {}", Dialect::of(conn).one_of(1, "uuid"));
     let rows = db::all(conn, sql, [json!(ids).to_string().into()]).await?;
     rows.iter().map(|row| Ok((uuid(&row.try_get::<String>("", "uuid")?)?, row.try_get("", "status")?))).collect()
+}
+
+/// Ids begin with the time at which they are given (UUIDv7, RFC 9562, 5.7).
+fn named_at(uuid: Uuid) -> Option<Timestamp> {
+    let (seconds, nanos) = uuid.get_timestamp()?.to_unix();
+    Some(Timestamp(i64::try_from(seconds).ok()?.checked_mul(1_000)?.checked_add(i64::from(nanos / 1_000_000))?))
 }
 
 fn uuid(text: &str) -> Result<Uuid, DbErr> {

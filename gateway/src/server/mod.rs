@@ -24,7 +24,7 @@ mod store;
 pub use crate::sqlite::{Durability, OpenError, StoreError};
 pub use backend::{Backend, BackendSettings, Delivery, HttpBackend, LocalBackend, Verdict};
 pub use http::{HttpSettings, RenderMetrics};
-pub use store::{Depths, FILE, Kept, KeptState, Now, Sender};
+pub use store::{Depths, FILE, Kept, KeptPage, KeptState, Now, Sender};
 
 use crate::simulator::SimulatedNetwork;
 use crate::sqlite::Place;
@@ -390,6 +390,6 @@ pub async fn resume_sender(dir: &Path, name: &str) -> Result<bool, OpenError> {
 ///
 /// # Errors
 /// See [`OpenError`].
-pub async fn kept(dir: &Path, after: i64, limit: i64) -> Result<Vec<Kept>, OpenError> {
-    store::kept_in(dir, after, limit).await
+pub async fn kept(dir: &Path, after: i64, limit: i64) -> Result<KeptPage, OpenError> {
+    store::kept_in(dir, machine_clock()(), after, limit).await
 }

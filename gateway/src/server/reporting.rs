@@ -10,7 +10,7 @@ use faults::{GatewayStep, Point, Side};
 use futures::FutureExt;
 use parking_lot::Mutex;
 use rand::Rng;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ const AWAY_AFTER: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// How often a report is told that contradicts what the backend has: some minutes.
+/// How often a backend may say that a report contradicts what it has: some minutes.
 const CONTRADICTIONS: u32 = 12;
 
 /// The longest wait that a backend may ask for.
@@ -73,6 +73,8 @@ pub(crate) struct Reporting {
     /// How many places there are.
     pub(crate) most: usize,
     under_way: Mutex<HashSet<i64>>,
+    /// How often a report contradicted what the backend has, since the process began.
+    contradictions: Mutex<HashMap<i64, u32>>,
     health: Mutex<Health>,
     /// A place is free, or the backend is back.
     freed: Notify,
@@ -93,6 +95,7 @@ impl Reporting {
             places: Arc::new(Semaphore::new(most)),
             most,
             under_way: Mutex::default(),
+            contradictions: Mutex::default(),
             health: Mutex::default(),
             freed: Notify::new(),
             deliveries: TaskTracker::new(),
@@ -194,7 +197,7 @@ impl Reporting {
                 *health = Health::default();
                 Told::Taken
             }
-            Verdict::Contradicts { detail, .. } if due.tries < CONTRADICTIONS => {
+            Verdict::Contradicts { detail, .. } if self.contradicts(due.seq) < CONTRADICTIONS => {
                 *health = Health::default();
                 tracing::debug!(detail, "a report contradicts what the backend has; it is told again");
                 self.again(due, Duration::ZERO, luck)
@@ -226,7 +229,18 @@ impl Reporting {
             Told::Again { .. } => "later",
         };
         metrics::counter!("paceline_gateway_reports_total", "outcome" => outcome).increment(1);
+        if !matches!(told, Told::Again { .. }) {
+            self.contradictions.lock().remove(&due.seq);
+        }
         told
+    }
+
+    /// One contradiction more: how many there are of this report.
+    fn contradicts(&self, seq: i64) -> u32 {
+        let mut contradictions = self.contradictions.lock();
+        let count = contradictions.entry(seq).or_default();
+        *count += 1;
+        *count
     }
 
     /// When a report is told again.
@@ -288,14 +302,14 @@ mod tests {
         let report = Report::Mapped { message_id: "m".into(), whatsapp_id: "w".into() };
         let outgoing = Outgoing { report, numeric: false };
         let verdict = Verdict::Contradicts { status: 409, detail: "another has this id".into() };
-        let judged = |tries| {
-            let due = Due { seq: 1, thread: 1, tries, outgoing: outgoing.clone() };
-            reporting.judge(&due, Instant::now(), verdict.clone())
-        };
-        for tries in 0..CONTRADICTIONS {
-            assert!(matches!(judged(tries), Told::Again { .. }), "{tries}");
+        // The backend was away for long before.
+        let due = Due { seq: 1, thread: 1, tries: 50, outgoing };
+        let judged = || reporting.judge(&due, Instant::now(), verdict.clone());
+        for nth in 1..CONTRADICTIONS {
+            assert!(matches!(judged(), Told::Again { .. }), "{nth}");
         }
-        assert_eq!(judged(CONTRADICTIONS), Told::Refused { status: 409, detail: "another has this id".into() });
+        assert_eq!(judged(), Told::Refused { status: 409, detail: "another has this id".into() });
+        assert!(matches!(judged(), Told::Again { .. }), "it was forgotten");
     }
 
     #[test]

@@ -263,6 +263,7 @@ async fn write(conn: &impl ConnectionTrait, changed: &[&Known]) -> Result<(), Db
             ("whatsapp_id", "text"),
             ("error_code", "text"),
             ("error_message", "text"),
+            ("sent_at", "bigint"),
             ("delivered_at", "bigint"),
             ("read_at", "bigint"),
             ("seen_delay_ms", "bigint"),
@@ -272,8 +273,8 @@ async fn write(conn: &impl ConnectionTrait, changed: &[&Known]) -> Result<(), Db
         conn,
         format!(
             "UPDATE messages SET ack = r.ack, status = r.status, whatsapp_id = r.whatsapp_id, error_code = r.error_code,
-                    error_message = r.error_message, delivered_at = r.delivered_at, read_at = r.read_at,
-                    seen_delay_ms = r.seen_delay_ms
+                    error_message = r.error_message, sent_at = r.sent_at, delivered_at = r.delivered_at,
+                    read_at = r.read_at, seen_delay_ms = r.seen_delay_ms
              FROM {source} WHERE messages.id = r.id{among}"
         ),
         [Value::from(rows).to_string().into()],

@@ -29,6 +29,8 @@ pub(super) struct Known {
     ack: AckLevel,
     status: String,
     error: Option<(String, String)>,
+    /// When the gateway took it.
+    sent_at: Option<Timestamp>,
     delivered_at: Option<Timestamp>,
     read_at: Option<Timestamp>,
     seen_delay_ms: Option<i64>,
@@ -43,7 +45,7 @@ pub(super) struct Known {
 
 pub(super) const COLUMNS: &str =
     "id, CAST(uuid AS TEXT) AS uuid, contact_id, batch_id, item_seq, ack, status, whatsapp_id,
-    error_code, error_message, delivered_at, read_at, seen_delay_ms";
+    error_code, error_message, sent_at, delivered_at, read_at, seen_delay_ms";
 
 impl Known {
     pub(super) fn read(row: &QueryResult) -> Result<Self, DbErr> {
@@ -63,6 +65,7 @@ impl Known {
             error: text("error_code")?
                 .map(|code| Ok::<_, DbErr>((code, text("error_message")?.unwrap_or_default())))
                 .transpose()?,
+            sent_at: number("sent_at")?.map(Timestamp),
             delivered_at: number("delivered_at")?.map(Timestamp),
             read_at: number("read_at")?.map(Timestamp),
             seen_delay_ms: number("seen_delay_ms")?,
@@ -86,6 +89,8 @@ impl Known {
 
     /// Takes what a report says.
     pub(super) fn take(&mut self, said: &Said, at: Timestamp) {
+        // Only what was taken is reported on, also where the answer to the send never came.
+        self.sent_at.get_or_insert(at);
         match said {
             // Only the network gives ids, so it has the message.
             Said::Mapped { .. } => self.raise(ACK_SENT, at),
@@ -170,7 +175,7 @@ impl Known {
         let (code, message) = self.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
         json!({
             "id": self.id, "ack": self.ack, "status": self.status, "whatsapp_id": self.whatsapp_id, "error_code": code,
-            "error_message": message, "delivered_at": self.delivered_at, "read_at": self.read_at,
+            "error_message": message, "sent_at": self.sent_at, "delivered_at": self.delivered_at, "read_at": self.read_at,
             "seen_delay_ms": self.seen_delay_ms,
         })
     }
@@ -191,6 +196,7 @@ mod tests {
             ack: 1,
             status: "sent".into(),
             error: None,
+            sent_at: None,
             delivered_at: None,
             read_at: None,
             seen_delay_ms: None,

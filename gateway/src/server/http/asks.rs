@@ -11,7 +11,7 @@ pub(super) const MAX_MESSAGE: usize = 4_096;
 /// The longest name of a message.
 pub(super) const MAX_ID: usize = 255;
 
-/// How many messages `/sim/messages` shows at once, at most and when nobody says.
+/// How many messages a page shows, at most and when nobody says.
 pub(super) const PAGE_MAX: i64 = 1_000;
 
 pub(super) const PAGE: i64 = 100;

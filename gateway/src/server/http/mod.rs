@@ -289,17 +289,11 @@ fn no_simulator() -> Refusal {
 async fn messages(app: App, request: Request) -> Answered {
     app.signed(&request, b"")?;
     let (cursor, limit) = read_page(&request)?;
-    let messages = app.server.store.kept(cursor, limit).await.map_err(|error| {
+    let page = app.server.store.kept(cursor, limit).await.map_err(|error| {
         tracing::warn!(%error, "the store cannot be read");
         Refusal::from(StoreError::Away)
     })?;
-    let next = next_cursor(&messages, limit, |last| last.seq);
-    Ok(answer(StatusCode::OK, &json!({ "messages": messages, "next_cursor": next })))
-}
-
-/// Where the next page begins, should there be one.
-fn next_cursor<T>(page: &[T], limit: i64, seq: impl Fn(&T) -> i64) -> Option<i64> {
-    page.last().filter(|_| i64::try_from(page.len()) == Ok(limit)).map(seq)
+    Ok(answer(StatusCode::OK, &json!(page)))
 }
 
 async fn sim_messages(app: App, request: Request) -> Answered {
@@ -307,7 +301,7 @@ async fn sim_messages(app: App, request: Request) -> Answered {
     let simulator = app.server.simulator.as_ref().ok_or_else(no_simulator)?;
     let (cursor, limit) = read_page(&request)?;
     let messages = simulator.messages(cursor, limit).await?;
-    let next = next_cursor(&messages, limit, |last| last.seq);
+    let next = messages.last().filter(|_| i64::try_from(messages.len()) == Ok(limit)).map(|last| last.seq);
     Ok(answer(StatusCode::OK, &json!({ "messages": messages, "next_cursor": next })))
 }
 

@@ -61,10 +61,9 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full | StoreError::Away => Self::unavailable(error.to_string(), NOT_READY),
-            // The same id again finds out.
-            StoreError::Unsettled | StoreError::Fault => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
-            }
+            // It may be written: what a 504 says to every backend, and a 500 does not. The same id again finds out.
+            StoreError::Unsettled => Self::new(StatusCode::GATEWAY_TIMEOUT, error.to_string()),
+            StoreError::Fault => Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! What the gateway has of each message, for whoever compares it with what they have.
 
-use super::ledger::Sql;
+use super::ledger::{Db, Sql};
 use super::{Store, beside};
-use crate::server::rules::State;
-use crate::sqlite::OpenError;
+use crate::server::rules::{self, State};
+use crate::sqlite::{OpenError, Place};
 use serde::{Deserialize, Serialize};
+use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteExecutor};
 use std::path::Path;
 
 /// A message as the gateway has it: neither its text nor its number.
@@ -32,7 +32,7 @@ pub struct Kept {
 pub enum KeptState {
     /// It is to be handed over, or is just being handed over.
     Waiting,
-    /// It was handed over, and nobody knows yet whether the network has it.
+    /// It was handed over, and nobody knows whether the network has it.
     Unknown,
     /// The network has it.
     Sent,
@@ -40,47 +40,72 @@ pub enum KeptState {
     Failed,
 }
 
-impl From<State> for KeptState {
-    fn from(state: State) -> Self {
-        match state {
-            State::Accepted | State::Handing => Self::Waiting,
-            State::Unknown => Self::Unknown,
-            State::Sent => Self::Sent,
-            State::Failed => Self::Failed,
-        }
-    }
+/// A part of what a gateway has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptPage {
+    /// Messages in the order in which they came.
+    pub messages: Vec<Kept>,
+    /// Where the next page begins; absent after the last.
+    pub next_cursor: Option<i64>,
+    /// From when on every message that was taken is there, in milliseconds since the epoch.
+    pub complete_since_ms: i64,
+    /// What time it is here, in milliseconds since the epoch.
+    pub now_ms: i64,
 }
 
 impl Store {
-    /// The messages behind a place, in the order in which they came.
-    pub(crate) async fn kept(&self, after: i64, most: i64) -> Sql<Vec<Kept>> {
-        kept(&self.readers, after, most).await
+    /// The messages behind a place: `most` at most, 1 or more.
+    pub(crate) async fn kept(&self, after: i64, most: i64) -> Sql<KeptPage> {
+        let mut conn = self.readers.acquire().await?;
+        kept(&mut conn, (self.now)(), after, most).await
     }
 }
 
-pub(crate) async fn kept_in(dir: &Path, after: i64, most: i64) -> Result<Vec<Kept>, OpenError> {
+/// A store begins: it has every message from now on.
+pub(super) async fn begin(place: &Place, now: i64) -> Result<(), OpenError> {
+    let failed = |error| OpenError::Sqlite(place.path.clone(), error);
+    let mut conn = place.connect().await.map_err(failed)?;
+    let sql = "INSERT INTO complete (id, since) VALUES (1, ?1) ON CONFLICT DO NOTHING";
+    sqlx::query(sql).bind(now).execute(&mut conn).await.map_err(failed)?;
+    sqlx::Connection::close(conn).await.map_err(failed)
+}
+
+pub(crate) async fn kept_in(dir: &Path, now: i64, after: i64, most: i64) -> Result<KeptPage, OpenError> {
     let place = beside(dir)?;
     let failed = |error| OpenError::Sqlite(place.path.clone(), error);
     let mut conn = place.connect().await.map_err(failed)?;
-    let kept = kept(&mut conn, after, most).await.map_err(failed)?;
+    let kept = kept(&mut conn, now, after, most).await.map_err(failed)?;
     sqlx::Connection::close(conn).await.map_err(failed)?;
     Ok(kept)
 }
 
-async fn kept(conn: impl SqliteExecutor<'_>, after: i64, most: i64) -> Sql<Vec<Kept>> {
-    let sql = "SELECT seq, id, network_id, state, accepted_at,
+async fn kept(conn: &mut Db, now_ms: i64, after: i64, most: i64) -> Sql<KeptPage> {
+    let complete_since_ms = sqlx::query_scalar("SELECT since FROM complete").fetch_one(&mut *conn).await?;
+    let sql = "SELECT seq, id, network_id, state, code, accepted_at,
                       NOT EXISTS (SELECT 1 FROM reports WHERE thread = messages.seq) AS is_told
                FROM messages WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-    let rows = sqlx::query(sql).bind(after).bind(most).fetch_all(conn).await?;
-    let read = |row: &SqliteRow| {
-        Ok(Kept {
-            seq: row.try_get("seq")?,
-            backend_message_id: row.try_get("id")?,
-            whatsapp_id: row.try_get("network_id")?,
-            state: State::of(row.try_get("state")?).into(),
-            accepted_at_ms: row.try_get("accepted_at")?,
-            is_told: row.try_get("is_told")?,
-        })
+    let rows = sqlx::query(sql).bind(after).bind(most).fetch_all(&mut *conn).await?;
+    let messages = rows.iter().map(read).collect::<Sql<Vec<Kept>>>()?;
+    let next_cursor = messages.last().filter(|_| i64::try_from(messages.len()) == Ok(most)).map(|last| last.seq);
+    Ok(KeptPage { messages, next_cursor, complete_since_ms, now_ms })
+}
+
+fn read(row: &SqliteRow) -> Sql<Kept> {
+    let unknown = row.try_get::<Option<&str>, _>("code")? == Some(rules::OUTCOME_UNKNOWN);
+    let state = match State::of(row.try_get("state")?) {
+        State::Accepted | State::Handing => KeptState::Waiting,
+        State::Unknown => KeptState::Unknown,
+        State::Sent => KeptState::Sent,
+        // It was given up, which tells nobody whether it was sent.
+        State::Failed if unknown => KeptState::Unknown,
+        State::Failed => KeptState::Failed,
     };
-    rows.iter().map(read).collect()
+    Ok(Kept {
+        seq: row.try_get("seq")?,
+        backend_message_id: row.try_get("id")?,
+        whatsapp_id: row.try_get("network_id")?,
+        state,
+        accepted_at_ms: row.try_get("accepted_at")?,
+        is_told: row.try_get("is_told")?,
+    })
 }

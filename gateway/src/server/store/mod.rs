@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 pub(crate) use self::kept::kept_in;
-pub use self::kept::{Kept, KeptState};
+pub use self::kept::{Kept, KeptPage, KeptState};
 pub use self::senders::Sender;
 pub(crate) use self::senders::{resume_in, senders_in};
 
@@ -35,7 +35,7 @@ pub(crate) use self::senders::{resume_in, senders_in};
 pub const FILE: &str = "gateway.db";
 
 /// The schema, a step each.
-const STEPS: [&str; 1] = [include_str!("schema.sql")];
+const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("complete.sql")];
 
 /// Tells the time, in milliseconds since the epoch.
 pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -161,6 +161,7 @@ impl Store {
         let place = Place { path: dir.join(FILE), synchronous, max_mib };
         let lock = lock(&place.path)?;
         place.migrate(&STEPS).await?;
+        kept::begin(&place, now()).await?;
         let readers = place.readers().await?;
         let bells = Arc::new(Bells::default());
         let writer = Writer::start(place, Ledger { now: now.clone(), bells: bells.clone() });

@@ -13,6 +13,7 @@ pub(super) async fn prune(conn: &mut Db, now: i64, before: i64, after_seq: i64) 
     if after_seq == 0 {
         sqlx::query("DELETE FROM orphans WHERE at < ?1").bind(now - ORPHAN_MS).execute(&mut *conn).await?;
         sqlx::query("DELETE FROM inbound WHERE at < ?1").bind(before).execute(&mut *conn).await?;
+        sqlx::query("UPDATE complete SET since = max(since, ?1)").bind(before).execute(&mut *conn).await?;
         sqlx::query("DELETE FROM refused WHERE refused_at < ?1").bind(before).execute(&mut *conn).await?;
     }
     let last: Option<i64> = sqlx::query_scalar(

@@ -148,8 +148,9 @@ async fn what_is_kept_is_shown_page_by_page_to_those_beside_as_well() {
     let due = world.due().await;
     world.store.told(vec![(due[0].clone(), Told::Taken)]).await.expect("told");
     let first = world.store.kept(0, 2).await.expect("a page");
-    let brief = |page: &[Kept]| {
-        page.iter()
+    let brief = |page: &KeptPage| {
+        page.messages
+            .iter()
             .map(|kept| (kept.backend_message_id.clone(), kept.whatsapp_id.clone(), kept.state, kept.is_told))
             .collect::<Vec<_>>()
     };
@@ -158,9 +159,17 @@ async fn what_is_kept_is_shown_page_by_page_to_those_beside_as_well() {
         ("b".to_owned(), None, KeptState::Failed, false),
     ];
     assert_eq!(brief(&first), expected);
-    let rest = kept_in(world.dir.path(), first[1].seq, 2).await.expect("a page");
+    let since = (world.store.now)();
+    assert_eq!((first.next_cursor, first.complete_since_ms, first.now_ms), (Some(2), since, since));
+    let rest = kept_in(world.dir.path(), 7, 2, 2).await.expect("a page");
+    assert_eq!((rest.next_cursor, rest.now_ms), (None, 7));
     assert_eq!(brief(&rest), [("c".to_owned(), None, KeptState::Waiting, true)]);
-    assert!(kept_in(&world.dir.path().join("elsewhere"), 0, 1).await.is_err(), "nothing is made there");
+    // What is thrown away moves that on.
+    world.store.prune(since - 1, 0).await.expect("pruned");
+    assert_eq!(world.store.kept(0, 1).await.expect("a page").complete_since_ms, since);
+    world.store.prune(since + 5, 0).await.expect("pruned");
+    assert_eq!(world.store.kept(0, 1).await.expect("a page").complete_since_ms, since + 5);
+    assert!(kept_in(&world.dir.path().join("elsewhere"), 0, 0, 1).await.is_err(), "nothing is made there");
 }
 
 #[tokio::test]
