@@ -32,6 +32,10 @@ async fn four_workers_two_of_them_killed() {
     cluster.database.execute(REMEMBER_SLOTS).await;
     let batch = s.send(&ids, json!({ "ratePerMinute": RATE })).await;
     s.gateway.wait_for(600).await;
+    let Runs::Split(cluster) = &s.runs else { unreachable!() };
+    let owners = "SELECT count(DISTINCT lease_owner) FROM jobs WHERE state = 'running' AND kind = 'send_chunk'";
+    let owners = cluster.database.number(owners).await;
+    assert!(owners >= 2, "{owners} of four workers have the batch: its rings go to all who wait");
     others[0].kill9().await;
     s.gateway.wait_for(1_200).await;
     let Runs::Split(cluster) = &mut s.runs else { unreachable!() };

@@ -93,7 +93,8 @@ async fn a_table_that_somebody_locks() {
     w.gateway.wait_for(100).await;
     let mut other = w.runs.database.connect().await;
     let mut locked = other.begin().await.expect("a transaction");
-    sqlx::query("LOCK TABLE batches, jobs, batch_items").execute(&mut *locked).await.expect("locked");
+    // One alone: who waits for the second with the first in hand may be in a deadlock with us, and be the one that loses.
+    sqlx::query("LOCK TABLE batches").execute(&mut *locked).await.expect("locked");
     for _ in 0..2 {
         let before = Instant::now();
         refused(&w.admin.get("/batch").await, "away or busy");
