@@ -106,6 +106,15 @@ impl Cloud {
         }
     }
 
+    /// Waits until its sender is stopped.
+    async fn stopped(&self) {
+        eventually("the sender to be stopped", PATIENCE, async || {
+            let status = self.status().await;
+            if status["ready"] == json!(false) { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+    }
+
     async fn status(&self) -> Value {
         self.world.gateway.client().get("/status").await.expect(200)
     }
@@ -171,11 +180,7 @@ async fn a_number_that_meta_blocks_stops_until_a_person_lets_it_go_on() {
     let mut cloud = Cloud::start(FOR_EVER, &[]).await;
     cloud.meta.next([Some(CloudFault::Error { code: 131_048, retry_after_s: None })]);
     cloud.world.accept("m").await;
-    eventually("the sender to be stopped", PATIENCE, async || {
-        let status = cloud.status().await;
-        if status["ready"] == json!(false) { Ok(()) } else { Err(status.to_string()) }
-    })
-    .await;
+    cloud.stopped().await;
     let refused = cloud.world.send("another").await;
     assert_eq!(refused.status, 503, "{}", refused.text);
     let wait: u64 = refused.header("retry-after").and_then(|wait| wait.parse().ok()).expect("Retry-After");
@@ -214,11 +219,7 @@ async fn a_token_that_meta_does_not_take_stops_the_number_and_is_not_repeated() 
     let wrong = "EAAnotTheToken";
     let mut cloud = Cloud::start(FOR_EVER, &[("PACELINE_CLOUD_API_ACCESS_TOKEN", wrong)]).await;
     cloud.world.accept("m").await;
-    eventually("the sender to be stopped", PATIENCE, async || {
-        let status = cloud.status().await;
-        if status["ready"] == json!(false) { Ok(()) } else { Err(status.to_string()) }
-    })
-    .await;
+    cloud.stopped().await;
     let refused = cloud.world.send("another").await;
     let list = cloud.world.program.run(&["sender", "list"], "").await;
     // Meta's own words have it.
