@@ -4,7 +4,7 @@ use crate::config::{Config, GatewayTransport, Role};
 use crate::roles::{self, Parts};
 use crate::store;
 use anyhow::Result;
-use domain::batches::{self, ImportLine, ImportWriter, NewImport, NewSend, Recipients};
+use domain::batches::{self, ImportLine, ImportWriter, NewImport, NewSend, Recipients, Staged};
 use domain::contacts::import_file::ImportRow;
 use domain::users::{self, NewUser, Role as UserRole};
 use domain::{Clock, Db, UserId};
@@ -64,7 +64,7 @@ async fn fill(db: &Db, clock: &Clock) -> Result<()> {
     let by = users::create(db.write(), now, new).await?.id;
     let tx = db.begin().await?;
     let new = NewImport { skip_duplicates: true, tags: vec!["demo".into()], source: Some("demo".into()) };
-    let mut writer = ImportWriter::begin(&tx, now, by, &new).await?;
+    let mut writer = ImportWriter::default();
     for i in 0..CONTACTS {
         let index = usize::try_from(i).unwrap_or(0);
         let row = ImportRow {
@@ -75,10 +75,12 @@ async fn fill(db: &Db, clock: &Clock) -> Result<()> {
             source: None,
             attributes: BTreeMap::from([("city".into(), CITIES[index % CITIES.len()].into())]),
         };
-        writer.push(&tx, ImportLine::Row(row)).await?;
+        if writer.push(ImportLine::Row(row))? {
+            writer.write(&tx, now).await?;
+        }
     }
     // Its rings are lost with this process's end: the sweep finds its jobs.
-    let _imported = writer.finish(&tx, now).await?;
+    let _imported = writer.finish(&tx, now, by, &new).await?;
     tx.commit().await?;
     // (every how many-th contact, message, rate a minute, seconds from now)
     for (every, content, rate, seconds) in [
@@ -111,7 +113,7 @@ async fn schedule(
         ..NewSend::new(content, Recipients::Contacts(contacts))
     };
     let tx = db.begin().await?;
-    let _accepted = batches::create_send(&tx, now, by, new).await?;
+    let _accepted = batches::create_send(&tx, now, by, new, Staged::default()).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -153,6 +153,9 @@ const FAIL_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 async fn fail(shared: &Arc<Shared>, job: &Claimed, error: JobError) -> &'static str {
     let ending = match &error {
+        JobError::Database(trouble) if Trouble::of(trouble) == Trouble::TooLong => {
+            Ending::TimedOut { error: error.to_string() }
+        }
         JobError::Database(trouble) if Trouble::of(trouble).passes() => {
             let wait = Backoff::POSTPONED.delay(0, &mut shared.rng());
             Ending::Postponed { until: shared.clock.now().plus(wait), error: error.to_string() }

@@ -118,9 +118,13 @@ pub async fn run(
     });
     tracing::info!(owner = %shared.owner, "worker started");
     // Before the first claim, so that no lease is ever held by somebody unknown.
-    if let Err(error) = workers::beat(shared.db.write(), shared.clock.now(), &shared.owner).await {
+    if let Err(error) = workers::beat(shared.db.vital(), shared.clock.now(), &shared.owner).await {
         tracing::warn!(%error, "the database is away");
     }
+    let (beater, stop_beater) = (shared.clone(), background.clone());
+    tasks.spawn(async move {
+        supervise("beat", || leases::beat(beater.clone(), stop_beater.clone())).await;
+    });
     let (keeper, stop_keeper) = (shared.clone(), background.clone());
     tasks.spawn(async move {
         supervise("leases", || leases::keep(keeper.clone(), stop_keeper.clone())).await;

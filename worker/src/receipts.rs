@@ -4,6 +4,7 @@ use backplane::After;
 use domain::contacts::customers::Identity;
 use domain::contacts::stop_words::OptOut;
 use domain::db::Trouble;
+use domain::jobs;
 use domain::messages::inbox::{self, Inbound};
 use domain::messages::receipts::{About, Receipt, Said};
 use domain::messages::reports::{self, Taken};
@@ -150,9 +151,16 @@ impl Intake {
                 Ok(Err(error)) => error,
                 Err(_) => DbErr::Custom("it panicked; the log has its place".into()),
             };
-            if !Trouble::of(&error).passes() {
+            let trouble = Trouble::of(&error);
+            // A group that takes too long is soon taken one by one; what takes too long alone is perhaps only in a busy time.
+            let most = match trouble {
+                Trouble::TooLong if reports.len() == 1 => Some(jobs::MAX_TIMEOUTS),
+                Trouble::TooLong | Trouble::Fault => Some(TRIES),
+                Trouble::Away | Trouble::DiskFull | Trouble::Conflict => None,
+            };
+            if let Some(most) = most {
                 tries += 1;
-                if tries == TRIES {
+                if tries >= most {
                     return Err(error);
                 }
             }

@@ -235,7 +235,7 @@ impl From<DbErr> for Refusal {
         }
         match Trouble::of(&error) {
             Trouble::DiskFull => Self::new(Kind::Unavailable, "the disk is full; nothing was written"),
-            Trouble::Away => {
+            Trouble::Away | Trouble::TooLong => {
                 Self::new(Kind::Unavailable, "the database is away or busy; nothing was written, try again")
             }
             Trouble::Conflict => {

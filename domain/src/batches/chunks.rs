@@ -9,7 +9,7 @@
 
 use super::model::{BatchStatus, BatchSummary, BatchType};
 use super::row::{self, SUMMARY, summary};
-use crate::db;
+use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
 use crate::ring::{JobKind, Lane, Ring};
 use crate::time::Timestamp;
@@ -21,7 +21,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 pub const WINDOW: i64 = 4;
 
 /// How many items a chunk has. A chunk is what a worker holds on to and what a crash makes uncertain; the set-based
-/// kinds do one in one transaction.
+/// kinds do one in a few transactions.
 #[must_use]
 pub const fn chunk_size(batch_type: BatchType) -> usize {
     match batch_type {
@@ -89,12 +89,19 @@ pub(super) async fn insert(
 
 /// Reads a chunk.
 pub(super) async fn load(conn: &impl ConnectionTrait, batch: BatchId, no: i64) -> Result<Option<Chunk>, DbErr> {
-    let row = db::one(
-        conn,
-        "SELECT no, first_seq, item_count, next_seq, passed_on, retry, data FROM batch_chunks WHERE batch_id = $1 AND no = $2",
-        [batch.into(), no.into()],
-    )
-    .await?;
+    select(conn, batch, no, "data").await
+}
+
+/// Reads where a chunk stands, without its data: those of a large one need not come again with each of its steps.
+pub(super) async fn standing(conn: &impl ConnectionTrait, batch: BatchId, no: i64) -> Result<Option<Chunk>, DbErr> {
+    select(conn, batch, no, "'' AS data").await
+}
+
+async fn select(conn: &impl ConnectionTrait, batch: BatchId, no: i64, data: &str) -> Result<Option<Chunk>, DbErr> {
+    let sql = format!(
+        "SELECT no, first_seq, item_count, next_seq, passed_on, retry, {data} FROM batch_chunks WHERE batch_id = $1 AND no = $2"
+    );
+    let row = db::one(conn, sql, [batch.into(), no.into()]).await?;
     row.map(|row| {
         Ok(Chunk {
             no: row.try_get("", "no")?,
@@ -252,16 +259,15 @@ pub(crate) async fn bury(
         .iter()
         .map(|row| row.try_get::<i64>("", "seq"))
         .collect::<Result<std::collections::HashSet<_>, _>>()?;
-        for seq in (first..end).filter(|seq| !known.contains(seq)) {
-            db::execute(
-                conn,
-                "INSERT INTO batch_items (batch_id, seq, status, error_code, error_message, finished_at)
-                 VALUES ($1, $2, 'failed', 'job_dead', $3, $4)",
-                [batch.into(), seq.into(), reason.into(), now.0.into()],
-            )
-            .await?;
-            unwritten += 1;
-        }
+        let missing: Vec<i64> = (first..end).filter(|seq| !known.contains(seq)).collect();
+        unwritten = i64::try_from(missing.len()).unwrap_or(i64::MAX);
+        let insert = format!(
+            "INSERT INTO batch_items (batch_id, seq, status, error_code, error_message, finished_at)
+             SELECT $2, value, 'failed', 'job_dead', $3, $4 FROM {} WHERE TRUE",
+            Dialect::of(conn).values(1, "bigint")
+        );
+        let list = serde_json::json!(missing).to_string();
+        db::execute(conn, insert, [list.into(), batch.into(), reason.into(), now.0.into()]).await?;
         db::execute(
             conn,
             "UPDATE batch_chunks SET next_seq = $3 WHERE batch_id = $1 AND no = $2",

@@ -5,6 +5,7 @@ use super::import::ImportLine;
 use super::model::{BatchType, OnUnknown, TagOperation};
 use super::recipients::{Audience, ContactRefs};
 use super::row::{self, Batch};
+use super::staging::{Part, STAGE_BYTES, Staged};
 use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
 use crate::messages::template::{Template, TemplateError};
@@ -113,10 +114,11 @@ struct NewBatch<'a> {
     schedule_at: Option<Timestamp>,
     total: i64,
     expanded: bool,
+    staged: Staged,
 }
 
 impl<'a> NewBatch<'a> {
-    fn new(batch_type: BatchType, by: UserId, config: Value) -> Self {
+    fn new(batch_type: BatchType, by: UserId, config: Value, staged: Staged) -> Self {
         Self {
             batch_type,
             by,
@@ -128,16 +130,26 @@ impl<'a> NewBatch<'a> {
             schedule_at: None,
             total: 0,
             expanded: true,
+            staged,
         }
     }
 
-    async fn insert(self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<BatchId, DbErr> {
+    /// Writes the batch's row, under the number that was reserved for it if one was, and gives its chunks' writer.
+    async fn insert(self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<ChunkWriter, DbErr> {
+        self.staged.take(conn).await?;
+        let (column, overriding, value) = match (self.staged.id, Dialect::of(conn)) {
+            (None, _) => ("", "", String::new()),
+            (Some(id), Dialect::Postgres) => ("id, ", "OVERRIDING SYSTEM VALUE", format!("{id}, ")),
+            (Some(id), Dialect::Sqlite) => ("id, ", "", format!("{id}, ")),
+        };
         let row = db::one(
             conn,
-            "INSERT INTO batches (type, status, created_by, config, content, rate_per_minute, jitter_ms, on_unknown,
-                                  schedule_at, total, expanded, created_at, sender_id)
-             VALUES ($1, 'PENDING', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-                     CASE WHEN $1 = 'SEND' THEN (SELECT min(id) FROM senders) END) RETURNING id",
+            format!(
+                "INSERT INTO batches ({column}type, status, created_by, config, content, rate_per_minute, jitter_ms,
+                                      on_unknown, schedule_at, total, expanded, created_at, sender_id) {overriding}
+                 VALUES ({value}$1, 'PENDING', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+                         CASE WHEN $1 = 'SEND' THEN (SELECT min(id) FROM senders) END) RETURNING id"
+            ),
             [
                 self.batch_type.as_str().into(),
                 self.by.into(),
@@ -154,7 +166,7 @@ impl<'a> NewBatch<'a> {
         )
         .await?
         .ok_or_else(|| DbErr::RecordNotInserted)?;
-        Ok(BatchId(row.try_get("", "id")?))
+        Ok(ChunkWriter::resume(BatchId(row.try_get("", "id")?), self.staged.no, self.staged.seq))
     }
 }
 
@@ -167,6 +179,7 @@ pub async fn create_send(
     now: Timestamp,
     by: UserId,
     new: NewSend,
+    staged: Staged,
 ) -> Result<Step<Batch>, CreateError> {
     let content = match new.template {
         Some(id) => crate::messages::templates::content(conn, id).await?.ok_or(CreateError::NoTemplate)?,
@@ -182,7 +195,10 @@ pub async fn create_send(
         Recipients::Contacts(refs) => i64::try_from(refs.len()).unwrap_or(i64::MAX),
         Recipients::Audience(audience) => {
             config["audience"] = json!(audience);
-            let count = audience.count(conn).await?;
+            let count = match staged.count {
+                Some(count) => count,
+                None => audience.count(conn).await?,
+            };
             if count == 0 {
                 return Err(CreateError::EmptyAudience);
             }
@@ -198,12 +214,13 @@ pub async fn create_send(
         schedule_at: new.schedule_at,
         total,
         expanded,
-        ..NewBatch::new(BatchType::Send, by, config)
+        ..NewBatch::new(BatchType::Send, by, config, staged)
     };
-    let id = batch.insert(conn, now).await?;
+    let writer = batch.insert(conn, now).await?;
+    let id = writer.id;
     match new.recipients {
         Recipients::Contacts(refs) => {
-            write_refs(conn, id, &refs, new.chunk_items.unwrap_or(chunk_size(BatchType::Send))).await?;
+            write_refs(conn, writer, &refs, new.chunk_items.unwrap_or(chunk_size(BatchType::Send))).await?;
             Ok(open(conn, now, id).await?)
         }
         Recipients::Audience(audience) => {
@@ -230,9 +247,10 @@ pub async fn create_tag(
     now: Timestamp,
     by: UserId,
     new: NewTag,
+    staged: Staged,
 ) -> Result<Step<Batch>, CreateError> {
     let config = json!({ "tags": new.tags, "operation": new.operation });
-    Ok(create_over(conn, now, by, BatchType::Tag, config, &new.contacts).await?)
+    Ok(create_over(conn, now, NewBatch::new(BatchType::Tag, by, config, staged), &new.contacts).await?)
 }
 
 /// Accepts a deletion.
@@ -244,28 +262,34 @@ pub async fn create_delete(
     now: Timestamp,
     by: UserId,
     contacts: ContactRefs,
+    staged: Staged,
 ) -> Result<Step<Batch>, CreateError> {
-    Ok(create_over(conn, now, by, BatchType::Delete, json!({}), &contacts).await?)
+    Ok(create_over(conn, now, NewBatch::new(BatchType::Delete, by, json!({}), staged), &contacts).await?)
 }
 
 async fn create_over(
     conn: &impl ConnectionTrait,
     now: Timestamp,
-    by: UserId,
-    batch_type: BatchType,
-    config: Value,
+    batch: NewBatch<'_>,
     refs: &ContactRefs,
 ) -> Result<Step<Batch>, DbErr> {
+    let size = chunk_size(batch.batch_type);
     let total = i64::try_from(refs.len()).unwrap_or(i64::MAX);
-    let id = NewBatch { total, ..NewBatch::new(batch_type, by, config) }.insert(conn, now).await?;
-    write_refs(conn, id, refs, chunk_size(batch_type)).await?;
+    let writer = NewBatch { total, ..batch }.insert(conn, now).await?;
+    let id = writer.id;
+    write_refs(conn, writer, refs, size).await?;
     open(conn, now, id).await
 }
 
-/// Writes all chunks of a list of contacts, and how many there are into the batch.
-async fn write_refs(conn: &impl ConnectionTrait, id: BatchId, refs: &ContactRefs, size: usize) -> Result<(), DbErr> {
-    let mut writer = ChunkWriter::new(id);
-    for part in refs.as_slice().chunks(size.max(1)) {
+/// Writes the chunks of a list of contacts that are not written yet, and how many there are into the batch.
+async fn write_refs(
+    conn: &impl ConnectionTrait,
+    mut writer: ChunkWriter,
+    refs: &ContactRefs,
+    size: usize,
+) -> Result<(), DbErr> {
+    let left = refs.as_slice().get(usize::try_from(writer.seq).unwrap_or(usize::MAX)..).unwrap_or(&[]);
+    for part in left.chunks(size.max(1)) {
         let data = serde_json::to_string(part).map_err(|e| DbErr::Json(e.to_string()))?;
         writer.push(conn, part.len(), data).await?;
     }
@@ -273,7 +297,7 @@ async fn write_refs(conn: &impl ConnectionTrait, id: BatchId, refs: &ContactRefs
     db::execute(
         conn,
         "UPDATE batches SET chunk_count = $2, chunks_left = $2 WHERE id = $1",
-        [id.into(), writer.no.into()],
+        [writer.id.into(), writer.no.into()],
     )
     .await?;
     Ok(())
@@ -281,7 +305,7 @@ async fn write_refs(conn: &impl ConnectionTrait, id: BatchId, refs: &ContactRefs
 
 /// Writes chunks one after the other, a few statements' worth at a time.
 pub(super) struct ChunkWriter {
-    id: BatchId,
+    pub(super) id: BatchId,
     pub(super) no: i64,
     pub(super) seq: i64,
     pending: Vec<NewChunk>,
@@ -292,10 +316,6 @@ pub(super) struct ChunkWriter {
 const WRITE_BYTES: usize = 256 * 1024;
 
 impl ChunkWriter {
-    pub(super) fn new(id: BatchId) -> Self {
-        Self::resume(id, 0, 0)
-    }
-
     pub(super) fn resume(id: BatchId, no: i64, seq: i64) -> Self {
         Self { id, no, seq, pending: Vec::new(), pending_bytes: 0 }
     }
@@ -349,81 +369,96 @@ async fn accepted(conn: &impl ConnectionTrait, id: BatchId, rings: Vec<crate::Ri
     Ok(Step { value, rings, events })
 }
 
-/// Writes an import row by row, in the caller's transaction, holding one chunk in memory.
-#[derive(Debug)]
+/// Writes an import row by row, in as many transactions as it takes, holding some chunks in memory. No transaction is
+/// open while the rows are read. Only [`finish`](Self::finish) makes the batch.
+#[derive(Debug, Default)]
 pub struct ImportWriter {
-    id: BatchId,
-    no: i64,
-    seq: i64,
+    staged: Staged,
     rows: Vec<ImportLine>,
+    chunks: Vec<NewChunk>,
+    bytes: usize,
+    len: i64,
 }
 
 impl ImportWriter {
-    /// Begins an import.
+    /// Adds a row. It is checked when its chunk is imported: a bad one becomes a failed item. `true`: there is enough for
+    /// a [`write`](Self::write).
     ///
     /// # Errors
-    /// The database's.
-    pub async fn begin(
-        conn: &impl ConnectionTrait,
-        now: Timestamp,
-        by: UserId,
-        new: &NewImport,
-    ) -> Result<Self, DbErr> {
-        // This transaction alone waits for somebody outside, who sends the file; what it locks nobody else looks for.
-        if Dialect::of(conn) == Dialect::Postgres {
-            db::execute(conn, "SET LOCAL idle_in_transaction_session_timeout = '60s'", []).await?;
-        }
-        let config = json!({ "skipDuplicates": new.skip_duplicates, "tags": new.tags, "source": new.source });
-        let id = NewBatch::new(BatchType::Import, by, config).insert(conn, now).await?;
-        Ok(Self { id, no: 0, seq: 0, rows: Vec::new() })
-    }
-
-    /// Adds a row. It is checked when its chunk is imported: a bad one becomes a failed item.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn push(&mut self, conn: &impl ConnectionTrait, row: ImportLine) -> Result<(), DbErr> {
+    /// When the row cannot be said in JSON.
+    pub fn push(&mut self, row: ImportLine) -> Result<bool, DbErr> {
         self.rows.push(row);
-        if self.rows.len() >= chunk_size(BatchType::Import) { self.flush(conn).await } else { Ok(()) }
+        self.len += 1;
+        if self.rows.len() >= chunk_size(BatchType::Import) {
+            self.fill()?;
+        }
+        Ok(self.bytes >= STAGE_BYTES)
     }
 
     /// How many rows were added.
     #[must_use]
     pub fn len(&self) -> i64 {
-        self.seq + i64::try_from(self.rows.len()).unwrap_or(i64::MAX)
+        self.len
     }
 
     /// Whether none was.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
     }
 
-    async fn flush(&mut self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
+    /// What was written by itself: for [`unstage`](super::unstage), when the rest does not follow.
+    #[must_use]
+    pub fn staged(&self) -> &Staged {
+        &self.staged
+    }
+
+    /// Makes a chunk of the rows that are in hand.
+    fn fill(&mut self) -> Result<(), DbErr> {
         if self.rows.is_empty() {
             return Ok(());
         }
         let data = serde_json::to_string(&self.rows).map_err(|e| DbErr::Json(e.to_string()))?;
-        let mut writer = ChunkWriter::resume(self.id, self.no, self.seq);
-        writer.push(conn, self.rows.len(), data).await?;
-        writer.finish(conn).await?;
-        (self.no, self.seq) = (writer.no, writer.seq);
+        let item_count = i64::try_from(self.rows.len()).unwrap_or(i64::MAX);
+        self.bytes += data.len();
+        self.chunks.push(NewChunk { first_seq: self.len - item_count, item_count, data });
         self.rows.clear();
         Ok(())
     }
 
-    /// Ends the list of rows and opens the batch.
+    /// Writes the chunks that are in hand, in a transaction of its own. After an error all is given up.
     ///
     /// # Errors
     /// The database's.
-    pub async fn finish(mut self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<Step<Batch>, DbErr> {
-        self.flush(conn).await?;
-        db::execute(
-            conn,
-            "UPDATE batches SET total = $2, chunk_count = $3, chunks_left = $3 WHERE id = $1",
-            [self.id.into(), self.seq.into(), self.no.into()],
-        )
-        .await?;
-        open(conn, now, self.id).await
+    pub async fn write(&mut self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<(), DbErr> {
+        self.bytes = 0;
+        self.staged.write(conn, now, &Part(std::mem::take(&mut self.chunks))).await
+    }
+
+    /// Writes what is left, makes the batch and opens it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn finish(
+        &mut self,
+        conn: &impl ConnectionTrait,
+        now: Timestamp,
+        by: UserId,
+        new: &NewImport,
+    ) -> Result<Step<Batch>, DbErr> {
+        self.fill()?;
+        let config = json!({ "skipDuplicates": new.skip_duplicates, "tags": new.tags, "source": new.source });
+        let batch = NewBatch {
+            total: self.len,
+            ..NewBatch::new(BatchType::Import, by, config, self.staged.clone())
+        };
+        let mut writer = batch.insert(conn, now).await?;
+        for chunk in std::mem::take(&mut self.chunks) {
+            writer.push(conn, usize::try_from(chunk.item_count).unwrap_or(0), chunk.data).await?;
+        }
+        writer.finish(conn).await?;
+        let sql = "UPDATE batches SET chunk_count = $2, chunks_left = $2 WHERE id = $1";
+        db::execute(conn, sql, [writer.id.into(), writer.no.into()]).await?;
+        open(conn, now, writer.id).await
     }
 }

@@ -1,17 +1,17 @@
-//! Importing contacts: the step of an `import_chunk` job.
+//! Importing contacts: the work of an `import_chunk` job.
 
 use super::model::ItemStatus;
-use super::sets::{self, Decided, Opened, Ran};
-use crate::Step;
+use super::sets::{Decided, Holds, SetChunk};
 use crate::contacts::import_file::{CleanRow, ImportRow, RowError, validate_row};
 use crate::contacts::tags;
 use crate::db::{self, Dialect};
-use crate::jobs::Claimed;
 use crate::time::Timestamp;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::borrow::Cow;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A line of an import as it is stored until its chunk is worked on.
@@ -25,77 +25,103 @@ pub enum ImportLine {
     Unreadable(RowError),
 }
 
-/// A phone number's contact: one, however many rows of the chunk name it.
-struct Merged {
-    seqs: Vec<i64>,
-    row: CleanRow,
+/// The rows of a chunk, read and checked.
+#[derive(Debug)]
+pub(super) struct Rows {
+    rows: Vec<Result<CleanRow, BadRow>>,
+    skip_duplicates: bool,
+    source: Option<String>,
+    /// The tags of every row.
+    tags: Vec<String>,
 }
 
-/// Imports the rows of a chunk.
-///
-/// # Errors
-/// The database's.
-pub async fn run_import(
+/// A row that is no contact.
+#[derive(Debug)]
+struct BadRow {
+    error: RowError,
+    input: Option<String>,
+}
+
+impl Rows {
+    /// How many rows of the database a row is going to write: its item, its contact and its tags.
+    pub(super) fn weight(&self, place: usize) -> usize {
+        match self.rows.get(place) {
+            Some(Ok(row)) => 2 + self.tags.len() + row.tags.len(),
+            Some(Err(_)) | None => 1,
+        }
+    }
+}
+
+/// A phone number's contact: one, however many rows of the step name it.
+struct Merged<'a> {
+    seqs: Vec<i64>,
+    row: Cow<'a, CleanRow>,
+}
+
+/// Checks the rows of a chunk: the long part of an import that needs no database.
+pub(super) fn check(lines: Vec<ImportLine>, config: &serde_json::Value) -> Rows {
+    let texts = |name: &str| config[name].as_array().into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned));
+    let rows = lines
+        .into_iter()
+        .map(|line| match line {
+            ImportLine::Unreadable(error) => Err(BadRow { error, input: None }),
+            ImportLine::Row(row) => {
+                let input = row.phone.chars().take(64).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect();
+                validate_row(row).map_err(|error| BadRow { error, input: Some(input) })
+            }
+        })
+        .collect();
+    Rows {
+        rows,
+        skip_duplicates: config["skipDuplicates"].as_bool().unwrap_or(true),
+        source: config["source"].as_str().map(str::to_owned),
+        tags: texts("tags").collect(),
+    }
+}
+
+/// Imports these rows of a chunk.
+pub(super) async fn run(
     conn: &impl ConnectionTrait,
     now: Timestamp,
-    job: &Claimed,
+    set: &SetChunk,
+    seqs: &[i64],
     rng: &mut impl Rng,
-) -> Result<Step<Ran>, DbErr> {
-    let set = match sets::open(conn, now, job, rng).await? {
-        Opened::Work(set) => set,
-        Opened::Not(ran) => return Ok(Step::quiet(ran)),
-    };
-    let lines: Vec<ImportLine> =
-        serde_json::from_str(&set.chunk.data).map_err(|e| DbErr::Json(format!("chunk {}: {e}", set.chunk.no)))?;
-    let config = &set.batch.config;
-    let skip_duplicates = config["skipDuplicates"].as_bool().unwrap_or(true);
-    let batch_source = config["source"].as_str();
-    let batch_tags: Vec<String> =
-        config["tags"].as_array().into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned)).collect();
-
-    let mut decided = Vec::with_capacity(lines.len());
+) -> Result<Vec<Decided>, DbErr> {
+    let Holds::Rows(rows) = &set.holds else { return Ok(Vec::new()) };
+    let skip_duplicates = rows.skip_duplicates;
+    let mut decided = Vec::with_capacity(seqs.len());
     // In the order of the numbers: two chunks that meet on the same contacts take their locks in the same order.
-    let mut by_phone: BTreeMap<String, Merged> = BTreeMap::new();
-    for (seq, line) in (set.chunk.first_seq..).zip(lines) {
-        if !set.wants(seq) {
-            continue;
-        }
-        let bad = |error: RowError, input: Option<String>| Decided {
-            seq,
-            contact: None,
-            input,
-            status: ItemStatus::Failed,
-            error: Some(("invalid_row", format!("line {}: {}", error.line, error.message))),
-        };
-        let row = match line {
-            ImportLine::Unreadable(error) => {
-                decided.push(bad(error, None));
-                continue;
-            }
-            ImportLine::Row(row) => row,
-        };
-        let input = row.phone.chars().take(64).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect();
-        match validate_row(row) {
-            Err(error) => decided.push(bad(error, Some(input))),
-            Ok(row) => match by_phone.entry(row.phone.as_digits().to_owned()) {
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(Merged { seqs: vec![seq], row });
+    let mut by_phone: BTreeMap<&str, Merged<'_>> = BTreeMap::new();
+    for &seq in seqs {
+        let row = usize::try_from(seq - set.first_seq).ok().and_then(|place| rows.rows.get(place));
+        match row {
+            None => {}
+            Some(Err(bad)) => decided.push(Decided {
+                seq,
+                contact: None,
+                input: bad.input.clone(),
+                status: ItemStatus::Failed,
+                error: Some(("invalid_row", format!("line {}: {}", bad.error.line, bad.error.message))),
+            }),
+            Some(Ok(row)) => match by_phone.entry(row.phone.as_digits()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(Merged { seqs: vec![seq], row: Cow::Borrowed(row) });
                 }
-                std::collections::btree_map::Entry::Occupied(mut entry) => {
+                Entry::Occupied(mut entry) => {
                     let first = entry.get_mut();
                     first.seqs.push(seq);
                     if !skip_duplicates {
-                        merge(&mut first.row, row);
+                        merge(first.row.to_mut(), row.clone());
                     }
                 }
             },
         }
     }
 
-    let ids = write_contacts(conn, now, &by_phone, skip_duplicates, batch_source, rng).await?;
+    let ids = write_contacts(conn, now, &by_phone, skip_duplicates, rows.source.as_deref(), rng).await?;
     let mut tagged: Vec<(i64, &str)> = Vec::new();
     for (phone, merged) in &by_phone {
-        let written = ids.get(phone);
+        let written = ids.get(*phone);
         for (nth, seq) in merged.seqs.iter().enumerate() {
             let item =
                 |status, error| Decided { seq: *seq, contact: written.map(|w| w.id), input: None, status, error };
@@ -107,13 +133,13 @@ pub async fn run_import(
             });
         }
         if let Some(written) = written.filter(|w| w.changed) {
-            let unique: HashSet<&str> = merged.row.tags.iter().chain(&batch_tags).map(String::as_str).collect();
+            let unique: HashSet<&str> = merged.row.tags.iter().chain(&rows.tags).map(String::as_str).collect();
             tagged.extend(unique.into_iter().map(|tag| (written.id, tag)));
         }
     }
     tags::add_pairs(conn, now, &tagged).await?;
     decided.sort_unstable_by_key(|item| item.seq);
-    sets::close(conn, now, job, *set, &decided, rng).await
+    Ok(decided)
 }
 
 /// A later row of the same number wins where it says something; tags add up.
@@ -143,7 +169,7 @@ struct ContactRow<'a> {
 async fn write_contacts(
     conn: &impl ConnectionTrait,
     now: Timestamp,
-    by_phone: &BTreeMap<String, Merged>,
+    by_phone: &BTreeMap<&str, Merged<'_>>,
     skip_duplicates: bool,
     batch_source: Option<&str>,
     rng: &mut impl Rng,
@@ -202,7 +228,7 @@ async fn write_contacts(
     for row in inserted {
         written.insert(row.try_get("", "phone")?, Written { id: row.try_get("", "id")?, changed: true });
     }
-    let missing: Vec<&String> = by_phone.keys().filter(|phone| !written.contains_key(*phone)).collect();
+    let missing: Vec<&str> = by_phone.keys().copied().filter(|phone| !written.contains_key(*phone)).collect();
     if !missing.is_empty() {
         let sql = format!("SELECT id, phone FROM contacts WHERE phone {}", dialect.one_of(1, "text"));
         for row in db::all(conn, sql, [json!(missing).to_string().into()]).await? {

@@ -1,7 +1,7 @@
 //! Batches: one operation over many contacts.
 //!
 //! - [`create_send`], [`create_tag`], [`create_delete`], [`ImportWriter`]: accepting one.
-//! - [`send`], [`run_import`], [`run_tag`], [`run_delete`], [`run_expand`], [`run_start`]: the steps of its jobs.
+//! - [`send`], [`run_set`], [`run_expand`], [`run_start`]: the steps of its jobs.
 //! - [`cancel`], [`pause`], [`resume`], [`retry`], [`patch`]: steering it.
 //! - [`get`], [`list`], [`stats`], [`live`], [`items()`], [`preview`]: reading it.
 //! - [`audit()`]: whether its rows agree.
@@ -18,25 +18,28 @@ mod expand;
 mod import;
 mod items;
 mod model;
+mod prune;
 mod read;
 mod recipients;
 mod row;
 pub mod send;
 mod sets;
+mod staging;
 
-pub use audit::{Finding, audit, prune};
-pub use change::{run_delete, run_tag};
+pub use audit::{Finding, audit};
 pub use chunks::{WINDOW, chunk_size};
 pub use control::{ControlError, Patch, SCHEDULE_SLACK, cancel, patch, pause, resume, retry};
 pub use create::{
     CreateError, ImportWriter, NewImport, NewSend, NewTag, Recipients, create_delete, create_send, create_tag,
 };
-pub use expand::{Expanded, run_expand, run_start};
-pub use import::{ImportLine, Plan, PlannedRow, preview_import, run_import};
+pub use expand::{Expanded, NextPage, run_expand, run_start};
+pub use import::{ImportLine, Plan, PlannedRow, preview_import};
 pub use items::{Item, Page, items};
 pub use model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, TagOperation};
 pub use read::{Filter, Preview, Stats, get, going, list, live, preview, sender_rate, stats};
 pub use recipients::{Audience, ContactRef, ContactRefs};
 pub use row::Batch;
 pub(crate) use row::{ItemFate, settle_item};
-pub use sets::Ran;
+pub use prune::prune;
+pub use sets::{Ran, RawSet, SetChunk, run_set};
+pub use staging::{Part, Staged, prune_uploads, unstage};

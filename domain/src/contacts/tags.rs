@@ -94,7 +94,8 @@ pub(crate) async fn remove(conn: &impl ConnectionTrait, contacts: &[i64], names:
     Ok(())
 }
 
-/// Makes the tags the only ones of contacts.
+/// Makes the tags the only ones of contacts. Removes at most `rows` others: `false` when there may be more, for another
+/// call.
 ///
 /// # Errors
 /// The database's.
@@ -103,14 +104,19 @@ pub(crate) async fn set(
     now: Timestamp,
     contacts: &[i64],
     names: &[String],
-) -> Result<(), DbErr> {
+    rows: usize,
+) -> Result<bool, DbErr> {
     let dialect = Dialect::of(conn);
-    let sql = format!(
-        "DELETE FROM contact_tags WHERE contact_id {}
-           AND tag_id NOT IN (SELECT id FROM tags WHERE name {})",
+    let others = format!(
+        "contact_id {} AND tag_id NOT IN (SELECT id FROM tags WHERE name {})",
         dialect.one_of(1, "bigint"),
         dialect.one_of(2, "text")
     );
-    db::execute(conn, sql, [json!(contacts).to_string().into(), json!(names).to_string().into()]).await?;
-    add(conn, now, contacts, names).await
+    let others = dialect.some_of("contact_tags", "contact_id, tag_id", &others, rows as u64);
+    let sql = format!("DELETE FROM contact_tags WHERE {others}");
+    let removed = db::execute(conn, sql, [json!(contacts).to_string().into(), json!(names).to_string().into()]).await?;
+    if removed >= rows as u64 {
+        return Ok(false);
+    }
+    add(conn, now, contacts, names).await.map(|()| true)
 }

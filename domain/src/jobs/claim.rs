@@ -118,12 +118,15 @@ pub async fn renew_with_progress(
     fence: i64,
 ) -> Result<bool, DbErr> {
     let sql = format!(
-        "UPDATE jobs SET lease_until = $3, crashes = 0, failures = 0 WHERE id = $1 AND fence = $2 AND {IS_RUNNING}"
+        "UPDATE jobs SET lease_until = $3, crashes = 0, failures = 0, timeouts = 0
+         WHERE id = $1 AND fence = $2 AND {IS_RUNNING}"
     );
     Ok(db::execute(conn, sql, [id.into(), fence.into(), now.plus(LEASE).0.into()]).await? == 1)
 }
 
-/// Renews the leases of all the jobs that a worker is running, in one statement; returns how many still stand.
+/// Renews the leases of all the jobs that a worker is running; returns how many of its claims still stand. Waits for
+/// nobody: on PostgreSQL a row that a transaction holds is passed over. It is most likely the worker's own step, which
+/// renews the lease itself and before whose end nobody can take the job: [`rescue`](super::rescue) passes it over too.
 ///
 /// # Errors
 /// The database's.
@@ -132,12 +135,22 @@ pub async fn heartbeat(conn: &impl ConnectionTrait, now: Timestamp, held: &[(Job
         return Ok(0);
     }
     let rows: Vec<_> = held.iter().map(|(id, fence)| json!({ "id": id, "fence": fence })).collect();
+    let rows = serde_json::Value::from(rows).to_string();
     let dialect = Dialect::of(conn);
     let source = dialect.rows(1, &[("id", "bigint"), ("fence", "bigint")]);
     let among = dialect.among("jobs.id", 1, "id", "bigint");
-    let sql = format!(
-        "UPDATE jobs SET lease_until = $2 FROM {source}
-         WHERE jobs.id = r.id AND jobs.fence = r.fence AND {IS_RUNNING}{among}"
-    );
-    db::execute(conn, sql, [serde_json::Value::from(rows).to_string().into(), now.plus(LEASE).0.into()]).await
+    let ours = format!("jobs.id = r.id AND jobs.fence = r.fence AND {IS_RUNNING}{among}");
+    let sql = match dialect {
+        Dialect::Postgres => format!(
+            "UPDATE jobs SET lease_until = $2 WHERE id = ANY(ARRAY(
+                SELECT jobs.id FROM jobs, {source} WHERE {ours} FOR UPDATE OF jobs SKIP LOCKED))"
+        ),
+        Dialect::Sqlite => format!("UPDATE jobs SET lease_until = $2 FROM {source} WHERE {ours}"),
+    };
+    let renewed = db::execute(conn, sql, [rows.clone().into(), now.plus(LEASE).0.into()]).await?;
+    if renewed == held.len() as u64 {
+        return Ok(renewed);
+    }
+    let row = db::one(conn, format!("SELECT count(*) AS n FROM jobs, {source} WHERE {ours}"), [rows.into()]).await?;
+    row.map_or(Ok(0), |row| row.try_get::<i64>("", "n")).map(|n| u64::try_from(n).unwrap_or(0))
 }

@@ -56,6 +56,10 @@ pub const LOCAL_TIMER: Duration = Duration::from_secs(60);
 /// How often a job may fail with a passing error before it is dead.
 pub const MAX_FAILURES: i64 = 3;
 
+/// How often a job may meet statements that the database ended for the time they took, each time down to the least that can
+/// be done in one, before it is dead. More than failures: it may be the database that is busy, or a lock of somebody's.
+pub const MAX_TIMEOUTS: u32 = 10;
+
 /// How often in a row a job may be there when its process dies before it is dead. Not the same count as failures, and
 /// begun anew when it has come further: what kills a worker is seldom the job.
 pub const MAX_CRASHES: i64 = 3;

@@ -7,7 +7,7 @@ use crate::db::{self, Dialect};
 use crate::messages::deliver;
 use crate::ring::{JobRef, Lane, Ring};
 use crate::time::Timestamp;
-use crate::{Event, Step};
+use crate::Step;
 use entities::{BatchId, JobId};
 use sea_orm::{ConnectionTrait, DbErr};
 
@@ -86,6 +86,8 @@ pub struct Rescued {
     pub ready: usize,
     /// Jobs that took their process down too often and are dead now.
     pub dead: usize,
+    /// There may be others: a transaction gives up one job at most, since that writes what was left of its chunk.
+    pub more: bool,
 }
 
 /// Takes back the jobs whose lease ran out: their worker died, hangs or lost the database. Each is ready again. One whose
@@ -148,8 +150,10 @@ pub async fn rescue(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> 
         if let Some(batch) = batch {
             let buried = chunks::bury(conn, now, batch, chunk, &error).await?;
             step.rings.extend(buried.rings);
-            step.events.extend(buried.events.into_iter().collect::<Vec<Event>>());
+            step.events.extend(buried.events);
         }
+        step.value.more = true;
+        break;
     }
     Ok(step)
 }

@@ -8,7 +8,8 @@ use crate::foundation::fields::Fields;
 use crate::foundation::idempotency::{Hold, Once};
 use crate::foundation::refusal::{Kind, Refusal};
 use domain::batches::{
-    Audience, Batch, CreateError, NewSend, NewTag, OnUnknown, Recipients, SCHEDULE_SLACK, TagOperation,
+    self, Audience, Batch, BatchType, ContactRefs, CreateError, NewSend, NewTag, OnUnknown, Recipients, SCHEDULE_SLACK,
+    Staged, TagOperation,
 };
 use domain::db::Tx;
 use domain::messages::template::{MAX_CHARS, Template};
@@ -68,31 +69,114 @@ pub(super) fn refuse(error: CreateError) -> Refusal {
     }
 }
 
+/// A batch over a list of contacts, or over an audience.
+pub(super) trait OverContacts: Send + 'static {
+    /// What it does with them.
+    const TYPE: BatchType;
+
+    /// The list; `None`: an audience.
+    fn contacts(&self) -> Option<&ContactRefs>;
+
+    /// Counts the audience before the transaction.
+    async fn count(&self, _app: &App, _staged: &mut Staged) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+impl OverContacts for NewSend {
+    const TYPE: BatchType = BatchType::Send;
+
+    fn contacts(&self) -> Option<&ContactRefs> {
+        match &self.recipients {
+            Recipients::Contacts(contacts) => Some(contacts),
+            Recipients::Audience(_) => None,
+        }
+    }
+
+    async fn count(&self, app: &App, staged: &mut Staged) -> Result<(), Refusal> {
+        Ok(staged.count(app.db.read(), self).await?)
+    }
+}
+
+impl OverContacts for NewTag {
+    const TYPE: BatchType = BatchType::Tag;
+
+    fn contacts(&self) -> Option<&ContactRefs> {
+        Some(&self.contacts)
+    }
+}
+
+impl OverContacts for ContactRefs {
+    const TYPE: BatchType = BatchType::Delete;
+
+    fn contacts(&self) -> Option<&ContactRefs> {
+        Some(self)
+    }
+}
+
+/// Does what the batch's own transaction would take too long for: of a long list all but the last part is written.
+async fn stage<T: OverContacts>(app: &App, new: &T, staged: &mut Staged) -> Result<(), Refusal> {
+    new.count(app, staged).await?;
+    let Some(contacts) = new.contacts() else { return Ok(()) };
+    while let Some(part) = staged.next_part(contacts, T::TYPE)? {
+        let tx = app.db.begin().await?;
+        staged.write(&tx, app.clock.now(), &part).await?;
+        db::commit(tx, Commit::Create).await?;
+    }
+    Ok(())
+}
+
+/// Throws away what was written of a batch that does not come to be. What cannot be now, as on a full disk, is pruned.
+pub(super) async fn unstage(app: &App, staged: &Staged) {
+    let step = async || {
+        let tx = app.db.begin().await?;
+        let more = batches::unstage(&tx, staged, app.db.dialect().step_rows() as u64).await?;
+        db::commit(tx, Commit::Prune).await.map(|()| more)
+    };
+    loop {
+        match step().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::warn!(%error, "what was written of a refused batch is still there; it will be pruned");
+                return;
+            }
+        }
+    }
+}
+
 /// Does a creation once. `read` reads the request, only now: what was accepted once is repeated even if it would be
 /// refused today. `work` writes in a transaction of its own.
 pub(super) async fn once<T, R, W>(app: &App, once: Once, read: R, work: W) -> Result<Accepted, Failure>
 where
-    T: Send + 'static,
+    T: OverContacts,
     R: FnOnce() -> Result<T, Refusal> + Send + 'static,
-    W: AsyncFnOnce(&Tx, Timestamp, T) -> Result<Step<Batch>, Refusal>,
+    W: AsyncFnOnce(&Tx, Timestamp, T, Staged) -> Result<Step<Batch>, Refusal>,
 {
     let hold = match once {
         Once::Replay(body) => return Ok(Accepted::replay(body)),
         Once::Do(hold) => hold,
     };
+    let mut staged = Staged::default();
     let done = async {
         let new = blocking(read).await?;
+        stage(app, &new, &mut staged).await?;
         let tx = app.db.begin().await?;
-        let step = work(&tx, app.clock.now(), new).await?;
+        let step = work(&tx, app.clock.now(), new, staged.clone()).await?;
         Ok::<_, Refusal>((tx, step))
     };
-    match done.await {
-        Ok((tx, step)) => Ok(accept(app, tx, hold, step).await?),
+    let refusal = match done.await {
+        Ok((tx, step)) => match accept(app, tx, hold, step).await {
+            Ok(accepted) => return Ok(accepted),
+            Err(refusal) => refusal,
+        },
         Err(refusal) => {
             hold.free().await;
-            Err(Failure::from(refusal))
+            refusal
         }
-    }
+    };
+    unstage(app, &staged).await;
+    Err(Failure::from(refusal))
 }
 
 /// Reads a send.

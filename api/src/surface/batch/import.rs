@@ -1,5 +1,5 @@
 //! Imports: from a JSON list, a CSV or XLSX file, or a form with a file. The rows are read as a stream into the batch's
-//! chunks, in one transaction.
+//! chunks, which are written by parts; the last part makes the batch.
 
 use super::create::{Accepted, MAX_ITEMS, blocking};
 use super::envelope::{Answer, Failure};
@@ -14,7 +14,8 @@ use bytes::Bytes;
 use domain::batches::{Batch, ImportLine, ImportWriter, NewImport, Plan, PlannedRow, preview_import};
 use domain::contacts::import_file::{ColumnPlan, CsvRows, FileError, ImportRow, Mapping, XlsxRows};
 use domain::db::Tx;
-use domain::{Step, UserId};
+use domain::{Step, UserId, db};
+use faults::Commit;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiRequest, ApiResponse};
 use serde::Deserialize;
@@ -117,32 +118,43 @@ pub(super) async fn import(
         Once::Replay(body) => return Ok(Accepted::replay(body).into()),
         Once::Do(hold) => hold,
     };
-    match write(app, by, &new, rows).await {
-        Ok((tx, step)) => Ok(super::create::accept(app, tx, hold, step).await?.into()),
+    let mut writer = ImportWriter::default();
+    let refusal = match write(app, by, &new, rows, &mut writer).await {
+        Ok((tx, step)) => match super::create::accept(app, tx, hold, step).await {
+            Ok(accepted) => return Ok(accepted.into()),
+            Err(refusal) => refusal,
+        },
         Err(refusal) => {
             hold.free().await;
-            Err(refusal.into())
+            refusal
         }
-    }
+    };
+    super::create::unstage(app, writer.staged()).await;
+    Err(refusal.into())
 }
 
-async fn write(app: &App, by: UserId, new: &NewImport, rows: Rows) -> Result<(Tx, Step<Batch>), Refusal> {
+/// Reads the rows, and writes them by parts: none is written while others are read. The last part is the batch itself.
+async fn write(
+    app: &App,
+    by: UserId,
+    new: &NewImport,
+    rows: Rows,
+    writer: &mut ImportWriter,
+) -> Result<(Tx, Step<Batch>), Refusal> {
     let (mut lines, reading) = read_rows(rows);
-    // The first line before the transaction: a file that cannot be read at all costs no lock.
-    let first = lines.recv().await;
-    let tx = app.db.begin().await?;
-    let mut writer = ImportWriter::begin(&tx, app.clock.now(), by, new).await?;
-    if let Some(first) = first {
-        writer.push(&tx, first).await?;
-        while let Some(line) = lines.recv().await {
-            writer.push(&tx, line).await?;
+    while let Some(line) = lines.recv().await {
+        if writer.push(line)? {
+            let tx = app.db.begin().await?;
+            writer.write(&tx, app.clock.now()).await?;
+            db::commit(tx, Commit::Create).await?;
         }
     }
     reading.await.unwrap_or_else(|_| Err(Refusal::internal()))?;
     if writer.is_empty() {
         return Err(Refusal::field("file", "the file has no rows"));
     }
-    let step = writer.finish(&tx, app.clock.now()).await?;
+    let tx = app.db.begin().await?;
+    let step = writer.finish(&tx, app.clock.now(), by, new).await?;
     Ok((tx, step))
 }
 

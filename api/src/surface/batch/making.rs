@@ -81,8 +81,8 @@ impl MakingRoutes {
             let once = asked.begin(&app, &body.bytes).await?;
             let now = app.clock.now();
             let read = move || create::read_send(&body.bytes, now);
-            create::once(&app, once, read, async move |tx, now, new| {
-                batches::create_send(tx, now, by, new).await.map_err(create::refuse)
+            create::once(&app, once, read, async move |tx, now, new, staged| {
+                batches::create_send(tx, now, by, new, staged).await.map_err(create::refuse)
             })
             .await
         })
@@ -105,8 +105,8 @@ impl MakingRoutes {
         to_its_end(async move {
             let once = asked.begin(&app, &body.bytes).await?;
             let read = move || create::read_tag(&body.bytes);
-            create::once(&app, once, read, async move |tx, now, new| {
-                batches::create_tag(tx, now, by, new).await.map_err(create::refuse)
+            create::once(&app, once, read, async move |tx, now, new, staged| {
+                batches::create_tag(tx, now, by, new, staged).await.map_err(create::refuse)
             })
             .await
         })
@@ -129,8 +129,8 @@ impl MakingRoutes {
         to_its_end(async move {
             let once = asked.begin(&app, &body.bytes).await?;
             let read = move || create::read_delete(&body.bytes);
-            create::once(&app, once, read, async move |tx, now, contacts| {
-                batches::create_delete(tx, now, by, contacts).await.map_err(create::refuse)
+            create::once(&app, once, read, async move |tx, now, contacts, staged| {
+                batches::create_delete(tx, now, by, contacts, staged).await.map_err(create::refuse)
             })
             .await
         })

@@ -173,14 +173,16 @@ pub(crate) async fn take_found(conn: &impl ConnectionTrait, limit: u64) -> Resul
     Ok(found)
 }
 
-/// Throws away what was kept since before `before` for messages that never came; returns how much.
+/// Throws away what was kept since before `before` for messages that never came, at most `limit` of each kind; returns how
+/// much of the kind of which there was more.
 ///
 /// # Errors
 /// The database's.
-pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp) -> Result<u64, DbErr> {
+pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, limit: u64) -> Result<u64, DbErr> {
     let mut gone = 0;
-    for table in ["early_receipts", "early_acks"] {
-        gone += db::execute(conn, format!("DELETE FROM {table} WHERE received_at < $1"), [before.0.into()]).await?;
+    for (table, key) in [("early_receipts", "uuid"), ("early_acks", "whatsapp_id")] {
+        let some = Dialect::of(conn).some_of(table, key, "received_at < $1", limit);
+        gone = gone.max(db::execute(conn, format!("DELETE FROM {table} WHERE {some}"), [before.0.into()]).await?);
     }
     Ok(gone)
 }
