@@ -230,15 +230,20 @@ pub async fn patch(
             [id.into(), rate.into(), jitter.into(), latest.into()],
         )
         .await?;
-        db::execute(
-            conn,
-            "UPDATE batch_items SET slot_us = NULL, next_attempt_at = NULL
-             WHERE batch_id = $1 AND status IN ('pending', 'unknown') AND finished_at IS NULL AND slot_us IS NOT NULL
-               AND EXISTS (SELECT 1 FROM batch_chunks c WHERE c.batch_id = $1 AND c.state = 'open'
-                           AND batch_items.seq >= c.first_seq AND batch_items.seq < c.first_seq + c.item_count)",
-            [id.into()],
-        )
-        .await?;
+        // Chunk by chunk: only those that are open have slots, and nobody waits until the whole batch was read.
+        let open = "SELECT first_seq, first_seq + item_count AS end_seq FROM batch_chunks
+                    WHERE batch_id = $1 AND state = 'open'";
+        for chunk in db::all(conn, open, [id.into()]).await? {
+            let (first, end): (i64, i64) = (chunk.try_get("", "first_seq")?, chunk.try_get("", "end_seq")?);
+            db::execute(
+                conn,
+                "UPDATE batch_items SET slot_us = NULL, next_attempt_at = NULL
+                 WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status IN ('pending', 'unknown')
+                   AND finished_at IS NULL AND slot_us IS NOT NULL",
+                [id.into(), first.into(), end.into()],
+            )
+            .await?;
+        }
         rings.extend(wake(conn, now, id, "kind = 'send_chunk' AND state = 'ready' AND run_at > $2").await?);
     }
     changed(conn, id, rings).await

@@ -164,13 +164,7 @@ pub async fn rescue(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> 
 /// # Errors
 /// The database's.
 pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, limit: u64) -> Result<u64, DbErr> {
-    db::execute(
-        conn,
-        format!(
-            "DELETE FROM jobs WHERE id IN (
-                SELECT id FROM jobs WHERE finished_at IS NOT NULL AND finished_at < $1 AND state <> 'dead' LIMIT {limit})"
-        ),
-        [before.0.into()],
-    )
-    .await
+    let which = "finished_at IS NOT NULL AND finished_at < $1 AND state <> 'dead'";
+    let some = Dialect::of(conn).some_of("jobs", "id", which, limit);
+    db::execute(conn, format!("DELETE FROM jobs WHERE {some}"), [before.0.into()]).await
 }

@@ -1,10 +1,12 @@
 //! A worker's word that it is there, and its leases, while its own steps hold rows (PostgreSQL).
 
 use super::ledger::{LIMITS, Ledger, NOW};
+use crate::setup::{Runs, Setup, accepted};
 use domain::db::{self, Limits};
 use domain::jobs::workers::{self, SILENCE};
 use domain::jobs::{self, LEASE};
 use domain::{Db, Timestamp};
+use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
 use std::str::FromStr;
 
@@ -77,4 +79,35 @@ async fn a_worker_that_stops_leaves_what_its_steps_hold() {
     step.commit().await.expect("committed");
     assert_eq!(workers::leave(ledger.db.write(), LATER, "me").await.expect("left"), 0);
     assert_eq!(ledger.number(there).await, 0);
+}
+
+/// Each message whose text is removed takes its time: the texts of all take far longer than a worker may be silent.
+const SLOW: &str = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+                        $$ BEGIN PERFORM pg_sleep(0.0005); RETURN NEW; END $$;
+                    CREATE TRIGGER slow BEFORE UPDATE OF content ON messages FOR EACH ROW EXECUTE FUNCTION slow()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_deletion_costs_its_worker_no_lease() {
+    let s = Setup::split(&[]).await;
+    let ids = s.contacts(20).await;
+    let Runs::Split(cluster) = &s.runs else { panic!("it is split") };
+    cluster
+        .database
+        .execute(
+            "INSERT INTO messages (uuid, contact_id, direction, content, status, created_at)
+             SELECT gen_random_uuid(), c.id, 'in', 'a secret', 'received', 0 FROM contacts c, generate_series(1, 1000)",
+        )
+        .await;
+    cluster.database.execute(SLOW).await;
+    let id = accepted(s.admin.post("/batch/delete", &json!({ "contactIds": ids })).await.expect(202));
+    let done = s.ended(&id).await;
+    assert_eq!(done["successCount"], json!(20), "{done}");
+    assert_eq!(cluster.database.number("SELECT count(*) FROM messages WHERE content IS NOT NULL").await, 0);
+    let claims = format!("SELECT max(attempts) FROM jobs WHERE batch_id = {id}");
+    assert_eq!(cluster.database.number(claims).await, 1, "nobody took it for dead");
+    for process in cluster.processes() {
+        let log = process.log();
+        assert!(!log.contains("fell silent") && !log.contains("leases had ended"), "{}", log.tail(30));
+    }
+    s.audited().await;
 }
