@@ -5,10 +5,10 @@
 //! leases whose worker is gone, schedules whose time has come, rows that nobody needs any more.
 
 use backplane::{After, Backplane};
+use domain::db::{Trouble, Tx};
 use domain::jobs::Rescued;
 use domain::jobs::workers::{self, SILENCE};
 use domain::messages::{receipts, reports};
-use domain::db::{Trouble, Tx};
 use domain::{Clock, Db, Dialect, batches, db, idempotency, jobs};
 use faults::Commit;
 use futures::FutureExt;

@@ -5,7 +5,9 @@ use crate::config::Config;
 use crate::rig::{Kind, Ledger};
 use crate::roles::{self, Process};
 use anyhow::{Context, Result};
-use domain::batches::{self, BatchSummary, ContactRefs, ImportLine, ImportWriter, NewImport, NewSend, Recipients, Staged};
+use domain::batches::{
+    self, BatchSummary, ContactRefs, ImportLine, ImportWriter, NewImport, NewSend, Recipients, Staged,
+};
 use domain::contacts::import_file::ImportRow;
 use domain::jobs::{self, NewJob};
 use domain::{BatchId, JobId, JobKind, Lane, UserId};

@@ -2,7 +2,9 @@
 
 use crate::ledger::{self, CONTACTS, Fate, Heard};
 use crate::world::{PATIENCE, Wish, World};
-use domain::batches::{self, Audience, ContactRefs, NewSend, NewTag, OnUnknown, Patch, Recipients, Staged, TagOperation};
+use domain::batches::{
+    self, Audience, ContactRefs, NewSend, NewTag, OnUnknown, Patch, Recipients, Staged, TagOperation,
+};
 use domain::{Step, UserId, db};
 use rand::Rng;
 use sea_orm::DbErr;

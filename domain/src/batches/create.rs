@@ -448,10 +448,7 @@ impl ImportWriter {
     ) -> Result<Step<Batch>, DbErr> {
         self.fill()?;
         let config = json!({ "skipDuplicates": new.skip_duplicates, "tags": new.tags, "source": new.source });
-        let batch = NewBatch {
-            total: self.len,
-            ..NewBatch::new(BatchType::Import, by, config, self.staged.clone())
-        };
+        let batch = NewBatch { total: self.len, ..NewBatch::new(BatchType::Import, by, config, self.staged.clone()) };
         let mut writer = batch.insert(conn, now).await?;
         for chunk in std::mem::take(&mut self.chunks) {
             writer.push(conn, usize::try_from(chunk.item_count).unwrap_or(0), chunk.data).await?;

@@ -60,7 +60,8 @@ struct Merged<'a> {
 
 /// Checks the rows of a chunk: the long part of an import that needs no database.
 pub(super) fn check(lines: Vec<ImportLine>, config: &serde_json::Value) -> Rows {
-    let texts = |name: &str| config[name].as_array().into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned));
+    let texts =
+        |name: &str| config[name].as_array().into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned));
     let rows = lines
         .into_iter()
         .map(|line| match line {

@@ -26,10 +26,9 @@ pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, rows: u64) ->
             return Ok(true);
         }
         // What no chunk has, and what moved it on.
-        for (table, key, which) in [
-            ("batch_items", "batch_id, seq", "batch_id = $1"),
-            ("jobs", "id", "batch_id = $1 AND state <> 'dead'"),
-        ] {
+        for (table, key, which) in
+            [("batch_items", "batch_id, seq", "batch_id = $1"), ("jobs", "id", "batch_id = $1 AND state <> 'dead'")]
+        {
             if !some(conn, table, key, which, [id.into()], &mut left).await? {
                 return Ok(true);
             }

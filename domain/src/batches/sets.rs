@@ -8,6 +8,7 @@
 //! What the chunk holds is read and checked before the first step, outside of any transaction ([`SetChunk::read`],
 //! [`RawSet::parse`]).
 
+use super::change;
 use super::chunks;
 use super::control;
 use super::import::{self, ImportLine, Rows};
@@ -15,7 +16,6 @@ use super::model::ItemStatus;
 use super::recipients::ContactRef;
 use super::row::{self, Counts};
 use super::send::Going;
-use super::change;
 use crate::contacts::erase;
 use crate::db::{self, Dialect};
 use crate::jobs::{self, Claimed, Ending};

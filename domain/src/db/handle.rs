@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::{self, Executor, PgConnection, Sqlite, SqliteConnection, SqlitePool};
 use sea_orm::{
-    ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement, Values,
+    ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
+    Statement, Values,
 };
 use sea_query_sqlx::SqlxValues;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +25,10 @@ pub(super) enum Kind {
         db: DatabaseConnection,
         holds: Option<Holds>,
     },
-    Postgres { pool: Pool, only_reads: bool },
+    Postgres {
+        pool: Pool,
+        only_reads: bool,
+    },
 }
 
 /// A transaction. Dropped before its commit, it is rolled back.

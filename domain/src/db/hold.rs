@@ -4,8 +4,8 @@
 use super::handle::acquire;
 use super::pool::{Ask, query_error};
 use parking_lot::Mutex;
-use sea_orm::sqlx::{SqliteConnection, SqlitePool};
 use sea_orm::DbErr;
+use sea_orm::sqlx::{SqliteConnection, SqlitePool};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;

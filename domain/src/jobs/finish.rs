@@ -81,15 +81,20 @@ pub async fn fail(
     rng: &mut impl Rng,
 ) -> Result<Step<Finished>, DbErr> {
     let finished = finish(conn, now, job.id, job.fence, ending, rng).await?;
-    if let (Finished::Dead, JobKind::Deliver, Ending::Dead { error } | Ending::Failed { error } | Ending::TimedOut { error }) =
-        (finished, job.kind, ending)
+    if let (
+        Finished::Dead,
+        JobKind::Deliver,
+        Ending::Dead { error } | Ending::Failed { error } | Ending::TimedOut { error },
+    ) = (finished, job.kind, ending)
     {
         deliver::bury(conn, &job.payload, error).await?;
     }
     match (finished, job.batch, ending) {
-        (Finished::Dead, Some(batch), Ending::Dead { error } | Ending::Failed { error } | Ending::TimedOut { error }) => {
-            Ok(chunks::bury(conn, now, batch, job.chunk, error).await?.map(|()| finished))
-        }
+        (
+            Finished::Dead,
+            Some(batch),
+            Ending::Dead { error } | Ending::Failed { error } | Ending::TimedOut { error },
+        ) => Ok(chunks::bury(conn, now, batch, job.chunk, error).await?.map(|()| finished)),
         (
             Finished::Dead | Finished::Done | Finished::ReadyAt(_) | Finished::Paused | Finished::Stale,
             _,
@@ -153,9 +158,7 @@ pub async fn finish(
         Ending::Asleep { until } => ("ready", Some(*until), None, Finished::ReadyAt(*until)),
         Ending::Paused => ("paused", None, None, Finished::Paused),
         Ending::GivenBack => ("ready", Some(now), None, Finished::ReadyAt(now)),
-        Ending::Postponed { until, error } => {
-            ("ready", Some(*until), Some(error.clone()), Finished::ReadyAt(*until))
-        }
+        Ending::Postponed { until, error } => ("ready", Some(*until), Some(error.clone()), Finished::ReadyAt(*until)),
         Ending::Failed { error } => {
             failed = 1;
             let failures = so_far(conn, id, "failures").await?;

@@ -2,12 +2,12 @@
 
 use super::enqueue::ring_of;
 use super::{IS_READY, IS_RUNNING, MAX_CRASHES, SWEEP_GRACE};
+use crate::Step;
 use crate::batches::chunks;
 use crate::db::{self, Dialect};
 use crate::messages::deliver;
 use crate::ring::{JobRef, Lane, Ring};
 use crate::time::Timestamp;
-use crate::Step;
 use entities::{BatchId, JobId};
 use sea_orm::{ConnectionTrait, DbErr};
 

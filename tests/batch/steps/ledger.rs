@@ -77,9 +77,7 @@ impl Ledger {
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
              INSERT INTO messages (uuid, contact_id, direction, content, status, created_at)
              SELECT {}, {contact}, 'out', 'a secret', 'sent', 0 FROM n",
-            self.uuid(&format!(
-                "'{contact:08}-0000-4000-8000-' || substr('000000000000' || i, length('' || i) + 1)"
-            ))
+            self.uuid(&format!("'{contact:08}-0000-4000-8000-' || substr('000000000000' || i, length('' || i) + 1)"))
         ))
         .await;
     }
@@ -124,9 +122,8 @@ impl Ledger {
         let mut set = raw.parse().expect("parsed").with_step_rows(step_rows);
         let mut written = Vec::new();
         loop {
-            let run = async |tx: &db::Tx| {
-                batches::run_set(tx, NOW, &job, &mut set, &mut rand::rng()).await.expect("done")
-            };
+            let run =
+                async |tx: &db::Tx| batches::run_set(tx, NOW, &job, &mut set, &mut rand::rng()).await.expect("done");
             let (ran, _, rows) = self.step(run).await;
             written.push(rows);
             each().await;

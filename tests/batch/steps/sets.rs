@@ -87,11 +87,8 @@ async fn tags(ledger: Ledger) {
     let mut contacts = ContactRefs::default();
     // The last is nobody yet.
     (1..=51).for_each(|id| contacts.push(&id.to_string()));
-    let new = NewTag {
-        contacts,
-        tags: vec!["a".into(), "b".into(), "c".into(), "d".into()],
-        operation: TagOperation::Set,
-    };
+    let new =
+        NewTag { contacts, tags: vec!["a".into(), "b".into(), "c".into(), "d".into()], operation: TagOperation::Set };
     let create = async |tx: &db::Tx| batches::create_tag(tx, NOW, BY, new, Staged::default()).await.expect("accepted");
     let (batch, rings, _) = ledger.step(create).await;
     let written = ledger.work(rings[0], ROWS, async || ledger.audited().await).await;

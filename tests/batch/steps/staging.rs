@@ -91,7 +91,8 @@ async fn old(ledger: Ledger) {
     let mut contacts = ContactRefs::default();
     (1..=1_200).for_each(|id| contacts.push(&id.to_string()));
     let send = NewSend::new("hello", Recipients::Contacts(contacts));
-    let create = async |tx: &db::Tx| batches::create_send(tx, NOW, BY, send, Staged::default()).await.expect("accepted");
+    let create =
+        async |tx: &db::Tx| batches::create_send(tx, NOW, BY, send, Staged::default()).await.expect("accepted");
     let (batch, ..) = ledger.step(create).await;
     let id = batch.summary.id;
     ledger
@@ -123,7 +124,10 @@ async fn old(ledger: Ledger) {
         assert_eq!(ledger.number(format!("SELECT count(*) AS n FROM {table} WHERE batch_id = {id}")).await, 0);
     }
     assert_eq!(ledger.number("SELECT count(*) AS n FROM batches").await, 1);
-    assert_eq!(ledger.number(format!("SELECT count(*) AS n FROM jobs WHERE batch_id = {id} AND state = 'dead'")).await, 1);
+    assert_eq!(
+        ledger.number(format!("SELECT count(*) AS n FROM jobs WHERE batch_id = {id} AND state = 'dead'")).await,
+        1
+    );
     let left = format!("SELECT count(*) AS n FROM jobs WHERE batch_id = {id} OR batch_id = {}", young.summary.id);
     assert_eq!(ledger.number(left).await, 2);
     ledger.audited().await;
