@@ -48,7 +48,7 @@ pub(crate) async fn erase(
     } else {
         // Counted before they are touched, and no further than it takes to tell: a contact may have a million.
         let count = format!(
-            "SELECT count(*) AS n FROM (SELECT 1 FROM messages WHERE contact_id {these} LIMIT {}) AS some",
+            "SELECT count(*) AS n FROM (SELECT 1 FROM messages WHERE contact_id {these} LIMIT {}) AS few",
             left + 1
         );
         let messages = db::one(conn, count, [list.clone().into()]).await?;
