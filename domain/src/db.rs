@@ -52,7 +52,7 @@ impl Dialect {
     pub const fn step_rows(self) -> usize {
         match self {
             Self::Postgres => 5_000,
-            Self::Sqlite => 2_000,
+            Self::Sqlite => 1_000,
         }
     }
 

@@ -18,7 +18,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 use std::time::Duration;
 
 /// How much chunk data one transaction writes.
-pub(super) const STAGE_BYTES: usize = 1024 * 1024;
+pub(super) const STAGE_BYTES: usize = 512 * 1024;
 
 /// How long an upload may bring nothing before it is taken for given up.
 const GIVEN_UP: Duration = Duration::from_secs(3_600);
