@@ -8,7 +8,7 @@ use backplane::{After, Backplane};
 use domain::jobs::Rescued;
 use domain::jobs::workers::{self, SILENCE};
 use domain::messages::{receipts, reports};
-use domain::{Clock, Db, Dialect, batches, db, idempotency, jobs};
+use domain::{Clock, Db, Dialect, batches, db, feed, idempotency, jobs};
 use faults::Commit;
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -96,6 +96,7 @@ pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings,
         every(SETTLE_EARLY_EVERY, "settle_early", &stop, || scheduler.settle_early()),
         every(OBSERVE_EVERY, "observe", &stop, || scheduler.observe()),
         every(PRUNE_EVERY, "prune", &stop, || scheduler.prune()),
+        every(PRUNE_EVERY, "prune_feed", &stop, || scheduler.prune_feed()),
     );
     tracing::info!("scheduler stopped");
 }
@@ -234,6 +235,19 @@ impl Scheduler {
         }
         *told = names;
         Ok(())
+    }
+
+    /// Throws away events that are too old to be resumed from, a transaction for a few.
+    async fn prune_feed(&self) -> Result<(), DbErr> {
+        let began = Instant::now();
+        loop {
+            let tx = self.db.begin().await?;
+            let more = feed::prune(&tx, self.clock.now()).await?;
+            db::commit(tx, Commit::Prune).await?;
+            if !more || began.elapsed() > PRUNE_FOR {
+                return Ok(());
+            }
+        }
     }
 
     /// Throws away what is old, a little at a time.

@@ -90,13 +90,16 @@ pub(crate) async fn receive(
     activity::touch(conn, [(contact, at)]).await?;
     let mut received = Received::default();
     if let Some(customer) = new {
-        received.news.push(News { contact, data: new_customer(&customer, Some((&inbound.content, at)), 1) });
+        let data = new_customer(&customer, Some((&inbound.content, at)), 1);
+        received.news.push(News { contact, data, bulk: false });
     }
     let told =
         json!({ "id": message, "content": inbound.content, "timestamp": at.to_rfc3339(), "direction": "inbound" });
-    received
-        .news
-        .push(News { contact, data: json!({ "type": "inbound_message", "customer_id": contact, "message": told }) });
+    received.news.push(News {
+        contact,
+        data: json!({ "type": "inbound_message", "customer_id": contact, "message": told }),
+        bulk: false,
+    });
     if let (Some(phone), Some((wish, word))) = (&inbound.phone, opt_out.read(&inbound.content)) {
         received.rings = obey(conn, now, contact, phone, wish, Cause::Word { word, message }, opt_out, rng).await?;
     }

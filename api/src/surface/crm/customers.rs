@@ -168,7 +168,7 @@ impl CustomerRoutes {
             CreateError::PhoneTaken => Refusal::new(Kind::Conflict, "a customer with this phone exists"),
             CreateError::Database(error) => error.into(),
         })?;
-        let news = News { contact: made.id, data: inbox::new_customer(&made, None, 0) };
+        let news = News { contact: made.id, data: inbox::new_customer(&made, None, 0), bulk: false };
         let identities = customers::identities(&tx, &made).await?;
         let body = CustomerView::of(made, Some(identities), whole).to_json_string();
         hold.complete(&tx, 201, &body).await?;

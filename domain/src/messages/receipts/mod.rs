@@ -143,7 +143,8 @@ pub(crate) async fn apply(
                 drop(suppressions::begin(conn, now, &phone, Cause::Network { message: row.id }).await?);
             }
         }
-        applied.news.extend(row.tales.iter().map(|tale| news(row.contact, row.id, *tale)));
+        let bulk = row.item.is_some();
+        applied.news.extend(row.tales.iter().map(|tale| News { bulk, ..news(row.contact, row.id, *tale) }));
     }
     Ok(applied)
 }
@@ -151,14 +152,14 @@ pub(crate) async fn apply(
 fn news(contact: ContactId, message: MessageId, tale: Tale) -> News {
     match tale {
         Tale::Ack(ack) => ack_news(contact, message, ack),
-        Tale::Seen => News { contact, data: json!({ "type": "message_seen", "customer_id": contact }) },
+        Tale::Seen => News { contact, data: json!({ "type": "message_seen", "customer_id": contact }), bulk: false },
     }
 }
 
 /// That a message has come so far.
 pub(crate) fn ack_news(contact: ContactId, message: MessageId, ack: AckLevel) -> News {
     let data = json!({ "type": "message_ack", "customer_id": contact, "message_id": message, "ack": ack });
-    News { contact, data }
+    News { contact, data, bulk: false }
 }
 
 /// The messages that a group of reports is about.
