@@ -5,8 +5,8 @@
 //! leases whose worker is gone, schedules whose time has come, rows that nobody needs any more.
 
 use backplane::{After, Backplane};
-use domain::jobs::Rescued;
 use domain::jobs::workers::{self, SILENCE};
+use domain::jobs::{Rescued, Swept};
 use domain::messages::{receipts, reports};
 use domain::{Clock, Db, Dialect, batches, db, feed, idempotency, jobs};
 use faults::Commit;
@@ -31,6 +31,8 @@ const SWEEP_EVERY: Duration = Duration::from_millis(250);
 const RESCUE_EVERY: Duration = Duration::from_secs(1);
 /// Looks for reports that were kept for messages which have come since.
 const SETTLE_EARLY_EVERY: Duration = Duration::from_secs(5);
+/// Looks for parked jobs that this release knows.
+const UNPARK_EVERY: Duration = Duration::from_secs(1);
 /// Counts the queue for the gauges.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 /// Throws away what is old.
@@ -58,6 +60,8 @@ struct Scheduler {
     watch: Mutex<Watch>,
     /// The senders whose gateway was last seen not to work.
     told_open: Mutex<BTreeSet<String>>,
+    /// The lanes, kinds and states of the jobs that there were.
+    seen_depths: Mutex<BTreeSet<(String, String, String)>>,
 }
 
 /// Since when the scheduler has been in touch with the database without a gap. Whoever was away cannot tell who else was.
@@ -87,13 +91,14 @@ pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings,
     let began = Instant::now();
     let watch = Mutex::new(Watch { since: began, last: began });
     let after = After::new(&backplane, clock.clone());
-    let told_open = Mutex::default();
-    let scheduler = Scheduler { db, clock, backplane, after, settings, watch, told_open };
+    let (told_open, seen_depths) = (Mutex::default(), Mutex::default());
+    let scheduler = Scheduler { db, clock, backplane, after, settings, watch, told_open, seen_depths };
     tracing::info!("scheduler started");
     tokio::join!(
         every(SWEEP_EVERY, "sweep", &stop, || scheduler.sweep()),
         every(RESCUE_EVERY, "rescue", &stop, || scheduler.rescue()),
         every(SETTLE_EARLY_EVERY, "settle_early", &stop, || scheduler.settle_early()),
+        every(UNPARK_EVERY, "unpark", &stop, || scheduler.unpark()),
         every(OBSERVE_EVERY, "observe", &stop, || scheduler.observe()),
         every(PRUNE_EVERY, "prune", &stop, || scheduler.prune()),
         every(PRUNE_EVERY, "prune_feed", &stop, || scheduler.prune_feed()),
@@ -144,10 +149,27 @@ impl Scheduler {
             return Ok(());
         }
         let tx = self.db.begin().await?;
-        let (rings, again) = jobs::sweep(&tx, self.clock.now(), SWEEP_ROWS).await?;
+        let Swept { rings, again, parked } = jobs::sweep(&tx, self.clock.now(), SWEEP_ROWS).await?;
         db::commit(tx, Commit::Sweep).await?;
+        if parked > 0 {
+            metrics::counter!("paceline_jobs_parked_total").increment(parked as u64);
+            tracing::warn!(parked, "jobs that only another release knows are parked; `paceline doctor` lists them");
+        }
         metrics::counter!("paceline_rings_swept_total", "reason" => "due").increment((rings.len() - again) as u64);
         metrics::counter!("paceline_rings_swept_total", "reason" => "unanswered").increment(again as u64);
+        self.after.ring(rings);
+        Ok(())
+    }
+
+    /// Lets jobs go on that were parked by a release that did not know them.
+    async fn unpark(&self) -> Result<(), DbErr> {
+        if !jobs::any_known(self.db.read()).await? {
+            return Ok(());
+        }
+        let tx = self.db.begin().await?;
+        let rings = jobs::unpark(&tx, self.clock.now(), SWEEP_ROWS).await?;
+        db::commit(tx, Commit::Sweep).await?;
+        tracing::info!(jobs = rings.len(), "parked jobs that this release knows go on");
         self.after.ring(rings);
         Ok(())
     }
@@ -196,6 +218,7 @@ impl Scheduler {
     async fn observe(&self) -> Result<(), DbErr> {
         let now = self.clock.now();
         let mut seen = BTreeSet::new();
+        let mut parked = 0;
         for depth in jobs::depths(self.db.read(), now).await? {
             let labels = [("lane", depth.lane.clone()), ("kind", depth.kind.clone()), ("state", depth.state.clone())];
             metrics::gauge!("paceline_jobs", &labels).set(depth.jobs as f64);
@@ -203,9 +226,18 @@ impl Scheduler {
                 let labels = [("lane", depth.lane.clone()), ("kind", depth.kind.clone())];
                 metrics::gauge!("paceline_job_oldest_seconds", &labels).set(depth.oldest.as_secs_f64());
             }
+            if depth.state == "parked" {
+                parked += depth.jobs;
+            }
             seen.insert((depth.lane, depth.kind, depth.state));
         }
-        // What is no longer there is zero, not its last value.
+        metrics::gauge!("paceline_jobs_parked").set(parked as f64);
+        // What is no longer there is zero, not its last value; also of kinds that only another release knows.
+        let seen_before = std::mem::replace(&mut *self.seen_depths.lock(), seen.clone());
+        for (lane, kind, state) in seen_before.difference(&seen) {
+            let labels = [("lane", lane.clone()), ("kind", kind.clone()), ("state", state.clone())];
+            metrics::gauge!("paceline_jobs", &labels).set(0.0);
+        }
         for lane in domain::Lane::ALL {
             for kind in domain::JobKind::ALL {
                 for state in ["ready", "running", "dead"] {

@@ -7,12 +7,16 @@ use crate::config::Config;
 use crate::{commands, store};
 use anyhow::Result;
 use domain::batches::send::OpenCircuit;
+use domain::jobs::{self, Unknown};
 use domain::{Clock, Db, Timestamp, batches};
 use gateway::{ClientSettings, Gateway, HttpGateway};
 use std::process::ExitCode;
 
 /// A clock that is off by more is worth a word.
 const CLOCK_MS: i64 = 500;
+
+/// How many kinds of jobs of another release are listed.
+const MAX_UNKNOWN: u64 = 20;
 
 struct Report {
     failed: bool,
@@ -85,6 +89,15 @@ async fn ledger(db: &Db, report: &mut Report) -> Result<()> {
     }
     for finding in findings {
         report.line("ledger", Err(finding));
+    }
+    for unknown in jobs::unknown(db.read(), MAX_UNKNOWN).await? {
+        let Unknown { kind, lane, version, jobs, since } = unknown;
+        let text = format!(
+            "{jobs} of kind {kind:?} (lane {lane}, version {version}), the oldest due since {}: only another release knows \
+             them; they are parked, and go on by themselves once that release runs again",
+            since.to_rfc3339()
+        );
+        report.line("jobs", Err(text));
     }
     for open in batches::send::open_circuits(db.read()).await? {
         let OpenCircuit { sender, until, reason } = open;

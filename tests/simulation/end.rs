@@ -47,7 +47,7 @@ impl World {
     }
 
     pub(crate) async fn open_jobs(&self) -> i64 {
-        let sql = "SELECT count(*) AS n FROM jobs WHERE state IN ('ready', 'running', 'paused')";
+        let sql = "SELECT count(*) AS n FROM jobs WHERE state IN ('ready', 'running', 'paused', 'parked')";
         ledger::number(&self.db, sql).await
     }
 

@@ -102,7 +102,7 @@ impl World {
             }
             Heard::Done(Claim::NotReady) => self.seen.idle_rings += 1,
             Heard::Done(Claim::Early { .. }) => self.seen.idle_rings += 1,
-            Heard::Done(Claim::TooNew { version }) => panic!("nothing of version {version} was written"),
+            Heard::Done(Claim::Unknown { kind, version }) => panic!("no {kind} of version {version} was written"),
             Heard::Error(_) => self.say(format!("{owner} does not hear of its claim of {}", ring.job)),
             Heard::Nobody => self.replace(which, "dies at a claim").await,
         }

@@ -74,8 +74,8 @@ async fn answer(shared: &Arc<Shared>, lane: Lane, rung: JobRef, place: &mut Plac
             shared.after.ring_at(lane, rung, run_at);
             return;
         }
-        Ok(Claim::TooNew { version }) => {
-            tracing::warn!(job = %rung, version, "a job of a later version waits for a later build");
+        Ok(Claim::Unknown { kind, version }) => {
+            tracing::warn!(job = %rung.id, kind, version, "a job that only another release knows waits for it");
             return;
         }
         Err(error) if Trouble::of(&error).passes() => {

@@ -137,7 +137,7 @@ pub async fn audit(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
     }
     let stuck = format!(
         "SELECT id FROM batches b WHERE status IN ('PENDING', 'PROCESSING') AND NOT EXISTS (
-             SELECT 1 FROM jobs j WHERE j.batch_id = b.id AND j.state IN ('ready', 'running', 'paused'))
+             SELECT 1 FROM jobs j WHERE j.batch_id = b.id AND j.state IN ('ready', 'running', 'paused', 'parked'))
          ORDER BY id LIMIT {limit}"
     );
     for row in db::all(conn, stuck, []).await? {
@@ -146,7 +146,7 @@ pub async fn audit(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
     // In one statement: a message and its job are written, and end, together.
     let undelivered = "SELECT w.n - j.n AS n FROM
             (SELECT count(*) AS n FROM messages WHERE status = 'queued' AND batch_id IS NULL) w,
-            (SELECT count(*) AS n FROM jobs WHERE kind = 'deliver' AND state IN ('ready', 'running', 'paused')) j";
+            (SELECT count(*) AS n FROM jobs WHERE kind = 'deliver' AND state IN ('ready', 'running', 'paused', 'parked')) j";
     if let Some(row) = db::one(conn, undelivered, []).await? {
         let messages: i64 = row.try_get("", "n")?;
         findings.extend((messages > 0).then_some(Finding::Undelivered { messages }));

@@ -82,7 +82,7 @@ pub async fn cancel(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) ->
     .await?;
     let idle = db::all(
         conn,
-        "UPDATE jobs SET state = 'cancelled', finished_at = $2 WHERE batch_id = $1 AND state IN ('ready', 'paused')
+        "UPDATE jobs SET state = 'cancelled', finished_at = $2 WHERE batch_id = $1 AND state IN ('ready', 'paused', 'parked')
          RETURNING chunk_no",
         [id.into(), now.0.into()],
     )
@@ -141,7 +141,9 @@ async fn wake(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId, conditio
         "UPDATE jobs SET state = 'ready', run_at = $2, rung_at = $2 WHERE batch_id = $1 AND {condition}
          RETURNING id, kind, lane"
     );
-    db::all(conn, sql, [id.into(), now.0.into()]).await?.iter().map(jobs::ring_of).collect()
+    // One that only another release knows is ready too, and the sweep parks it.
+    let rows = db::all(conn, sql, [id.into(), now.0.into()]).await?;
+    Ok(rows.iter().filter_map(|row| jobs::ring_of(row).ok()).collect())
 }
 
 /// Tries the failed items of an ended batch again, as the same operation: it goes back to `PROCESSING`. Items whose

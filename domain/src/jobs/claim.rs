@@ -1,6 +1,6 @@
 //! Taking a job, and keeping it.
 
-use super::{IS_READY, IS_RUNNING, LEASE, PAYLOAD_VERSION};
+use super::{IS_READY, IS_RUNNING, LEASE, parked};
 use crate::db::{self, Dialect};
 use crate::ring::{JobKind, Lane};
 use crate::time::Timestamp;
@@ -45,8 +45,10 @@ pub enum Claim {
         /// When it may be claimed.
         run_at: Timestamp,
     },
-    /// It was written by a later build; it waits for one.
-    TooNew {
+    /// Only another release knows it; it waits for one.
+    Unknown {
+        /// What it does, by that release.
+        kind: String,
         /// The version it was written in.
         version: i64,
     },
@@ -62,8 +64,9 @@ pub async fn claim(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, owner
         format!(
             "UPDATE jobs SET state = 'running', fence = fence + 1, attempts = attempts + 1, lease_owner = $2,
                     lease_until = $3, started_at = coalesce(started_at, $4)
-             WHERE id = $1 AND {IS_READY} AND run_at <= $4 AND payload_version <= {PAYLOAD_VERSION}
-             RETURNING id, kind, lane, batch_id, chunk_no, payload, fence, attempts, created_at, run_at"
+             WHERE id = $1 AND {IS_READY} AND run_at <= $4 AND {}
+             RETURNING id, kind, lane, batch_id, chunk_no, payload, fence, attempts, created_at, run_at",
+            parked::is_known()
         ),
         [id.into(), owner.into(), now.plus(LEASE).0.into(), now.0.into()],
     )
@@ -71,12 +74,15 @@ pub async fn claim(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, owner
     if let Some(row) = row {
         return Ok(Claim::Taken(Box::new(claimed(&row)?)));
     }
-    let sleeping = format!("SELECT payload_version, run_at FROM jobs WHERE id = $1 AND {IS_READY}");
+    let sleeping = format!(
+        "SELECT kind, payload_version, run_at, ({}) AS known FROM jobs WHERE id = $1 AND {IS_READY}",
+        parked::is_known()
+    );
     let Some(row) = db::one(conn, sleeping, [id.into()]).await? else { return Ok(Claim::NotReady) };
-    match row.try_get("", "payload_version")? {
-        version if version > PAYLOAD_VERSION => Ok(Claim::TooNew { version }),
-        _ => Ok(Claim::Early { run_at: Timestamp(row.try_get("", "run_at")?) }),
+    if row.try_get::<bool>("", "known")? {
+        return Ok(Claim::Early { run_at: Timestamp(row.try_get("", "run_at")?) });
     }
+    Ok(Claim::Unknown { kind: row.try_get("", "kind")?, version: row.try_get("", "payload_version")? })
 }
 
 fn claimed(row: &QueryResult) -> Result<Claimed, DbErr> {
