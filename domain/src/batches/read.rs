@@ -81,6 +81,16 @@ pub async fn live(conn: &impl ConnectionTrait, limit: u64) -> Result<Vec<BatchSu
     db::all(conn, sql, []).await?.iter().map(row::summary).collect()
 }
 
+/// Status and counts of the batches that are there of these, in no order.
+///
+/// # Errors
+/// The database's.
+pub async fn summaries(conn: &impl ConnectionTrait, ids: &[BatchId]) -> Result<Vec<BatchSummary>, DbErr> {
+    let values = Dialect::of(conn).one_of(1, "bigint");
+    let sql = format!("SELECT {SUMMARY} FROM batches WHERE id {values}");
+    db::all(conn, sql, [json!(ids).to_string().into()]).await?.iter().map(row::summary).collect()
+}
+
 /// Whether batches should go on. One that does not exist any more should not.
 ///
 /// # Errors

@@ -75,7 +75,7 @@ impl Batch {
 }
 
 pub(super) const SUMMARY: &str =
-    "id, type, status, total, succeeded, failed, skipped, version, created_at, started_at, completed_at";
+    "id, type, status, total, succeeded, failed, skipped, paused, version, created_at, started_at, completed_at";
 
 pub(super) const COLUMNS: &str = "id, type, status, total, succeeded, failed, skipped, version, created_at, started_at,
     completed_at, sender_id, rate_per_minute, jitter_ms, on_unknown, schedule_at, paused, expanded, content, error_message,
@@ -100,6 +100,7 @@ pub(super) fn summary(row: &QueryResult) -> Result<BatchSummary, DbErr> {
         succeeded: row.try_get("", "succeeded")?,
         failed: row.try_get("", "failed")?,
         skipped: row.try_get("", "skipped")?,
+        paused: row.try_get("", "paused")?,
         version: row.try_get("", "version")?,
         created_at: Timestamp(row.try_get("", "created_at")?),
         started_at: time(row, "started_at")?,
