@@ -9,4 +9,5 @@ mod realtime;
 mod refusals;
 mod sending;
 mod setup;
+mod telling;
 mod trouble;

@@ -109,7 +109,8 @@ pub(super) async fn load(conn: &impl ConnectionTrait, batch: BatchId, no: i64) -
     .transpose()
 }
 
-/// Opens up to `how_many` chunks that wait, and makes their jobs. The batch's row must be locked.
+/// Opens up to `how_many` chunks that wait, and makes their jobs. The batch's row must be locked. In a batch that is tried
+/// again those between them are closed, and stay so.
 pub(super) async fn open_next(
     conn: &impl ConnectionTrait,
     now: Timestamp,
@@ -117,28 +118,30 @@ pub(super) async fn open_next(
     batch_type: BatchType,
     how_many: i64,
 ) -> Result<Vec<Ring>, DbErr> {
-    let Some(row) = db::one(conn, "SELECT next_chunk, chunk_count FROM batches WHERE id = $1", [batch.into()]).await?
-    else {
-        return Ok(Vec::new());
-    };
-    let from: i64 = row.try_get("", "next_chunk")?;
-    let to = (from + how_many).min(row.try_get("", "chunk_count")?);
-    if from >= to {
-        return Ok(Vec::new());
-    }
-    db::execute(conn, "UPDATE batches SET next_chunk = $2 WHERE id = $1", [batch.into(), to.into()]).await?;
-    db::execute(
+    let waiting = db::all(
         conn,
-        "UPDATE batch_chunks SET state = 'open' WHERE batch_id = $1 AND no >= $2 AND no < $3",
-        [batch.into(), from.into(), to.into()],
+        format!(
+            "SELECT c.no AS no FROM batch_chunks c JOIN batches b ON b.id = c.batch_id
+             WHERE c.batch_id = $1 AND c.no >= b.next_chunk AND c.state = 'waiting' ORDER BY c.no LIMIT {how_many}"
+        ),
+        [batch.into()],
     )
     .await?;
-    let new: Vec<_> = (from..to).map(|no| chunk_job(now, batch, batch_type, no)).collect();
+    let waiting = waiting.iter().map(|row| row.try_get("", "no")).collect::<Result<Vec<i64>, _>>()?;
+    let (Some(first), Some(last)) = (waiting.first(), waiting.last()) else { return Ok(Vec::new()) };
+    db::execute(conn, "UPDATE batches SET next_chunk = $2 WHERE id = $1", [batch.into(), (last + 1).into()]).await?;
+    db::execute(
+        conn,
+        "UPDATE batch_chunks SET state = 'open' WHERE batch_id = $1 AND no >= $2 AND no <= $3 AND state = 'waiting'",
+        [batch.into(), (*first).into(), (*last).into()],
+    )
+    .await?;
+    let new: Vec<_> = waiting.iter().map(|no| chunk_job(now, batch, batch_type, *no)).collect();
     jobs::enqueue(conn, now, &new).await
 }
 
 /// The job of a chunk.
-pub(super) fn chunk_job(now: Timestamp, batch: BatchId, batch_type: BatchType, no: i64) -> NewJob {
+fn chunk_job(now: Timestamp, batch: BatchId, batch_type: BatchType, no: i64) -> NewJob {
     NewJob {
         kind: kind(batch_type),
         lane: Lane::Bulk,

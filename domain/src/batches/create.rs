@@ -4,6 +4,7 @@ use super::chunks::{self, NewChunk, WINDOW, chunk_size};
 use super::import::ImportLine;
 use super::model::{BatchType, OnUnknown, TagOperation};
 use super::recipients::{Audience, ContactRefs};
+use super::remainder;
 use super::row::{self, Batch};
 use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
@@ -41,6 +42,8 @@ pub struct NewSend {
     pub schedule_at: Option<Timestamp>,
     /// What becomes of a send whose outcome is not known.
     pub on_unknown: OnUnknown,
+    /// The cancelled batch whose [`Remainder`](super::Remainder) the recipients are: one batch is made of it, and no other.
+    pub remainder_of: Option<BatchId>,
     /// How many recipients a chunk has; `None`: [`chunk_size`]. Another number is for simulations, which want many jobs of
     /// few messages.
     pub chunk_items: Option<usize>,
@@ -58,6 +61,7 @@ impl NewSend {
             jitter_ms: 0,
             schedule_at: None,
             on_unknown: OnUnknown::Resend,
+            remainder_of: None,
             chunk_items: None,
         }
     }
@@ -97,6 +101,9 @@ pub enum CreateError {
     /// The audience matches nobody.
     #[error("the audience matches no contact")]
     EmptyAudience,
+    /// Another batch was made of what the cancelled one never sent.
+    #[error("batch {0} was made of what the batch never sent")]
+    RemainderTaken(BatchId),
     /// The database's.
     #[error(transparent)]
     Database(#[from] DbErr),
@@ -111,6 +118,7 @@ struct NewBatch<'a> {
     jitter_ms: u32,
     on_unknown: OnUnknown,
     schedule_at: Option<Timestamp>,
+    remainder_of: Option<BatchId>,
     total: i64,
     expanded: bool,
 }
@@ -126,6 +134,7 @@ impl<'a> NewBatch<'a> {
             jitter_ms: 0,
             on_unknown: OnUnknown::Resend,
             schedule_at: None,
+            remainder_of: None,
             total: 0,
             expanded: true,
         }
@@ -135,8 +144,8 @@ impl<'a> NewBatch<'a> {
         let row = db::one(
             conn,
             "INSERT INTO batches (type, status, created_by, config, content, rate_per_minute, jitter_ms, on_unknown,
-                                  schedule_at, total, expanded, created_at, sender_id)
-             VALUES ($1, 'PENDING', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+                                  schedule_at, total, expanded, created_at, remainder_of, sender_id)
+             VALUES ($1, 'PENDING', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
                      CASE WHEN $1 = 'SEND' THEN (SELECT min(id) FROM senders) END) RETURNING id",
             [
                 self.batch_type.as_str().into(),
@@ -150,6 +159,7 @@ impl<'a> NewBatch<'a> {
                 self.total.into(),
                 self.expanded.into(),
                 now.0.into(),
+                self.remainder_of.map(|id| id.0).into(),
             ],
         )
         .await?
@@ -173,11 +183,19 @@ pub async fn create_send(
         None => new.content.clone().unwrap_or_default(),
     };
     Template::parse(&content)?;
+    if let Some(of) = new.remainder_of
+        && let Some(other) = remainder::made_of(conn, of).await?
+    {
+        return Err(CreateError::RemainderTaken(other));
+    }
     let mut config = json!({
         "templateId": new.template.map(|id| id.to_string()), "content": content, "jitterMs": new.jitter_ms,
         "ratePerMinute": new.rate_per_minute, "scheduleAt": new.schedule_at.map(Timestamp::to_rfc3339),
         "onUnknown": new.on_unknown,
     });
+    if let Some(of) = new.remainder_of {
+        config["remainderOf"] = json!(of.to_string());
+    }
     let total = match &new.recipients {
         Recipients::Contacts(refs) => i64::try_from(refs.len()).unwrap_or(i64::MAX),
         Recipients::Audience(audience) => {
@@ -196,6 +214,7 @@ pub async fn create_send(
         jitter_ms: new.jitter_ms,
         on_unknown: new.on_unknown,
         schedule_at: new.schedule_at,
+        remainder_of: new.remainder_of,
         total,
         expanded,
         ..NewBatch::new(BatchType::Send, by, config)

@@ -51,7 +51,11 @@ pub struct ContactRefs {
 impl ContactRefs {
     /// Adds a contact, unless it is there already.
     pub fn push(&mut self, id: &str) {
-        let contact = ContactRef::parse(id);
+        self.add(ContactRef::parse(id));
+    }
+
+    /// As [`push`](Self::push), of one that was read before.
+    pub(super) fn add(&mut self, contact: ContactRef) {
         let new = match &contact {
             ContactRef::Number(n) => self.numbers.insert(*n),
             ContactRef::Text(t) => self.texts.insert(t.clone()),

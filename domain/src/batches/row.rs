@@ -33,7 +33,7 @@ pub struct Batch {
     pub error_message: Option<String>,
     /// Who asked for it.
     pub created_by: UserId,
-    /// The request without its lists.
+    /// The request without its lists, as users have changed it since.
     pub config: serde_json::Value,
     /// How many chunks it has.
     pub chunk_count: i64,
@@ -110,7 +110,7 @@ pub(super) fn summary(row: &QueryResult) -> Result<BatchSummary, DbErr> {
 
 pub(super) fn batch(row: &QueryResult) -> Result<Batch, DbErr> {
     let config: String = row.try_get("", "config")?;
-    Ok(Batch {
+    let mut batch = Batch {
         summary: summary(row)?,
         sender: row.try_get::<Option<i64>>("", "sender_id")?.map(SenderId),
         rate_per_minute: row.try_get("", "rate_per_minute")?,
@@ -127,7 +127,14 @@ pub(super) fn batch(row: &QueryResult) -> Result<Batch, DbErr> {
         next_chunk: row.try_get("", "next_chunk")?,
         chunks_left: row.try_get("", "chunks_left")?,
         next_slot_us: row.try_get("", "next_slot_us")?,
-    })
+    };
+    if batch.summary.batch_type == BatchType::Send {
+        // What a user may change stands in columns, and the request says the same.
+        batch.config["ratePerMinute"] = batch.rate_per_minute.into();
+        batch.config["jitterMs"] = batch.jitter_ms.into();
+        batch.config["scheduleAt"] = batch.schedule_at.map(Timestamp::to_rfc3339).into();
+    }
+    Ok(batch)
 }
 
 /// Reads a batch as it was last committed, and waits for nobody: for steps that only have to know whether it goes on.

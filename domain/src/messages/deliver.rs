@@ -304,11 +304,11 @@ pub async fn settle(
     )
     .await?;
     if let Outcome::NotNow { retry_after: Some(wait), .. } = outcome {
-        let until = now.plus(*wait).0.saturating_mul(1000);
+        let until = now.plus(*wait).0;
         let sql = "UPDATE senders SET next_slot_us = CASE WHEN next_slot_us < $2 THEN $2 ELSE next_slot_us END,
-                          urgent_slot_us = CASE WHEN urgent_slot_us < $2 THEN $2 ELSE urgent_slot_us END
+                          urgent_slot_us = CASE WHEN urgent_slot_us < $2 THEN $2 ELSE urgent_slot_us END, throttled_until = $3
                    WHERE name = $1";
-        db::execute(conn, sql, [SENDER.into(), until.into()]).await?;
+        db::execute(conn, sql, [SENDER.into(), until.saturating_mul(1000).into(), until.into()]).await?;
     }
     if sent {
         tally::add(conn, now, Tally::Sent, 1, rng).await?;

@@ -8,11 +8,12 @@ use crate::foundation::fields::Fields;
 use crate::foundation::idempotency::{Hold, Once};
 use crate::foundation::refusal::{Kind, Refusal};
 use domain::batches::{
-    Audience, Batch, CreateError, NewSend, NewTag, OnUnknown, Recipients, SCHEDULE_SLACK, TagOperation,
+    self, Audience, Batch, CreateError, NewSend, NewTag, OnUnknown, Recipients, RemainderError, SCHEDULE_SLACK,
+    TagOperation,
 };
 use domain::db::Tx;
 use domain::messages::template::{MAX_CHARS, Template};
-use domain::{Step, Timestamp, db};
+use domain::{BatchId, Step, TemplateId, Timestamp, db};
 use faults::Commit;
 use poem_openapi::ApiResponse;
 use poem_openapi::types::ToJSON;
@@ -39,16 +40,24 @@ impl Accepted {
     }
 }
 
+/// The answer to an accepted request, which its idempotency key remembers.
+async fn answered(app: &App, tx: &Tx, hold: &Hold, batch: &Batch) -> Result<String, Refusal> {
+    let senders = batches::sender_paces(tx, app.settings.sender_rate_per_minute).await?;
+    let body = Answer::new(BatchOperation::of(batch, app.clock.now(), &senders)).to_json_string();
+    hold.complete(tx, 202, &body).await?;
+    Ok(body)
+}
+
 /// Commits an accepted batch together with what its idempotency key remembers, then rings.
 pub(super) async fn accept(app: &App, tx: Tx, hold: Hold, step: Step<Batch>) -> Result<Accepted, Refusal> {
-    let now = app.clock.now();
-    let answer = Answer::new(BatchOperation::of(&step.value, now, app.settings.sender_rate_per_minute));
-    let body = answer.to_json_string();
-    if let Err(refusal) = hold.complete(&tx, 202, &body).await {
-        tx.rollback().await?;
-        hold.free().await;
-        return Err(refusal);
-    }
+    let body = match answered(app, &tx, &hold, &step.value).await {
+        Ok(body) => body,
+        Err(refusal) => {
+            tx.rollback().await?;
+            hold.free().await;
+            return Err(refusal);
+        }
+    };
     if let Err(error) = db::commit(tx, Commit::Create).await {
         hold.free().await;
         return Err(error.into());
@@ -63,17 +72,19 @@ pub(super) fn refuse(error: CreateError) -> Refusal {
     match error {
         CreateError::NoTemplate => Refusal::field("templateId", "no such template"),
         CreateError::Template(error) => Refusal::field("templateId", error.to_string()),
+        CreateError::RemainderTaken(other) => {
+            Refusal::new(Kind::Conflict, format!("batch {other} was made of what that batch never sent"))
+        }
         CreateError::EmptyAudience => Refusal::field("audience", "matches no contact"),
         CreateError::Database(error) => error.into(),
     }
 }
 
-/// Does a creation once. `read` reads the request, only now: what was accepted once is repeated even if it would be
+/// Does a creation once. `read` reads the request, only when it is awaited: what was accepted once is repeated even if it would be
 /// refused today. `work` writes in a transaction of its own.
 pub(super) async fn once<T, R, W>(app: &App, once: Once, read: R, work: W) -> Result<Accepted, Failure>
 where
-    T: Send + 'static,
-    R: FnOnce() -> Result<T, Refusal> + Send + 'static,
+    R: Future<Output = Result<T, Refusal>>,
     W: AsyncFnOnce(&Tx, Timestamp, T) -> Result<Step<Batch>, Refusal>,
 {
     let hold = match once {
@@ -81,7 +92,7 @@ where
         Once::Do(hold) => hold,
     };
     let done = async {
-        let new = blocking(read).await?;
+        let new = read.await?;
         let tx = app.db.begin().await?;
         let step = work(&tx, app.clock.now(), new).await?;
         Ok::<_, Refusal>((tx, step))
@@ -95,8 +106,67 @@ where
     }
 }
 
+/// A send as it was asked for.
+pub(super) struct AskedSend {
+    content: Option<String>,
+    template: Option<TemplateId>,
+    recipients: AskedRecipients,
+    rate_per_minute: Option<u32>,
+    jitter_ms: Option<u32>,
+    schedule_at: Option<Timestamp>,
+    on_unknown: Option<OnUnknown>,
+}
+
+enum AskedRecipients {
+    These(Recipients),
+    RemainderOf(BatchId),
+}
+
+impl AskedSend {
+    /// The send itself: what a cancelled batch decides of it is read.
+    pub(super) async fn settled(self, app: &App) -> Result<NewSend, Refusal> {
+        let (recipients, cancelled) = match self.recipients {
+            AskedRecipients::These(recipients) => (recipients, None),
+            AskedRecipients::RemainderOf(of) => {
+                let left = batches::remainder(app.db.read(), of).await.map_err(no_remainder)?;
+                let own = (left.content, left.rate_per_minute, left.jitter_ms, left.on_unknown);
+                (left.recipients, Some((of, own)))
+            }
+        };
+        let mut new = NewSend {
+            content: self.content,
+            template: self.template,
+            recipients,
+            rate_per_minute: self.rate_per_minute,
+            jitter_ms: self.jitter_ms.unwrap_or(0),
+            schedule_at: self.schedule_at,
+            on_unknown: self.on_unknown.unwrap_or(OnUnknown::Resend),
+            remainder_of: None,
+            chunk_items: None,
+        };
+        if let Some((of, (content, rate_per_minute, jitter_ms, on_unknown))) = cancelled {
+            new.remainder_of = Some(of);
+            if new.template.is_none() {
+                new.content.get_or_insert(content);
+            }
+            new.rate_per_minute = new.rate_per_minute.or(rate_per_minute);
+            new.jitter_ms = self.jitter_ms.unwrap_or(jitter_ms);
+            new.on_unknown = self.on_unknown.unwrap_or(on_unknown);
+        }
+        Ok(new)
+    }
+}
+
+fn no_remainder(error: RemainderError) -> Refusal {
+    match error {
+        RemainderError::NotFound => Refusal::field("remainderOf", "no such batch"),
+        RemainderError::Conflict(why) => Refusal::new(Kind::Conflict, why),
+        RemainderError::Database(error) => error.into(),
+    }
+}
+
 /// Reads a send.
-pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<NewSend, Refusal> {
+pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<AskedSend, Refusal> {
     let mut f = Fields::parse(body)?;
     let template = f.text("templateId", 1..=32);
     let template_id = template.as_ref().and_then(|id| id.parse().ok());
@@ -105,7 +175,7 @@ pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<NewSend, Refusal>
     }
     let mut content = None;
     if template.is_none() {
-        if f.raw("content").is_none() {
+        if f.raw("content").is_none() && f.raw("remainderOf").is_none() {
             f.bad("content", "is required unless templateId is given");
         }
         content = f.text("content", 1..=MAX_CHARS);
@@ -114,36 +184,47 @@ pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<NewSend, Refusal>
         }
     }
     let rate_per_minute = f.integer("ratePerMinute", 1..=600_000);
-    let jitter_ms = f.integer("jitterMs", 0..=600_000).unwrap_or(0);
+    let jitter_ms = f.integer("jitterMs", 0..=600_000);
     let schedule_at = f.time("scheduleAt");
     if schedule_at.is_some_and(|at| at < now.minus(SCHEDULE_SLACK)) {
         f.bad("scheduleAt", "lies in the past");
     }
-    let on_unknown = f.one_of("onUnknown", OnUnknown::ALL, OnUnknown::as_str).unwrap_or(OnUnknown::Resend);
-    let recipients = match (f.raw("contactIds").is_some(), f.raw("audience").is_some()) {
-        (true, true) => {
+    let on_unknown = f.one_of("onUnknown", OnUnknown::ALL, OnUnknown::as_str);
+    let recipients = read_recipients(&mut f);
+    f.finish()?;
+    let recipients = recipients.ok_or_else(Refusal::internal)?;
+    Ok(AskedSend { content, template: template_id, recipients, rate_per_minute, jitter_ms, schedule_at, on_unknown })
+}
+
+/// Whom a send is for: exactly one of the three ways to say it.
+fn read_recipients(f: &mut Fields<'_>) -> Option<AskedRecipients> {
+    let given = ["contactIds", "audience", "remainderOf"].map(|name| f.raw(name).is_some());
+    match given {
+        [true, true, _] => {
             f.bad("audience", "cannot be given together with contactIds");
             None
         }
-        (false, false) => {
+        [true, _, true] | [_, true, true] => {
+            f.bad("remainderOf", "cannot be given together with contactIds or an audience");
+            None
+        }
+        [false, false, false] => {
             f.bad("contactIds", "is required unless an audience is given");
             None
         }
-        (true, false) => f.contact_ids("contactIds", MAX_ITEMS).map(Recipients::Contacts),
-        (false, true) => read_audience(&mut f).map(Recipients::Audience),
-    };
-    f.finish()?;
-    let recipients = recipients.ok_or_else(Refusal::internal)?;
-    Ok(NewSend {
-        content,
-        template: template_id,
-        recipients,
-        rate_per_minute,
-        jitter_ms,
-        schedule_at,
-        on_unknown,
-        chunk_items: None,
-    })
+        [true, false, false] => {
+            f.contact_ids("contactIds", MAX_ITEMS).map(|ids| AskedRecipients::These(Recipients::Contacts(ids)))
+        }
+        [false, true, false] => read_audience(f).map(|audience| AskedRecipients::These(Recipients::Audience(audience))),
+        [false, false, true] => {
+            let text = f.text("remainderOf", 1..=32)?;
+            let id = text.parse().ok().map(AskedRecipients::RemainderOf);
+            if id.is_none() {
+                f.bad("remainderOf", "no such batch");
+            }
+            id
+        }
+    }
 }
 
 fn read_audience(f: &mut Fields<'_>) -> Option<Audience> {

@@ -53,7 +53,8 @@ async fn retry(app: &App, id: BatchId, hold: &Hold) -> Result<String, Refusal> {
     let tx = app.db.begin().await?;
     let now = app.clock.now();
     let step = batches::retry(&tx, now, id).await.map_err(unsteered)?;
-    let view = BatchOperation::of(&step.value, now, app.settings.sender_rate_per_minute);
+    let senders = batches::sender_paces(&tx, app.settings.sender_rate_per_minute).await?;
+    let view = BatchOperation::of(&step.value, now, &senders);
     let body = Answer::new(view).to_json_string();
     hold.complete(&tx, 200, &body).await?;
     db::commit(tx, Commit::Retry).await?;
@@ -64,7 +65,8 @@ async fn retry(app: &App, id: BatchId, hold: &Hold) -> Result<String, Refusal> {
 /// Operations over many contacts.
 #[OpenApi]
 impl MakingRoutes {
-    /// Sends a message to many contacts, now or at `scheduleAt`.
+    /// Sends a message to many contacts, now or at `scheduleAt`. A batch that was cancelled is gone on with by another, of
+    /// its `remainderOf`: nobody is written to twice.
     #[oai(path = "/batch/send", method = "post")]
     async fn send(
         &self,
@@ -80,7 +82,10 @@ impl MakingRoutes {
         to_its_end(async move {
             let once = asked.begin(&app, &body.bytes).await?;
             let now = app.clock.now();
-            let read = move || create::read_send(&body.bytes, now);
+            let reader = app.clone();
+            let read = async move {
+                create::blocking(move || create::read_send(&body.bytes, now)).await?.settled(&reader).await
+            };
             create::once(&app, once, read, async move |tx, now, new| {
                 batches::create_send(tx, now, by, new).await.map_err(create::refuse)
             })
@@ -104,7 +109,7 @@ impl MakingRoutes {
         let (asked, app) = (Asked::of(request, by)?, self.app.clone());
         to_its_end(async move {
             let once = asked.begin(&app, &body.bytes).await?;
-            let read = move || create::read_tag(&body.bytes);
+            let read = create::blocking(move || create::read_tag(&body.bytes));
             create::once(&app, once, read, async move |tx, now, new| {
                 batches::create_tag(tx, now, by, new).await.map_err(create::refuse)
             })
@@ -128,7 +133,7 @@ impl MakingRoutes {
         let (asked, app) = (Asked::of(request, by)?, self.app.clone());
         to_its_end(async move {
             let once = asked.begin(&app, &body.bytes).await?;
-            let read = move || create::read_delete(&body.bytes);
+            let read = create::blocking(move || create::read_delete(&body.bytes));
             create::once(&app, once, read, async move |tx, now, contacts| {
                 batches::create_delete(tx, now, by, contacts).await.map_err(create::refuse)
             })
@@ -178,7 +183,8 @@ impl MakingRoutes {
         to_its_end(async move { import::import(&app, by, asked, options, body).await }).await
     }
 
-    /// Tries its failed items again, as the same operation.
+    /// Tries its failed items again, as the same operation. 409 where nothing of what failed can ever succeed, as with the
+    /// invalid rows of an import, and for one that was cancelled: the message says how to go on.
     #[oai(path = "/batch/:batch_id/retry", method = "post")]
     async fn retry(
         &self,

@@ -78,8 +78,9 @@ pub(crate) struct BatchRoutes {
 /// A page of the list, as it goes out.
 async fn page(app: Arc<App>, filter: Filter, limit: u64, offset: u64) -> Result<Arc<str>, Refusal> {
     let (found, count) = batches::list(app.db.read(), &filter, limit, offset).await?;
-    let (now, sender_rate) = (app.clock.now(), app.settings.sender_rate_per_minute);
-    let data = found.iter().map(|batch| BatchOperation::of(batch, now, sender_rate)).collect();
+    let senders = batches::sender_paces(app.db.read(), app.settings.sender_rate_per_minute).await?;
+    let now = app.clock.now();
+    let data = found.iter().map(|batch| BatchOperation::of(batch, now, &senders)).collect();
     Ok(Listed { ok: true, data, meta: Count { count } }.to_json_string().into())
 }
 
@@ -102,8 +103,9 @@ impl BatchRoutes {
         Ok(found.ok_or_else(|| Refusal::not_found("batch"))?)
     }
 
-    fn view(&self, batch: &Batch) -> BatchOperation {
-        BatchOperation::of(batch, self.app.clock.now(), self.app.settings.sender_rate_per_minute)
+    async fn view(&self, batch: &Batch) -> Result<BatchOperation, Refusal> {
+        let senders = batches::sender_paces(self.app.db.read(), self.app.settings.sender_rate_per_minute).await?;
+        Ok(BatchOperation::of(batch, self.app.clock.now(), &senders))
     }
 
     /// Steers a batch in a transaction of its own. A user does not have to know that others were in the way: it is tried
@@ -224,7 +226,7 @@ impl BatchRoutes {
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
         caller(request)?.needs(Permission::BatchesRead)?;
         let batch = self.find(&batch_id).await?;
-        Ok(Answer::new(self.view(&batch)))
+        Ok(Answer::new(self.view(&batch).await?))
     }
 
     /// The status alone.
@@ -264,7 +266,7 @@ impl BatchRoutes {
         batch_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
         let batch = self.steer(request, &batch_id, Steering::Pause).await?;
-        Ok(Answer::new(self.view(&batch)))
+        Ok(Answer::new(self.view(&batch).await?))
     }
 
     /// Lets it go on.
@@ -277,7 +279,7 @@ impl BatchRoutes {
         batch_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
         let batch = self.steer(request, &batch_id, Steering::Resume).await?;
-        Ok(Answer::new(self.view(&batch)))
+        Ok(Answer::new(self.view(&batch).await?))
     }
 
     /// Changes its pace, its jitter or its time; a changed rate holds within a second.
@@ -305,7 +307,7 @@ impl BatchRoutes {
         }
         f.finish()?;
         let batch = self.steer(request, &batch_id, Steering::Patch(patch)).await?;
-        Ok(Answer::new(self.view(&batch)))
+        Ok(Answer::new(self.view(&batch).await?))
     }
 
     /// Its items in their order.

@@ -24,16 +24,21 @@ pub(crate) struct AudienceRequest {
     tags_none: Option<Vec<String>>,
 }
 
-/// A send to many contacts: to `contactIds` or to an `audience`, of `content` or of a template.
+/// A send to many contacts: to `contactIds`, to an `audience` or to the `remainderOf` a cancelled one, of `content` or of a
+/// template.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none, example)]
 pub(crate) struct SendRequest {
-    /// Contact ids: numbers or identifiers. Either these or an audience.
+    /// Contact ids: numbers or identifiers. These, an audience, or the remainder of a cancelled batch.
     #[oai(validator(min_items = 1, max_items = 1_000_000, min_length = 1))]
     contact_ids: Option<Vec<String>>,
     /// Whom to write to, by tags.
     audience: Option<AudienceRequest>,
-    /// The message, with placeholders; required unless a template is given.
+    /// A cancelled batch: the recipients are those that it never wrote to. Message, pace, jitter and `onUnknown` are its
+    /// own unless they are given.
+    #[oai(validator(pattern = "^[1-9][0-9]{0,18}$"))]
+    remainder_of: Option<String>,
+    /// The message, with placeholders; required unless a template or the remainder of a batch is given.
     #[oai(validator(min_length = 1, max_length = 4096))]
     content: Option<String>,
     /// The template to send.
@@ -56,6 +61,7 @@ impl Example for SendRequest {
         Self {
             contact_ids: Some(vec!["1".into(), "2".into()]),
             audience: None,
+            remainder_of: None,
             content: Some("Hello {{ name | default('there') }}".into()),
             template_id: None,
             rate_per_minute: Some(600),

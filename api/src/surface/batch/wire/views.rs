@@ -1,8 +1,8 @@
 //! What is answered.
 
-use super::{BatchStatus, BatchType, ItemStatus, PlannedAction};
+use super::{BatchStatus, BatchType, ItemStatus, LimitedBy, PlannedAction};
 use crate::foundation::time::Time;
-use domain::batches::{self, Batch, BatchSummary, Item, Stats};
+use domain::batches::{self, Batch, BatchSummary, Item, SenderPaces, Stats};
 use domain::messages::templates::StoredTemplate;
 use domain::{Timestamp, contacts};
 use poem_openapi::Object;
@@ -22,6 +22,8 @@ pub(crate) struct BatchStatusView {
     batch_type: BatchType,
     /// Where it stands.
     status: BatchStatus,
+    /// Whether it is paused.
+    paused: bool,
     /// How many items it has.
     #[oai(validator(minimum(value = "0")))]
     total_count: i64,
@@ -51,6 +53,7 @@ impl From<&BatchSummary> for BatchStatusView {
             id: s.id.to_string(),
             batch_type: s.batch_type.into(),
             status: s.status.into(),
+            paused: s.paused,
             total_count: s.total,
             processed_count: s.processed(),
             success_count: s.succeeded,
@@ -66,6 +69,15 @@ impl From<&BatchSummary> for BatchStatusView {
 /// A batch's status and counts as a socket's frame carries them.
 pub(crate) fn summary_json(summary: &BatchSummary) -> Value {
     BatchStatusView::from(summary).to_json().unwrap_or_default()
+}
+
+/// Something that is taken, and will not do what it seems to.
+#[derive(Debug, Object)]
+pub(crate) struct Warning {
+    /// The field.
+    field: String,
+    /// What to know of it.
+    message: String,
 }
 
 /// A batch operation.
@@ -86,33 +98,52 @@ pub(crate) struct BatchOperation {
     /// How many items were skipped.
     #[oai(validator(minimum(value = "0")))]
     skipped_count: i64,
-    /// Whether it is paused.
-    paused: bool,
+    /// The pace that holds, in messages a minute: the least of its own and its sender's or, where the gateway holds it,
+    /// how fast it went so far. Absent where nothing limits it.
+    #[oai(validator(minimum(value = "0")))]
+    effective_rate_per_minute: Option<i64>,
+    /// What that pace is of. Absent where nothing limits it.
+    limited_by: Option<LimitedBy>,
+    /// What is taken, and will not do what it seems to. Absent where there is nothing to say.
+    warnings: Option<Vec<Warning>>,
+    /// How to go on with what a cancelled operation left.
+    hint: Option<String>,
     /// Why it could not go on.
     error_message: Option<String>,
     /// Who asked for it: the user's number.
     #[oai(validator(pattern = "^[1-9][0-9]{0,18}$"))]
     created_by: String,
-    /// The request without its lists.
+    /// The request without its lists, as it was changed since.
     config: Value,
     /// When it will probably end.
     estimated_completion_at: Option<Time>,
 }
 
 impl BatchOperation {
-    pub(crate) fn of(batch: &Batch, now: Timestamp, sender_rate: Option<i64>) -> Self {
+    pub(crate) fn of(batch: &Batch, now: Timestamp, senders: &SenderPaces) -> Self {
         let sends = batch.sender.is_some();
+        let sender = senders.of(batch);
+        let pace = batch.effective_pace(now, sender);
+        let above = batch.pace_above_senders(sender).map(|limit| {
+            vec![Warning {
+                field: "ratePerMinute".into(),
+                message: format!("is above the sender's limit: at most {limit} messages a minute leave"),
+            }]
+        });
         Self {
             summary: (&batch.summary).into(),
             schedule_at: batch.schedule_at.map(Time),
             rate_per_minute: batch.rate_per_minute,
             jitter_ms: sends.then_some(batch.jitter_ms),
             skipped_count: batch.summary.skipped,
-            paused: batch.paused,
+            effective_rate_per_minute: pace.rate_per_minute,
+            limited_by: pace.limited_by.map(Into::into),
+            warnings: above,
+            hint: batch.hint(),
             error_message: batch.error_message.clone(),
             created_by: batch.created_by.to_string(),
             config: batch.config.clone(),
-            estimated_completion_at: batch.estimated_completion_at(now, sender_rate).map(Time),
+            estimated_completion_at: batch.estimated_completion_at(now, sender.rate_per_minute).map(Time),
         }
     }
 }
