@@ -1,6 +1,7 @@
 //! Configuration: defaults < `paceline.toml` < `PACELINE_*` < flags.
 
 use crate::cli::Global;
+use domain::contacts::phone::Country;
 use domain::contacts::stop_words::OptOut;
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Map};
@@ -99,6 +100,9 @@ pub(crate) struct Config {
     pub(crate) crm_open: bool,
     /// The origins whose pages may read answers; `*` means all.
     pub(crate) cors_origins: Vec<String>,
+    /// Where phone numbers without a country's code are at home: two letters of ISO 3166-1, as MY; absent: such a number is
+    /// taken only where it can be nothing but an international one.
+    pub(crate) default_country: Option<Country>,
     /// How long what is under way may take to end after SIGTERM.
     pub(crate) shutdown_grace_secs: u64,
     /// auto, text or json.
@@ -179,6 +183,7 @@ impl Default for Config {
             sse_max_connections: 2_000,
             crm_open: false,
             cors_origins: vec!["http://localhost:3000".into(), "http://127.0.0.1:3000".into()],
+            default_country: None,
             shutdown_grace_secs: 25,
             log_format: LogFormat::Auto,
             log_level: "info".into(),
@@ -235,7 +240,8 @@ impl Provider for Flags<'_> {
 }
 
 /// Texts that stay texts even where they look like numbers.
-const TEXTS: [&str; 19] = [
+const TEXTS: [&str; 20] = [
+    "default_country",
     "cloud_api_base_url",
     "cloud_api_api_version",
     "cloud_api_phone_number_id",

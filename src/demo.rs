@@ -63,7 +63,12 @@ async fn fill(db: &Db, clock: &Clock) -> Result<()> {
         NewUser { email: EMAIL.into(), full_name: "Demo".into(), role: UserRole::Admin, password: PASSWORD.into() };
     let by = users::create(db.write(), now, new).await?.id;
     let tx = db.begin().await?;
-    let new = NewImport { skip_duplicates: true, tags: vec!["demo".into()], source: Some("demo".into()) };
+    let new = NewImport {
+        skip_duplicates: true,
+        tags: vec!["demo".into()],
+        source: Some("demo".into()),
+        default_country: None,
+    };
     let mut writer = ImportWriter::begin(&tx, now, by, &new).await?;
     for i in 0..CONTACTS {
         let index = usize::try_from(i).unwrap_or(0);

@@ -199,6 +199,7 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
             crm_open: config.crm_open,
             cors_origins: config.cors_origins.clone(),
             opt_out: config.opt_out.clone(),
+            default_country: config.default_country,
         };
         let (db, clock, backplane) = (process.db.clone(), process.clock.clone(), process.backplane.clone());
         let keys = token_keys(config)?;

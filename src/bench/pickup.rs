@@ -60,7 +60,7 @@ impl Running {
         let Process { db, clock, backplane, .. } = &self.process;
         let now = clock.now();
         let tx = db.begin().await?;
-        let new = NewImport { skip_duplicates: true, tags: Vec::new(), source: None };
+        let new = NewImport { skip_duplicates: true, tags: Vec::new(), source: None, default_country: None };
         let mut writer = ImportWriter::begin(&tx, now, BY, &new).await?;
         for i in 0..contacts {
             let row = ImportRow {

@@ -3,6 +3,7 @@
 
 mod control;
 mod fairness;
+mod import_files;
 mod imports;
 mod plans;
 mod realtime;

@@ -4,6 +4,7 @@ pub(crate) mod auth;
 pub(crate) mod body;
 pub(crate) mod coalesce;
 pub(crate) mod cors;
+pub(crate) mod country;
 pub(crate) mod fields;
 pub(crate) mod idempotency;
 pub(crate) mod limits;

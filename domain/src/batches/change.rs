@@ -83,7 +83,8 @@ async fn find(conn: &impl ConnectionTrait, set: &Set) -> Result<(Vec<Decided>, V
                     (ItemStatus::Succeeded, None)
                 }
             };
-            Decided { seq, contact: id, input: id.is_none().then(|| contact.to_string()), status, error }
+            let input = id.is_none().then(|| contact.to_string());
+            Decided { seq, contact: id, input, status, error, warning: None, row: None }
         })
         .collect();
     contacts.sort_unstable();

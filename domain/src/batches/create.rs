@@ -5,6 +5,8 @@ use super::import::ImportLine;
 use super::model::{BatchType, OnUnknown, TagOperation};
 use super::recipients::{Audience, ContactRefs};
 use super::row::{self, Batch};
+use crate::contacts::phone::Country;
+use crate::contacts::tags;
 use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
 use crate::messages::template::{Template, TemplateError};
@@ -83,6 +85,8 @@ pub struct NewImport {
     pub tags: Vec<String>,
     /// Where the contacts come from, where a row does not say.
     pub source: Option<String>,
+    /// Where numbers without a country's code are at home.
+    pub default_country: Option<Country>,
 }
 
 /// Why a batch was not accepted.
@@ -231,7 +235,7 @@ pub async fn create_tag(
     by: UserId,
     new: NewTag,
 ) -> Result<Step<Batch>, CreateError> {
-    let config = json!({ "tags": new.tags, "operation": new.operation });
+    let config = json!({ "tags": tags::normalise_all(&new.tags), "operation": new.operation });
     Ok(create_over(conn, now, by, BatchType::Tag, config, &new.contacts).await?)
 }
 
@@ -356,6 +360,7 @@ pub struct ImportWriter {
     no: i64,
     seq: i64,
     rows: Vec<ImportLine>,
+    config: Value,
 }
 
 impl ImportWriter {
@@ -373,9 +378,12 @@ impl ImportWriter {
         if Dialect::of(conn) == Dialect::Postgres {
             db::execute(conn, "SET LOCAL idle_in_transaction_session_timeout = '60s'", []).await?;
         }
-        let config = json!({ "skipDuplicates": new.skip_duplicates, "tags": new.tags, "source": new.source });
-        let id = NewBatch::new(BatchType::Import, by, config).insert(conn, now).await?;
-        Ok(Self { id, no: 0, seq: 0, rows: Vec::new() })
+        let config = json!({
+            "skipDuplicates": new.skip_duplicates, "tags": tags::normalise_all(&new.tags), "source": new.source,
+            "defaultCountry": new.default_country,
+        });
+        let id = NewBatch::new(BatchType::Import, by, config.clone()).insert(conn, now).await?;
+        Ok(Self { id, no: 0, seq: 0, rows: Vec::new(), config })
     }
 
     /// Adds a row. It is checked when its chunk is imported: a bad one becomes a failed item.
@@ -412,6 +420,11 @@ impl ImportWriter {
         Ok(())
     }
 
+    /// Tells the names of the rows' cells: under them failed rows are given back.
+    pub fn set_columns(&mut self, columns: &[String]) {
+        self.config["columns"] = json!(columns);
+    }
+
     /// Ends the list of rows and opens the batch.
     ///
     /// # Errors
@@ -420,8 +433,8 @@ impl ImportWriter {
         self.flush(conn).await?;
         db::execute(
             conn,
-            "UPDATE batches SET total = $2, chunk_count = $3, chunks_left = $3 WHERE id = $1",
-            [self.id.into(), self.seq.into(), self.no.into()],
+            "UPDATE batches SET total = $2, chunk_count = $3, chunks_left = $3, config = $4 WHERE id = $1",
+            [self.id.into(), self.seq.into(), self.no.into(), self.config.to_string().into()],
         )
         .await?;
         open(conn, now, self.id).await

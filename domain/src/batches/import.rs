@@ -4,6 +4,7 @@ use super::model::ItemStatus;
 use super::sets::{self, Decided, Opened, Ran};
 use crate::Step;
 use crate::contacts::import_file::{CleanRow, ImportRow, RowError, validate_row};
+use crate::contacts::phone::{Country, Warning};
 use crate::contacts::tags;
 use crate::db::{self, Dialect};
 use crate::jobs::Claimed;
@@ -17,17 +18,51 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// A line of an import as it is stored until its chunk is worked on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ImportLine {
-    /// A row as it came.
+    /// A row that was checked when it was read.
+    #[serde(rename = "c")]
+    Clean(CleanRow),
+    /// A row as it came, checked when its chunk is worked on: written by releases before 0.2.
     #[serde(rename = "r")]
     Row(ImportRow),
-    /// A line that could not be read as a row.
+    /// A line that became no row.
     #[serde(rename = "e")]
     Unreadable(RowError),
 }
 
+impl From<Result<CleanRow, RowError>> for ImportLine {
+    fn from(row: Result<CleanRow, RowError>) -> Self {
+        row.map_or_else(Self::Unreadable, Self::Clean)
+    }
+}
+
+impl ImportLine {
+    fn checked(self, home: Option<Country>) -> Result<CleanRow, RowError> {
+        match self {
+            Self::Clean(row) => Ok(row),
+            Self::Row(row) => validate_row(row, home),
+            Self::Unreadable(error) => Err(error),
+        }
+    }
+}
+
+/// A line that became no row, as an item.
+fn failed(seq: i64, error: RowError) -> Decided {
+    let harmless = |text: String| text.replace('\0', "\u{fffd}");
+    let cells: Vec<String> = error.cells.into_iter().map(harmless).collect();
+    Decided {
+        seq,
+        contact: None,
+        input: error.input.map(harmless),
+        status: ItemStatus::Failed,
+        error: Some(("invalid_row", format!("line {}: {}", error.line, error.message))),
+        warning: None,
+        row: (!cells.is_empty()).then(|| json!(cells).to_string()),
+    }
+}
+
 /// A phone number's contact: one, however many rows of the chunk name it.
 struct Merged {
-    seqs: Vec<i64>,
+    seqs: Vec<(i64, Option<Warning>)>,
     row: CleanRow,
 }
 
@@ -50,6 +85,7 @@ pub async fn run_import(
     let config = &set.batch.config;
     let skip_duplicates = config["skipDuplicates"].as_bool().unwrap_or(true);
     let batch_source = config["source"].as_str();
+    let home = config["defaultCountry"].as_str().and_then(|country| country.parse().ok());
     let batch_tags: Vec<String> =
         config["tags"].as_array().into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned)).collect();
 
@@ -60,31 +96,18 @@ pub async fn run_import(
         if !set.wants(seq) {
             continue;
         }
-        let bad = |error: RowError, input: Option<String>| Decided {
-            seq,
-            contact: None,
-            input,
-            status: ItemStatus::Failed,
-            error: Some(("invalid_row", format!("line {}: {}", error.line, error.message))),
-        };
-        let row = match line {
-            ImportLine::Unreadable(error) => {
-                decided.push(bad(error, None));
-                continue;
-            }
-            ImportLine::Row(row) => row,
-        };
-        let input = row.phone.chars().take(64).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect();
-        match validate_row(row) {
-            Err(error) => decided.push(bad(error, Some(input))),
+        match line.checked(home) {
+            Err(error) => decided.push(failed(seq, error)),
             Ok(row) => match by_phone.entry(row.phone.as_digits().to_owned()) {
                 std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(Merged { seqs: vec![seq], row });
+                    entry.insert(Merged { seqs: vec![(seq, row.warning)], row });
                 }
                 std::collections::btree_map::Entry::Occupied(mut entry) => {
                     let first = entry.get_mut();
-                    first.seqs.push(seq);
-                    if !skip_duplicates {
+                    first.seqs.push((seq, row.warning));
+                    if skip_duplicates {
+                        first.row.tags.extend(row.tags);
+                    } else {
                         merge(&mut first.row, row);
                     }
                 }
@@ -96,9 +119,10 @@ pub async fn run_import(
     let mut tagged: Vec<(i64, &str)> = Vec::new();
     for (phone, merged) in &by_phone {
         let written = ids.get(phone);
-        for (nth, seq) in merged.seqs.iter().enumerate() {
-            let item =
-                |status, error| Decided { seq: *seq, contact: written.map(|w| w.id), input: None, status, error };
+        for (nth, (seq, warning)) in merged.seqs.iter().enumerate() {
+            let warning = warning.map(Warning::as_str);
+            let contact = written.map(|w| w.id);
+            let item = |status, error| Decided { seq: *seq, contact, input: None, status, error, warning, row: None };
             let exists = || Some(("duplicate", "a contact with this number exists".to_owned()));
             decided.push(match written {
                 Some(w) if skip_duplicates && (nth > 0 || !w.changed) => item(ItemStatus::Skipped, exists()),
@@ -106,7 +130,9 @@ pub async fn run_import(
                 None => item(ItemStatus::Skipped, exists()),
             });
         }
-        if let Some(written) = written.filter(|w| w.changed) {
+        // What is skipped of a contact that exists is the merge of its name, source and attributes: it was named by this
+        // import, and gets its tags.
+        if let Some(written) = written {
             let unique: HashSet<&str> = merged.row.tags.iter().chain(&batch_tags).map(String::as_str).collect();
             tagged.extend(unique.into_iter().map(|tag| (written.id, tag)));
         }
@@ -126,7 +152,7 @@ fn merge(first: &mut CleanRow, later: CleanRow) {
 
 struct Written {
     id: i64,
-    /// Made, or merged into; false where it existed and duplicates are skipped.
+    /// Made, or merged into; false where it existed and duplicates are skipped, which leaves all but its tags as it is.
     changed: bool,
 }
 
@@ -231,7 +257,7 @@ pub enum Plan {
     /// Skipped: the number exists, in the database or in an earlier row.
     Skip(CleanRow),
     /// A failed item, for this reason.
-    Fail(String),
+    Fail(RowError),
 }
 
 /// Tells what an import would do with rows, writing nothing. `seen` carries the numbers of earlier rows from one call to
@@ -245,13 +271,7 @@ pub async fn preview_import(
     skip_duplicates: bool,
     seen: &mut HashSet<String>,
 ) -> Result<Vec<PlannedRow>, DbErr> {
-    let checked: Vec<Result<CleanRow, RowError>> = lines
-        .into_iter()
-        .map(|line| match line {
-            ImportLine::Row(row) => validate_row(row),
-            ImportLine::Unreadable(error) => Err(error),
-        })
-        .collect();
+    let checked: Vec<Result<CleanRow, RowError>> = lines.into_iter().map(|line| line.checked(None)).collect();
     let phones: Vec<&str> = checked.iter().flatten().map(|row| row.phone.as_digits()).collect();
     let sql = format!("SELECT phone FROM contacts WHERE phone {}", Dialect::of(conn).one_of(1, "text"));
     let existing = db::all(conn, sql, [json!(phones).to_string().into()])
@@ -262,7 +282,7 @@ pub async fn preview_import(
     Ok(checked
         .into_iter()
         .map(|row| match row {
-            Err(error) => PlannedRow { line: error.line, plan: Plan::Fail(error.message) },
+            Err(error) => PlannedRow { line: error.line, plan: Plan::Fail(error) },
             Ok(row) => {
                 let known = !seen.insert(row.phone.as_digits().to_owned()) || existing.contains(row.phone.as_digits());
                 let line = row.line;

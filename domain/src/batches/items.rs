@@ -29,6 +29,8 @@ pub struct Item {
     pub error_code: Option<String>,
     /// The last error for people.
     pub error_message: Option<String>,
+    /// A stable word for what is odd about it, though it was done.
+    pub warning: Option<String>,
     /// The message's id, where one was given.
     pub message_id: Option<String>,
     /// When its first attempt began.
@@ -96,7 +98,7 @@ async fn written(
     let equals = if status.is_some() { "AND i.status = $3" } else { "AND $3 = ''" };
     let sql = format!(
         "SELECT i.seq AS seq, i.contact_id AS contact_id, coalesce(c.phone, i.input) AS phone, i.status AS status,
-                i.attempts AS attempts, i.error_code AS error_code, i.error_message AS error_message,
+                i.attempts AS attempts, i.error_code AS error_code, i.error_message AS error_message, i.warning AS warning,
                 CAST(i.message_id AS TEXT) AS message_id, i.started_at AS started_at, i.finished_at AS finished_at,
                 i.next_attempt_at AS next_attempt_at
          FROM batch_items i LEFT JOIN contacts c ON c.id = i.contact_id
@@ -115,11 +117,59 @@ fn item(row: &QueryResult) -> Result<Item, DbErr> {
         attempts: row.try_get("", "attempts")?,
         error_code: row.try_get("", "error_code")?,
         error_message: row.try_get("", "error_message")?,
+        warning: row.try_get("", "warning")?,
         message_id: row.try_get("", "message_id")?,
         started_at: row::time(row, "started_at")?,
         finished_at: row::time(row, "finished_at")?,
         next_attempt_at: row::time(row, "next_attempt_at")?,
     })
+}
+
+/// A row of an import that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedRow {
+    /// Its place in the batch, from 0.
+    pub seq: i64,
+    /// The reason for people.
+    pub reason: String,
+    /// Its cells as they came; empty where they were not kept.
+    pub cells: Vec<String>,
+    /// Its number as it was written.
+    pub input: Option<String>,
+}
+
+/// Lists the rows of an import that failed, in their order, from behind `after`, at most `limit`.
+///
+/// # Errors
+/// The database's.
+pub async fn failed_rows(
+    conn: &impl ConnectionTrait,
+    id: BatchId,
+    after: Option<i64>,
+    limit: usize,
+) -> Result<Page<FailedRow>, DbErr> {
+    let sql = format!(
+        "SELECT seq, input, error_message, source_row FROM batch_items
+         WHERE batch_id = $1 AND seq > $2 AND status = 'failed' AND error_code IS NOT NULL ORDER BY seq LIMIT {}",
+        limit + 1
+    );
+    let found = db::all(conn, sql, [id.into(), after.unwrap_or(-1).into()]).await?;
+    let mut rows = found
+        .iter()
+        .map(|row| {
+            let cells: Option<String> = row.try_get("", "source_row")?;
+            let cells = cells.map(|cells| serde_json::from_str(&cells)).transpose();
+            Ok(FailedRow {
+                seq: row.try_get("", "seq")?,
+                reason: row.try_get::<Option<String>>("", "error_message")?.unwrap_or_default(),
+                cells: cells.map_err(|e| DbErr::Json(e.to_string()))?.unwrap_or_default(),
+                input: row.try_get("", "input")?,
+            })
+        })
+        .collect::<Result<Vec<_>, DbErr>>()?;
+    let next = if rows.len() > limit { rows.get(limit - 1).map(|row| row.seq) } else { None };
+    rows.truncate(limit);
+    Ok(Page { rows, next })
 }
 
 /// Recipients without a row, from the chunks that have some: `[from, until)`.
@@ -158,6 +208,7 @@ async fn unwritten(
             attempts: 0,
             error_code: None,
             error_message: None,
+            warning: None,
             message_id: None,
             started_at: None,
             finished_at: None,
@@ -184,7 +235,8 @@ fn names(batch_type: BatchType, data: &str, skip: usize, take: usize) -> Result<
                 .take(take)
                 .map(|line| match line {
                     ImportLine::Row(row) => (None, Some(row.phone)),
-                    ImportLine::Unreadable(_) => (None, None),
+                    ImportLine::Clean(row) => (None, Some(row.phone.as_digits().to_owned())),
+                    ImportLine::Unreadable(error) => (None, error.input),
                 })
                 .collect()
         }

@@ -33,7 +33,7 @@ pub use create::{
 };
 pub use expand::{Expanded, run_expand, run_start};
 pub use import::{ImportLine, Plan, PlannedRow, preview_import, run_import};
-pub use items::{Item, Page, items};
+pub use items::{FailedRow, Item, Page, failed_rows, items};
 pub use model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, TagOperation};
 pub use read::{Filter, Preview, Stats, get, going, list, live, preview, sender_rate, stats};
 pub use recipients::{Audience, ContactRef, ContactRefs};

@@ -1,5 +1,6 @@
 //! Whom a batch is for, as it came.
 
+use crate::contacts::tags;
 use crate::db::{self, Dialect};
 use sea_orm::{ConnectionTrait, DbErr, Value};
 use serde::{Deserialize, Serialize};
@@ -105,13 +106,14 @@ impl Audience {
     fn condition(&self, dialect: Dialect, first: usize) -> (String, Vec<Value>) {
         let mut sql = String::from("c.deleted_at IS NULL AND c.phone IS NOT NULL");
         let mut values: Vec<Value> = Vec::new();
-        let mut having = |sql: &mut String, word: &str, tags: &[String]| {
+        let mut having = |sql: &mut String, word: &str, names: &[String]| {
             let source = dialect.one_of(first + values.len(), "text");
             sql.push_str(&format!(
                 " AND {word} (SELECT 1 FROM contact_tags ct JOIN tags t ON t.id = ct.tag_id
                    WHERE ct.contact_id = c.id AND t.name {source})"
             ));
-            values.push(serde_json::json!(tags).to_string().into());
+            let names: Vec<String> = names.iter().map(|name| tags::normalise(name)).collect();
+            values.push(serde_json::json!(names).to_string().into());
         };
         if !self.tags_any.is_empty() {
             having(&mut sql, "EXISTS", &self.tags_any);

@@ -36,6 +36,10 @@ pub(super) struct Decided {
     pub(super) input: Option<String>,
     pub(super) status: ItemStatus,
     pub(super) error: Option<(&'static str, String)>,
+    /// A stable word for what is odd about an item that was done all the same.
+    pub(super) warning: Option<&'static str>,
+    /// The cells of a row that failed, as a JSON list: what is given back to be mended.
+    pub(super) row: Option<String>,
 }
 
 /// A set-based chunk that is to be worked on.
@@ -115,6 +119,8 @@ struct DecidedRow<'a> {
     status: ItemStatus,
     error_code: Option<&'a str>,
     error_message: Option<&'a str>,
+    warning: Option<&'a str>,
+    source_row: Option<&'a str>,
 }
 
 /// Writes the items, the counts and the end of the chunk.
@@ -145,6 +151,8 @@ pub(super) async fn close(
                 status: item.status,
                 error_code: code.copied(),
                 error_message: message.map(String::as_str),
+                warning: item.warning,
+                source_row: item.row.as_deref(),
             }
         })
         .collect();
@@ -157,9 +165,11 @@ pub(super) async fn close(
             ("status", "text"),
             ("error_code", "text"),
             ("error_message", "text"),
+            ("warning", "text"),
+            ("source_row", "text"),
         ],
     );
-    let columns = "seq, contact_id, input, status, error_code, error_message";
+    let columns = "seq, contact_id, input, status, error_code, error_message, warning, source_row";
     let on_conflict = match set.only {
         Some(_) => {
             "ON CONFLICT (batch_id, seq) DO UPDATE SET contact_id = excluded.contact_id, status = excluded.status,

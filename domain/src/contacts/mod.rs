@@ -8,4 +8,4 @@ pub mod import_file;
 pub mod phone;
 pub mod stop_words;
 pub mod suppressions;
-pub(crate) mod tags;
+pub mod tags;

@@ -9,7 +9,7 @@ use super::receipts::ACK_DELIVERED;
 use super::tally::{self, Tally};
 use crate::contacts::activity;
 use crate::contacts::customers::{self, CreateError, Customer, Identity, NewCustomer, Summary, identifier};
-use crate::contacts::phone::{self, Phone};
+use crate::contacts::phone::{self, Phone, Unmarked};
 use crate::contacts::stop_words::{OptOut, Wish};
 use crate::contacts::suppressions::{self, Cause};
 use crate::conversations::{self, By, Channel};
@@ -229,5 +229,6 @@ async fn obey(
 /// delivered from there.
 #[must_use]
 pub fn writers_phone(digits: &str) -> Option<Phone> {
-    phone::normalise(digits).ok().or_else(|| Phone::of_network(digits))
+    let read = phone::read(digits, Unmarked::International).ok().map(|reading| reading.phone);
+    read.or_else(|| Phone::of_network(digits))
 }

@@ -10,6 +10,7 @@ use crate::foundation::refusal::{Kind, Refusal};
 use domain::batches::{
     Audience, Batch, CreateError, NewSend, NewTag, OnUnknown, Recipients, SCHEDULE_SLACK, TagOperation,
 };
+use domain::contacts::tags;
 use domain::db::Tx;
 use domain::messages::template::{MAX_CHARS, Template};
 use domain::{Step, Timestamp, db};
@@ -155,12 +156,11 @@ fn read_audience(f: &mut Fields<'_>) -> Option<Audience> {
             return None;
         }
     };
-    let tags = |inner: &mut Fields<'_>, name| inner.texts(name, 0..=50, 1..=64).unwrap_or_default();
     let audience = Audience {
         all: inner.boolean("all").unwrap_or(false),
-        tags_any: tags(&mut inner, "tagsAny"),
-        tags_all: tags(&mut inner, "tagsAll"),
-        tags_none: tags(&mut inner, "tagsNone"),
+        tags_any: read_tags(&mut inner, "tagsAny", 0),
+        tags_all: read_tags(&mut inner, "tagsAll", 0),
+        tags_none: read_tags(&mut inner, "tagsNone", 0),
     };
     if let Err(refusal) = inner.finish() {
         for detail in refusal.details {
@@ -175,6 +175,18 @@ fn read_audience(f: &mut Fields<'_>) -> Option<Audience> {
     Some(audience)
 }
 
+/// A list of at least so many tags.
+pub(super) fn read_tags(f: &mut Fields<'_>, name: &str, least: usize) -> Vec<String> {
+    let list = f.texts(name, least..=50, 1..=tags::MAX_TAG).unwrap_or_default();
+    for (at, tag) in list.iter().enumerate() {
+        // One that is empty is named already.
+        if !tag.is_empty() && !tags::is_fine(&tags::normalise(tag)) {
+            f.bad(format!("{name}[{at}]"), "must have 1 to 64 characters that can be seen");
+        }
+    }
+    list
+}
+
 /// Reads a change of tags.
 pub(super) fn read_tag(body: &[u8]) -> Result<NewTag, Refusal> {
     let mut f = Fields::parse(body)?;
@@ -182,7 +194,7 @@ pub(super) fn read_tag(body: &[u8]) -> Result<NewTag, Refusal> {
     if f.raw("tags").is_none() {
         f.bad("tags", "is required");
     }
-    let tags = f.texts("tags", 1..=50, 1..=64).unwrap_or_default();
+    let tags = read_tags(&mut f, "tags", 1);
     if f.raw("operation").is_none() {
         f.bad("operation", "is required: add, remove or set");
     }

@@ -8,6 +8,7 @@ use super::routes::{Token, caller, id, unsteered};
 use super::wire::{BatchOperation, DeleteRequest, SendRequest, TagRequest};
 use crate::App;
 use crate::foundation::body::{JsonBody, JsonText};
+use crate::foundation::country::CountryCode;
 use crate::foundation::idempotency::{Asked, Hold, KeyText, Once};
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::Refusal;
@@ -138,7 +139,7 @@ impl MakingRoutes {
     }
 
     /// Imports contacts: from a JSON list, or from a CSV or XLSX file as the body or in a form (`file`, with `mapping`,
-    /// `tags`, `source` and `skipDuplicates`).
+    /// `tags`, `source`, `defaultCountry`, `encoding`, `sheet` and `skipDuplicates`).
     #[oai(path = "/batch/import", method = "post")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the contract")]
     async fn import(
@@ -160,16 +161,32 @@ impl MakingRoutes {
         source: Query<Option<String>>,
         /// For a file: a JSON object of column names, or places from 0, and fields.
         mapping: Query<Option<String>>,
+        /// Where numbers without a country's code are at home, by two letters of ISO 3166-1; what the body says counts more.
+        #[oai(name = "defaultCountry")]
+        default_country: Query<Option<Lenient<CountryCode>>>,
+        /// For a CSV file: its encoding, as `windows-1252`; without it, it is found out.
+        encoding: Query<Option<String>>,
+        /// For a workbook: the sheet, by its name or its place from 1.
+        sheet: Query<Option<String>>,
         body: ImportBody,
     ) -> Result<Imported, Failure> {
         let by = may(request, Permission::ContactsWrite)?;
         let mut params = Params::default();
         let dry_run = params.read("dryRun", dry_run.0, "true or false").unwrap_or(false);
         let skip = params.read("skipDuplicates", skip_duplicates.0, "true or false");
+        let default_country = params.read("defaultCountry", default_country.0, "a country's two letters, as MY");
         if !params.errors.is_empty() {
             return Err(Refusal::invalid(params.errors).into());
         }
-        let options = import::Options { skip_duplicates: skip, tags: tags.0, source: source.0, mapping: mapping.0 };
+        let options = import::Options {
+            skip_duplicates: skip,
+            tags: tags.0,
+            source: source.0,
+            mapping: mapping.0,
+            default_country: default_country.map(|country| country.0),
+            encoding: encoding.0,
+            sheet: sheet.0,
+        };
         let (asked, app) = (Asked::of(request, by)?, self.app.clone());
         if dry_run {
             // Nothing is written, so nothing is lost with a client that hangs up.

@@ -1,6 +1,7 @@
 //! The batch surface: `/batch`, `/templates` and `/suppressions`.
 
 mod create;
+mod dry_run;
 mod envelope;
 mod export;
 mod import;
@@ -24,6 +25,26 @@ use std::sync::Arc;
 
 type Routes = (making::MakingRoutes, routes::BatchRoutes, templates::TemplateRoutes, suppressions::SuppressionRoutes);
 
+const DESCRIPTION: &str = "Contacts imported, written to, tagged and deleted in batches, at the pace asked for.
+
+## Decided
+- **Numbers**: a number whose length its country has is taken; outside the ranges that are known to be given out its item
+  has `warning: \"unassigned_range\"`. Marks that cannot be seen, other dashes, spaces and digits are read. Refused, with
+  the reason, is what was a fraction (`62812345678.0`), has lost digits (`6.28E+11`), or is two numbers.
+- **`defaultCountry`** (two letters; else `default_country` of the configuration): numbers without `+` or `00` are read as
+  at home there; those that no number there matches, as international. Without one, such a number is taken only if it is in
+  a known range as an international number and is not also a mobile number as somebody writes it at home in any country;
+  else its row fails and says to give `defaultCountry`.
+- **Files**: lines are those that an editor shows. A quote that is never closed fails its line alone. A first line `sep=;`
+  is obeyed. The encoding is that of a byte order mark, else `encoding`, else found out. Of a workbook the sheet in front is
+  read (the first that is not hidden), or `sheet`: a name, or a place from 1. Dates, times, percentages and currencies are
+  read as they are shown; a date in the format of the reader's own machine is written as 2025-01-31.
+- **Tags** are one whatever their spaces (around and within) and case, everywhere; they are answered in small letters.
+- **`skipDuplicates`** skips the merge of name, source and attributes into a contact that exists. The import's tags, and
+  the row's own, are added all the same.
+- **`GET /batch/{id}/failed-rows.csv`**: the rows of an import that failed, under the columns of its file, with a last
+  column `reason`: to be mended and imported again as they are. It needs `contacts:read`.";
+
 /// The surface's document and routes.
 pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
     OpenApiService::new(
@@ -36,7 +57,7 @@ pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
         "Paceline: batch operations",
         env!("CARGO_PKG_VERSION"),
     )
-    .description("Contacts imported, written to, tagged and deleted in batches, at the pace asked for.")
+    .description(DESCRIPTION)
     .server("/")
 }
 

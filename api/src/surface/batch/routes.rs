@@ -373,6 +373,32 @@ impl BatchRoutes {
         Ok(CsvFile::Ok(CsvStream(body), format!("attachment; filename=\"batch-{id}.csv\"")))
     }
 
+    /// The rows of an import that failed, as a CSV file: the columns of the file that came and one of reasons, to be mended
+    /// and imported again. It tells what the file told of people, so it needs `contacts:read`.
+    #[oai(path = "/batch/:batch_id/failed-rows.csv", method = "get")]
+    async fn failed_rows_csv(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// The batch.
+        batch_id: Path<PathId>,
+    ) -> Result<CsvFile, Failure> {
+        caller(request)?.needs(Permission::BatchesRead)?;
+        caller(request)?.needs(Permission::ContactsRead)?;
+        let batch = self.find(&batch_id).await?;
+        if batch.summary.batch_type != batches::BatchType::Import {
+            return Err(Refusal::new(Kind::Conflict, "only an IMPORT batch has rows").into());
+        }
+        let columns = batch.config["columns"].as_array().into_iter().flatten();
+        let mut columns: Vec<String> = columns.filter_map(|name| name.as_str().map(str::to_owned)).collect();
+        if columns.is_empty() {
+            columns.push("phone".into());
+        }
+        let id = batch.summary.id;
+        let body = export::failed_rows(self.app.clone(), id, columns);
+        Ok(CsvFile::Ok(CsvStream(body), format!("attachment; filename=\"batch-{id}-failed-rows.csv\"")))
+    }
+
     /// The rendered messages of its first `n` recipients.
     #[oai(path = "/batch/:batch_id/preview", method = "get")]
     async fn preview(

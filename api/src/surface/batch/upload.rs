@@ -51,6 +51,9 @@ impl FileType for FormType {
                 ("mapping", text("A JSON object of column names, or places from 0, and fields.")),
                 ("tags", text("Tags for all contacts, separated by commas.")),
                 ("source", text("Where the contacts come from.")),
+                ("defaultCountry", text("Where numbers without a country's code are at home: two letters.")),
+                ("encoding", text("The encoding of a CSV file, as windows-1252; else it is found out.")),
+                ("sheet", text("The sheet of a workbook: its name, or its place from 1.")),
                 ("skipDuplicates", text("`true` or `false`: whether contacts that exist are skipped.")),
             ],
             ..MetaSchema::new("object")

@@ -11,7 +11,7 @@ use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal, Within};
 use crate::foundation::to_its_end;
 use domain::contacts::customers::{self, CreateError, Cursor, NewCustomer, Page};
-use domain::contacts::phone::{self, Phone};
+use domain::contacts::phone::{self, Country, Phone, Unmarked};
 use domain::feed::{self, News};
 use domain::messages::inbox;
 use domain::users::Permission;
@@ -118,10 +118,10 @@ struct Making {
     status: String,
 }
 
-fn read_phone(f: &mut Fields<'_>, name: &str) -> Option<Phone> {
+fn read_phone(f: &mut Fields<'_>, name: &str, unmarked: Unmarked) -> Option<Phone> {
     let text = f.required_text(name, 1..=40);
-    match phone::normalise(&text) {
-        Ok(phone) => Some(phone),
+    match phone::read(&text, unmarked) {
+        Ok(reading) => Some(reading.phone),
         Err(_) if text.is_empty() => None,
         Err(error) => {
             f.bad(name, error.to_string());
@@ -130,10 +130,10 @@ fn read_phone(f: &mut Fields<'_>, name: &str) -> Option<Phone> {
     }
 }
 
-fn read_making(body: &[u8]) -> Result<Making, Refusal> {
+fn read_making(body: &[u8], home: Option<Country>) -> Result<Making, Refusal> {
     let mut f = Fields::parse(body)?;
     let name = f.required_text("name", 1..=200);
-    let phone = read_phone(&mut f, "phone");
+    let phone = read_phone(&mut f, "phone", Unmarked::ByPeople(home));
     let status = f.text("status", 1..=40).unwrap_or_else(|| customers::NEW.into());
     f.finish()?;
     let phone = phone.ok_or_else(|| Refusal::field("phone", "is required"))?;
@@ -143,7 +143,8 @@ fn read_making(body: &[u8]) -> Result<Making, Refusal> {
 /// An address that a browser can show; it is kept, and never asked for by us.
 fn read_photo(body: &[u8]) -> Result<(Phone, Option<String>), Refusal> {
     let mut f = Fields::parse(body)?;
-    let phone = read_phone(&mut f, "phone");
+    // A gateway names the number as its network does.
+    let phone = read_phone(&mut f, "phone", Unmarked::International);
     let url = f.text("photo_url", 0..=2_048).filter(|url| !url.is_empty());
     let fine = |url: &str| {
         let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
@@ -158,7 +159,7 @@ fn read_photo(body: &[u8]) -> Result<(Phone, Option<String>), Refusal> {
 
 impl CustomerRoutes {
     async fn make(app: &App, body: &[u8], whole: bool, hold: &Hold) -> Result<String, Refusal> {
-        let making = read_making(body)?;
+        let making = read_making(body, app.settings.default_country)?;
         let now = app.clock.now();
         let rng = &mut StdRng::from_rng(&mut rand::rng());
         let tx = app.db.begin().await?;

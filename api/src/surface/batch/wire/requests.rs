@@ -1,6 +1,7 @@
 //! What clients send: described here for the document; `Fields` reads it, and holds the same limits.
 
 use super::{OnUnknown, TagOperation};
+use crate::foundation::country::CountryCode;
 use crate::foundation::time::Time;
 use poem_openapi::Object;
 use poem_openapi::types::Example;
@@ -105,7 +106,7 @@ impl Example for DeleteRequest {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
 pub(crate) struct ImportContact {
-    /// The number, with its country's code.
+    /// The number, as +60123456789; without a country's code it is read in `defaultCountry`.
     #[oai(rename = "phoneE164")]
     phone_e164: String,
     /// The name.
@@ -129,6 +130,8 @@ pub(crate) struct ImportRequest {
     /// Where they come from.
     #[oai(validator(min_length = 1, max_length = 200))]
     source: Option<String>,
+    /// Where numbers without a country's code are at home: two letters of ISO 3166-1.
+    default_country: Option<CountryCode>,
 }
 
 impl Example for ImportRequest {
@@ -143,6 +146,7 @@ impl Example for ImportRequest {
             skip_duplicates: Some(true),
             tags: Some(vec!["fair".into()]),
             source: Some("trade fair".into()),
+            default_country: "MY".parse().ok().map(CountryCode),
         }
     }
 }

@@ -176,6 +176,8 @@ pub(crate) struct ItemView {
     pub(crate) error_code: Option<String>,
     /// The last error for people.
     pub(crate) error_message: Option<String>,
+    /// What is odd about it, though it was done: `unassigned_range` for a number outside its country's known ranges.
+    pub(crate) warning: Option<String>,
     /// The message's id.
     pub(crate) message_id: Option<String>,
     /// When its first attempt began.
@@ -197,6 +199,7 @@ impl ItemView {
             attempts: item.attempts,
             error_code: item.error_code,
             error_message: item.error_message,
+            warning: item.warning,
             message_id: item.message_id,
             started_at: item.started_at.map(Time),
             finished_at: item.finished_at.map(Time),
@@ -274,16 +277,26 @@ pub(crate) struct PlannedRowView {
     pub(crate) line: i64,
     /// What would become of it.
     pub(crate) action: PlannedAction,
+    /// The number as it was written.
+    pub(crate) input: Option<String>,
     /// The normalised number.
     pub(crate) phone: Option<String>,
+    /// The country that it was read as, by its two letters.
+    pub(crate) country: Option<String>,
+    /// What is odd about the number: `unassigned_range`.
+    pub(crate) warning: Option<String>,
     /// The name.
     pub(crate) name: Option<String>,
     /// Its own tags.
     pub(crate) tags: Option<Vec<String>>,
     /// Further values.
     pub(crate) attributes: Option<BTreeMap<String, String>>,
-    /// Why it would fail.
+    /// A stable word for why it would fail.
+    pub(crate) reason: Option<String>,
+    /// Why it would fail, for people.
     pub(crate) error: Option<String>,
+    /// The cells of a row that would fail.
+    pub(crate) cells: Option<Vec<String>>,
 }
 
 /// What an import would do: nothing was written.
@@ -307,8 +320,23 @@ pub(crate) struct DryRun {
     /// How many would fail.
     #[oai(validator(minimum(value = "0")))]
     pub(crate) fail_count: i64,
+    /// How many would fail for each reason.
+    pub(crate) fail_reasons: BTreeMap<String, i64>,
+    /// How many numbers are outside the known ranges of their country.
+    #[oai(validator(minimum(value = "0")))]
+    pub(crate) warning_count: i64,
+    /// The country that numbers without a country's code were read in.
+    pub(crate) default_country: Option<String>,
     /// What each column holds, for a file: its name, or its place, and the field.
     pub(crate) columns: Option<BTreeMap<String, String>>,
+    /// The columns that are not read.
+    pub(crate) ignored_columns: Option<Vec<String>>,
+    /// The encoding of a CSV file.
+    pub(crate) encoding: Option<String>,
+    /// The sheet of a workbook that is read.
+    pub(crate) sheet: Option<String>,
+    /// All its sheets.
+    pub(crate) sheets: Option<Vec<String>>,
     /// The first rows.
     pub(crate) rows: Vec<PlannedRowView>,
     /// The first errors by line.
