@@ -155,6 +155,7 @@ fn routes(app: Arc<App>) -> BoxEndpoint<'static> {
     let routes = Route::new()
         .nest_no_strip("/batch", batch.clone())
         .nest_no_strip("/templates", batch.clone())
+        .nest_no_strip("/contacts", batch.clone())
         .nest_no_strip("/suppressions", batch)
         .nest_no_strip("/api/v1", support_desk)
         .nest_no_strip("/api/v2", admin_chat.clone())

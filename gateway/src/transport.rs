@@ -29,6 +29,8 @@ pub enum Handed {
     Taken {
         /// The network's id of it.
         network_id: String,
+        /// The account that the network resolved the number to, where that is not the number as it was written: digits.
+        wa_id: Option<String>,
     },
     /// The network surely has it not.
     Refused(Refusal),
@@ -108,6 +110,9 @@ pub enum Event {
         message_id: Option<String>,
         /// The network's.
         network_id: String,
+        /// The account of the recipient, where the network tells it: digits.
+        #[serde(default)]
+        wa_id: Option<String>,
         /// How far.
         status: Status,
         /// When, in milliseconds since the epoch.

@@ -4,6 +4,7 @@
 mod control;
 mod fairness;
 mod imports;
+mod people;
 mod plans;
 mod realtime;
 mod refusals;

@@ -7,6 +7,7 @@ mod customers;
 mod doctor;
 mod internal;
 mod opt_out;
+mod people;
 mod receipts;
 mod refusals;
 mod replies;

@@ -39,7 +39,7 @@ fn read(report: Report, clock: &Clock) -> Option<reports::Report> {
         Uuid::try_parse(id).ok().map(About::Uuid).or_else(number)
     };
     let (about, said) = match report {
-        Report::Mapped { message_id, whatsapp_id } => (about(&message_id)?, Said::Mapped { whatsapp_id }),
+        Report::Mapped { message_id, whatsapp_id, wa_id } => (about(&message_id)?, Said::Mapped { whatsapp_id, wa_id }),
         Report::Ack { message_id, whatsapp_id, level } => {
             (about(&message_id)?, Said::Ack { level: i64::from(level), whatsapp_id: Some(whatsapp_id) })
         }

@@ -10,6 +10,7 @@ pub(crate) mod limits;
 pub(crate) mod param;
 pub(crate) mod refusal;
 pub(crate) mod schema;
+pub(crate) mod search;
 pub(crate) mod time;
 pub(crate) mod timing;
 

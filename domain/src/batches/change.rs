@@ -1,7 +1,7 @@
 //! Changing tags and deleting: the steps of `tag_chunk` and `delete_chunk` jobs.
 
 use super::model::{ItemStatus, TagOperation};
-use super::recipients::ContactRef;
+use super::recipients::{ContactRef, where_they_went};
 use super::sets::{self, Decided, Opened, Ran, Set};
 use crate::Step;
 use crate::contacts::{erase, tags};
@@ -92,10 +92,10 @@ async fn find(conn: &impl ConnectionTrait, set: &Set) -> Result<(Vec<Decided>, V
 
 async fn lookup<'a>(
     conn: &impl ConnectionTrait,
-    refs: impl Iterator<Item = &'a ContactRef>,
+    refs: impl Iterator<Item = &'a ContactRef> + Clone,
 ) -> Result<HashMap<ContactRef, i64>, DbErr> {
     let (mut numbers, mut uuids) = (Vec::new(), Vec::new());
-    for contact in refs {
+    for contact in refs.clone() {
         match contact {
             ContactRef::Number(n) => numbers.push(*n),
             ContactRef::Text(t) if uuid::Uuid::try_parse(t).is_ok() => uuids.push(&**t),
@@ -122,6 +122,15 @@ async fn lookup<'a>(
         for row in db::all(conn, sql, [json!(uuids).to_string().into()]).await? {
             found.insert(ContactRef::Text(row.try_get::<String>("", "identifier")?.into()), row.try_get("", "id")?);
         }
+    }
+    let missing = refs.filter(|contact| !found.contains_key(*contact)).collect::<Vec<_>>();
+    let moved = where_they_went(conn, &missing).await?;
+    if !moved.is_empty() {
+        let ids: Vec<i64> = moved.iter().map(|(_, kept)| *kept).collect();
+        let sql = format!("SELECT id FROM contacts WHERE id {} {tail}", dialect.one_of(1, "bigint"));
+        let rows = db::all(conn, sql, [json!(ids).to_string().into()]).await?;
+        let there = rows.iter().map(|row| row.try_get("", "id")).collect::<Result<HashSet<i64>, _>>()?;
+        found.extend(moved.into_iter().filter(|(_, kept)| there.contains(kept)));
     }
     Ok(found)
 }

@@ -65,6 +65,8 @@ pub(super) struct NewChunk {
     pub(super) first_seq: i64,
     pub(super) item_count: i64,
     pub(super) data: String,
+    /// The lowest and the highest number of its contacts; `None`: not all of them are named by number.
+    pub(super) between: Option<(i64, i64)>,
 }
 
 /// Writes chunks, numbered from `first_no`. They wait; [`open_next`] opens them.
@@ -78,9 +80,18 @@ pub(super) async fn insert(
         let no = first_no + i64::try_from(i).unwrap_or(i64::MAX);
         db::execute(
             conn,
-            "INSERT INTO batch_chunks (batch_id, no, first_seq, item_count, next_seq, state, data)
-             VALUES ($1, $2, $3, $4, $3, 'waiting', $5)",
-            [batch.into(), no.into(), chunk.first_seq.into(), chunk.item_count.into(), chunk.data.clone().into()],
+            "INSERT INTO batch_chunks (batch_id, no, first_seq, item_count, next_seq, state, data, lowest_contact,
+                                       highest_contact)
+             VALUES ($1, $2, $3, $4, $3, 'waiting', $5, $6, $7)",
+            [
+                batch.into(),
+                no.into(),
+                chunk.first_seq.into(),
+                chunk.item_count.into(),
+                chunk.data.clone().into(),
+                chunk.between.map_or(0, |between| between.0).into(),
+                chunk.between.map_or(i64::MAX, |between| between.1).into(),
+            ],
         )
         .await?;
     }

@@ -3,7 +3,7 @@
 use super::chunks::{self, NewChunk, WINDOW, chunk_size};
 use super::import::ImportLine;
 use super::model::{BatchType, OnUnknown, TagOperation};
-use super::recipients::{Audience, ContactRefs};
+use super::recipients::{self, Audience, ContactRefs};
 use super::row::{self, Batch};
 use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
@@ -267,7 +267,7 @@ async fn write_refs(conn: &impl ConnectionTrait, id: BatchId, refs: &ContactRefs
     let mut writer = ChunkWriter::new(id);
     for part in refs.as_slice().chunks(size.max(1)) {
         let data = serde_json::to_string(part).map_err(|e| DbErr::Json(e.to_string()))?;
-        writer.push(conn, part.len(), data).await?;
+        writer.push(conn, part.len(), data, recipients::between(part)).await?;
     }
     writer.finish(conn).await?;
     db::execute(
@@ -300,10 +300,16 @@ impl ChunkWriter {
         Self { id, no, seq, pending: Vec::new(), pending_bytes: 0 }
     }
 
-    pub(super) async fn push(&mut self, conn: &impl ConnectionTrait, items: usize, data: String) -> Result<(), DbErr> {
+    pub(super) async fn push(
+        &mut self,
+        conn: &impl ConnectionTrait,
+        items: usize,
+        data: String,
+        between: Option<(i64, i64)>,
+    ) -> Result<(), DbErr> {
         let item_count = i64::try_from(items).unwrap_or(i64::MAX);
         self.pending_bytes += data.len();
-        self.pending.push(NewChunk { first_seq: self.seq, item_count, data });
+        self.pending.push(NewChunk { first_seq: self.seq, item_count, data, between });
         self.seq += item_count;
         if self.pending_bytes >= WRITE_BYTES { self.finish(conn).await } else { Ok(()) }
     }
@@ -405,7 +411,8 @@ impl ImportWriter {
         }
         let data = serde_json::to_string(&self.rows).map_err(|e| DbErr::Json(e.to_string()))?;
         let mut writer = ChunkWriter::resume(self.id, self.no, self.seq);
-        writer.push(conn, self.rows.len(), data).await?;
+        // Nobody yet: no contact has the number 0.
+        writer.push(conn, self.rows.len(), data, Some((0, 0))).await?;
         writer.finish(conn).await?;
         (self.no, self.seq) = (writer.no, writer.seq);
         self.rows.clear();

@@ -73,7 +73,9 @@ pub async fn run_expand(
     let page = audience.page(conn, after, PAGE).await?;
     let mut writer = ChunkWriter::resume(id, batch.chunk_count, seq);
     for part in page.chunks(chunk_size(BatchType::Send)) {
-        writer.push(conn, part.len(), json!(part).to_string()).await?;
+        // In the order of their numbers.
+        let between = part.first().copied().zip(part.last().copied());
+        writer.push(conn, part.len(), json!(part).to_string(), between).await?;
     }
     writer.finish(conn).await?;
     let expanded = u64::try_from(page.len()).unwrap_or(u64::MAX) < PAGE;

@@ -4,7 +4,7 @@ use super::model::ItemStatus;
 use super::sets::{self, Decided, Opened, Ran};
 use crate::Step;
 use crate::contacts::import_file::{CleanRow, ImportRow, RowError, validate_row};
-use crate::contacts::tags;
+use crate::contacts::{addresses, spelling, tags};
 use crate::db::{self, Dialect};
 use crate::jobs::Claimed;
 use crate::time::Timestamp;
@@ -54,7 +54,7 @@ pub async fn run_import(
         config["tags"].as_array().into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned)).collect();
 
     let mut decided = Vec::with_capacity(lines.len());
-    // In the order of the numbers: two chunks that meet on the same contacts take their locks in the same order.
+    // By what the spellings of a number have in common, in its order: two chunks that meet on the same contacts take their locks in the same order.
     let mut by_phone: BTreeMap<String, Merged> = BTreeMap::new();
     for (seq, line) in (set.chunk.first_seq..).zip(lines) {
         if !set.wants(seq) {
@@ -77,7 +77,7 @@ pub async fn run_import(
         let input = row.phone.chars().take(64).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect();
         match validate_row(row) {
             Err(error) => decided.push(bad(error, Some(input))),
-            Ok(row) => match by_phone.entry(row.phone.as_digits().to_owned()) {
+            Ok(row) => match by_phone.entry(spelling::key(row.phone.as_digits()).into_owned()) {
                 std::collections::btree_map::Entry::Vacant(entry) => {
                     entry.insert(Merged { seqs: vec![seq], row });
                 }
@@ -130,11 +130,34 @@ struct Written {
     changed: bool,
 }
 
+/// Merges a row into a contact that is known by its number beside its own. There are few of them.
+async fn merge_into(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    id: i64,
+    row: &CleanRow,
+    batch_source: Option<&str>,
+) -> Result<(), DbErr> {
+    let attributes = match Dialect::of(conn) {
+        Dialect::Postgres => "(coalesce(attributes, '{}')::jsonb || $4::text::jsonb)::text",
+        Dialect::Sqlite => "json_patch(coalesce(attributes, '{}'), $4)",
+    };
+    let sql = format!(
+        "UPDATE contacts SET name = coalesce($2, name), source = coalesce($3, source), updated_at = $5,
+                attributes = CASE WHEN $4 = '{{}}' THEN attributes ELSE {attributes} END WHERE id = $1"
+    );
+    let source = row.source.as_deref().or(batch_source).map(str::to_owned);
+    let attributes = json!(row.attributes).to_string();
+    let values = [id.into(), row.name.clone().into(), source.into(), attributes.into(), now.0.into()];
+    db::execute(conn, sql, values).await.map(|_| ())
+}
+
 /// How a contact is written.
 #[derive(Serialize)]
 struct ContactRow<'a> {
     identifier: uuid::Uuid,
     phone: &'a str,
+    phone_key: &'a str,
     name: Option<&'a str>,
     source: Option<&'a str>,
     attributes: Option<String>,
@@ -152,14 +175,19 @@ async fn write_contacts(
         return Ok(HashMap::new());
     }
     let ms = u64::try_from(now.0).unwrap_or(0);
+    let keys: Vec<&str> = by_phone.keys().map(String::as_str).collect();
+    // Numbers that a contact is known by beside its own: the network told of them.
+    let known = addresses::known_by(conn, &keys).await?;
     let rows: Vec<_> = by_phone
         .iter()
-        .map(|(phone, merged)| {
+        .filter(|(key, _)| !known.contains_key(*key))
+        .map(|(key, merged)| {
             let identifier = uuid::Builder::from_unix_timestamp_millis(ms, &rng.random()).into_uuid();
             let attributes = (!merged.row.attributes.is_empty()).then(|| json!(merged.row.attributes).to_string());
             ContactRow {
                 identifier,
-                phone,
+                phone: merged.row.phone.as_digits(),
+                phone_key: key,
                 name: merged.row.name.as_deref(),
                 source: merged.row.source.as_deref().or(batch_source),
                 attributes,
@@ -169,7 +197,14 @@ async fn write_contacts(
     let dialect = Dialect::of(conn);
     let source = dialect.rows(
         1,
-        &[("identifier", "uuid"), ("phone", "text"), ("name", "text"), ("source", "text"), ("attributes", "text")],
+        &[
+            ("identifier", "uuid"),
+            ("phone_key", "text"),
+            ("phone", "text"),
+            ("name", "text"),
+            ("source", "text"),
+            ("attributes", "text"),
+        ],
     );
     let on_conflict = match (skip_duplicates, dialect) {
         (true, _) => "DO NOTHING",
@@ -191,23 +226,30 @@ async fn write_contacts(
         format!(
             "INSERT INTO contacts (identifier, phone, name, source, attributes, suppressed_at, created_at, updated_at)
              SELECT identifier, phone, name, source, attributes,
-                    (SELECT s.created_at FROM suppressions s WHERE s.phone = r.phone AND s.ended_at IS NULL), $2, $2
+                    (SELECT s.created_at FROM suppressions s WHERE s.phone_key = r.phone_key AND s.ended_at IS NULL), $2, $2
              FROM {source} WHERE TRUE
-             ON CONFLICT (phone) {on_conflict} RETURNING id, phone"
+             ON CONFLICT (phone_key) {on_conflict} RETURNING id, phone_key"
         ),
         [db::rows_json(&rows)?, now.0.into()],
     )
     .await?;
     let mut written = HashMap::with_capacity(by_phone.len());
     for row in inserted {
-        written.insert(row.try_get("", "phone")?, Written { id: row.try_get("", "id")?, changed: true });
+        written.insert(row.try_get("", "phone_key")?, Written { id: row.try_get("", "id")?, changed: true });
     }
     let missing: Vec<&String> = by_phone.keys().filter(|phone| !written.contains_key(*phone)).collect();
     if !missing.is_empty() {
-        let sql = format!("SELECT id, phone FROM contacts WHERE phone {}", dialect.one_of(1, "text"));
+        let sql = format!("SELECT id, phone_key FROM contacts WHERE phone_key {}", dialect.one_of(1, "text"));
         for row in db::all(conn, sql, [json!(missing).to_string().into()]).await? {
-            written.insert(row.try_get("", "phone")?, Written { id: row.try_get("", "id")?, changed: false });
+            written.insert(row.try_get("", "phone_key")?, Written { id: row.try_get("", "id")?, changed: false });
         }
+    }
+    for (key, id) in known {
+        let Some(merged) = by_phone.get(&key) else { continue };
+        if !skip_duplicates {
+            merge_into(conn, now, id, &merged.row, batch_source).await?;
+        }
+        written.insert(key, Written { id, changed: !skip_duplicates });
     }
     Ok(written)
 }
@@ -252,19 +294,24 @@ pub async fn preview_import(
             ImportLine::Unreadable(error) => Err(error),
         })
         .collect();
-    let phones: Vec<&str> = checked.iter().flatten().map(|row| row.phone.as_digits()).collect();
-    let sql = format!("SELECT phone FROM contacts WHERE phone {}", Dialect::of(conn).one_of(1, "text"));
-    let existing = db::all(conn, sql, [json!(phones).to_string().into()])
+    let keys: Vec<String> =
+        checked.iter().flatten().map(|row| spelling::key(row.phone.as_digits()).into_owned()).collect();
+    let sql = format!("SELECT phone_key FROM contacts WHERE phone_key {}", Dialect::of(conn).one_of(1, "text"));
+    let existing = db::all(conn, sql, [json!(keys).to_string().into()])
         .await?
         .iter()
-        .map(|row| row.try_get::<String>("", "phone"))
+        .map(|row| row.try_get::<String>("", "phone_key"))
         .collect::<Result<HashSet<_>, _>>()?;
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let otherwise = addresses::known_by(conn, &keys).await?;
     Ok(checked
         .into_iter()
         .map(|row| match row {
             Err(error) => PlannedRow { line: error.line, plan: Plan::Fail(error.message) },
             Ok(row) => {
-                let known = !seen.insert(row.phone.as_digits().to_owned()) || existing.contains(row.phone.as_digits());
+                let key = spelling::key(row.phone.as_digits()).into_owned();
+                let there = existing.contains(&key) || otherwise.contains_key(&key);
+                let known = !seen.insert(key) || there;
                 let line = row.line;
                 let plan = match (known, skip_duplicates) {
                     (false, _) => Plan::Create(row),

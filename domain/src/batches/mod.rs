@@ -3,7 +3,7 @@
 //! - [`create_send`], [`create_tag`], [`create_delete`], [`ImportWriter`]: accepting one.
 //! - [`send`], [`run_import`], [`run_tag`], [`run_delete`], [`run_expand`], [`run_start`]: the steps of its jobs.
 //! - [`cancel`], [`pause`], [`resume`], [`retry`], [`patch`]: steering it.
-//! - [`get`], [`list`], [`stats`], [`live`], [`items()`], [`preview`]: reading it.
+//! - [`get`], [`list`], [`stats`], [`live`], [`items()`], [`preview`]: reading it; [`items_of_contact`]: reading all of one contact.
 //! - [`audit()`]: whether its rows agree.
 //!
 //! The counts in a batch's row equal what its items say at every commit: whoever finishes items adds to the counts in
@@ -18,6 +18,7 @@ mod expand;
 mod import;
 mod items;
 mod model;
+mod of_contact;
 mod read;
 mod recipients;
 mod row;
@@ -35,6 +36,7 @@ pub use expand::{Expanded, run_expand, run_start};
 pub use import::{ImportLine, Plan, PlannedRow, preview_import, run_import};
 pub use items::{Item, Page, items};
 pub use model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, TagOperation};
+pub use of_contact::{ContactItem, Items, Place, items_of_contact};
 pub use read::{Filter, Preview, Stats, get, going, list, live, preview, sender_rate, stats};
 pub use recipients::{Audience, ContactRef, ContactRefs};
 pub use row::Batch;

@@ -99,7 +99,7 @@ pub async fn begin(
     let message = message_of(&job.payload)?;
     let row = db::one(
         conn,
-        "SELECT CAST(m.uuid AS TEXT) AS uuid, m.contact_id AS contact_id, m.content AS content, m.status AS status, m.attempts AS attempts, c.phone AS phone,
+        "SELECT CAST(m.uuid AS TEXT) AS uuid, m.contact_id AS contact_id, m.content AS content, m.status AS status, m.attempts AS attempts, c.phone AS phone, c.id AS there,
                 s.rate_per_minute AS rate, s.urgent_slot_us AS next
          FROM messages m LEFT JOIN contacts c ON c.id = m.contact_id AND c.deleted_at IS NULL
          LEFT JOIN senders s ON s.name = $2 WHERE m.id = $1",
@@ -111,10 +111,13 @@ pub async fn begin(
     if !matches!(status.as_str(), "queued" | "unknown") {
         return Ok(Begin::Over);
     }
-    let (Some(text), Some(phone)) =
-        (row.try_get::<Option<String>>("", "content")?, row.try_get::<Option<String>>("", "phone")?)
-    else {
-        return Ok(Begin::Void { code: "contact_not_found", detail: "the customer was deleted meanwhile" });
+    let (text, phone) = (row.try_get::<Option<String>>("", "content")?, row.try_get::<Option<String>>("", "phone")?);
+    let (Some(text), Some(phone)) = (text, phone) else {
+        // Who is not there has no text either: it was erased with them.
+        return Ok(match row.try_get::<Option<i64>>("", "there")? {
+            Some(_) => Begin::Void { code: "contact_has_no_number", detail: "the customer has no phone number" },
+            None => Begin::Void { code: "contact_not_found", detail: "the customer was deleted meanwhile" },
+        });
     };
     let contact = ContactId(row.try_get("", "contact_id")?);
     if let Some(written) = waits_behind(conn, contact, message).await? {

@@ -3,6 +3,7 @@
 //! It is read value by value. What is not known is passed over, and what is malformed is left out and counted: Meta adds
 //! fields and kinds at any time, and one that nobody here knows must not cost the others.
 
+use super::answer::is_number;
 use super::error::{MetaError, integer};
 use super::inbound::{self, Read};
 use crate::transport::{Class, Event, Refusal, Status};
@@ -96,6 +97,7 @@ impl Told {
         self.events.push(Event::Status {
             message_id: text(status, "biz_opaque_callback_data").map(str::to_owned),
             network_id: network_id.to_owned(),
+            wa_id: text(status, "recipient_id").filter(|told| is_number(told)).map(str::to_owned),
             status: reached,
             at_ms: at_ms(status, now_ms),
         });
@@ -170,7 +172,8 @@ mod tests {
 
     fn event(status: Status) -> Event {
         let at_ms = 1_749_416_383_000;
-        Event::Status { message_id: Some("m1".into()), network_id: "wamid.A".into(), status, at_ms }
+        let wa_id = Some("60123456789".into());
+        Event::Status { message_id: Some("m1".into()), network_id: "wamid.A".into(), wa_id, status, at_ms }
     }
 
     #[test]

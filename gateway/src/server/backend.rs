@@ -104,8 +104,12 @@ fn written(outgoing: &Outgoing) -> (&'static str, Value) {
         _ => message_id.into(),
     };
     match &outgoing.report {
-        Report::Mapped { message_id, whatsapp_id } => {
-            ("messages/map", json!({ "backend_id": id(message_id), "whatsapp_id": whatsapp_id }))
+        Report::Mapped { message_id, whatsapp_id, wa_id } => {
+            let mut body = json!({ "backend_id": id(message_id), "whatsapp_id": whatsapp_id });
+            if let Some(wa_id) = wa_id {
+                body["wa_id"] = wa_id.as_str().into();
+            }
+            ("messages/map", body)
         }
         Report::Ack { message_id, whatsapp_id, level } => {
             let body = json!({ "message_id": whatsapp_id, "ack": level, "backend_message_id": id(message_id) });
@@ -258,7 +262,7 @@ mod tests {
     #[test]
     fn a_report_names_the_message_as_the_backend_did() {
         let mapped = |id: &str, numeric| {
-            let report = Report::Mapped { message_id: id.into(), whatsapp_id: "w".into() };
+            let report = Report::Mapped { message_id: id.into(), whatsapp_id: "w".into(), wa_id: None };
             written(&Outgoing { report, numeric }).1
         };
         assert_eq!(mapped("7", true), json!({ "backend_id": 7, "whatsapp_id": "w" }));

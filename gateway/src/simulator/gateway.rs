@@ -144,7 +144,7 @@ impl Simulator {
         let now = Instant::now();
         let ack = |level| Report::Ack { message_id: id.clone(), whatsapp_id: whatsapp_id.clone(), level };
         let report = |what: &Later| match what {
-            Later::Sent => Report::Mapped { message_id: id.clone(), whatsapp_id: whatsapp_id.clone() },
+            Later::Sent => Report::Mapped { message_id: id.clone(), whatsapp_id: whatsapp_id.clone(), wa_id: None },
             Later::Delivered => ack(2),
             Later::Read => ack(3),
             Later::Played => ack(4),

@@ -48,11 +48,13 @@ fn write(header: bool, items: Vec<Item>, plain: bool) -> io::Result<Vec<u8>> {
     }
     let time = |at: Option<Timestamp>| at.map(Timestamp::to_rfc3339).unwrap_or_default();
     for item in items {
+        let named = item.input.filter(|_| item.phone.is_none());
+        let contact = item.contact.map(|id| id.to_string()).or(named).unwrap_or_default();
         let phone = item.phone.unwrap_or_default();
-        let phone = if plain { phone } else { contacts::phone::mask_digits(&phone) };
+        let phone = if plain || phone.is_empty() { phone } else { contacts::phone::mask_digits(&phone) };
         csv.write_record([
             item.seq.to_string(),
-            item.contact.map(|id| id.to_string()).unwrap_or_default(),
+            harmless(contact),
             harmless(phone),
             item.status.to_string(),
             item.attempts.to_string(),

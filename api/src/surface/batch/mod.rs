@@ -1,5 +1,6 @@
-//! The batch surface: `/batch`, `/templates` and `/suppressions`.
+//! The batch surface: `/batch`, `/templates`, `/suppressions` and `/contacts`.
 
+mod contacts;
 mod create;
 mod envelope;
 mod export;
@@ -22,7 +23,13 @@ use poem::{Endpoint, EndpointExt, Request};
 use poem_openapi::OpenApiService;
 use std::sync::Arc;
 
-type Routes = (making::MakingRoutes, routes::BatchRoutes, templates::TemplateRoutes, suppressions::SuppressionRoutes);
+type Routes = (
+    making::MakingRoutes,
+    routes::BatchRoutes,
+    templates::TemplateRoutes,
+    suppressions::SuppressionRoutes,
+    contacts::ContactRoutes,
+);
 
 /// The surface's document and routes.
 pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
@@ -31,12 +38,20 @@ pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
             making::MakingRoutes { app: app.clone() },
             routes::BatchRoutes::new(app.clone()),
             templates::TemplateRoutes { app: app.clone() },
-            suppressions::SuppressionRoutes { app },
+            suppressions::SuppressionRoutes { app: app.clone() },
+            contacts::ContactRoutes { app },
         ),
         "Paceline: batch operations",
         env!("CARGO_PKG_VERSION"),
     )
-    .description("Contacts imported, written to, tagged and deleted in batches, at the pace asked for.")
+    .description(concat!(
+        "Contacts imported, written to, tagged and deleted in batches, at the pace asked for.\n\n",
+        "Decided: two spellings of one number (Brazil with and without the 9, Mexico with and without the 1, Argentina ",
+        "with and without the 9) are one contact, in imports, suppressions and searches; the number stays as it was ",
+        "written first. Of two contacts that turn out to be one the older stays; the other's number still finds it. An ",
+        "item whose id names nobody has that id as `contactId` and in `input`, and no `phone`; a contact that is there ",
+        "and has no number fails with `contact_has_no_number`.",
+    ))
     .server("/")
 }
 

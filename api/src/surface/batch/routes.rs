@@ -408,7 +408,10 @@ fn filter(params: &mut Params, batch_type: Option<Lenient<BatchType>>, status: O
     }
 }
 
-fn read_item_status(params: &mut Params, status: Option<Lenient<ItemStatus>>) -> Option<batches::ItemStatus> {
+pub(super) fn read_item_status(
+    params: &mut Params,
+    status: Option<Lenient<ItemStatus>>,
+) -> Option<batches::ItemStatus> {
     let all = batches::ItemStatus::ALL.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", ");
     params.read("status", status, &format!("one of {all}")).map(Into::into)
 }

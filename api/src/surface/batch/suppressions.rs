@@ -38,6 +38,8 @@ enum SuppressionReason {
     User,
     /// The network reported that the person wants nothing from businesses.
     Network,
+    /// Two spellings of one number had one each; the earlier one holds.
+    Merged,
 }
 
 impl From<Reason> for SuppressionReason {
@@ -46,6 +48,7 @@ impl From<Reason> for SuppressionReason {
             Reason::Word => Self::Word,
             Reason::User => Self::User,
             Reason::Network => Self::Network,
+            Reason::Merged => Self::Merged,
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::foundation::fields::Fields;
 use crate::foundation::idempotency::{Asked, Hold, KeyText, Once};
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal, Within};
+use crate::foundation::search;
 use crate::foundation::to_its_end;
 use domain::contacts::customers::{self, CreateError, Cursor, NewCustomer, Page};
 use domain::contacts::phone::{self, Phone};
@@ -218,8 +219,9 @@ impl CustomerRoutes {
         Ok(Summaries::Ok(Json(rows), next.map(|next| link("/customers/summary", limit, &write_cursor(next)))))
     }
 
-    /// Lists customers by their numbers.
+    /// Lists customers by their numbers, or finds them.
     #[oai(path = "/customers/", method = "get")]
+    #[expect(clippy::too_many_arguments, reason = "one for each parameter")]
     async fn list(
         &self,
         request: &Request,
@@ -230,18 +232,28 @@ impl CustomerRoutes {
         /// From behind this customer on.
         #[oai(validator(minimum(value = "0")))]
         after: Query<Option<Lenient<i64>>>,
+        /// A phone number in any spelling, or a part of one of 4 digits or more; or a part of a name.
+        search: Query<Option<Lenient<String>>>,
+        /// A phone number in any spelling, or a part of one of 4 digits or more.
+        phone: Query<Option<Lenient<String>>>,
+        /// Only those with this tag.
+        tag: Query<Option<Lenient<String>>>,
     ) -> Result<Customers, Failure> {
         let asker = Asker::found(request)?;
         asker.needs(Permission::ContactsRead)?;
         let mut params = Params::default();
         let limit = self::limit(&mut params, limit.0);
         let after = params.number("after", after.0, 0, i64::MAX, 0);
+        let search = search::read(&mut params, search.0, phone.0, tag.0);
         refuse_query(params)?;
         let rows = usize::try_from(limit).unwrap_or(1);
-        let Page { rows, next } = customers::list(self.app.db.read(), Some(ContactId(after)), rows).await?;
+        let Page { rows, next } = customers::list(self.app.db.read(), &search, Some(ContactId(after)), rows).await?;
         let whole = asker.sees_phones();
         let rows = rows.into_iter().map(|row| CustomerView::of(row, None, whole)).collect();
-        Ok(Customers::Ok(Json(rows), next.map(|next| link("/customers/", limit, &next.to_string()))))
+        Ok(Customers::Ok(
+            Json(rows),
+            next.map(|next| link("/customers/", limit, &format!("{next}{}", search::query(&search)))),
+        ))
     }
 
     /// Makes a customer.

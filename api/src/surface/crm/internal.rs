@@ -104,6 +104,10 @@ struct MapReport {
     /// The network's id.
     #[oai(validator(min_length = 1, max_length = 256))]
     whatsapp_id: String,
+    /// The account that the network resolved the number to, where that is not the number as it was written: digits. The
+    /// customer is known by it from now on.
+    #[oai(validator(max_length = 256))]
+    wa_id: Option<String>,
 }
 
 /// A message could not be delivered.
@@ -247,8 +251,10 @@ fn read_map(body: &[u8]) -> Result<Read, Refusal> {
     let mut f = Fields::parse(body)?;
     let ours = required_about(&mut f, "backend_id");
     let whatsapp_id = f.required_text("whatsapp_id", 1..=MAX_NETWORK_ID);
+    // What is no number says nothing; the map is worth more than a word about it.
+    let wa_id = f.text("wa_id", 0..=MAX_NETWORK_ID);
     f.finish()?;
-    Ok((must(ours, "backend_id")?, Said::Mapped { whatsapp_id }))
+    Ok((must(ours, "backend_id")?, Said::Mapped { whatsapp_id, wa_id }))
 }
 
 fn read_failed(body: &[u8]) -> Result<Read, Refusal> {

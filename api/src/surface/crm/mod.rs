@@ -34,7 +34,12 @@ pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
         "Paceline: WhatsApp CRM",
         env!("CARGO_PKG_VERSION"),
     )
-    .description("Customers, their messages as they come and go, and what the gateway reports.")
+    .description(concat!(
+        "Customers, their messages as they come and go, and what the gateway reports.\n\n",
+        "Decided: two spellings of one number are one customer. Two customers who turn out to be one are merged: the older ",
+        "stays, with everything that both had, the stream tells `{type: \"customer_merged\", customer_id, merged_id}`, and ",
+        "the other's number still finds the one that stayed, wherever a customer is named.",
+    ))
     .server("/")
 }
 

@@ -163,10 +163,13 @@ pub(crate) struct ItemView {
     /// Its place in the batch, from 0.
     #[oai(validator(minimum(value = "0")))]
     pub(crate) seq: i64,
-    /// The contact; null while there is none.
+    /// The contact; where the request named nobody, what it named; null while a row of an import has none.
     pub(crate) contact_id: Option<String>,
-    /// The contact's number, masked for those who may not read contacts' data; or what the request named.
+    /// The contact's number, masked for those who may not read contacts' data; null where there is none. Of an import's row that
+    /// has no contact, the number as the file has it.
     pub(crate) phone: Option<String>,
+    /// What the request named, where that is no contact: an id, or the number as the file has it, masked like `phone`.
+    pub(crate) input: Option<String>,
     /// Where it stands.
     pub(crate) status: ItemStatus,
     /// How many attempts were made.
@@ -191,7 +194,16 @@ impl ItemView {
     pub(crate) fn of(item: Item, plain: bool) -> Self {
         Self {
             seq: item.seq,
-            contact_id: item.contact.map(|id| id.to_string()),
+            // The number of an import's row is no contact's id.
+            contact_id: match (item.contact, &item.phone) {
+                (Some(id), _) => Some(id.to_string()),
+                (None, None) => item.input.clone(),
+                (None, Some(_)) => None,
+            },
+            input: match (item.input, &item.phone) {
+                (Some(input), Some(_)) if !plain => Some(contacts::phone::mask_digits(&input)),
+                (input, _) => input,
+            },
             phone: item.phone.map(|phone| if plain { phone } else { contacts::phone::mask_digits(&phone) }),
             status: item.status.into(),
             attempts: item.attempts,
