@@ -1,6 +1,7 @@
 //! Batches: one operation over many contacts.
 //!
 //! - [`create_send`], [`create_tag`], [`create_delete`], [`ImportWriter`]: accepting one.
+//! - [`plan_send`], [`plan_tag`], [`plan_delete`], [`preview_import`]: telling beforehand what one would do.
 //! - [`send`], [`run_import`], [`run_tag`], [`run_delete`], [`run_expand`], [`run_start`]: the steps of its jobs.
 //! - [`cancel`], [`pause`], [`resume`], [`retry`], [`patch`]: steering it.
 //! - [`get`], [`list`], [`stats`], [`live`], [`items()`], [`preview`]: reading it.
@@ -14,6 +15,7 @@ mod change;
 pub(crate) mod chunks;
 mod control;
 mod create;
+mod dry_run;
 mod expand;
 mod import;
 mod items;
@@ -30,6 +32,9 @@ pub use chunks::{WINDOW, chunk_size};
 pub use control::{ControlError, Patch, SCHEDULE_SLACK, cancel, patch, pause, resume, retry};
 pub use create::{
     CreateError, ImportWriter, NewImport, NewSend, NewTag, Recipients, create_delete, create_send, create_tag,
+};
+pub use dry_run::{
+    Excluded, LimitedBy, SendPlan, SendSample, SetPlan, SetSample, Warning, plan_delete, plan_send, plan_tag,
 };
 pub use expand::{Expanded, run_expand, run_start};
 pub use import::{ImportLine, Plan, PlannedRow, preview_import, run_import};

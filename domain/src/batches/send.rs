@@ -11,6 +11,7 @@ mod sender;
 
 pub use begin::{Work, begin};
 pub use claim::{ClaimedItems, claim_items};
+pub(super) use claim::{SUPPRESSED, resolve};
 pub use outcome::{ItemOutcome, ItemResult, Rest, Settled, rest, settle};
 pub use sender::{OpenCircuit, open_circuits};
 

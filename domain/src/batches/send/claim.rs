@@ -60,17 +60,17 @@ struct ClaimedRow {
 }
 
 #[derive(Clone)]
-struct Recipient {
-    id: ContactId,
-    phone: String,
-    name: Option<String>,
-    attributes: Value,
+pub(in crate::batches) struct Recipient {
+    pub(in crate::batches) id: ContactId,
+    pub(in crate::batches) phone: String,
+    pub(in crate::batches) name: Option<String>,
+    pub(in crate::batches) attributes: Value,
     /// Wants no bulk messages.
-    suppressed: bool,
+    pub(in crate::batches) suppressed: bool,
 }
 
 /// The code and the reason of an item whose recipient wants no bulk messages.
-const SUPPRESSED: (&str, &str) = ("suppressed", "the recipient has opted out");
+pub(in crate::batches) const SUPPRESSED: (&str, &str) = ("suppressed", "the recipient has opted out");
 
 /// Claims up to `wanted` items of the chunk: those whose retry or slot is due first, then recipients that have no row
 /// yet. Each gets a slot of the batch's and the sender's pace; `sender_rate` is the configured limit of a sender whose
@@ -369,7 +369,7 @@ fn recipient(row: &QueryResult) -> Result<Recipient, DbErr> {
 }
 
 /// Looks contacts up as the request named them. Those who are not in the answer do not exist, or have no number.
-async fn resolve<'a>(
+pub(in crate::batches) async fn resolve<'a>(
     conn: &impl ConnectionTrait,
     refs: impl Iterator<Item = &'a ContactRef> + Clone,
 ) -> Result<HashMap<ContactRef, Recipient>, DbErr> {
