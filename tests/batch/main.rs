@@ -2,6 +2,7 @@
 //! Redis, one process for each role).
 
 mod control;
+mod dry_runs;
 mod fairness;
 mod imports;
 mod plans;

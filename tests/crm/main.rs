@@ -14,3 +14,4 @@ mod reports;
 #[path = "../batch/setup.rs"]
 mod setup;
 mod stream;
+mod strict;

@@ -1,5 +1,6 @@
 //! From a request to an accepted batch.
 
+use super::dry_run::DRY_RUN;
 use super::envelope::{Answer, Failure};
 use super::wire::BatchOperation;
 use crate::App;
@@ -98,12 +99,15 @@ where
 /// Reads a send.
 pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<NewSend, Refusal> {
     let mut f = Fields::parse(body)?;
+    f.boolean(DRY_RUN);
     let template = f.text("templateId", 1..=32);
     let template_id = template.as_ref().and_then(|id| id.parse().ok());
     if template.is_some() && template_id.is_none() {
         f.bad("templateId", "no such template");
     }
     let mut content = None;
+    // Beside a template it has no meaning, and clients send it all the same.
+    f.knows("content");
     if template.is_none() {
         if f.raw("content").is_none() {
             f.bad("content", "is required unless templateId is given");
@@ -147,27 +151,15 @@ pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<NewSend, Refusal>
 }
 
 fn read_audience(f: &mut Fields<'_>) -> Option<Audience> {
-    let raw = f.raw("audience")?;
-    let mut inner = match Fields::parse(raw.get().as_bytes()) {
-        Ok(inner) => inner,
-        Err(_) => {
-            f.bad("audience", "must be an object");
-            return None;
+    let audience = f.object("audience", |inner| {
+        let tags = |inner: &mut Fields<'_>, name| inner.texts(name, 0..=50, 1..=64).unwrap_or_default();
+        Audience {
+            all: inner.boolean("all").unwrap_or(false),
+            tags_any: tags(inner, "tagsAny"),
+            tags_all: tags(inner, "tagsAll"),
+            tags_none: tags(inner, "tagsNone"),
         }
-    };
-    let tags = |inner: &mut Fields<'_>, name| inner.texts(name, 0..=50, 1..=64).unwrap_or_default();
-    let audience = Audience {
-        all: inner.boolean("all").unwrap_or(false),
-        tags_any: tags(&mut inner, "tagsAny"),
-        tags_all: tags(&mut inner, "tagsAll"),
-        tags_none: tags(&mut inner, "tagsNone"),
-    };
-    if let Err(refusal) = inner.finish() {
-        for detail in refusal.details {
-            f.bad(format!("audience.{}", detail.field), detail.message);
-        }
-        return None;
-    }
+    })?;
     if audience.is_empty() {
         f.bad("audience", "names no condition; {\"all\": true} is everyone");
         return None;
@@ -178,6 +170,7 @@ fn read_audience(f: &mut Fields<'_>) -> Option<Audience> {
 /// Reads a change of tags.
 pub(super) fn read_tag(body: &[u8]) -> Result<NewTag, Refusal> {
     let mut f = Fields::parse(body)?;
+    f.boolean(DRY_RUN);
     let contacts = required_ids(&mut f);
     if f.raw("tags").is_none() {
         f.bad("tags", "is required");
@@ -197,6 +190,7 @@ pub(super) fn read_tag(body: &[u8]) -> Result<NewTag, Refusal> {
 /// Reads a deletion.
 pub(super) fn read_delete(body: &[u8]) -> Result<domain::batches::ContactRefs, Refusal> {
     let mut f = Fields::parse(body)?;
+    f.boolean(DRY_RUN);
     let contacts = required_ids(&mut f);
     f.finish()?;
     contacts.ok_or_else(Refusal::internal)

@@ -2,13 +2,15 @@
 //! chunks, in one transaction.
 
 use super::create::{Accepted, MAX_ITEMS, blocking};
+use super::dry_run::{self, DRY_RUN};
 use super::envelope::{Answer, Failure};
-use super::upload::{CsvType, FormType, Upload, XlsxType, disk};
-use super::wire::{BatchOperation, DryRun, ImportRequest, PlannedAction, PlannedRowView};
+use super::upload::{CsvType, FormType, Upload, XlsxType, disk, form_fields};
+use super::wire::{BatchOperation, DryRun, ImportContact, ImportRequest, PlannedAction, PlannedRowView};
 use crate::App;
 use crate::foundation::body::{JsonBody, JsonText};
 use crate::foundation::fields::{Fields, Texts};
 use crate::foundation::idempotency::{Asked, Once};
+use crate::foundation::known;
 use crate::foundation::refusal::{FieldError, Refusal};
 use bytes::Bytes;
 use domain::batches::{Batch, ImportLine, ImportWriter, NewImport, Plan, PlannedRow, preview_import};
@@ -79,9 +81,40 @@ struct Read {
     content: Bytes,
 }
 
+impl Options {
+    /// Refuses what is said of a file where there is none: a JSON body says it itself, and what stands elsewhere would be
+    /// passed over.
+    fn refuse_beside_json(&self) -> Result<(), Refusal> {
+        let given = [
+            ("skipDuplicates", self.skip_duplicates.is_some()),
+            ("tags", self.tags.is_some()),
+            ("source", self.source.is_some()),
+            ("mapping", self.mapping.is_some()),
+        ];
+        let bad = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| FieldError {
+            field: name.into(),
+            message: "is for a file: a JSON body has fields of its own".into(),
+        });
+        let bad: Vec<_> = bad.collect();
+        if bad.is_empty() { Ok(()) } else { Err(Refusal::invalid(bad)) }
+    }
+}
+
+/// What a body or a form says of a dry run. What cannot be read says nothing: whoever reads it says why.
+pub(super) async fn says_dry_run(body: &ImportBody) -> Result<Option<bool>, Refusal> {
+    match body {
+        ImportBody::Json(body) => dry_run::said(&body.bytes).await,
+        ImportBody::Form(Upload { spooled, .. }) => {
+            Ok(spooled.fields.get(DRY_RUN).and_then(|text| text.trim().parse().ok()))
+        }
+        ImportBody::Csv(_) | ImportBody::Xlsx(_) => Ok(None),
+    }
+}
+
 async fn read(options: Options, body: ImportBody) -> Result<Read, Refusal> {
     match body {
         ImportBody::Json(body) => {
+            options.refuse_beside_json()?;
             let (bytes, content) = (body.bytes.clone(), body.bytes);
             let new = blocking(move || read_json(&bytes)).await?;
             Ok(Read { new, rows: Rows::Json(content.clone()), content })
@@ -299,12 +332,21 @@ fn refuse(error: FileError) -> Refusal {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Contact {
     #[serde(rename = "phoneE164")]
     phone: String,
     name: Option<String>,
     #[serde(default)]
     tags: Option<Texts>,
+}
+
+/// The fields of a contact that nothing reads: those that the document does not have. It is asked only of a contact that
+/// could not be read, so that reading a million of them builds nothing.
+fn unknown_fields(element: &str) -> Vec<FieldError> {
+    let Ok(fields) = Fields::parse(element.as_bytes()) else { return Vec::new() };
+    fields.knows_all_of::<ImportContact>();
+    fields.finish().err().map(|refusal| refusal.details).unwrap_or_default()
 }
 
 /// Goes over the contacts of a JSON import without building the list. Stops when `take` says so.
@@ -328,6 +370,13 @@ fn contacts(body: &[u8], take: &mut dyn FnMut(ImportRow) -> bool) -> Result<(), 
                 let row =
                     ImportRow { line: place, phone: contact.phone, name: contact.name, tags, ..ImportRow::default() };
                 take(row)
+            }
+            Err(_) if !unknown_fields(element).is_empty() => {
+                errors.extend(unknown_fields(element).into_iter().map(|bad| FieldError {
+                    field: format!("contacts[{}].{}", place - 1, bad.field),
+                    message: bad.message,
+                }));
+                errors.len() < 20
             }
             Err(error) => {
                 let text = error.to_string();
@@ -370,6 +419,9 @@ fn read_json(body: &[u8]) -> Result<NewImport, Refusal> {
         tags: f.texts("tags", 0..=50, 1..=64).unwrap_or_default(),
         source: f.text("source", 1..=200),
     };
+    f.boolean(DRY_RUN);
+    // They are read by themselves, one at a time.
+    f.knows("contacts");
     let mut count = 0usize;
     match contacts(body, &mut |_| {
         count += 1;
@@ -387,6 +439,13 @@ fn read_json(body: &[u8]) -> Result<NewImport, Refusal> {
 fn read_options(options: Options, form: &BTreeMap<String, String>) -> Result<(NewImport, Mapping), Refusal> {
     let mut errors = Vec::new();
     let mut bad = |field: &str, message: &str| errors.push(FieldError { field: field.into(), message: message.into() });
+    for name in form.keys().filter(|name| !form_fields().any(|known| known == name.as_str())) {
+        let FieldError { field, message } = known::unknown(name, form_fields());
+        bad(&field, &message);
+    }
+    if form.get(DRY_RUN).is_some_and(|text| !matches!(text.trim(), "" | "true" | "false")) {
+        bad(DRY_RUN, "must be true or false");
+    }
     let given =
         |name: &str, query: Option<String>| form.get(name).cloned().or(query).filter(|text| !text.trim().is_empty());
     let skip_duplicates = match form.get("skipDuplicates").map(|text| text.trim()) {

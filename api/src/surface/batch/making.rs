@@ -1,7 +1,8 @@
 //! What makes work: import, send, tags, delete, and retry. Each is done once under an `Idempotency-Key`, and to its end
 //! even if its client does not wait for it.
 
-use super::create::{self, Accepted};
+use super::create;
+use super::dry_run::{self, Changed, Sent};
 use super::envelope::{Answer, Failure};
 use super::import::{self, ImportBody, Imported};
 use super::routes::{Token, caller, id, unsteered};
@@ -20,6 +21,9 @@ use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::types::ToJSON;
 use poem_openapi::{ApiResponse, OpenApi};
 use std::sync::Arc;
+
+/// `dryRun` in the query; [`dry_run`] reads it with what the body says.
+type DryRun = Query<Option<Lenient<bool>>>;
 
 /// For the document; [`Asked`] reads the header.
 type Key = Header<Option<KeyText>>;
@@ -48,6 +52,11 @@ fn may(request: &Request, permission: Permission) -> Result<UserId, Refusal> {
     Ok(caller.0.user_id)
 }
 
+/// Whether the caller is shown whole numbers in a dry run.
+fn sees(request: &Request) -> Result<bool, Refusal> {
+    Ok(caller(request)?.0.permits(Permission::ContactsRead))
+}
+
 /// Opens a batch again, and remembers the answer with it.
 async fn retry(app: &App, id: BatchId, hold: &Hold) -> Result<String, Refusal> {
     let tx = app.db.begin().await?;
@@ -73,18 +82,25 @@ impl MakingRoutes {
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
+        /// Writes nothing, and answers 200 with what it would do; the body may say it as well.
+        #[oai(name = "dryRun")]
+        dry_run: DryRun,
         body: JsonBody<SendRequest>,
-    ) -> Result<Accepted, Failure> {
+    ) -> Result<Sent, Failure> {
         let by = may(request, Permission::BatchesWrite)?;
         let (asked, app) = (Asked::of(request, by)?, self.app.clone());
+        if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
+            let now = app.clock.now();
+            return dry_run::send(&app, move || create::read_send(&body.bytes, now), sees(request)?).await;
+        }
         to_its_end(async move {
             let once = asked.begin(&app, &body.bytes).await?;
             let now = app.clock.now();
             let read = move || create::read_send(&body.bytes, now);
-            create::once(&app, once, read, async move |tx, now, new| {
+            let accepted = create::once(&app, once, read, async move |tx, now, new| {
                 batches::create_send(tx, now, by, new).await.map_err(create::refuse)
-            })
-            .await
+            });
+            Ok(accepted.await?.into())
         })
         .await
     }
@@ -98,17 +114,23 @@ impl MakingRoutes {
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
+        /// Writes nothing, and answers 200 with what it would do; the body may say it as well.
+        #[oai(name = "dryRun")]
+        dry_run: DryRun,
         body: JsonBody<TagRequest>,
-    ) -> Result<Accepted, Failure> {
+    ) -> Result<Changed, Failure> {
         let by = may(request, Permission::ContactsWrite)?;
         let (asked, app) = (Asked::of(request, by)?, self.app.clone());
+        if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
+            return dry_run::tags(&app, move || create::read_tag(&body.bytes), sees(request)?).await;
+        }
         to_its_end(async move {
             let once = asked.begin(&app, &body.bytes).await?;
             let read = move || create::read_tag(&body.bytes);
-            create::once(&app, once, read, async move |tx, now, new| {
+            let accepted = create::once(&app, once, read, async move |tx, now, new| {
                 batches::create_tag(tx, now, by, new).await.map_err(create::refuse)
-            })
-            .await
+            });
+            Ok(accepted.await?.into())
         })
         .await
     }
@@ -122,17 +144,23 @@ impl MakingRoutes {
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
+        /// Writes nothing, and answers 200 with what it would do; the body may say it as well.
+        #[oai(name = "dryRun")]
+        dry_run: DryRun,
         body: JsonBody<DeleteRequest>,
-    ) -> Result<Accepted, Failure> {
+    ) -> Result<Changed, Failure> {
         let by = may(request, Permission::ContactsDelete)?;
         let (asked, app) = (Asked::of(request, by)?, self.app.clone());
+        if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
+            return dry_run::delete(&app, move || create::read_delete(&body.bytes), sees(request)?).await;
+        }
         to_its_end(async move {
             let once = asked.begin(&app, &body.bytes).await?;
             let read = move || create::read_delete(&body.bytes);
-            create::once(&app, once, read, async move |tx, now, contacts| {
+            let accepted = create::once(&app, once, read, async move |tx, now, contacts| {
                 batches::create_delete(tx, now, by, contacts).await.map_err(create::refuse)
-            })
-            .await
+            });
+            Ok(accepted.await?.into())
         })
         .await
     }
@@ -148,9 +176,9 @@ impl MakingRoutes {
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
-        /// Writes nothing, and answers 200 with what each row would become.
+        /// Writes nothing, and answers 200 with what each row would become; a body or a form may say it as well.
         #[oai(name = "dryRun")]
-        dry_run: Query<Option<Lenient<bool>>>,
+        dry_run: DryRun,
         /// For a file: whether contacts that exist are skipped.
         #[oai(name = "skipDuplicates")]
         skip_duplicates: Query<Option<Lenient<bool>>>,
@@ -163,8 +191,8 @@ impl MakingRoutes {
         body: ImportBody,
     ) -> Result<Imported, Failure> {
         let by = may(request, Permission::ContactsWrite)?;
+        let dry_run = dry_run::is_asked(dry_run.0, import::says_dry_run(&body).await?)?;
         let mut params = Params::default();
-        let dry_run = params.read("dryRun", dry_run.0, "true or false").unwrap_or(false);
         let skip = params.read("skipDuplicates", skip_duplicates.0, "true or false");
         if !params.errors.is_empty() {
             return Err(Refusal::invalid(params.errors).into());

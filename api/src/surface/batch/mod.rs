@@ -1,6 +1,7 @@
 //! The batch surface: `/batch`, `/templates` and `/suppressions`.
 
 mod create;
+mod dry_run;
 mod envelope;
 mod export;
 mod import;
@@ -14,8 +15,8 @@ mod wire;
 pub(crate) use wire::summary_json;
 
 use crate::App;
-use crate::foundation::refusal::{Kind, Refusal};
-use crate::foundation::{auth, body, guarded, limits};
+use crate::foundation::known::Operations;
+use crate::foundation::{auth, body, by_method, guarded, limits};
 use poem::endpoint::BoxEndpoint;
 use poem::http::Method;
 use poem::{Endpoint, EndpointExt, Request};
@@ -36,16 +37,30 @@ pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
         "Paceline: batch operations",
         env!("CARGO_PKG_VERSION"),
     )
-    .description("Contacts imported, written to, tagged and deleted in batches, at the pace asked for.")
+    .description(
+        "Contacts imported, written to, tagged and deleted in batches, at the pace asked for.\n\n\
+         Decided:\n\
+         - A field, a parameter or a form's field that is not in this document is refused with 400 and the nearest known \
+         name, in nested objects too; a field in the query, and a parameter in the body, are told where they belong. An \
+         operation without a body takes an empty one, `{}` and `null`.\n\
+         - `content` beside `templateId` is passed over, as the original's clients send it.\n\
+         - `dryRun` in the query, in the body or in a form is the same; if two of them differ, the request is refused. A \
+         dry run does not take its `Idempotency-Key`.\n\
+         - A dry run of a send tells no `collisions`. Of more than 10,000 recipients the first 10,000 messages are \
+         rendered, which a warning says.\n\
+         - What is said of a file in the query is refused beside a JSON body.\n\
+         - A body may come with `Content-Encoding: gzip`; its limits are those of what it unpacks to.",
+    )
     .server("/")
 }
 
 /// The surface: who asks, how often, then the route, then its envelope.
 pub(crate) fn endpoint(app: Arc<App>) -> Arc<BoxEndpoint<'static>> {
     let routes = service(app.clone());
+    let operations = Arc::new(Operations::of::<Routes>());
     crate::shared(routes.around(move |routes, request| {
-        let app = app.clone();
-        async move { Ok(answer(&app, routes.as_ref(), request).await) }
+        let (app, operations) = (app.clone(), operations.clone());
+        async move { Ok(answer(&app, &operations, routes.as_ref(), request).await) }
     }))
 }
 
@@ -57,7 +72,10 @@ fn makes_work(request: &Request) -> bool {
     makes && request.method() == Method::POST
 }
 
-async fn answer(app: &App, routes: &impl Endpoint, mut request: Request) -> poem::Response {
+async fn answer(app: &App, operations: &Operations, routes: &impl Endpoint, mut request: Request) -> poem::Response {
+    if let Some(response) = by_method(operations, &request, envelope::refuse) {
+        return response;
+    }
     let caller = match auth::identify(app, auth::bearer(&request)).await {
         Ok(caller) => caller,
         Err(refusal) => {
@@ -78,13 +96,5 @@ async fn answer(app: &App, routes: &impl Endpoint, mut request: Request) -> poem
     };
     limits::Standing::note(&request, decision);
     request.extensions_mut().insert(caller);
-    let path = request.uri().path().to_owned();
-    guarded(routes, request, |refusal| {
-        let mut refusal: Refusal = refusal.clone();
-        if refusal.kind == Kind::MethodNotAllowed {
-            refusal.allow = Some(routes::allowed(&path));
-        }
-        envelope::refuse(&refusal)
-    })
-    .await
+    guarded(operations, routes, request, envelope::refuse).await
 }

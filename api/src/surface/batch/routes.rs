@@ -35,23 +35,6 @@ pub(super) fn caller(request: &Request) -> Result<&Caller, Refusal> {
     request.extensions().get::<Caller>().ok_or_else(|| Refusal::new(Kind::AuthRequired, "a token is required"))
 }
 
-/// The methods of a path, for `Allow`.
-pub(super) fn allowed(path: &str) -> String {
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    match parts.as_slice() {
-        ["batch"] | ["batch", "stats"] => "GET",
-        ["batch", "import" | "send" | "tags" | "delete"] => "POST",
-        ["batch", _] => "GET, PATCH",
-        ["batch", _, "cancel" | "pause" | "resume" | "retry"] => "POST",
-        ["templates"] => "GET, POST",
-        ["suppressions"] => "GET, POST, DELETE",
-        ["templates", _] => "GET, PUT, DELETE",
-        ["templates", _, "preview"] => "POST",
-        _ => "GET",
-    }
-    .to_owned()
-}
-
 /// A CSV file, written as it is read.
 #[derive(ApiResponse)]
 pub(super) enum CsvFile {

@@ -52,10 +52,20 @@ impl FileType for FormType {
                 ("tags", text("Tags for all contacts, separated by commas.")),
                 ("source", text("Where the contacts come from.")),
                 ("skipDuplicates", text("`true` or `false`: whether contacts that exist are skipped.")),
+                ("dryRun", text("`true` or `false`: whether nothing is written, and told what each row would become.")),
             ],
             ..MetaSchema::new("object")
         }))
     }
+}
+
+/// The fields that a form may have: those that the document says.
+pub(super) fn form_fields() -> impl Iterator<Item = &'static str> + Clone {
+    let properties = match FormType::schema() {
+        MetaSchemaRef::Inline(schema) => schema.properties,
+        MetaSchemaRef::Reference(_) => Vec::new(),
+    };
+    properties.into_iter().map(|(name, _)| name).collect::<Vec<_>>().into_iter()
 }
 
 /// A file that was spooled to disk, with what a form said of it.

@@ -73,7 +73,7 @@ struct InboxReport {
 }
 
 /// An address.
-#[derive(Debug, Object, Deserialize)]
+#[derive(Debug, Object)]
 struct IdentityReport {
     /// `bsuid`, `lid`, `jid`, …
     #[oai(validator(min_length = 1, max_length = 40))]
@@ -210,18 +210,11 @@ fn read_inbox(body: &[u8]) -> Result<Inbound, Refusal> {
 }
 
 fn identities(f: &mut Fields<'_>) -> Vec<Identity> {
-    let Some(raw) = f.raw("identities") else { return Vec::new() };
-    let word = |text: &str, most: usize| (1..=most).contains(&text.chars().count()) && !text.contains('\0');
-    let fine = |list: &Vec<IdentityReport>| {
-        list.len() <= MAX_IDENTITIES && list.iter().all(|one| word(&one.kind, 40) && word(&one.value, MAX_NETWORK_ID))
-    };
-    match serde_json::from_str::<Vec<IdentityReport>>(raw.get()).ok().filter(fine) {
-        Some(list) => list.into_iter().map(|one| Identity { kind: one.kind, value: one.value }).collect(),
-        None => {
-            f.bad("identities", format!("must be a list of at most {MAX_IDENTITIES} {{kind, value}}"));
-            Vec::new()
-        }
-    }
+    let list = f.objects("identities", MAX_IDENTITIES, |one| Identity {
+        kind: one.required_text("kind", 1..=40),
+        value: one.required_text("value", 1..=MAX_NETWORK_ID),
+    });
+    list.unwrap_or_default()
 }
 
 type Read = (About, Said);
@@ -265,6 +258,8 @@ fn read_seen(body: &[u8]) -> Result<Read, Refusal> {
     let ours = required_about(&mut f, "backend_message_id");
     let whatsapp_id = f.text("whatsapp_id", 1..=MAX_NETWORK_ID);
     let delay_ms = count(&mut f, "delay_ms");
+    // The original's gateway says it; the message says whom it is to.
+    f.knows("to");
     f.finish()?;
     Ok((must(ours, "backend_message_id")?, Said::Seen { whatsapp_id, delay_ms }))
 }
@@ -385,7 +380,10 @@ mod tests {
     #[test]
     fn every_bad_field_of_a_report_is_named() {
         let bad = read_inbox(br#"{"phone": "x", "timestamp": "soon", "identities": [{"kind": ""}]}"#);
-        assert_eq!(bad.map_err(fields).expect_err("refused"), ["phone", "content", "timestamp", "identities"]);
+        assert_eq!(
+            bad.map_err(fields).expect_err("refused"),
+            ["phone", "content", "timestamp", "identities[0].kind", "identities[0].value"]
+        );
         let bad = read_ack(br#"{"ack": 5}"#);
         assert_eq!(bad.map_err(fields).expect_err("refused"), ["message_id", "ack"]);
         let bad = read_seen(br#"{"delay_ms": -1}"#);

@@ -8,8 +8,8 @@
 mod asks;
 mod refusal;
 
-use self::asks::{SendAsk, read_page, read_send};
-use self::refusal::{JSON, NOT_READY, Refusal, answer};
+use self::asks::{PAGE_FIELDS, SendAsk, nothing, only, read_page, read_send};
+use self::refusal::{JSON, NOT_READY, Refusal, allow, answer};
 use super::Server;
 use super::store::{Accepted, NewMessage};
 use crate::sqlite::StoreError;
@@ -99,14 +99,44 @@ impl Path {
             // The server leaves the body out.
             request.set_method(Method::GET);
         }
-        let answered = if self.methods.contains(request.method()) {
-            (self.answer)(app, request).await
-        } else {
+        let method = request.method();
+        if *method == Method::OPTIONS {
+            return StatusCode::NO_CONTENT.with_header(header::ALLOW, allow(self.methods)).into_response();
+        }
+        let answered = if self.methods.contains(method) {
+            match self.strict(&mut request).await {
+                Ok(()) => (self.answer)(app, request).await,
+                Err(refusal) => Err(refusal),
+            }
+        } else if KNOWN.contains(method) {
             Err(Refusal::Method(self.methods))
+        } else {
+            Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "this server does not know the method"))
         };
         answered.unwrap_or_else(IntoResponse::into_response)
     }
+
+    /// Refuses what the path does not read. What a network sends is its own: of that nothing is refused for its name.
+    async fn strict(&self, request: &mut Request) -> Result<(), Refusal> {
+        let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+        if !request.headers().get_all(header::CONTENT_ENCODING).iter().all(plain) {
+            return Err(Refusal::Coding);
+        }
+        let known = match self.at {
+            "/webhook" => return Ok(()),
+            "/messages" | "/sim/messages" => PAGE_FIELDS,
+            _ => &[],
+        };
+        only(request.uri().query().unwrap_or_default(), known)?;
+        if self.methods == GET {
+            nothing(&read(request.take_body(), MAX_BODY).await?)?;
+        }
+        Ok(())
+    }
 }
+
+/// The methods that there are; one that is not among them is not implemented anywhere.
+const KNOWN: [Method; 6] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::TRACE];
 
 /// All paths, for all methods.
 pub(crate) fn routes(server: Arc<Server>, settings: HttpSettings) -> BoxEndpoint<'static> {
@@ -364,6 +394,10 @@ mod tests {
         let send = &document["components"]["schemas"]["Send"]["properties"];
         assert_eq!(send["message"]["maxLength"], json!(MAX_MESSAGE));
         assert_eq!(send["backend_message_id"]["oneOf"][1]["pattern"], json!(format!("^[!-~]{{1,{MAX_ID}}}$")));
+        let parameters = document["components"]["parameters"].as_object().expect("parameters").keys();
+        let named: BTreeSet<&str> = parameters.map(String::as_str).collect();
+        assert!(PAGE_FIELDS.iter().all(|name| named.contains(name)), "{named:?}");
+        assert_eq!(document["components"]["schemas"]["Send"]["additionalProperties"], json!(false));
         let limit = &document["components"]["parameters"]["limit"]["schema"];
         assert_eq!((&limit["maximum"], &limit["default"]), (&json!(PAGE_MAX), &json!(PAGE)));
     }

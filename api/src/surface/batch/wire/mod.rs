@@ -1,10 +1,13 @@
 //! The surface's types on the wire.
 
+mod plans;
 mod requests;
 mod views;
 
+pub(super) use plans::{SendPlanView, SetPlanView};
 pub(super) use requests::{
-    DeleteRequest, ImportRequest, PatchRequest, SendRequest, TagRequest, TemplatePreviewRequest, TemplateRequest,
+    DeleteRequest, ImportContact, ImportRequest, PatchRequest, SendRequest, TagRequest, TemplatePreviewRequest,
+    TemplateRequest,
 };
 pub(crate) use views::summary_json;
 pub(super) use views::{

@@ -49,6 +49,8 @@ pub(crate) struct SendRequest {
     schedule_at: Option<Time>,
     /// What becomes of a send whose outcome is not known.
     on_unknown: Option<OnUnknown>,
+    /// Writes nothing, and answers 200 with what it would do; the query may say it as well.
+    dry_run: Option<bool>,
 }
 
 impl Example for SendRequest {
@@ -62,6 +64,7 @@ impl Example for SendRequest {
             jitter_ms: Some(250),
             schedule_at: None,
             on_unknown: Some(OnUnknown::Resend),
+            dry_run: None,
         }
     }
 }
@@ -78,11 +81,14 @@ pub(crate) struct TagRequest {
     tags: Vec<String>,
     /// What to do with them.
     operation: TagOperation,
+    /// Writes nothing, and answers 200 with what it would do; the query may say it as well.
+    dry_run: Option<bool>,
 }
 
 impl Example for TagRequest {
     fn example() -> Self {
-        Self { contact_ids: vec!["1".into(), "2".into()], tags: vec!["vip".into()], operation: TagOperation::Add }
+        let (contact_ids, tags) = (vec!["1".into(), "2".into()], vec!["vip".into()]);
+        Self { contact_ids, tags, operation: TagOperation::Add, dry_run: Some(false) }
     }
 }
 
@@ -93,11 +99,13 @@ pub(crate) struct DeleteRequest {
     /// Contact ids: numbers or identifiers.
     #[oai(validator(min_items = 1, max_items = 1_000_000, min_length = 1))]
     contact_ids: Vec<String>,
+    /// Writes nothing, and answers 200 with what it would do; the query may say it as well.
+    dry_run: Option<bool>,
 }
 
 impl Example for DeleteRequest {
     fn example() -> Self {
-        Self { contact_ids: vec!["3".into()] }
+        Self { contact_ids: vec!["3".into()], dry_run: Some(false) }
     }
 }
 
@@ -129,6 +137,8 @@ pub(crate) struct ImportRequest {
     /// Where they come from.
     #[oai(validator(min_length = 1, max_length = 200))]
     source: Option<String>,
+    /// Writes nothing, and answers 200 with what each row would become; the query may say it as well.
+    dry_run: Option<bool>,
 }
 
 impl Example for ImportRequest {
@@ -143,6 +153,7 @@ impl Example for ImportRequest {
             skip_duplicates: Some(true),
             tags: Some(vec!["fair".into()]),
             source: Some("trade fair".into()),
+            dry_run: None,
         }
     }
 }
