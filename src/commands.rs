@@ -36,7 +36,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let (role, parts) = match &command {
         Command::Serve | Command::Demo => (Role::Serve, Parts::ALL),
         Command::Api => (Role::Split, Parts { api: true, worker: false, scheduler: false }),
-        Command::Worker => (Role::Split, Parts { api: false, worker: true, scheduler: false }),
+        Command::Worker => (Role::Worker, Parts { api: false, worker: true, scheduler: false }),
         Command::Scheduler => (Role::Split, Parts { api: false, worker: false, scheduler: true }),
         Command::Gateway => (Role::Gateway, Parts { api: false, worker: false, scheduler: false }),
         Command::Migrate { .. }

@@ -29,7 +29,7 @@ pub(crate) async fn run(config: &Config) -> Result<()> {
         gateway_url: None,
         gateway_secret: None,
         // Whatever this machine sends through: the demo's contacts are made up, and their numbers may be somebody's.
-        gateway_transport: GatewayTransport::Simulator,
+        gateway_transport: Some(GatewayTransport::Simulator),
         sender_rate_per_min: 1_200,
         simulator: SimulatorConfig {
             latency_min_ms: 20,

@@ -44,7 +44,7 @@ pub(crate) async fn open(config: &Config, backend: Arc<dyn Backend>, reports: us
         grace: config.shutdown_grace(),
         now: machine_clock(),
     };
-    let network = match config.gateway_transport {
+    let network = match config.transport() {
         GatewayTransport::Simulator => {
             tracing::info!("no network is configured: the simulator sends nothing to anybody");
             let simulator = SimulatedNetwork::open(&config.data_dir, config.simulator.clone(), machine_clock());

@@ -264,7 +264,7 @@ pub(crate) fn start_worker(
             let (reports, reported) = tokio::sync::mpsc::channel(10_000);
             let taking = worker::take_reports(intake(config, process), reported, process.stop.clone());
             process.tasks.spawn(taking);
-            tracing::info!("no gateway is configured: the simulator sends nothing to anybody");
+            tracing::warn!("gateway_transport is simulator: what this worker takes is sent to nobody");
             Arc::new(Simulator::new(config.simulator.clone(), reports))
         }
     };
