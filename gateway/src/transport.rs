@@ -173,8 +173,17 @@ pub struct HookAnswer {
     pub status: u16,
     /// The body, as text.
     pub body: String,
-    /// What it told: made durable before the answer leaves.
+    /// The request's body tells something: it is made durable, then read ([`Transport::read`]), before the answer leaves.
+    pub tells: bool,
+}
+
+/// What a request's body told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// In its order.
     pub events: Vec<Event>,
+    /// How many of its parts could not be read. The body is kept for a release that can.
+    pub unread: u64,
 }
 
 /// Where a transport that hears by itself tells it.
@@ -204,6 +213,11 @@ pub trait Transport: Send + Sync {
 
     /// Answers a request at its own path (`/webhook`); `None`: it has none.
     async fn hook(&self, request: &HookRequest<'_>) -> Option<HookAnswer>;
+
+    /// Reads the body of a request that tells something. It may be read again, then it tells the same or more.
+    fn read(&self, _body: &[u8]) -> Heard {
+        Heard::default()
+    }
 
     /// Listens to the network until dropped. One that hears by [`Transport::hook`] alone waits for ever.
     async fn listen(&self, listener: std::sync::Arc<dyn Listener>);

@@ -5,6 +5,9 @@
 //! no TLS here, so only a proxy would speak anything else, and that one can do this as well.
 
 mod framing;
+mod lenient;
+
+pub use lenient::lenient_json;
 
 use framing::{Framing, MAX_HEAD};
 use hyper_util::rt::{TokioIo, TokioTimer};

@@ -40,6 +40,28 @@ on_both!(only_the_gateway_may_report () |s: Rc<Setup>| Box::pin(async move {
     ask(Some(now), Some(signed(SECRET, now))).await.expect(200);
 }));
 
+on_both!(what_a_network_writes_too_long_is_cut_and_not_refused () |s: Rc<Setup>| Box::pin(async move {
+    let reporter = Reporter::of(&s);
+    let body = json!({ "phone": "60123456789", "content": "Hello", "name": "\u{1f600}".repeat(300),
+        "whatsapp_id": "w".repeat(300), "message_type": "k".repeat(51),
+        "identities": [{ "kind": "b".repeat(51), "value": "v".repeat(300) }] });
+    for _ in 0..2 {
+        assert_eq!(reporter.tell("/messages/inbox", &body).await.expect(200), json!({ "status": "ok" }));
+    }
+    // Who has no number that could be called is somebody all the same, and the same one.
+    for id in ["in1", "in2"] {
+        let body = json!({ "phone": "1234567890123456", "content": "Hi", "whatsapp_id": id });
+        assert_eq!(reporter.tell("/messages/inbox", &body).await.expect(200), json!({ "status": "ok" }));
+    }
+    let summary = s.admin.get("/customers/summary").await.expect(200);
+    let customers = summary.as_array().expect("a list");
+    assert_eq!(customers.len(), 2, "{summary}");
+    let named = customers.iter().find(|one| one["phone"] == json!("60123456789")).expect("the first");
+    assert_eq!((&named["name"], &named["unread_count"]), (&json!("\u{1f600}".repeat(200)), &json!(1)));
+    let found = history(&s, named["id"].as_i64().expect("a number")).await;
+    assert_eq!(found[0]["message_type"], json!("k".repeat(40)));
+}));
+
 on_both!(a_message_that_is_told_twice_is_one () |s: Rc<Setup>| Box::pin(async move {
     let reporter = Reporter::of(&s);
     let body = json!({ "phone": "60123456789", "content": "Hello", "name": "MK Gan", "whatsapp_id": "in1",

@@ -4,7 +4,8 @@ use backplane::After;
 use domain::contacts::customers::Identity;
 use domain::contacts::stop_words::OptOut;
 use domain::db::Trouble;
-use domain::messages::inbox::{self, Inbound};
+use domain::messages::inbox::Inbound;
+use domain::messages::limits;
 use domain::messages::receipts::{About, Receipt, Said};
 use domain::messages::reports::{self, Taken};
 use domain::{Clock, Db, MessageId, Timestamp, db};
@@ -49,8 +50,8 @@ fn read(report: Report, clock: &Clock) -> Option<reports::Report> {
         }
         Report::Failed { message_id, code, detail } => (about(&message_id)?, Said::Failed { code, detail }),
         Report::Inbound(told) => {
-            return Some(reports::Report::Inbound(Box::new(Inbound {
-                phone: inbox::writers_phone(&told.from),
+            let written = Inbound {
+                phone: None,
                 identities: told.identities.into_iter().map(|(kind, value)| Identity { kind, value }).collect(),
                 name: told.name,
                 content: told.text,
@@ -58,10 +59,11 @@ fn read(report: Report, clock: &Clock) -> Option<reports::Report> {
                 message_type: told.kind,
                 media: told.media,
                 at: Some(Timestamp(told.at_ms)),
-            })));
+            };
+            return Some(reports::Report::Inbound(Box::new(limits::inbound(Some(&told.from), written))));
         }
     };
-    Some(reports::Report::Receipt(Receipt { about, said, at }))
+    Some(reports::Report::Receipt(limits::receipt(Receipt { about, said, at })))
 }
 
 /// What the ledger needs to take reports.

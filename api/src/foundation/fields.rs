@@ -79,6 +79,20 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A text of any length and content: of somebody who cannot be told that it is too long.
+    pub(crate) fn told(&mut self, name: &str) -> Option<String> {
+        self.read::<Text<'_>>(name, "a string").map(|text| text.0.into_owned())
+    }
+
+    /// The same, that must be there and not be empty.
+    pub(crate) fn required_told(&mut self, name: &str) -> String {
+        let told = self.told(name).unwrap_or_default();
+        if told.is_empty() && !self.errors.iter().any(|error| error.field == name) {
+            self.bad(name, "is required");
+        }
+        told
+    }
+
     /// A text that must be there.
     pub(crate) fn required_text(&mut self, name: &str, length: RangeInclusive<usize>) -> String {
         if self.raw(name).is_none() {

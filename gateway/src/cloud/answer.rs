@@ -5,6 +5,7 @@
 
 use super::error::MetaError;
 use crate::transport::{Class, Handed, Refusal};
+use listener::lenient_json;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub(super) struct Answer<'a> {
 /// What became of the message. `secret` is kept out of the reason.
 pub(super) fn judge(answer: &Answer<'_>, secret: &str) -> Handed {
     let Answer { status, retry_after, body } = *answer;
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let body: Value = serde_json::from_str(&lenient_json(body)).unwrap_or_default();
     if (200..300).contains(&status) {
         return match network_id(&body) {
             Some(network_id) => Handed::Taken { network_id: network_id.to_owned() },

@@ -1,7 +1,7 @@
 //! What follows from what: pure decisions, without a clock, a store or a network.
 
-use crate::Report;
 use crate::transport::{Class, Handed, Refusal, Settles, Status};
+use crate::{Report, limits};
 use std::time::Duration;
 
 /// How often a message is handed over in vain before it has failed.
@@ -83,9 +83,7 @@ pub(crate) fn short_detail(detail: &str) -> String {
 /// What follows from an answer.
 pub(crate) fn judge(handed: &Handed, standing: Standing, luck: f64) -> (Next, SenderNext) {
     match handed {
-        Handed::Taken { network_id } => {
-            (Next::Sent { network_id: network_id.chars().take(256).collect() }, SenderNext::Fine)
-        }
+        Handed::Taken { network_id } => (Next::Sent { network_id: limits::id(network_id) }, SenderNext::Fine),
         Handed::Refused(refusal) => refused(refusal, standing, luck),
         Handed::Unknown { code, detail } => (lost(code, detail, standing, luck), SenderNext::Fine),
     }

@@ -55,7 +55,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Done, Job
 
 async fn send(shared: &Shared, delivery: &Delivery) -> Outcome {
     let id = delivery.uuid.to_string();
-    let message = Outbound { to: &delivery.phone, text: &delivery.text, message_id: &id };
+    let message = Outbound { to: &delivery.phone, text: &delivery.text, message_id: &id, gateway: None };
     if let Err(error) = faults::hit(Point::Send(Side::Before)) {
         return Outcome::Failed { code: "gateway_unreachable".into(), detail: error.to_string() };
     }

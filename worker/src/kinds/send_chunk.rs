@@ -347,7 +347,7 @@ impl Sending {
         }
         let id = item.message_id.hyphenated().to_string();
         let began = Instant::now();
-        let sent = send(shared, &Outbound { to: &item.phone, text: &text, message_id: &id }).await;
+        let sent = send(shared, &Outbound { to: &item.phone, text: &text, message_id: &id, gateway: None }).await;
         result.at = shared.clock.now();
         let (outcome, label) = match sent {
             SendOutcome::Accepted => (ItemOutcome::Accepted, "accepted"),

@@ -14,7 +14,7 @@ use super::Server;
 use super::store::{Accepted, NewMessage};
 use crate::sqlite::StoreError;
 use crate::transport::HookRequest;
-use crate::{SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
+use crate::{GATEWAY_HEADER, Identity, MISDIRECTED, SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use poem::endpoint::BoxEndpoint;
@@ -194,7 +194,11 @@ impl App {
 async fn status(app: App, _: Request) -> Answered {
     let session = app.server.transport.session();
     let ready = session.ready && app.server.takes_messages().await;
-    let body = json!({ "ready": ready, "need_qr": session.need_qr, "session_active": session.active });
+    let Identity { name, transport } = &app.server.identity;
+    let body = json!({
+        "ready": ready, "need_qr": session.need_qr, "session_active": session.active,
+        "gateway_id": name, "transport": transport,
+    });
     Ok(answer(StatusCode::OK, &body))
 }
 
@@ -234,6 +238,10 @@ async fn send(app: App, mut request: Request) -> Answered {
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json"));
     }
     let SendAsk { to, message, id, numeric } = read_send(&body)?;
+    // Whoever asked for another gateway must not take this one for it.
+    if request.header(GATEWAY_HEADER).is_some_and(|asked| asked != app.server.identity.name) {
+        return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, MISDIRECTED));
+    }
     if !app.server.transport.session().ready {
         return Err(Refusal::unavailable("the gateway is not ready to send", NOT_READY));
     }
@@ -274,9 +282,9 @@ async fn hook(app: App, mut request: Request) -> Answered {
     let Some(answered) = app.server.transport.hook(&asked).await else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, "this transport has no webhook"));
     };
-    if !answered.events.is_empty() {
+    if answered.tells {
         // Told again by the network, if it is not durable.
-        app.server.store.heard(answered.events).await?;
+        app.server.hear(body).await?;
     }
     let status = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     Ok(Response::builder().status(status).content_type("text/plain; charset=utf-8").body(answered.body))
