@@ -5,6 +5,7 @@ mod browser;
 mod chain;
 mod customers;
 mod doctor;
+mod elsewhere;
 mod internal;
 mod opt_out;
 mod receipts;

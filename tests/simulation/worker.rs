@@ -303,6 +303,7 @@ impl World {
         );
         self.say(line);
         sending.results.push(ItemResult {
+            gateway: None,
             seq: item.seq,
             message_id: item.message_id,
             contact: item.contact,

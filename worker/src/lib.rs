@@ -11,6 +11,7 @@ mod backend;
 mod circuits;
 mod control;
 mod execute;
+mod identity;
 mod kinds;
 mod lane;
 mod leases;
@@ -25,6 +26,7 @@ use control::Controls;
 use domain::jobs::workers;
 use domain::{Clock, Db, Lane};
 use gateway::Gateway;
+use identity::{Identity, Known, Unknown};
 use leases::Leases;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -72,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) after: After,
     pub(crate) gateway: Arc<dyn Gateway>,
+    pub(crate) identity: Identity,
     pub(crate) settings: Settings,
     pub(crate) leases: Leases,
     pub(crate) controls: Controls,
@@ -84,6 +87,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The gateway that messages leave through now.
+    pub(crate) async fn known_gateway(&self) -> Result<Arc<Known>, Unknown> {
+        self.identity.current(self.gateway.as_ref(), &self.db, &self.clock).await
+    }
+
     /// Randomness for one step. A generator of its own, since a step is held across awaits.
     pub(crate) fn rng(&self) -> StdRng {
         StdRng::from_rng(&mut rand::rng())
@@ -109,6 +117,7 @@ pub async fn run(
         owner: format!("worker-{}", uuid::Uuid::now_v7().simple()),
         leases: Leases::default(),
         circuits: Circuits::default(),
+        identity: Identity::default(),
         stopping: stop.clone(),
         controls,
         db,

@@ -3,7 +3,7 @@
 use super::model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown};
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
-use entities::{BatchId, SenderId, UserId};
+use entities::{BatchId, GatewayId, SenderId, UserId};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use std::str::FromStr;
 use uuid::Uuid;
@@ -43,6 +43,8 @@ pub struct Batch {
     pub chunks_left: i64,
     /// The next free slot of its own pace, in microseconds since the epoch.
     pub next_slot_us: i64,
+    /// The gateway that its messages leave through; `None`: none was asked yet.
+    pub gateway: Option<GatewayId>,
 }
 
 impl Batch {
@@ -79,7 +81,7 @@ pub(super) const SUMMARY: &str =
 
 pub(super) const COLUMNS: &str = "id, type, status, total, succeeded, failed, skipped, version, created_at, started_at,
     completed_at, sender_id, rate_per_minute, jitter_ms, on_unknown, schedule_at, paused, expanded, content, error_message,
-    created_by, config, chunk_count, next_chunk, chunks_left, next_slot_us";
+    created_by, config, chunk_count, next_chunk, chunks_left, next_slot_us, gateway_id";
 
 pub(super) fn named<T: FromStr<Err = crate::ring::UnknownName>>(row: &QueryResult, column: &str) -> Result<T, DbErr> {
     row.try_get::<String>("", column)?
@@ -126,6 +128,7 @@ pub(super) fn batch(row: &QueryResult) -> Result<Batch, DbErr> {
         next_chunk: row.try_get("", "next_chunk")?,
         chunks_left: row.try_get("", "chunks_left")?,
         next_slot_us: row.try_get("", "next_slot_us")?,
+        gateway: row.try_get::<Option<i64>>("", "gateway_id")?.map(GatewayId),
     })
 }
 

@@ -6,6 +6,7 @@ use crate::batches::recipients::ContactRef;
 use crate::batches::row::{self, Batch, Counts};
 use crate::circuit::{Leave, RECHECK};
 use crate::db::{self, Dialect};
+use crate::gateways;
 use crate::jobs;
 use crate::pacing::{self, Pace};
 use crate::time::Timestamp;
@@ -16,6 +17,7 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// What a claim of items gave.
@@ -27,6 +29,8 @@ pub struct ClaimedItems {
     pub probe: bool,
     /// Whether to go on.
     pub going: Going,
+    /// The batch belongs to another gateway: nothing of it is claimed.
+    pub elsewhere: bool,
     /// When there may be more: `None` when the chunk has nothing left that is not in flight.
     pub more_at: Option<Timestamp>,
 }
@@ -72,6 +76,9 @@ struct Recipient {
 /// The code and the reason of an item whose recipient wants no bulk messages.
 const SUPPRESSED: (&str, &str) = ("suppressed", "the recipient has opted out");
 
+/// How long a chunk of another gateway's is left to its workers.
+pub const ELSEWHERE: Duration = Duration::from_secs(5);
+
 /// Claims up to `wanted` items of the chunk: those whose retry or slot is due first, then recipients that have no row
 /// yet. Each gets a slot of the batch's and the sender's pace; `sender_rate` is the configured limit of a sender whose
 /// row has none. Recipients who do not exist are failed here and now, and those who have opted out are skipped.
@@ -99,11 +106,19 @@ pub async fn claim_items(
         batch = locked;
     }
     let going = Going::of(&batch);
+    let nothing = |more_at, elsewhere| {
+        Ok(Some(Step::quiet(ClaimedItems { items: Vec::new(), probe: false, going, elsewhere, more_at })))
+    };
     if going != Going::On {
-        return Ok(Some(Step::quiet(ClaimedItems { items: Vec::new(), probe: false, going, more_at: None })));
+        return nothing(None, false);
+    }
+    if let Some(ours) = work.gateway
+        && !gateways::bind(conn, batch_id, batch.gateway, ours).await?
+    {
+        return nothing(Some(now.plus(ELSEWHERE)), true);
     }
     if let Leave::NoneUntil(at) = sender::circuit_of(conn, batch.sender).await?.leave(now) {
-        return Ok(Some(Step::quiet(ClaimedItems { items: Vec::new(), probe: false, going, more_at: Some(at) })));
+        return nothing(Some(at), false);
     }
 
     let Due { mut candidates, mut gone, mut suppressed, unresolved } = due_items(conn, now, work, wanted).await?;
@@ -232,6 +247,7 @@ pub async fn claim_items(
                 attempt: candidate.attempt,
                 doubtful: candidate.waits_as == Some(ItemStatus::Unknown),
                 send_at_us: slot,
+                gateway: work.gateway,
             });
         }
     }
@@ -284,7 +300,7 @@ pub async fn claim_items(
         next_wake(conn, work).await?
     };
     Ok(Some(Step {
-        value: ClaimedItems { items: outgoing, probe, going, more_at },
+        value: ClaimedItems { items: outgoing, probe, going, elsewhere: false, more_at },
         rings: step.rings,
         events: step.events,
     }))

@@ -24,11 +24,11 @@ pub(super) async fn keep(conn: &mut Db, now: i64, body: &[u8]) -> Sql<Answer> {
 
 /// Says that a body is read: all of it, or all but so many parts.
 pub(super) async fn read(conn: &mut Db, seq: i64, unread: u64) -> Sql<()> {
-    let sql = match unread {
-        0 => "DELETE FROM webhooks WHERE seq = ?1 AND ?2 = 0 AND ?3 <> ''",
-        _ => "UPDATE webhooks SET unread = ?2, read_by = ?3 WHERE seq = ?1",
-    };
+    if unread == 0 {
+        return sqlx::query("DELETE FROM webhooks WHERE seq = ?1").bind(seq).execute(conn).await.map(drop);
+    }
     let unread = i64::try_from(unread).unwrap_or(i64::MAX);
+    let sql = "UPDATE webhooks SET unread = ?2, read_by = ?3 WHERE seq = ?1";
     sqlx::query(sql).bind(seq).bind(unread).bind(RELEASE).execute(conn).await.map(drop)
 }
 
