@@ -59,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) gateway_url: Option<String>,
     /// The secret shared with the gateway.
     pub(crate) gateway_secret: Option<Secret>,
+    /// Whether signatures of time and body alone, the form of the release before, are sent and taken.
+    pub(crate) gateway_old_signature: bool,
     /// Where `paceline gateway` listens; in `serve`: where the gateway inside listens, absent: nowhere.
     pub(crate) gateway_listen: Option<String>,
     /// The network that `paceline gateway` sends through.
@@ -159,6 +161,7 @@ impl Default for Config {
             redis_url: None,
             gateway_url: None,
             gateway_secret: None,
+            gateway_old_signature: true,
             gateway_listen: None,
             gateway_transport: GatewayTransport::Simulator,
             backend_url: "http://127.0.0.1:8000".into(),

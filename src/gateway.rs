@@ -58,6 +58,7 @@ pub(crate) async fn open(config: &Config, backend: Arc<dyn Backend>, reports: us
 /// Over HTTP, as `config` says; `None` without a secret, which nobody could sign with.
 pub(crate) fn http(config: &Config, render_metrics: RenderMetrics) -> Option<HttpSettings> {
     let signer = Signer::new(config.gateway_secret.as_ref()?.expose().as_bytes())?;
+    let signer = signer.with_old_form(config.gateway_old_signature);
     Some(HttpSettings { signer, render_metrics })
 }
 
@@ -71,6 +72,7 @@ pub(crate) async fn run(config: &Config) -> Result<()> {
     let backend = HttpBackend::new(&BackendSettings {
         url: config.backend_url.clone(),
         secret,
+        old_signature: config.gateway_old_signature,
         timeout: REPORT_WITHIN,
         pool: REPORTS,
         clock: Arc::new(move || clock().div_euclid(1_000)),

@@ -2,7 +2,8 @@
 
 use crate::requests::{self, bounded, bounded_to};
 use crate::server::KeptPage;
-use crate::{Gateway, Outbound, SIGNATURE_HEADER, SendOutcome, Signer, TIMESTAMP_HEADER};
+use crate::signature::{Request, Signer, target};
+use crate::{Gateway, Outbound, SendOutcome};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ pub struct ClientSettings {
     pub url: String,
     /// The shared secret.
     pub secret: String,
+    /// Whether requests are signed in the old form too, for a gateway of the release before.
+    pub old_signature: bool,
     /// How long connecting may take.
     pub connect_timeout: Duration,
     /// How long a whole request may take.
@@ -37,6 +40,7 @@ impl ClientSettings {
         Self {
             url: url.into(),
             secret: secret.into(),
+            old_signature: true,
             connect_timeout: Duration::from_secs(2),
             timeout: Duration::from_secs(10),
             pool,
@@ -133,7 +137,9 @@ impl HttpGateway {
         Ok(Self {
             client,
             clock: settings.clock.clone(),
-            signer: Signer::new(settings.secret.as_bytes()).ok_or(ClientError::NoSecret)?,
+            signer: Signer::new(settings.secret.as_bytes())
+                .ok_or(ClientError::NoSecret)?
+                .with_old_form(settings.old_signature),
             send: base.join("send").map_err(|_| ClientError::Url)?,
             status: base.join("status").map_err(|_| ClientError::Url)?,
             messages: base.join("messages").map_err(|_| ClientError::Url)?,
@@ -149,11 +155,9 @@ impl HttpGateway {
         let timestamp = (self.clock)();
         let mut url = self.messages.clone();
         url.query_pairs_mut().append_pair("cursor", &after.to_string()).append_pair("limit", &limit.to_string());
-        let asked = self
-            .client
-            .get(url)
-            .header(TIMESTAMP_HEADER, timestamp)
-            .header(SIGNATURE_HEADER, self.signer.sign(timestamp, b""));
+        let signed = Request { method: "GET", target: &target(&url), body: b"" };
+        let headers = self.signer.headers(timestamp, &signed);
+        let asked = requests::with(self.client.get(url), headers);
         let answer = asked.send().await.map_err(|error| reason(&error))?;
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
@@ -180,15 +184,10 @@ impl Gateway for HttpGateway {
             Err(error) => return SendOutcome::Rejected { code: "unserialisable".into(), detail: error.to_string() },
         };
         let timestamp = (self.clock)();
-        let sent = self
-            .client
-            .post(self.send.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(TIMESTAMP_HEADER, timestamp)
-            .header(SIGNATURE_HEADER, self.signer.sign(timestamp, &body))
-            .body(body)
-            .send()
-            .await;
+        let signed = Request { method: "POST", target: &target(&self.send), body: &body };
+        let headers = self.signer.headers(timestamp, &signed);
+        let request = self.client.post(self.send.clone()).header(CONTENT_TYPE, "application/json");
+        let sent = requests::with(request, headers).body(body).send().await;
         match sent {
             Ok(response) => judge(response).await,
             // Before the connection stood nothing was written; after it, nobody knows.

@@ -19,7 +19,9 @@ pub mod transport;
 pub use client::{ClientError, ClientSettings, Clock, HttpGateway};
 pub use cloud::{CloudApi, CloudConfig, CloudError};
 pub use report::{Outgoing, Report};
-pub use signature::{SIGNATURE_HEADER, SignatureError, Signer, TIMESTAMP_HEADER, TOLERANCE};
+pub use signature::{
+    REQUEST_SIGNATURE_HEADER, Request, SIGNATURE_HEADER, SignatureError, Signer, TIMESTAMP_HEADER, TOLERANCE,
+};
 pub use simulator::{NetworkStats, SimulatedMessage, SimulatedNetwork, Simulator, SimulatorConfig, SimulatorStats};
 
 use std::time::Duration;

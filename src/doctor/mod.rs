@@ -135,7 +135,8 @@ async fn gateway(config: &Config, report: &mut Report, db: Option<&Db>) {
         return;
     };
     let hint = |error| format!("{error}; check gateway_url");
-    match HttpGateway::new(&ClientSettings::new(url, secret.expose(), 1)) {
+    let old_signature = config.gateway_old_signature;
+    match HttpGateway::new(&ClientSettings { old_signature, ..ClientSettings::new(url, secret.expose(), 1) }) {
         Err(error) => report.line("gateway", Err(hint(error.to_string()))),
         Ok(gateway) => match (gateway.check().await, db) {
             (Err(error), _) => report.line("gateway", Err(hint(error))),

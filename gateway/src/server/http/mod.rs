@@ -14,7 +14,7 @@ use super::Server;
 use super::store::{Accepted, NewMessage};
 use crate::sqlite::StoreError;
 use crate::transport::HookRequest;
-use crate::{SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
+use crate::{Request as Signed, Signer};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use poem::endpoint::BoxEndpoint;
@@ -181,13 +181,13 @@ async fn read(body: Body, most: usize) -> Result<Vec<u8>, Refusal> {
 impl App {
     /// Checks the signature over a body.
     fn signed(&self, request: &Request, body: &[u8]) -> Result<(), Refusal> {
-        let refuse = |detail: &str| Refusal::new(StatusCode::UNAUTHORIZED, detail);
-        let (Some(timestamp), Some(signature)) = (request.header(TIMESTAMP_HEADER), request.header(SIGNATURE_HEADER))
-        else {
-            return Err(refuse("a signature is required: X-Paceline-Signature and X-Paceline-Timestamp"));
-        };
         let now = (self.server.store.now)().div_euclid(1_000);
-        self.settings.signer.verify(now, timestamp, body, signature).map_err(|error| refuse(&error.to_string()))
+        let target = request.original_uri().path_and_query().map_or("/", |target| target.as_str());
+        let signed = Signed { method: request.method().as_str(), target, body };
+        self.settings
+            .signer
+            .verify_request(now, &signed, |name| request.header(name))
+            .map_err(|error| Refusal::new(StatusCode::UNAUTHORIZED, &error.to_string()))
     }
 }
 
