@@ -100,7 +100,7 @@ pub(crate) enum Command {
         json: bool,
     },
     /// Check database, migrations, Redis, gateway, clock and the ledger; exit 1 with what to do
-    Doctor,
+    Doctor(Doctor),
     /// The embedded set-up with sample contacts and a few campaigns under way
     Demo,
     /// Measure: prints a table, and JSON with --json
@@ -170,6 +170,17 @@ pub(crate) struct Bench {
     /// Write the results as JSON to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+/// What to do beside looking.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct Doctor {
+    /// Send through the configured gateway what no gateway has; asks first
+    #[arg(long)]
+    pub(crate) resend: bool,
+    /// Do not ask
+    #[arg(long, requires = "resend")]
+    pub(crate) yes: bool,
 }
 
 /// How to soak.

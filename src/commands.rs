@@ -36,7 +36,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let (role, parts) = match &command {
         Command::Serve | Command::Demo => (Role::Serve, Parts::ALL),
         Command::Api => (Role::Split, Parts { api: true, worker: false, scheduler: false }),
-        Command::Worker => (Role::Split, Parts { api: false, worker: true, scheduler: false }),
+        Command::Worker => (Role::Worker, Parts { api: false, worker: true, scheduler: false }),
         Command::Scheduler => (Role::Split, Parts { api: false, worker: false, scheduler: true }),
         Command::Gateway => (Role::Gateway, Parts { api: false, worker: false, scheduler: false }),
         Command::Migrate { .. }
@@ -44,7 +44,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         | Command::User { .. }
         | Command::Token { .. }
         | Command::Config { .. }
-        | Command::Doctor
+        | Command::Doctor(_)
         | Command::Bench(_)
         | Command::Soak(_) => (Role::Tool, Parts::ALL),
     };
@@ -65,7 +65,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Token { email, ttl } => token(config, &email, ttl).await?,
         Command::Config { json } => print_config(&loaded, json)?,
-        Command::Doctor => return Ok(crate::doctor::run(config).await?),
+        Command::Doctor(doctor) => return Ok(crate::doctor::run(config, doctor).await?),
         Command::Bench(bench) => crate::bench::run(config, bench).await?,
         Command::Soak(soak) => return Ok(crate::soak::run(config, soak).await?),
     }

@@ -1,6 +1,7 @@
 //! Configuration: defaults < `paceline.toml` < `PACELINE_*` < flags.
 
 use crate::cli::Global;
+use domain::contacts::phone::Country;
 use domain::contacts::stop_words::OptOut;
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Map};
@@ -55,14 +56,17 @@ pub(crate) struct Config {
     pub(crate) sqlite_max_mib: u32,
     /// Redis; absent: in this process.
     pub(crate) redis_url: Option<Secret>,
-    /// The gateway; absent: the simulator.
+    /// The gateway; absent: the one inside `serve`.
     pub(crate) gateway_url: Option<String>,
     /// The secret shared with the gateway.
     pub(crate) gateway_secret: Option<Secret>,
+    /// Whether signatures of time and body alone, the form of the release before, are sent and taken.
+    pub(crate) gateway_old_signature: bool,
     /// Where `paceline gateway` listens; in `serve`: where the gateway inside listens, absent: nowhere.
     pub(crate) gateway_listen: Option<String>,
-    /// The network that `paceline gateway` sends through.
-    pub(crate) gateway_transport: GatewayTransport,
+    /// The network that `paceline gateway` sends through; absent: the simulator. A worker without `gateway_url` wants it
+    /// said: `simulator`.
+    pub(crate) gateway_transport: Option<GatewayTransport>,
     /// Where `paceline gateway` reports to.
     pub(crate) backend_url: String,
     /// Messages at the network at once.
@@ -99,6 +103,9 @@ pub(crate) struct Config {
     pub(crate) crm_open: bool,
     /// The origins whose pages may read answers; `*` means all.
     pub(crate) cors_origins: Vec<String>,
+    /// Where phone numbers without a country's code are at home: two letters of ISO 3166-1, as MY; absent: such a number is
+    /// taken only where it can be nothing but an international one.
+    pub(crate) default_country: Option<Country>,
     /// How long what is under way may take to end after SIGTERM.
     pub(crate) shutdown_grace_secs: u64,
     /// auto, text or json.
@@ -133,6 +140,16 @@ pub(crate) enum GatewayTransport {
     CloudApi,
 }
 
+impl GatewayTransport {
+    /// Its name, as the configuration and the gateway's `/status` have it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Simulator => "simulator",
+            Self::CloudApi => "cloud-api",
+        }
+    }
+}
+
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -159,8 +176,9 @@ impl Default for Config {
             redis_url: None,
             gateway_url: None,
             gateway_secret: None,
+            gateway_old_signature: true,
             gateway_listen: None,
-            gateway_transport: GatewayTransport::Simulator,
+            gateway_transport: None,
             backend_url: "http://127.0.0.1:8000".into(),
             gateway_concurrency: 64,
             gateway_sender_rate_per_min: 0,
@@ -179,6 +197,7 @@ impl Default for Config {
             sse_max_connections: 2_000,
             crm_open: false,
             cors_origins: vec!["http://localhost:3000".into(), "http://127.0.0.1:3000".into()],
+            default_country: None,
             shutdown_grace_secs: 25,
             log_format: LogFormat::Auto,
             log_level: "info".into(),
@@ -196,6 +215,8 @@ pub(crate) enum Role {
     Serve,
     /// One of several processes.
     Split,
+    /// One of several processes, which sends.
+    Worker,
     /// The WhatsApp gateway, which has a store of its own and no database.
     Gateway,
     /// A command that only needs the database.
@@ -235,7 +256,8 @@ impl Provider for Flags<'_> {
 }
 
 /// Texts that stay texts even where they look like numbers.
-const TEXTS: [&str; 19] = [
+const TEXTS: [&str; 20] = [
+    "default_country",
     "cloud_api_base_url",
     "cloud_api_api_version",
     "cloud_api_phone_number_id",
@@ -435,7 +457,7 @@ fn check(config: &Config) -> Vec<String> {
     }
     problems.extend(config.opt_out.validate().err());
     problems.extend(config.simulator.validate().err());
-    if config.gateway_transport == GatewayTransport::CloudApi {
+    if config.transport() == GatewayTransport::CloudApi {
         problems.extend(config.cloud_api.validate().err());
     }
     problems
@@ -460,10 +482,21 @@ impl Config {
         // Meta tells what became of messages at the gateway's port alone: without it a lost answer were never settled, and
         // what customers write would reach nobody.
         let inside = role == Role::Serve && self.gateway_url.is_none();
-        if inside && self.gateway_transport == GatewayTransport::CloudApi && self.gateway_listen.is_none() {
+        if inside && self.transport() == GatewayTransport::CloudApi && self.gateway_listen.is_none() {
             problems.push("gateway_listen: is required with gateway_transport cloud-api, for Meta's webhooks".into());
         }
-        if role == Role::Split {
+        // What it sends must never go to nobody only because a line of its configuration is missing.
+        if role == Role::Worker
+            && self.gateway_url.is_none()
+            && self.gateway_transport != Some(GatewayTransport::Simulator)
+        {
+            problems.push(
+                "gateway_url: a worker needs the gateway that it sends through (and gateway_secret); where nothing is to be \
+                 sent to anybody, say gateway_transport = \"simulator\""
+                    .into(),
+            );
+        }
+        if matches!(role, Role::Split | Role::Worker) {
             if self.is_sqlite() {
                 problems.push(
                     "database_url: roles of their own need PostgreSQL; SQLite has one process (`paceline serve`)"
@@ -478,6 +511,11 @@ impl Config {
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// The network of a gateway of ours.
+    pub(crate) fn transport(&self) -> GatewayTransport {
+        self.gateway_transport.unwrap_or(GatewayTransport::Simulator)
     }
 
     /// A sender's limit a minute, if there is one.
@@ -530,12 +568,31 @@ mod tests {
         let problems = Config::default().fits(Role::Split).expect_err("lacks all");
         assert_eq!(problems.len(), 3);
         assert!(Config::default().fits(Role::Serve).is_ok());
-        let deaf = Config { gateway_transport: GatewayTransport::CloudApi, ..Config::default() };
+        let deaf = Config { gateway_transport: Some(GatewayTransport::CloudApi), ..Config::default() };
         let problems = deaf.fits(Role::Serve).expect_err("lacks a port");
         assert!(problems.iter().any(|problem| problem.starts_with("gateway_listen")), "{problems:?}");
         assert!(deaf.fits(Role::Split).expect_err("lacks others").iter().all(|problem| !problem.contains("cloud-api")));
         let url = Some("http://127.0.0.1:3002".to_owned());
         assert!(Config { gateway_url: url, ..deaf }.fits(Role::Serve).is_ok(), "another process listens");
+    }
+
+    #[test]
+    fn a_worker_sends_to_nobody_only_where_that_is_said() {
+        let lacks = |config: &Config| {
+            let problems = config.fits(Role::Worker).err().unwrap_or_default();
+            problems.iter().any(|problem| problem.starts_with("gateway_url"))
+        };
+        assert!(lacks(&Config::default()));
+        let cloud = Config { gateway_transport: Some(GatewayTransport::CloudApi), ..Config::default() };
+        assert!(lacks(&cloud), "Meta is the gateway's, not the worker's");
+        let said = Config { gateway_transport: Some(GatewayTransport::Simulator), ..Config::default() };
+        assert!(!lacks(&said));
+        let url = Some("http://127.0.0.1:3002".to_owned());
+        assert!(!lacks(&Config { gateway_url: url, ..Config::default() }));
+        for role in [Role::Split, Role::Serve, Role::Tool] {
+            let problems = Config::default().fits(role).err().unwrap_or_default();
+            assert!(problems.iter().all(|problem| !problem.starts_with("gateway_url")), "{role:?}");
+        }
     }
 
     #[test]

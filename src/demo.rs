@@ -4,7 +4,7 @@ use crate::config::{Config, GatewayTransport, Role};
 use crate::roles::{self, Parts};
 use crate::store;
 use anyhow::Result;
-use domain::batches::{self, ImportLine, ImportWriter, NewImport, NewSend, Recipients};
+use domain::batches::{self, ImportLine, ImportWriter, NewImport, NewSend, Recipients, Staged};
 use domain::contacts::import_file::ImportRow;
 use domain::users::{self, NewUser, Role as UserRole};
 use domain::{Clock, Db, UserId};
@@ -29,7 +29,7 @@ pub(crate) async fn run(config: &Config) -> Result<()> {
         gateway_url: None,
         gateway_secret: None,
         // Whatever this machine sends through: the demo's contacts are made up, and their numbers may be somebody's.
-        gateway_transport: GatewayTransport::Simulator,
+        gateway_transport: Some(GatewayTransport::Simulator),
         sender_rate_per_min: 1_200,
         simulator: SimulatorConfig {
             latency_min_ms: 20,
@@ -63,8 +63,13 @@ async fn fill(db: &Db, clock: &Clock) -> Result<()> {
         NewUser { email: EMAIL.into(), full_name: "Demo".into(), role: UserRole::Admin, password: PASSWORD.into() };
     let by = users::create(db.write(), now, new).await?.id;
     let tx = db.begin().await?;
-    let new = NewImport { skip_duplicates: true, tags: vec!["demo".into()], source: Some("demo".into()) };
-    let mut writer = ImportWriter::begin(&tx, now, by, &new).await?;
+    let new = NewImport {
+        skip_duplicates: true,
+        tags: vec!["demo".into()],
+        source: Some("demo".into()),
+        default_country: None,
+    };
+    let mut writer = ImportWriter::default();
     for i in 0..CONTACTS {
         let index = usize::try_from(i).unwrap_or(0);
         let row = ImportRow {
@@ -75,10 +80,12 @@ async fn fill(db: &Db, clock: &Clock) -> Result<()> {
             source: None,
             attributes: BTreeMap::from([("city".into(), CITIES[index % CITIES.len()].into())]),
         };
-        writer.push(&tx, ImportLine::Row(row)).await?;
+        if writer.push(ImportLine::Row(row))? {
+            writer.write(&tx, now).await?;
+        }
     }
     // Its rings are lost with this process's end: the sweep finds its jobs.
-    let _imported = writer.finish(&tx, now).await?;
+    let _imported = writer.finish(&tx, now, by, &new).await?;
     tx.commit().await?;
     // (every how many-th contact, message, rate a minute, seconds from now)
     for (every, content, rate, seconds) in [
@@ -111,7 +118,7 @@ async fn schedule(
         ..NewSend::new(content, Recipients::Contacts(contacts))
     };
     let tx = db.begin().await?;
-    let _accepted = batches::create_send(&tx, now, by, new).await?;
+    let _accepted = batches::create_send(&tx, now, by, new, Staged::default()).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -44,7 +44,7 @@ pub(crate) async fn open(config: &Config, backend: Arc<dyn Backend>, reports: us
         grace: config.shutdown_grace(),
         now: machine_clock(),
     };
-    let network = match config.gateway_transport {
+    let network = match config.transport() {
         GatewayTransport::Simulator => {
             tracing::info!("no network is configured: the simulator sends nothing to anybody");
             let simulator = SimulatedNetwork::open(&config.data_dir, config.simulator.clone(), machine_clock());
@@ -58,6 +58,7 @@ pub(crate) async fn open(config: &Config, backend: Arc<dyn Backend>, reports: us
 /// Over HTTP, as `config` says; `None` without a secret, which nobody could sign with.
 pub(crate) fn http(config: &Config, render_metrics: RenderMetrics) -> Option<HttpSettings> {
     let signer = Signer::new(config.gateway_secret.as_ref()?.expose().as_bytes())?;
+    let signer = signer.with_old_form(config.gateway_old_signature);
     Some(HttpSettings { signer, render_metrics })
 }
 
@@ -71,6 +72,7 @@ pub(crate) async fn run(config: &Config) -> Result<()> {
     let backend = HttpBackend::new(&BackendSettings {
         url: config.backend_url.clone(),
         secret,
+        old_signature: config.gateway_old_signature,
         timeout: REPORT_WITHIN,
         pool: REPORTS,
         clock: Arc::new(move || clock().div_euclid(1_000)),

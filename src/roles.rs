@@ -195,10 +195,13 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
             sender_rate_per_minute: config.sender_rate(),
             shutdown_grace: config.shutdown_grace(),
             max_streams: config.sse_max_connections,
-            internal: config.gateway_secret.as_ref().and_then(|secret| Signer::new(secret.expose().as_bytes())),
+            internal: config.gateway_secret.as_ref().and_then(|secret| {
+                Some(Signer::new(secret.expose().as_bytes())?.with_old_form(config.gateway_old_signature))
+            }),
             crm_open: config.crm_open,
             cors_origins: config.cors_origins.clone(),
             opt_out: config.opt_out.clone(),
+            default_country: config.default_country,
         };
         let (db, clock, backplane) = (process.db.clone(), process.clock.clone(), process.backplane.clone());
         let keys = token_keys(config)?;
@@ -255,6 +258,7 @@ pub(crate) fn start_worker(
             let settings = ClientSettings {
                 // The database's: a machine whose own is minutes off would sign what nobody takes.
                 clock: Arc::new(move || ours.now().0 / 1_000),
+                old_signature: config.gateway_old_signature,
                 ..ClientSettings::new(url, secret.expose(), config.send_concurrency)
             };
             Arc::new(HttpGateway::new(&settings).context("gateway_url")?)
@@ -264,7 +268,7 @@ pub(crate) fn start_worker(
             let (reports, reported) = tokio::sync::mpsc::channel(10_000);
             let taking = worker::take_reports(intake(config, process), reported, process.stop.clone());
             process.tasks.spawn(taking);
-            tracing::info!("no gateway is configured: the simulator sends nothing to anybody");
+            tracing::warn!("gateway_transport is simulator: what this worker takes is sent to nobody");
             Arc::new(Simulator::new(config.simulator.clone(), reports))
         }
     };

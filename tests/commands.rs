@@ -132,6 +132,24 @@ async fn roles_of_their_own_need_servers_to_share() {
             assert!(stderr.contains(word), "{role} should say {word:?}: {stderr}");
         }
     }
+    // A worker whose configuration forgot the gateway would send to nobody, and say that it had.
+    let shared = [
+        ("PACELINE_DATABASE_URL", "postgres://127.0.0.1:1/x"),
+        ("PACELINE_REDIS_URL", redis),
+        ("PACELINE_JWT_SECRET", "a secret that all roles of a cluster share"),
+    ];
+    let split = shared.iter().fold(program(), |program, (name, value)| program.env(*name, *value));
+    for (transport, lacks) in [("", true), ("simulator", false)] {
+        let worker = split.clone().env("PACELINE_GATEWAY_TRANSPORT", transport);
+        let (code, _, stderr) = said(&worker.output(&["worker"], "").await);
+        assert_eq!(code, Some(if lacks { 2 } else { 1 }), "{transport}: {stderr}");
+        assert_eq!(stderr.contains("gateway_url: a worker needs the gateway"), lacks, "{transport}: {stderr}");
+        assert_eq!(stderr.contains("gateway_transport = \"simulator\""), lacks, "{transport}: {stderr}");
+    }
+    for role in ["api", "scheduler"] {
+        let (code, _, stderr) = said(&split.output(&[role], "").await);
+        assert_eq!(code, Some(1), "{role} sends nothing: {stderr}");
+    }
     let one = program();
     let serving = one.start(&["serve"]).await;
     let (code, _, stderr) = said(&one.output(&["serve"], "").await);

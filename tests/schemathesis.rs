@@ -1,7 +1,7 @@
 //! Schemathesis against the served OpenAPI documents: nothing that a client may send brings a 5xx, an answer that its
 //! document does not describe, or success where the document says refusal, and the other way round.
 
-use gateway::{SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
+use gateway::{REQUEST_SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
 use poem::Server;
 use poem::listener::TcpAcceptor;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ const SECRET: &str = "gateway-secret";
 const SIGN_HERE: &str = "sign here";
 
 /// The header for it, written as the documents have it: the tool takes another case for another header.
-const SIGNED: [&str; 2] = ["--header", "X-Paceline-Signature: sign here"];
+const SIGNED: [&str; 2] = ["--header", "X-Paceline-Signature-V2: sign here"];
 
 /// Passes requests on, under the gateway's signature where they have a place for one; its address.
 async fn signing(to: &str) -> String {
@@ -37,13 +37,15 @@ async fn signing(to: &str) -> String {
             let body = request.take_body().into_vec().await?;
             let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
             let now = i64::try_from(now).expect("not for a while");
-            let signature = Signer::new(SECRET.as_bytes()).expect("a secret").sign(now, &body);
+            let target = request.original_uri().to_string();
+            let signed = gateway::Request { method: request.method().as_str(), target: &target, body: &body };
+            let signature = Signer::new(SECRET.as_bytes()).expect("a secret").sign_request(now, &signed);
             let of_the_connection = ["host", "content-length", "connection", "transfer-encoding"];
             let mut headers = request.headers().clone();
             of_the_connection.iter().for_each(|name| drop(headers.remove(*name)));
             let asked = client.request(request.method().clone(), format!("{to}{}", request.original_uri()));
-            if headers.get(SIGNATURE_HEADER).is_some_and(|value| value == SIGN_HERE) {
-                headers.insert(SIGNATURE_HEADER, signature.parse().expect("a header's value"));
+            if headers.get(REQUEST_SIGNATURE_HEADER).is_some_and(|value| value == SIGN_HERE) {
+                headers.insert(REQUEST_SIGNATURE_HEADER, signature.parse().expect("a header's value"));
                 headers.insert(TIMESTAMP_HEADER, now.into());
             }
             let answer = asked.headers(headers).body(body).send().await.map_err(poem::error::BadGateway)?;

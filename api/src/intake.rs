@@ -78,7 +78,10 @@ impl Writer {
         let taken = match self.write(&reports).await {
             Ok(taken) => taken.into_iter().map(Ok).collect(),
             // One of them may be at fault, or in another's way: alone, the others are not.
-            Err(error) if reports.len() > 1 && !matches!(Trouble::of(&error), Trouble::Away | Trouble::DiskFull) => {
+            Err(error)
+                if reports.len() > 1
+                    && !matches!(Trouble::of(&error), Trouble::Away | Trouble::TooLong | Trouble::DiskFull) =>
+            {
                 tracing::debug!(%error, reports = reports.len(), "a group of reports is taken one by one");
                 let mut taken = Vec::with_capacity(reports.len());
                 for report in &reports {
@@ -103,7 +106,10 @@ impl Writer {
             match self.write(std::slice::from_ref(report)).await {
                 Ok(taken) => return taken.into_iter().next().ok_or_else(Refusal::internal),
                 // Told again, a report finds what another of the same moment has made.
-                Err(error) if tries < TRIES && !matches!(Trouble::of(&error), Trouble::Away | Trouble::DiskFull) => {
+                Err(error)
+                    if tries < TRIES
+                        && !matches!(Trouble::of(&error), Trouble::Away | Trouble::TooLong | Trouble::DiskFull) =>
+                {
                     tries += 1;
                 }
                 Err(error) => return Err(error.into()),

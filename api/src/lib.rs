@@ -10,6 +10,7 @@ mod realtime;
 mod surface;
 
 use backplane::{After, Backplane, supervise};
+use domain::contacts::phone::Country;
 use domain::contacts::stop_words::OptOut;
 use domain::users::TokenKeys;
 use domain::{Clock, Db};
@@ -50,6 +51,8 @@ pub struct Settings {
     pub cors_origins: Vec<String>,
     /// The words by which people opt out and in, and what is answered.
     pub opt_out: OptOut,
+    /// Where numbers without a country's code are at home, unless a request says another country.
+    pub default_country: Option<Country>,
 }
 
 /// Makes the text that Prometheus reads.
@@ -155,6 +158,7 @@ fn routes(app: Arc<App>) -> BoxEndpoint<'static> {
     let routes = Route::new()
         .nest_no_strip("/batch", batch.clone())
         .nest_no_strip("/templates", batch.clone())
+        .nest_no_strip("/contacts", batch.clone())
         .nest_no_strip("/suppressions", batch)
         .nest_no_strip("/api/v1", support_desk)
         .nest_no_strip("/api/v2", admin_chat.clone())

@@ -5,6 +5,7 @@
 //! A contact's history is all their messages, whichever conversation or batch they came from.
 
 use crate::contacts::customers::identifier;
+use crate::contacts::merge;
 use crate::db::{self, Dialect};
 use crate::messages::receipts::ACK_READ;
 use crate::time::Timestamp;
@@ -74,9 +75,14 @@ pub(crate) async fn open(
 /// # Errors
 /// The database's.
 pub async fn read(conn: &impl ConnectionTrait, now: Timestamp, contact: ContactId) -> Result<Option<i64>, DbErr> {
-    let known = db::one(conn, "SELECT id FROM contacts WHERE id = $1 AND deleted_at IS NULL", [contact.into()]).await?;
-    if known.is_none() {
-        return Ok(None);
+    let known = "SELECT id FROM contacts WHERE id = $1 AND deleted_at IS NULL";
+    let mut contact = contact;
+    if db::one(conn, known, [contact.into()]).await?.is_none() {
+        let Some(kept) = merge::survivor(conn, contact).await? else { return Ok(None) };
+        if db::one(conn, known, [kept.into()]).await?.is_none() {
+            return Ok(None);
+        }
+        contact = kept;
     }
     let sql = format!(
         "SELECT unread FROM conversations WHERE contact_id = $1 AND unread > 0 ORDER BY id{}",

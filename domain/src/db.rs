@@ -2,10 +2,13 @@
 //! two dialects differ.
 //!
 //! SQLite has one writer. The write handle has one connection there, so writers queue in this process in the order they
-//! came and never meet `SQLITE_BUSY`; readers have their own connections and, in WAL mode, wait for nobody. On
-//! PostgreSQL both handles are one pool, in which no step waits for ever (`pool`).
+//! came and never meet `SQLITE_BUSY`; readers have their own connections and, in WAL mode, wait for nobody. Since all
+//! wait for the one writer, no transaction keeps it for long: what grows with a batch is done in steps of
+//! [`Dialect::step_rows`], and how long the writer was held is measured (`hold`). On PostgreSQL both handles are one
+//! pool, in which no step waits for ever (`pool`).
 
 mod handle;
+mod hold;
 mod pool;
 mod sqlite;
 mod trouble;
@@ -17,6 +20,7 @@ pub use trouble::Trouble;
 use crate::time::Timestamp;
 use faults::{Commit, Point, Side};
 use handle::Kind;
+use hold::Holds;
 use pool::Pool;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, RuntimeErr, Statement, Value};
@@ -39,6 +43,16 @@ impl Dialect {
         match conn.get_database_backend() {
             DbBackend::Postgres => Self::Postgres,
             _ => Self::Sqlite,
+        }
+    }
+
+    /// How many rows one transaction of a work that grows with its batch writes. On SQLite everybody waits for it: there it
+    /// is a small part of 100 ms. On PostgreSQL it bounds how long rows are locked, and how much a statement does.
+    #[must_use]
+    pub const fn step_rows(self) -> usize {
+        match self {
+            Self::Postgres => 5_000,
+            Self::Sqlite => 1_000,
         }
     }
 
@@ -105,6 +119,18 @@ impl Dialect {
         }
     }
 
+    /// A condition that at most `limit` rows of `table` fulfil, of those that fulfil `condition` (which may end in an
+    /// `ORDER BY`); `key` are the columns of its primary key. Each is looked up by its place, whatever statistics say.
+    #[must_use]
+    pub fn some_of(self, table: &str, key: &str, condition: &str, limit: u64) -> String {
+        match self {
+            Self::Postgres => {
+                format!("ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {condition} LIMIT {limit} FOR UPDATE))")
+            }
+            Self::Sqlite => format!("({key}) IN (SELECT {key} FROM {table} WHERE {condition} LIMIT {limit})"),
+        }
+    }
+
     /// The parameter `$param`, a text, as the value of a UUID column.
     #[must_use]
     pub fn uuid(self, param: usize) -> String {
@@ -144,13 +170,21 @@ const CLOCK_QUICK: Duration = Duration::from_millis(100);
 pub struct Db {
     write: Handle,
     read: Handle,
+    vital: Handle,
+    holds: Holds,
 }
+
+/// Connections for what a process says of itself: one for its being there, one for its leases.
+const VITAL_CONNECTIONS: u32 = 2;
 
 impl Db {
     /// SQLite: a handle with one connection to write through, and one to read through.
     #[must_use]
     pub fn sqlite(write: DatabaseConnection, read: DatabaseConnection) -> Self {
-        Self { write: Handle(Kind::Sqlite(write)), read: Handle(Kind::Sqlite(read)) }
+        let holds = Holds::default();
+        let write = Handle(Kind::Sqlite { db: write, holds: Some(holds.clone()) });
+        let read = Handle(Kind::Sqlite { db: read, holds: None });
+        Self { vital: write.clone(), write, read, holds }
     }
 
     /// PostgreSQL. Connects once, to tell whether it is there.
@@ -158,10 +192,13 @@ impl Db {
     /// # Errors
     /// When it cannot be reached within the limits.
     pub async fn postgres(options: PgConnectOptions, limits: Limits) -> Result<Self, DbErr> {
+        // Connected to when it is first used: only who holds leases does.
+        let vital = Pool::new(options.clone(), Limits { connections: VITAL_CONNECTIONS, ..limits });
         let pool = Pool::new(options, limits);
         pool.acquire().await?.give_back();
         let handle = |only_reads| Handle(Kind::Postgres { pool: pool.clone(), only_reads });
-        Ok(Self { write: handle(false), read: handle(true) })
+        let vital = Handle(Kind::Postgres { pool: vital, only_reads: false });
+        Ok(Self { write: handle(false), read: handle(true), vital, holds: Holds::default() })
     }
 
     /// Where single reads go.
@@ -176,7 +213,9 @@ impl Db {
     /// The database's, when no connection is to be had.
     pub async fn begin(&self) -> Result<Tx, DbErr> {
         match &self.write.0 {
-            Kind::Sqlite(db) => Ok(Tx::sqlite(SqliteTx::begin(db.get_sqlite_connection_pool()).await?)),
+            Kind::Sqlite { db, .. } => {
+                Ok(Tx::sqlite(SqliteTx::begin(db.get_sqlite_connection_pool(), self.holds.clone()).await?))
+            }
             Kind::Postgres { pool, .. } => Ok(Tx::postgres(pool.begin().await?)),
         }
     }
@@ -187,11 +226,18 @@ impl Db {
         &self.write
     }
 
-    /// Closes both handles' connections; those that are in use are waited for.
+    /// Where a process says that it is there and keeps its leases: on PostgreSQL over connections of their own, so that no
+    /// work is in the way of it. On SQLite the writer.
+    #[must_use]
+    pub fn vital(&self) -> &Handle {
+        &self.vital
+    }
+
+    /// Closes all handles' connections; those that are in use are waited for.
     pub async fn close(&self) {
-        for handle in [&self.write, &self.read] {
+        for handle in [&self.write, &self.read, &self.vital] {
             match &handle.0 {
-                Kind::Sqlite(db) => {
+                Kind::Sqlite { db, .. } => {
                     if let Err(error) = db.close_by_ref().await {
                         tracing::debug!(%error, "a database connection did not close");
                     }
@@ -246,7 +292,7 @@ impl Db {
 /// The database's. [`Trouble::is_unsettled`] tells whether it may have been committed all the same.
 pub async fn commit(tx: Tx, which: Commit) -> Result<(), DbErr> {
     hit(Point::Commit(which, Side::Before))?;
-    tx.commit().await?;
+    tx.commit_as(which.name()).await?;
     hit(Point::Commit(which, Side::After))
 }
 

@@ -3,7 +3,7 @@
 //! The answer is written in the transaction of the effect. So a key that is taken and has no answer either is under way
 //! or never had its effect: once its lock has run out it may be taken over.
 
-use crate::db;
+use crate::db::{self, Dialect};
 use crate::time::Timestamp;
 use entities::UserId;
 use sea_orm::{ConnectionTrait, DbErr};
@@ -139,13 +139,7 @@ pub async fn abandon(conn: &impl ConnectionTrait, held: &Held) -> Result<(), DbE
 /// # Errors
 /// The database's.
 pub async fn prune(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<u64, DbErr> {
-    db::execute(
-        conn,
-        format!(
-            "DELETE FROM idempotency_keys WHERE (user_id, key) IN (
-                SELECT user_id, key FROM idempotency_keys WHERE created_at <= $1 LIMIT {limit})"
-        ),
-        [now.minus(REMEMBERED).0.into()],
-    )
-    .await
+    let some = Dialect::of(conn).some_of("idempotency_keys", "user_id, key", "created_at <= $1", limit);
+    let sql = format!("DELETE FROM idempotency_keys WHERE {some}");
+    db::execute(conn, sql, [now.minus(REMEMBERED).0.into()]).await
 }

@@ -12,6 +12,7 @@ pub mod conversations;
 pub mod db;
 pub mod event;
 pub mod feed;
+pub mod gateways;
 pub mod idempotency;
 pub mod jobs;
 pub mod messages;
@@ -27,7 +28,8 @@ pub use ring::{JobKind, JobRef, Lane, Ring};
 pub use time::{Clock, Timestamp};
 
 pub use entities::{
-    BatchId, ContactId, ConversationId, JobId, MessageId, SenderId, SessionId, SuppressionId, TagId, TemplateId, UserId,
+    BatchId, ContactId, ConversationId, GatewayId, JobId, MessageId, SenderId, SessionId, SuppressionId, TagId,
+    TemplateId, UserId,
 };
 
 /// What a step inside a transaction leaves for its caller to do once the transaction is committed.

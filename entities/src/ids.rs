@@ -49,6 +49,8 @@ id! {
     SenderId,
     /// A conversation with a contact over one channel.
     ConversationId,
+    /// A gateway that messages leave through.
+    GatewayId,
     /// A wish not to be written to, and the trail of it.
     SuppressionId,
 }

@@ -8,5 +8,6 @@
 mod ids;
 
 pub use ids::{
-    BatchId, ContactId, ConversationId, JobId, MessageId, SenderId, SessionId, SuppressionId, TagId, TemplateId, UserId,
+    BatchId, ContactId, ConversationId, GatewayId, JobId, MessageId, SenderId, SessionId, SuppressionId, TagId,
+    TemplateId, UserId,
 };

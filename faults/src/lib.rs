@@ -143,7 +143,9 @@ impl Commit {
         Self::Prune,
     ];
 
-    const fn name(self) -> &'static str {
+    /// The step's name, as tests and metrics say it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Session => "commit.session",
             Self::Create => "commit.create",

@@ -2,7 +2,8 @@
 
 use crate::requests::{self, bounded, bounded_to};
 use crate::server::KeptPage;
-use crate::{Gateway, Outbound, SIGNATURE_HEADER, SendOutcome, Signer, TIMESTAMP_HEADER};
+use crate::signature::{Request, Signer, target};
+use crate::{GATEWAY_HEADER, Gateway, Identity, MISDIRECTED, Outbound, SendOutcome};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ pub struct ClientSettings {
     pub url: String,
     /// The shared secret.
     pub secret: String,
+    /// Whether requests are signed in the old form too, for a gateway of the release before.
+    pub old_signature: bool,
     /// How long connecting may take.
     pub connect_timeout: Duration,
     /// How long a whole request may take.
@@ -37,6 +40,7 @@ impl ClientSettings {
         Self {
             url: url.into(),
             secret: secret.into(),
+            old_signature: true,
             connect_timeout: Duration::from_secs(2),
             timeout: Duration::from_secs(10),
             pool,
@@ -105,6 +109,10 @@ struct Status {
     ready: bool,
     #[serde(default)]
     need_qr: bool,
+    #[serde(default)]
+    gateway_id: Option<String>,
+    #[serde(default)]
+    transport: Option<String>,
 }
 
 /// How long the rest of an answer is waited for whose head has said it all.
@@ -115,6 +123,9 @@ const MAX_PAGE: usize = 2 * 1024 * 1024;
 
 /// The most of a reason that is kept.
 const MAX_DETAIL: usize = 300;
+
+/// The longest name that a gateway may have.
+const MAX_NAME: usize = 64;
 
 /// What a 429 without `Retry-After` means.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
@@ -133,7 +144,9 @@ impl HttpGateway {
         Ok(Self {
             client,
             clock: settings.clock.clone(),
-            signer: Signer::new(settings.secret.as_bytes()).ok_or(ClientError::NoSecret)?,
+            signer: Signer::new(settings.secret.as_bytes())
+                .ok_or(ClientError::NoSecret)?
+                .with_old_form(settings.old_signature),
             send: base.join("send").map_err(|_| ClientError::Url)?,
             status: base.join("status").map_err(|_| ClientError::Url)?,
             messages: base.join("messages").map_err(|_| ClientError::Url)?,
@@ -149,11 +162,9 @@ impl HttpGateway {
         let timestamp = (self.clock)();
         let mut url = self.messages.clone();
         url.query_pairs_mut().append_pair("cursor", &after.to_string()).append_pair("limit", &limit.to_string());
-        let asked = self
-            .client
-            .get(url)
-            .header(TIMESTAMP_HEADER, timestamp)
-            .header(SIGNATURE_HEADER, self.signer.sign(timestamp, b""));
+        let signed = Request { method: "GET", target: &target(&url), body: b"" };
+        let headers = self.signer.headers(timestamp, &signed);
+        let asked = requests::with(self.client.get(url), headers);
         let answer = asked.send().await.map_err(|error| reason(&error))?;
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
@@ -180,15 +191,13 @@ impl Gateway for HttpGateway {
             Err(error) => return SendOutcome::Rejected { code: "unserialisable".into(), detail: error.to_string() },
         };
         let timestamp = (self.clock)();
-        let sent = self
-            .client
-            .post(self.send.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(TIMESTAMP_HEADER, timestamp)
-            .header(SIGNATURE_HEADER, self.signer.sign(timestamp, &body))
-            .body(body)
-            .send()
-            .await;
+        let signed = Request { method: "POST", target: &target(&self.send), body: &body };
+        let headers = self.signer.headers(timestamp, &signed);
+        let mut request = self.client.post(self.send.clone()).header(CONTENT_TYPE, "application/json");
+        if let Some(gateway) = message.gateway {
+            request = request.header(GATEWAY_HEADER, gateway);
+        }
+        let sent = requests::with(request, headers).body(body).send().await;
         match sent {
             Ok(response) => judge(response).await,
             // Before the connection stood nothing was written; after it, nobody knows.
@@ -203,15 +212,31 @@ impl Gateway for HttpGateway {
     }
 
     async fn check(&self) -> Result<(), String> {
-        let answer = self.client.get(self.status.clone()).send().await.map_err(|error| reason(&error))?;
-        if !answer.status().is_success() {
-            return Err(format!("it answers {}", answer.status()));
+        match self.status().await? {
+            Some(Status { ready: true, .. }) => Ok(()),
+            Some(Status { need_qr: true, .. }) => Err("it waits for its QR code to be scanned".into()),
+            Some(Status { .. }) => Err("it says that it is not ready".into()),
+            None => Err("its answer is not that of a gateway".into()),
         }
-        match serde_json::from_slice(&bounded(answer).await) {
-            Ok(Status { ready: true, .. }) => Ok(()),
-            Ok(Status { need_qr: true, .. }) => Err("it waits for its QR code to be scanned".into()),
-            Ok(Status { .. }) => Err("it says that it is not ready".into()),
-            Err(_) => Err("its answer is not that of a gateway".into()),
+    }
+
+    async fn identity(&self) -> Result<Option<Identity>, String> {
+        let Some(Status { gateway_id, transport, .. }) = self.status().await? else { return Ok(None) };
+        let is_name =
+            |name: &String| (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
+        Ok(gateway_id.filter(&is_name).map(|name| Identity { name, transport: transport.filter(&is_name) }))
+    }
+}
+
+impl HttpGateway {
+    /// What it says of itself; `None`: what it says is no gateway's.
+    async fn status(&self) -> Result<Option<Status>, String> {
+        let answer = self.client.get(self.status.clone()).send().await.map_err(|error| reason(&error))?;
+        match answer.status() {
+            // There is somebody, who knows no such path.
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
+            status if status.is_success() => Ok(serde_json::from_slice(&bounded(answer).await).ok()),
+            status => Err(format!("it answers {status}")),
         }
     }
 }
@@ -237,6 +262,8 @@ async fn judge(response: Response) -> SendOutcome {
             tracing::error!(%status, "the gateway does not take our signature; is gateway_secret the same on both sides?");
             SendOutcome::Throttled { retry_after: UNAUTHORIZED_WAIT }
         }
+        // It is another one than the one that was asked for, and has not looked at the message.
+        (StatusCode::MISDIRECTED_REQUEST, _) => SendOutcome::Unreachable { detail: MISDIRECTED.into() },
         // A proxy's words for a gateway that broke off or did not answer in time: it may have taken the message first.
         (StatusCode::REQUEST_TIMEOUT | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT, _) => {
             SendOutcome::Unknown { code, detail }

@@ -8,6 +8,7 @@
 
 mod client;
 mod cloud;
+mod limits;
 mod report;
 mod requests;
 pub mod server;
@@ -19,7 +20,9 @@ pub mod transport;
 pub use client::{ClientError, ClientSettings, Clock, HttpGateway};
 pub use cloud::{CloudApi, CloudConfig, CloudError};
 pub use report::{Outgoing, Report};
-pub use signature::{SIGNATURE_HEADER, SignatureError, Signer, TIMESTAMP_HEADER, TOLERANCE};
+pub use signature::{
+    REQUEST_SIGNATURE_HEADER, Request, SIGNATURE_HEADER, SignatureError, Signer, TIMESTAMP_HEADER, TOLERANCE,
+};
 pub use simulator::{NetworkStats, SimulatedMessage, SimulatedNetwork, Simulator, SimulatorConfig, SimulatorStats};
 
 use std::time::Duration;
@@ -33,7 +36,27 @@ pub struct Outbound<'a> {
     pub text: &'a str,
     /// Our id of the message: the idempotency key, the same over all attempts.
     pub message_id: &'a str,
+    /// The name of the gateway that is to take it ([`Identity::name`]): another one that answers there does not. `None`: any.
+    pub gateway: Option<&'a str>,
 }
+
+/// Which gateway it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// A name that lives as long as the gateway's store, and is no other gateway's.
+    pub name: String,
+    /// The network that it sends through, as the configuration calls it; `None`: it does not say.
+    pub transport: Option<String>,
+}
+
+/// The name of the simulators in workers' memory: all of them are one, for none remembers anything.
+pub const SIMULATOR: &str = "simulator";
+
+/// The header in which a request names the gateway that it is meant for.
+pub const GATEWAY_HEADER: &str = "x-gateway-id";
+
+/// What is said to whoever asked for another gateway.
+pub(crate) const MISDIRECTED: &str = "another gateway answers there than the one that was asked for";
 
 /// What became of an attempt to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,4 +107,10 @@ pub trait Gateway: Send + Sync {
     /// # Errors
     /// Why it does not.
     async fn check(&self) -> Result<(), String>;
+
+    /// Which gateway it is; `None`: it does not say, as gateways of before do not.
+    ///
+    /// # Errors
+    /// It could not be asked, for people.
+    async fn identity(&self) -> Result<Option<Identity>, String>;
 }

@@ -12,6 +12,9 @@ pub enum Report {
         message_id: String,
         /// The network's.
         whatsapp_id: String,
+        /// The account that the network resolved the number to, where that is not the number as it was written: digits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wa_id: Option<String>,
     },
     /// The message came further: 1 sent, 2 delivered, 3 read, 4 played.
     Ack {

@@ -2,7 +2,7 @@
 
 use crate::ClientError;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, RequestBuilder, Response, Url};
 use std::time::{Duration, SystemTime};
 
 /// The most of an answer that is read.
@@ -34,6 +34,11 @@ pub(crate) fn client(connect: Duration, whole: Duration, pool: usize) -> reqwest
         .no_proxy()
         .tcp_nodelay(true)
         .build()
+}
+
+/// A request with more headers.
+pub(crate) fn with(request: RequestBuilder, headers: Vec<(&'static str, String)>) -> RequestBuilder {
+    headers.into_iter().fold(request, |request, (name, value)| request.header(name, value))
 }
 
 /// The beginning of an answer's body, or all of it when it is as short as those that are expected.

@@ -29,6 +29,8 @@ pub enum Handed {
     Taken {
         /// The network's id of it.
         network_id: String,
+        /// The account that the network resolved the number to, where that is not the number as it was written: digits.
+        wa_id: Option<String>,
     },
     /// The network surely has it not.
     Refused(Refusal),
@@ -108,6 +110,9 @@ pub enum Event {
         message_id: Option<String>,
         /// The network's.
         network_id: String,
+        /// The account of the recipient, where the network tells it: digits.
+        #[serde(default)]
+        wa_id: Option<String>,
         /// How far.
         status: Status,
         /// When, in milliseconds since the epoch.
@@ -173,8 +178,17 @@ pub struct HookAnswer {
     pub status: u16,
     /// The body, as text.
     pub body: String,
-    /// What it told: made durable before the answer leaves.
+    /// The request's body tells something: it is made durable, then read ([`Transport::read`]), before the answer leaves.
+    pub tells: bool,
+}
+
+/// What a request's body told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// In its order.
     pub events: Vec<Event>,
+    /// How many of its parts could not be read. The body is kept for a release that can.
+    pub unread: u64,
 }
 
 /// Where a transport that hears by itself tells it.
@@ -204,6 +218,11 @@ pub trait Transport: Send + Sync {
 
     /// Answers a request at its own path (`/webhook`); `None`: it has none.
     async fn hook(&self, request: &HookRequest<'_>) -> Option<HookAnswer>;
+
+    /// Reads the body of a request that tells something. It may be read again, then it tells the same or more.
+    fn read(&self, _body: &[u8]) -> Heard {
+        Heard::default()
+    }
 
     /// Listens to the network until dropped. One that hears by [`Transport::hook`] alone waits for ever.
     async fn listen(&self, listener: std::sync::Arc<dyn Listener>);

@@ -15,7 +15,7 @@ fn ids(count: usize) -> Vec<String> {
 }
 
 async fn send(simulator: &Simulator, id: &str) -> SendOutcome {
-    simulator.send(&Outbound { to: "60123456789", text: "Hello", message_id: id }).await
+    simulator.send(&Outbound { to: "60123456789", text: "Hello", message_id: id, gateway: None }).await
 }
 
 fn without_reports(config: SimulatorConfig) -> Simulator {
@@ -206,7 +206,7 @@ async fn acks_come_at_their_rates_in_order_and_in_time() {
     let mut replies = 0;
     for (_, report) in reports {
         match report {
-            Report::Mapped { message_id, whatsapp_id } => {
+            Report::Mapped { message_id, whatsapp_id, .. } => {
                 assert!(!whatsapp_id.is_empty());
                 levels.entry(message_id).or_default().push(1);
             }

@@ -5,10 +5,16 @@
 //! no TLS here, so only a proxy would speak anything else, and that one can do this as well.
 
 mod framing;
+mod lenient;
+pub mod names;
+mod target;
 
-use framing::{Framing, MAX_HEAD};
+pub use lenient::lenient_json;
+
+use framing::{Framing, MAX_HEAD, Offence};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::endpoint::BoxEndpoint;
+use poem::http::StatusCode;
 use poem::http::uri::Scheme;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Request, Response};
@@ -127,8 +133,15 @@ async fn connection(
 ) {
     let service = hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let (endpoint, local) = (endpoint.clone(), local.clone());
-        let request = Request::from((request, local, RemoteAddr(Addr::SocketAddr(from)), Scheme::HTTP));
-        async move { Ok::<_, Infallible>(hyper::Response::from(endpoint.get_response(request).await)) }
+        async move {
+            let (mut head, body) = request.into_parts();
+            if let Some(answer) = target::settle(&mut head) {
+                return Ok::<_, Infallible>(hyper::Response::from(answer));
+            }
+            let request = hyper::Request::from_parts(head, body);
+            let request = Request::from((request, local, RemoteAddr(Addr::SocketAddr(from)), Scheme::HTTP));
+            Ok(hyper::Response::from(endpoint.get_response(request).await))
+        }
     });
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -152,11 +165,30 @@ async fn connection(
     }
 }
 
+/// How much of the last answers is taken at once.
+const MAX_LAST: usize = 64 * 1024;
+
+/// The status line of the library's own refusals, which have no content.
+const LIBRARYS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n";
+
+/// Gives the library's refusal at the end of what is written the status that the gate found.
+fn restate(bytes: &mut Vec<u8>, status: StatusCode) {
+    if status == StatusCode::BAD_REQUEST || !bytes.ends_with(b"\r\n\r\n") {
+        return;
+    }
+    let Some(at) = bytes.windows(LIBRARYS.len()).rposition(|part| part == LIBRARYS) else { return };
+    let line = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
+    bytes.splice(at..at + LIBRARYS.len(), line.into_bytes());
+}
+
 /// A connection whose framing and pace are watched.
 struct Watched {
     stream: TcpStream,
     framing: Framing,
-    refused: bool,
+    /// What a request was refused with that is not framed as it must be.
+    refused: Option<StatusCode>,
+    /// What was taken of the last answer, and not written yet.
+    last: Vec<u8>,
     patience: Patience,
     /// How long the body may still be waited for, and since when it is.
     left: Duration,
@@ -174,7 +206,8 @@ impl Watched {
         Self {
             stream,
             framing: Framing::default(),
-            refused: false,
+            refused: None,
+            last: Vec::new(),
             patience,
             left: patience.body,
             waiting: None,
@@ -224,6 +257,36 @@ impl Watched {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Takes the next part of what is said after a refusal, so that the refusal can be told with its own status: the
+    /// library has but one.
+    fn say_last(&mut self, context: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        ready!(self.write_last(context))?;
+        let bytes = parts.iter().flat_map(|part| part.iter().copied());
+        self.last = bytes.take(MAX_LAST).collect();
+        let taken = self.last.len();
+        if let Some(status) = self.refused {
+            restate(&mut self.last, status);
+        }
+        // What is not written now is written before anything else.
+        match self.write_last(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    /// Writes what was taken of the last answer.
+    fn write_last(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.last.is_empty() {
+            let written = Pin::new(&mut self.stream).poll_write(context, &self.last);
+            let written = ready!(self.written(context, written))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.last.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn answered(&mut self, answer: &[u8]) {
         if self.framing.awaits_answer() {
             self.framing.answered(answer);
@@ -235,7 +298,7 @@ impl Watched {
 impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.refused {
+        if this.refused.is_some() {
             return Poll::Ready(Ok(()));
         }
         if this.framing.awaits_answer() {
@@ -248,9 +311,9 @@ impl AsyncRead for Watched {
         }
         let came = buffer.filled().get(before..).unwrap_or_default();
         this.came(came.len());
-        if let Err(at) = this.framing.follow(came) {
-            tracing::debug!("a request is not framed as it must be");
-            this.refused = true;
+        if let Err(Offence { at, status }) = this.framing.follow(came) {
+            tracing::debug!(%status, "a request is not framed as it must be");
+            this.refused = Some(status);
             // No request has this byte: the library answers 400, or breaks off the body.
             buffer.set_filled(before + at);
             buffer.put_slice(b"\0");
@@ -262,6 +325,9 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.refused.is_some() {
+            return this.say_last(context, &[IoSlice::new(bytes)]);
+        }
         this.answered(bytes);
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);
         this.written(context, written)
@@ -273,6 +339,9 @@ impl AsyncWrite for Watched {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.refused.is_some() {
+            return this.say_last(context, bytes);
+        }
         this.answered(bytes.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice));
         let written = Pin::new(&mut this.stream).poll_write_vectored(context, bytes);
         this.written(context, written)
@@ -283,11 +352,15 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        ready!(this.write_last(context))?;
+        Pin::new(&mut this.stream).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        let this = self.get_mut();
+        ready!(this.write_last(context))?;
+        Pin::new(&mut this.stream).poll_shutdown(context)
     }
 }
 

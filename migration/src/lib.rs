@@ -7,6 +7,11 @@ mod m0002_ledger;
 mod m0003_templates;
 mod m0004_workers;
 mod m0005_conversations;
+mod m0006_steps;
+mod m0007_feed_and_jobs;
+mod m0008_imports;
+mod m0009_gateways;
+mod m0010_people;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -25,6 +30,11 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_templates::Migration),
             Box::new(m0004_workers::Migration),
             Box::new(m0005_conversations::Migration),
+            Box::new(m0006_steps::Migration),
+            Box::new(m0007_feed_and_jobs::Migration),
+            Box::new(m0008_imports::Migration),
+            Box::new(m0009_gateways::Migration),
+            Box::new(m0010_people::Migration),
         ]
     }
 }

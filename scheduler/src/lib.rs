@@ -5,16 +5,18 @@
 //! leases whose worker is gone, schedules whose time has come, rows that nobody needs any more.
 
 use backplane::{After, Backplane};
-use domain::jobs::Rescued;
+use domain::db::{Trouble, Tx};
 use domain::jobs::workers::{self, SILENCE};
+use domain::jobs::{Rescued, Swept};
 use domain::messages::{receipts, reports};
-use domain::{Clock, Db, Dialect, batches, db, idempotency, jobs};
+use domain::{Clock, Db, Dialect, batches, db, feed, idempotency, jobs};
 use faults::Commit;
 use futures::FutureExt;
 use parking_lot::Mutex;
 use sea_orm::DbErr;
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +33,8 @@ const SWEEP_EVERY: Duration = Duration::from_millis(250);
 const RESCUE_EVERY: Duration = Duration::from_secs(1);
 /// Looks for reports that were kept for messages which have come since.
 const SETTLE_EARLY_EVERY: Duration = Duration::from_secs(5);
+/// Looks for parked jobs that this release knows.
+const UNPARK_EVERY: Duration = Duration::from_secs(1);
 /// Counts the queue for the gauges.
 const OBSERVE_EVERY: Duration = Duration::from_secs(5);
 /// Throws away what is old.
@@ -39,14 +43,12 @@ const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// How many rows one pass of a duty takes; the next pass takes the rest.
 const SWEEP_ROWS: u64 = 1_000;
 const RESCUE_ROWS: u64 = 100;
-const PRUNE_ROWS: u64 = 5_000;
-const PRUNE_BATCHES: u64 = 20;
 const EARLY_ROWS: u64 = 500;
 
 /// How long a report is kept for a message that does not come.
 const EARLY_KEPT: Duration = Duration::from_secs(3 * 86_400);
 
-/// For how long one pass throws batches away: who makes a hundred thousand small ones a day has as many to throw away.
+/// For how long one pass throws away: who makes a hundred thousand small ones a day has as many to throw away.
 const PRUNE_FOR: Duration = Duration::from_secs(2);
 
 struct Scheduler {
@@ -58,6 +60,12 @@ struct Scheduler {
     watch: Mutex<Watch>,
     /// The senders whose gateway was last seen not to work.
     told_open: Mutex<BTreeSet<String>>,
+    sweep_rows: Rows,
+    rescue_rows: Rows,
+    early_rows: Rows,
+    prune_rows: Rows,
+    /// The lanes, kinds and states of the jobs that there were.
+    seen_depths: Mutex<BTreeSet<(String, String, String)>>,
 }
 
 /// Since when the scheduler has been in touch with the database without a gap. Whoever was away cannot tell who else was.
@@ -87,15 +95,30 @@ pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings,
     let began = Instant::now();
     let watch = Mutex::new(Watch { since: began, last: began });
     let after = After::new(&backplane, clock.clone());
-    let told_open = Mutex::default();
-    let scheduler = Scheduler { db, clock, backplane, after, settings, watch, told_open };
+    let (told_open, seen_depths) = (Mutex::default(), Mutex::default());
+    let scheduler = Scheduler {
+        sweep_rows: Rows::new(SWEEP_ROWS),
+        rescue_rows: Rows::new(RESCUE_ROWS),
+        early_rows: Rows::new(EARLY_ROWS),
+        prune_rows: Rows::new(db.dialect().step_rows() as u64),
+        db,
+        clock,
+        backplane,
+        after,
+        settings,
+        watch,
+        told_open,
+        seen_depths,
+    };
     tracing::info!("scheduler started");
     tokio::join!(
         every(SWEEP_EVERY, "sweep", &stop, || scheduler.sweep()),
         every(RESCUE_EVERY, "rescue", &stop, || scheduler.rescue()),
         every(SETTLE_EARLY_EVERY, "settle_early", &stop, || scheduler.settle_early()),
+        every(UNPARK_EVERY, "unpark", &stop, || scheduler.unpark()),
         every(OBSERVE_EVERY, "observe", &stop, || scheduler.observe()),
         every(PRUNE_EVERY, "prune", &stop, || scheduler.prune()),
+        every(PRUNE_EVERY, "prune_feed", &stop, || scheduler.prune_feed()),
     );
     tracing::info!("scheduler stopped");
 }
@@ -143,29 +166,58 @@ impl Scheduler {
             return Ok(());
         }
         let tx = self.db.begin().await?;
-        let (rings, again) = jobs::sweep(&tx, self.clock.now(), SWEEP_ROWS).await?;
+        let swept = jobs::sweep(&tx, self.clock.now(), self.sweep_rows.now()).await;
+        let Swept { rings, again, parked } = self.sweep_rows.learn(swept)?;
         db::commit(tx, Commit::Sweep).await?;
+        if parked > 0 {
+            metrics::counter!("paceline_jobs_parked_total").increment(parked as u64);
+            tracing::warn!(parked, "jobs that only another release knows are parked; `paceline doctor` lists them");
+        }
         metrics::counter!("paceline_rings_swept_total", "reason" => "due").increment((rings.len() - again) as u64);
         metrics::counter!("paceline_rings_swept_total", "reason" => "unanswered").increment(again as u64);
         self.after.ring(rings);
         Ok(())
     }
 
+    /// Lets jobs go on that were parked by a release that did not know them.
+    async fn unpark(&self) -> Result<(), DbErr> {
+        if !jobs::any_known(self.db.read()).await? {
+            return Ok(());
+        }
+        let tx = self.db.begin().await?;
+        let rings = jobs::unpark(&tx, self.clock.now(), SWEEP_ROWS).await?;
+        db::commit(tx, Commit::Sweep).await?;
+        tracing::info!(jobs = rings.len(), "parked jobs that this release knows go on");
+        self.after.ring(rings);
+        Ok(())
+    }
+
     /// Takes back jobs whose worker is gone.
     async fn rescue(&self) -> Result<(), DbErr> {
-        let tx = self.db.begin().await?;
         // A worker that is alone with its database is this process.
-        let mut silent = 0;
         if self.db.dialect() == Dialect::Postgres && self.watch.lock().looks() > SILENCE {
-            silent = workers::bury_silent(&tx, self.clock.now(), self.clock.now().minus(SILENCE)).await?;
+            // By itself: whoever is not dead after all beats again, and must not wait for what is rescued.
+            let tx = self.db.begin().await?;
+            let silent = workers::bury_silent(&tx, self.clock.now(), self.clock.now().minus(SILENCE)).await?;
             if silent > 0 {
+                db::commit(tx, Commit::Rescue).await?;
                 metrics::counter!("paceline_workers_lost_total").increment(silent as u64);
                 tracing::warn!(workers = silent, "workers fell silent; their jobs are taken back");
+            } else {
+                tx.rollback().await?;
             }
         }
-        let step = jobs::rescue(&tx, self.clock.now(), RESCUE_ROWS).await?;
-        if step.value == Rescued::default() && silent == 0 {
-            return tx.rollback().await;
+        while self.rescue_some().await? {}
+        Ok(())
+    }
+
+    /// Whether there may be more.
+    async fn rescue_some(&self) -> Result<bool, DbErr> {
+        let tx = self.db.begin().await?;
+        let step = jobs::rescue(&tx, self.clock.now(), self.rescue_rows.now()).await;
+        let step = self.rescue_rows.learn(step)?;
+        if step.value == Rescued::default() {
+            return tx.rollback().await.map(|()| false);
         }
         db::commit(tx, Commit::Rescue).await?;
         let rescued = self.after.commit(step);
@@ -175,13 +227,14 @@ impl Scheduler {
                 .increment(rescued.dead as u64);
             tracing::warn!(ready = rescued.ready, dead = rescued.dead, "leases had ended without a result");
         }
-        Ok(())
+        Ok(rescued.more)
     }
 
     /// Applies reports that were kept for messages which have come since.
     async fn settle_early(&self) -> Result<(), DbErr> {
         let tx = self.db.begin().await?;
-        let step = reports::settle_early(&tx, self.clock.now(), EARLY_ROWS).await?;
+        let settled = reports::settle_early(&tx, self.clock.now(), self.early_rows.now()).await;
+        let step = self.early_rows.learn(settled)?;
         if step.value == 0 {
             return tx.rollback().await;
         }
@@ -195,6 +248,7 @@ impl Scheduler {
     async fn observe(&self) -> Result<(), DbErr> {
         let now = self.clock.now();
         let mut seen = BTreeSet::new();
+        let mut parked = 0;
         for depth in jobs::depths(self.db.read(), now).await? {
             let labels = [("lane", depth.lane.clone()), ("kind", depth.kind.clone()), ("state", depth.state.clone())];
             metrics::gauge!("paceline_jobs", &labels).set(depth.jobs as f64);
@@ -202,9 +256,18 @@ impl Scheduler {
                 let labels = [("lane", depth.lane.clone()), ("kind", depth.kind.clone())];
                 metrics::gauge!("paceline_job_oldest_seconds", &labels).set(depth.oldest.as_secs_f64());
             }
+            if depth.state == "parked" {
+                parked += depth.jobs;
+            }
             seen.insert((depth.lane, depth.kind, depth.state));
         }
-        // What is no longer there is zero, not its last value.
+        metrics::gauge!("paceline_jobs_parked").set(parked as f64);
+        // What is no longer there is zero, not its last value; also of kinds that only another release knows.
+        let seen_before = std::mem::replace(&mut *self.seen_depths.lock(), seen.clone());
+        for (lane, kind, state) in seen_before.difference(&seen) {
+            let labels = [("lane", lane.clone()), ("kind", kind.clone()), ("state", state.clone())];
+            metrics::gauge!("paceline_jobs", &labels).set(0.0);
+        }
         for lane in domain::Lane::ALL {
             for kind in domain::JobKind::ALL {
                 for state in ["ready", "running", "dead"] {
@@ -236,22 +299,75 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Throws away what is old, a little at a time.
-    async fn prune(&self) -> Result<(), DbErr> {
-        let now = self.clock.now();
-        idempotency::prune(self.db.write(), now, PRUNE_ROWS).await?;
-        receipts::prune(self.db.write(), now.minus(EARLY_KEPT)).await?;
-        let Some(retention) = self.settings.retention else { return Ok(()) };
-        let before = now.minus(retention);
-        jobs::prune(self.db.write(), before, PRUNE_ROWS).await?;
+    /// Throws away events that are too old to be resumed from, a transaction for a few.
+    async fn prune_feed(&self) -> Result<(), DbErr> {
         let began = Instant::now();
         loop {
             let tx = self.db.begin().await?;
-            let pruned = batches::prune(&tx, before, PRUNE_BATCHES).await?;
+            let more = feed::prune(&tx, self.clock.now()).await?;
             db::commit(tx, Commit::Prune).await?;
-            if pruned < PRUNE_BATCHES || began.elapsed() > PRUNE_FOR {
+            if !more || began.elapsed() > PRUNE_FOR {
                 return Ok(());
             }
         }
+    }
+
+    /// Throws away what is old, a little at a time: each step is a transaction, and others come between two of them.
+    async fn prune(&self) -> Result<(), DbErr> {
+        let began = Instant::now();
+        let now = self.clock.now();
+        let on = || began.elapsed() < PRUNE_FOR;
+        let rows = || self.prune_rows.now();
+        while on() && self.prune_one(idempotency::prune(self.db.write(), now, rows()).await)? {}
+        while on() && self.prune_one(receipts::prune(self.db.write(), now.minus(EARLY_KEPT), rows()).await)? {}
+        while on() && self.prune_step(async |tx| batches::prune_uploads(tx, now, rows()).await).await? {}
+        let Some(retention) = self.settings.retention else { return Ok(()) };
+        let before = now.minus(retention);
+        while on() && self.prune_one(jobs::prune(self.db.write(), before, rows()).await)? {}
+        while on() && self.prune_step(async |tx| batches::prune(tx, before, rows()).await).await? {}
+        Ok(())
+    }
+
+    /// Whether a statement that throws away left something.
+    fn prune_one(&self, gone: Result<u64, DbErr>) -> Result<bool, DbErr> {
+        let most = self.prune_rows.now();
+        Ok(self.prune_rows.learn(gone)? >= most)
+    }
+
+    /// A step of throwing away, which tells whether there is more.
+    async fn prune_step(&self, step: impl AsyncFnOnce(&Tx) -> Result<bool, DbErr>) -> Result<bool, DbErr> {
+        let tx = self.db.begin().await?;
+        let more = self.prune_rows.learn(step(&tx).await)?;
+        db::commit(tx, Commit::Prune).await?;
+        Ok(more)
+    }
+}
+
+/// How many rows one pass of a duty takes: fewer after one that took too long, more again after those that did not. Else
+/// it would be tried with as many for ever.
+#[derive(Debug)]
+struct Rows {
+    most: u64,
+    now: AtomicU64,
+}
+
+impl Rows {
+    const fn new(most: u64) -> Self {
+        Self { most, now: AtomicU64::new(most) }
+    }
+
+    fn now(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    fn learn<T>(&self, done: Result<T, DbErr>) -> Result<T, DbErr> {
+        let now = self.now();
+        let next = match &done {
+            Ok(_) => (now * 2).min(self.most),
+            Err(error) if Trouble::of(error) == Trouble::TooLong => (now / 2).max(1),
+            Err(_) => now,
+        };
+        self.now.store(next, Ordering::Relaxed);
+        done
     }
 }

@@ -22,6 +22,7 @@ pub(super) async fn accept(config: &Config, kind: Kind, count: Option<usize>, fi
     setup.post("/batch/send", body).await?;
     figures.add(format!("accept a send to {count} ids"), began.elapsed().as_secs_f64() * 1000.0, "ms");
     figures.add("peak memory of the API", setup.peak_mib("api")?, "MiB");
+    writer_holds(&setup, kind, figures).await?;
     setup.stop().await
 }
 
@@ -35,7 +36,30 @@ pub(super) async fn import(config: &Config, kind: Kind, count: Option<usize>, fi
     figures.add(format!("import {count} contacts"), count as f64 / began.elapsed().as_secs_f64(), "contacts/s");
     figures.add("peak memory of the worker", setup.peak_mib("worker")?, "MiB");
     figures.add("peak memory of the API", setup.peak_mib("api")?, "MiB");
+    writer_holds(&setup, kind, figures).await?;
     setup.stop().await
+}
+
+/// What every process calls the longest time for which a step held SQLite's writer.
+const LONGEST: &str = "paceline_writer_hold_longest_seconds{step=\"";
+
+/// How long SQLite's writer was held at most since the process started, and by whom: everybody else waited for it.
+async fn writer_holds(setup: &Setup, kind: Kind, figures: &mut Figures) -> Result<()> {
+    if kind != Kind::Embedded {
+        return Ok(());
+    }
+    let request = setup.request(reqwest::Method::GET, "/metrics").header("accept", "text/plain");
+    let metrics = request.send().await?.error_for_status()?.text().await?;
+    let of = |line: &str| {
+        let (step, seconds) = line.strip_prefix(LONGEST)?.split_once("\"} ")?;
+        Some((step.to_owned(), seconds.trim().parse::<f64>().ok()? * 1000.0))
+    };
+    let mut holds: Vec<(String, f64)> = metrics.lines().filter_map(of).collect();
+    holds.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    let Some((_, longest)) = holds.first() else { bail!("nobody held the writer") };
+    figures.add("longest hold of SQLite's writer", *longest, "ms");
+    figures.note(holds.iter().map(|(step, ms)| format!("{step} {ms:.0}")).collect::<Vec<_>>().join(", "));
+    Ok(())
 }
 
 /// Tags contacts.
@@ -71,6 +95,7 @@ async fn over(
         bail!("not all were done: {done}");
     }
     figures.add(format!("{what} {count} contacts"), count as f64 / began.elapsed().as_secs_f64(), "contacts/s");
+    writer_holds(&setup, kind, figures).await?;
     setup.stop().await
 }
 

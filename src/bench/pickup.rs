@@ -5,7 +5,9 @@ use crate::config::Config;
 use crate::rig::{Kind, Ledger};
 use crate::roles::{self, Process};
 use anyhow::{Context, Result};
-use domain::batches::{self, BatchSummary, ContactRefs, ImportLine, ImportWriter, NewImport, NewSend, Recipients};
+use domain::batches::{
+    self, BatchSummary, ContactRefs, ImportLine, ImportWriter, NewImport, NewSend, Recipients, Staged,
+};
 use domain::contacts::import_file::ImportRow;
 use domain::jobs::{self, NewJob};
 use domain::{BatchId, JobId, JobKind, Lane, UserId};
@@ -60,8 +62,8 @@ impl Running {
         let Process { db, clock, backplane, .. } = &self.process;
         let now = clock.now();
         let tx = db.begin().await?;
-        let new = NewImport { skip_duplicates: true, tags: Vec::new(), source: None };
-        let mut writer = ImportWriter::begin(&tx, now, BY, &new).await?;
+        let new = NewImport { skip_duplicates: true, tags: Vec::new(), source: None, default_country: None };
+        let mut writer = ImportWriter::default();
         for i in 0..contacts {
             let row = ImportRow {
                 line: 1,
@@ -71,9 +73,11 @@ impl Running {
                 source: None,
                 attributes: BTreeMap::new(),
             };
-            writer.push(&tx, ImportLine::Row(row)).await?;
+            if writer.push(ImportLine::Row(row))? {
+                writer.write(&tx, now).await?;
+            }
         }
-        let import = writer.finish(&tx, now).await?;
+        let import = writer.finish(&tx, now, BY, &new).await?;
         tx.commit().await?;
         backplane.queue.push(&import.rings).await?;
         while self.batch(import.value.summary.id).await?.completed_at.is_none() {
@@ -86,7 +90,7 @@ impl Running {
     pub(super) async fn send(&self, new: NewSend) -> Result<BatchId> {
         let Process { db, clock, backplane, .. } = &self.process;
         let tx = db.begin().await?;
-        let send = batches::create_send(&tx, clock.now(), BY, new).await?;
+        let send = batches::create_send(&tx, clock.now(), BY, new, Staged::default()).await?;
         tx.commit().await?;
         backplane.queue.push(&send.rings).await?;
         Ok(send.value.summary.id)

@@ -1,18 +1,25 @@
 //! `paceline doctor`: what is wrong, and what to do.
 
+mod resend;
 mod sent;
 
 use self::sent::Source;
+use crate::cli::Doctor;
 use crate::config::Config;
 use crate::{commands, store};
 use anyhow::Result;
 use domain::batches::send::OpenCircuit;
-use domain::{Clock, Db, Timestamp, batches};
-use gateway::{ClientSettings, Gateway, HttpGateway};
+use domain::jobs::{self, Unknown};
+use domain::{Clock, Db, GatewayId, Timestamp, batches, gateways};
+use gateway::{ClientSettings, Gateway, HttpGateway, Identity};
 use std::process::ExitCode;
+use uuid::Uuid;
 
 /// A clock that is off by more is worth a word.
 const CLOCK_MS: i64 = 500;
+
+/// How many kinds of jobs of another release are listed.
+const MAX_UNKNOWN: u64 = 20;
 
 struct Report {
     failed: bool,
@@ -35,11 +42,11 @@ impl Report {
 const STATEMENT_SECS: u64 = 600;
 
 /// Checks everything that can be checked from here; exit code 1 when something is wrong.
-pub(crate) async fn run(config: &Config) -> Result<ExitCode> {
+pub(crate) async fn run(config: &Config, doctor: Doctor) -> Result<ExitCode> {
     let mut report = Report { failed: false };
     let db = database(config, &mut report).await?;
     redis(config, &mut report).await;
-    gateway(config, &mut report, db.as_ref()).await;
+    gateway(config, &mut report, db.as_ref(), doctor).await?;
     if let Some(db) = db {
         db.close().await;
     }
@@ -86,6 +93,15 @@ async fn ledger(db: &Db, report: &mut Report) -> Result<()> {
     for finding in findings {
         report.line("ledger", Err(finding));
     }
+    for unknown in jobs::unknown(db.read(), MAX_UNKNOWN).await? {
+        let Unknown { kind, lane, version, jobs, since } = unknown;
+        let text = format!(
+            "{jobs} of kind {kind:?} (lane {lane}, version {version}), the oldest due since {}: only another release knows \
+             them; they are parked, and go on by themselves once that release runs again",
+            since.to_rfc3339()
+        );
+        report.line("jobs", Err(text));
+    }
     for open in batches::send::open_circuits(db.read()).await? {
         let OpenCircuit { sender, until, reason } = open;
         let text = format!("messages wait: {reason}; the gateway is tried again at {}", until.to_rfc3339());
@@ -119,39 +135,102 @@ async fn redis(config: &Config, report: &mut Report) {
 }
 
 /// The gateway, and whether it has what the ledger says.
-async fn gateway(config: &Config, report: &mut Report, db: Option<&Db>) {
+async fn gateway(config: &Config, report: &mut Report, db: Option<&Db>, doctor: Doctor) -> Result<()> {
     let (Some(url), Some(secret)) = (&config.gateway_url, &config.gateway_secret) else {
         let has_store = config.data_dir.join(gateway::server::FILE).is_file();
         let text = if has_store || config.is_sqlite() {
             "inside `serve`, with a store in data_dir"
         } else {
-            "none: a worker without one has a simulator, which sends nothing to anybody and remembers nothing"
+            "none: a worker starts without one only with gateway_transport = \"simulator\", which sends nothing to anybody"
         };
         report.line("gateway", Ok(text.into()));
         match db {
-            Some(db) if has_store => messages(config, report, db, &Source::Dir(&config.data_dir)).await,
+            Some(db) if has_store => {
+                let transport = config.transport().name();
+                let name = gateway::server::identity(&config.data_dir, transport).await?;
+                let told = name.map(|name| Identity { name, transport: Some(transport.into()) });
+                look(config, report, db, &Source::Dir(&config.data_dir), told, doctor).await?;
+            }
             _ => report.line("messages", Ok("not compared: there is no gateway's store in data_dir".into())),
         }
-        return;
+        return Ok(());
     };
     let hint = |error| format!("{error}; check gateway_url");
-    match HttpGateway::new(&ClientSettings::new(url, secret.expose(), 1)) {
+    let old_signature = config.gateway_old_signature;
+    match HttpGateway::new(&ClientSettings { old_signature, ..ClientSettings::new(url, secret.expose(), 1) }) {
         Err(error) => report.line("gateway", Err(hint(error.to_string()))),
-        Ok(gateway) => match (gateway.check().await, db) {
-            (Err(error), _) => report.line("gateway", Err(hint(error))),
-            (Ok(()), db) => {
-                report.line("gateway", Ok("reachable".into()));
+        Ok(gateway) => match (gateway.check().await, gateway.identity().await) {
+            (Err(error), _) | (Ok(()), Err(error)) => report.line("gateway", Err(hint(error))),
+            (Ok(()), Ok(told)) => {
+                let name = told.as_ref().map_or("it does not say which it is", |told| told.name.as_str());
+                report.line("gateway", Ok(format!("reachable: {name}")));
                 if let Some(db) = db {
-                    messages(config, report, db, &Source::Http(&gateway)).await;
+                    look(config, report, db, &Source::Http(&gateway), told, doctor).await?;
                 }
             }
         },
     }
+    Ok(())
 }
 
-async fn messages(config: &Config, report: &mut Report, db: &Db, source: &Source<'_>) {
+/// What is between a gateway and the ledger.
+async fn look(
+    config: &Config,
+    report: &mut Report,
+    db: &Db,
+    source: &Source<'_>,
+    told: Option<Identity>,
+    doctor: Doctor,
+) -> Result<()> {
+    let name = told.as_ref().map_or(gateways::UNNAMED, |told| told.name.as_str());
+    let ours = gateways::find(db.read(), name).await?.map(|found| found.id);
+    elsewhere(report, db, ours).await?;
+    let gone = messages(config, report, db, source, ours).await;
+    if doctor.resend {
+        let clock = Clock::machine();
+        clock.correct(db.now().await?);
+        let transport = told.as_ref().and_then(|told| told.transport.as_deref());
+        let ours = gateways::know(db.write(), clock.now(), name, transport).await?;
+        resend::run(db, &clock, ours, name, &gone, doctor.yes).await?;
+    }
+    Ok(())
+}
+
+/// What belongs to other gateways than the configured one.
+async fn elsewhere(report: &mut Report, db: &Db, ours: Option<GatewayId>) -> Result<()> {
+    for gateways::Waiting { batch, messages, gateway } in gateways::waiting(db.read(), ours).await? {
+        let todo = if gateway.transport.as_deref() == Some(gateways::SIMULATOR) {
+            "which sends nothing to anybody; `paceline doctor --resend` gives it to the configured one"
+        } else {
+            "and waits for it: start a worker with that gateway's gateway_url; if it is gone for good, cancel the batch and \
+             send to the rest in a new one"
+        };
+        let what = batch.map_or_else(|| format!("{messages} single ones"), |batch| format!("batch {batch}"));
+        report.line("elsewhere", Err(format!("{what} belongs to the gateway {gateway}, {todo}")));
+    }
+    let simulated = resend::count(db, ours).await?;
+    if simulated > 0 {
+        let todo = "`paceline doctor --resend` sends them through the configured gateway, after a question";
+        let text = format!("{simulated} were taken by a simulator, which sends nothing to anybody; {todo}");
+        report.line("simulated", Err(text));
+    }
+    for (gateway, taken) in gateways::others(db.read(), ours).await? {
+        let todo = "run doctor with its gateway_url to compare them";
+        report.line("elsewhere", Ok(format!("{taken} were taken by the gateway {gateway}; {todo}")));
+    }
+    Ok(())
+}
+
+/// Whether the gateway has what the ledger says; returns what it should have and does not.
+async fn messages(
+    config: &Config,
+    report: &mut Report,
+    db: &Db,
+    source: &Source<'_>,
+    ours: Option<GatewayId>,
+) -> Vec<Uuid> {
     let keeps_since = config.retention().map_or(Timestamp(0), |retention| Clock::machine().now().minus(retention));
-    match sent::compare(db, source, keeps_since).await {
+    match sent::compare(db, source, keeps_since, ours).await {
         Ok(None) => report.line("messages", Ok("not compared: the gateway does not say what it has".into())),
         Ok(Some(compared)) => {
             let findings = compared.findings();
@@ -166,7 +245,23 @@ async fn messages(config: &Config, report: &mut Report, db: &Db, source: &Source
             for finding in findings {
                 report.line("messages", Err(finding));
             }
+            set_aside(report, &compared);
+            return compared.gone;
         }
         Err(error) => report.line("messages", Err(format!("not compared: {error:#}"))),
+    }
+    Vec::new()
+}
+
+/// What came to the gateway and went no further.
+fn set_aside(report: &mut Report, compared: &sent::Compared) {
+    let (webhooks, reports) = (compared.webhooks_set_aside, compared.reports_refused);
+    if webhooks > 0 {
+        let todo = "they are kept, and read again when the gateway starts: upgrade it, or tell its makers";
+        report.line("webhooks", Err(format!("{webhooks} have parts that the gateway cannot read; {todo}")));
+    }
+    if reports > 0 {
+        let todo = "its log has the reasons; what people wrote is told again when the gateway starts: restart it";
+        report.line("reports", Err(format!("{reports} of the gateway were refused by the backend; {todo}")));
     }
 }

@@ -5,8 +5,8 @@
 //! everything that was on its way has come.
 
 use anyhow::{Context, Result, anyhow};
-use domain::messages::compare;
-use domain::{Clock, Db, Timestamp};
+use domain::messages::compare::{self, Taken};
+use domain::{Clock, Db, GatewayId, Timestamp};
 use gateway::HttpGateway;
 use gateway::server::{self, Kept, KeptPage, KeptState};
 use std::collections::HashMap;
@@ -79,9 +79,9 @@ impl Kind {
         }
     }
 
-    fn finding(&self, what: &str) -> Option<String> {
+    fn finding(&self, what: &str, todo: &str) -> Option<String> {
         let more = if self.count > self.first.len() { ", …" } else { "" };
-        (self.count > 0).then(|| format!("{} messages {what}: {}{more}", self.count, self.first.join(", ")))
+        (self.count > 0).then(|| format!("{} messages {what}: {}{more}; {todo}", self.count, self.first.join(", ")))
     }
 }
 
@@ -92,6 +92,12 @@ pub(super) struct Compared {
     pub(super) messages: usize,
     /// From when on it has all, by the ledger's clock.
     pub(super) since: Timestamp,
+    /// Requests of the network with parts that the gateway could not read.
+    pub(super) webhooks_set_aside: i64,
+    /// Reports that its backend refused.
+    pub(super) reports_refused: i64,
+    /// All that the ledger says it took, and that it does not have.
+    pub(super) gone: Vec<Uuid>,
     unknown: Kind,
     sent: Kind,
     failed: Kind,
@@ -102,10 +108,23 @@ impl Compared {
     /// What must never be, for people.
     pub(super) fn findings(&self) -> Vec<String> {
         let findings = [
-            self.unknown.finding("are at the gateway, and the ledger knows nothing of them"),
-            self.sent.finding("were sent, and failed by what the ledger says"),
-            self.failed.finding("failed at the gateway, and were sent by what the ledger says"),
-            self.lost.finding("were taken by what the ledger says, and the gateway does not have them"),
+            self.unknown.finding(
+                "are at the gateway, and the ledger knows nothing of them",
+                "another backend sends through it, or the database is an older copy: restore the newest",
+            ),
+            self.sent.finding(
+                "were sent, and failed by what the ledger says",
+                "do not retry their batches; the gateway's reports were lost or refused: restart it, its log says why",
+            ),
+            self.failed.finding(
+                "failed at the gateway, and were sent by what the ledger says",
+                "they reached nobody: the gateway's log has the reasons; send them in a new batch",
+            ),
+            self.lost.finding(
+                "were taken by what the ledger says, and the gateway does not have them",
+                "`paceline doctor --resend` sends those that it surely never had; of others its store is an older copy, and \
+                 they may have been sent",
+            ),
         ];
         findings.into_iter().flatten().collect()
     }
@@ -151,9 +170,15 @@ async fn differing(db: &Db, messages: Vec<Kept>) -> Result<Vec<(Kept, Difference
     Ok(judged.collect())
 }
 
-/// Compares all that the gateway still has with a ledger that throws away what is older than `keeps_since`. `None`: the
-/// gateway does not say what it has.
-pub(super) async fn compare(db: &Db, source: &Source<'_>, keeps_since: Timestamp) -> Result<Option<Compared>> {
+/// Compares all that the gateway still has with a ledger that throws away what is older than `keeps_since`. `ours` is the
+/// gateway's number there, if it has one: what another one took is not looked for here. `None`: the gateway does not say
+/// what it has.
+pub(super) async fn compare(
+    db: &Db,
+    source: &Source<'_>,
+    keeps_since: Timestamp,
+    ours: Option<GatewayId>,
+) -> Result<Option<Compared>> {
     let clock = Clock::machine();
     clock.correct(db.now().await?);
     let Some(begin) = source.page(0, 1).await? else { return Ok(None) };
@@ -161,8 +186,13 @@ pub(super) async fn compare(db: &Db, source: &Source<'_>, keeps_since: Timestamp
     let ahead = begin.now_ms - clock.now().0;
     let since = Timestamp(begin.complete_since_ms - ahead + 1);
     let keeps_since = keeps_since.plus(SKEW).0.saturating_add(ahead);
-    let mut compared = Compared { since, ..Compared::default() };
-    let mut taken = taken(db, since).await?;
+    let mut compared = Compared {
+        since,
+        webhooks_set_aside: begin.webhooks_set_aside,
+        reports_refused: begin.reports_refused,
+        ..Compared::default()
+    };
+    let mut taken = taken(db, since, ours).await?;
     // All of these came before. What comes later is left to the next comparison, or this one might never end.
     let until = source.next(0, 1).await?.now_ms;
 
@@ -201,6 +231,7 @@ pub(super) async fn compare(db: &Db, source: &Source<'_>, keeps_since: Timestamp
     let mut lost: Vec<Uuid> = taken.into_iter().filter(|(_, named_at)| *named_at >= since).map(|(id, _)| id).collect();
     lost.sort_unstable();
     lost.iter().for_each(|id| compared.lost.add(id));
+    compared.gone = lost;
     Ok(Some(compared))
 }
 
@@ -218,14 +249,15 @@ async fn again(db: &Db, source: &Source<'_>, mut differed: Vec<(Kept, Difference
 }
 
 /// Everything that the gateway took since then, by what the ledger says.
-async fn taken(db: &Db, since: Timestamp) -> Result<HashMap<Uuid, Timestamp>> {
+async fn taken(db: &Db, since: Timestamp, ours: Option<GatewayId>) -> Result<HashMap<Uuid, Timestamp>> {
     let mut all = HashMap::new();
     let mut after = 0;
     loop {
         let page = compare::taken(db.read(), since, after, 10 * PAGE as u64).await?;
         let Some(last) = page.last() else { return Ok(all) };
         after = last.id;
-        all.extend(page.iter().filter(|taken| taken.named_at >= since).map(|taken| (taken.uuid, taken.named_at)));
+        let here = |taken: &&Taken| taken.named_at >= since && (taken.gateway.is_none() || taken.gateway == ours);
+        all.extend(page.iter().filter(here).map(|taken| (taken.uuid, taken.named_at)));
     }
 }
 
@@ -264,6 +296,7 @@ mod tests {
     fn of_many_only_the_first_are_named() {
         let mut lost = Kind::default();
         (0..7).for_each(|n| lost.add(n));
-        assert_eq!(lost.finding("are lost").as_deref(), Some("7 messages are lost: 0, 1, 2, 3, 4, …"));
+        let found = lost.finding("are lost", "look for them");
+        assert_eq!(found.as_deref(), Some("7 messages are lost: 0, 1, 2, 3, 4, …; look for them"));
     }
 }

@@ -65,7 +65,7 @@ pub(super) async fn resume_all(setup: &Setup, db: &Db) -> Result<()> {
 pub(super) async fn all_ended(db: &Db, patience: Duration) -> Result<()> {
     let began = Instant::now();
     let sql = "SELECT (SELECT count(*) FROM batches WHERE completed_at IS NULL) AS batches,
-                      (SELECT count(*) FROM jobs WHERE state IN ('ready', 'running', 'paused')) AS jobs";
+                      (SELECT count(*) FROM jobs WHERE state IN ('ready', 'running', 'paused', 'parked')) AS jobs";
     loop {
         let Some(row) = db::one(db.read(), sql, []).await? else { bail!("a count gave no row") };
         let (batches, jobs): (i64, i64) = (row.try_get("", "batches")?, row.try_get("", "jobs")?);

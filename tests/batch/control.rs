@@ -72,6 +72,49 @@ on_both!(a_retry_sends_only_what_failed () |s: Rc<Setup>| Box::pin(async move {
     s.audited().await;
 }));
 
+on_both!(a_retry_opens_no_more_chunks_than_a_batch () |s: Rc<Setup>| Box::pin(async move {
+    const ALL: usize = 4_200;
+    const CHUNKS: i64 = 9;
+    let ids = s.contacts(ALL).await;
+    s.gateway.script(|_| Reply::status(400));
+    let batch = s.send(&ids, json!({})).await;
+    assert_eq!(s.ended(&batch).await["failedCount"], json!(ALL));
+    s.gateway.script(|_| Reply::accept().after(Duration::from_millis(20)));
+    let number = async |sql: String| match &s.runs {
+        Runs::Embedded(_) => s.program.number(sql).await,
+        Runs::Split(cluster) => cluster.database.number(sql).await,
+    };
+    s.admin.post(&format!("/batch/{batch}/retry"), &json!({})).await.expect(200);
+    let sent = "SELECT count(*) FROM jobs WHERE batch_id = $ AND kind = 'send_chunk'".replace('$', &batch);
+    let jobs = number(format!("{sent} AND state <> 'done'")).await;
+    assert!(jobs <= domain::batches::WINDOW, "{jobs} jobs are ahead of everybody");
+    support::eventually("all to be sent", crate::setup::PATIENCE, async || {
+        // One that has nothing left but retries that wait has opened its successor.
+        let open = number(format!(
+            "SELECT count(*) FROM batch_chunks WHERE batch_id = {batch} AND state = 'open' AND NOT passed_on"
+        )).await;
+        assert!(open <= domain::batches::WINDOW, "{open} chunks are open at once");
+        let batch = s.get(&batch).await;
+        if batch["completedAt"].is_string() { Ok(()) } else { Err(batch) }
+    }).await;
+    let done = s.get(&batch).await;
+    assert_eq!((&done["status"], &done["successCount"], &done["failedCount"]), (&json!("COMPLETED"), &json!(ALL), &json!(0)));
+    assert_eq!(number(sent).await, 2 * CHUNKS, "each chunk was opened once, and once more");
+    // Some of it: the chunks between are closed, and stay so.
+    s.gateway.script(|attempt| {
+        let number: usize = attempt.to.trim_start_matches("6012").parse().expect("a number");
+        if (number - 3_000_000) % 2_000 == 7 { Reply::status(400) } else { Reply::accept() }
+    });
+    let batch = s.send(&ids, json!({})).await;
+    assert_eq!(s.ended(&batch).await["failedCount"], json!(3));
+    s.gateway.script(|_| Reply::accept());
+    s.admin.post(&format!("/batch/{batch}/retry"), &json!({})).await.expect(200);
+    assert_eq!(s.ended(&batch).await["successCount"], json!(ALL));
+    let jobs = number(format!("SELECT count(*) FROM jobs WHERE batch_id = {batch} AND kind = 'send_chunk'")).await;
+    assert_eq!(jobs, CHUNKS + 3);
+    s.audited().await;
+}));
+
 on_both!(a_key_does_a_request_once () |s: Rc<Setup>| Box::pin(async move {
     let ids = s.contacts(2).await;
     let body = json!({ "contactIds": ids, "content": "once" });

@@ -85,8 +85,14 @@ on_both!(an_encoding_is_found_out_or_told () |s: Rc<Setup>| Box::pin(async move 
         let request = s.admin.request(support::Method::POST, "/batch/import").header("content-type", "text/csv").body(body);
         assert_eq!(s.ended(&accepted(s.admin.send(request).await.expect(202))).await["successCount"], json!(1));
     }
-    // Where only some lines are wrong, they are told one by one.
+    // Latin letters in no encoding that is told.
     let request = s.admin.request(support::Method::POST, "/batch/import").header("content-type", "text/csv").body(latin);
+    let done = s.ended(&accepted(s.admin.send(request).await.expect(202))).await;
+    assert_eq!((&done["successCount"], &done["failedCount"]), (&json!(2), &json!(0)));
+    // Where only some lines are wrong, they are told one by one.
+    let mut mixed = "phone,name\n+60123456784,王小明先生您好欢迎光临\n+60123456785,".as_bytes().to_vec();
+    mixed.extend(b"Jos\xe9\n");
+    let request = s.admin.request(support::Method::POST, "/batch/import").header("content-type", "text/csv").body(mixed);
     let done = s.ended(&accepted(s.admin.send(request).await.expect(202))).await;
     assert_eq!((&done["successCount"], &done["failedCount"]), (&json!(1), &json!(1)));
     let failed = s.items(done["id"].as_str().expect("id")).await.into_iter().find(|i| i["status"] == "failed").expect("one");

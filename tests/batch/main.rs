@@ -2,11 +2,16 @@
 //! Redis, one process for each role).
 
 mod control;
+mod dry_runs;
 mod fairness;
+mod import_files;
 mod imports;
+mod people;
 mod plans;
 mod realtime;
 mod refusals;
 mod sending;
 mod setup;
+mod steps;
+mod telling;
 mod trouble;

@@ -25,7 +25,7 @@ on_both!(bad_requests_are_refused_whole () |s: Rc<Setup>| Box::pin(async move {
         ("/batch/tags", json!({ "contactIds": ["1"], "tags": [], "operation": "swap" }), vec!["tags", "operation"]),
         ("/batch/delete", json!({ "contactIds": "all" }), vec!["contactIds"]),
         ("/batch/import", json!({ "contacts": [{ "phoneE164": 5 }, {}] }), vec!["contacts[0]", "contacts[1]"]),
-        ("/templates", json!({ "name": "", "content": "{% if %}" }), vec!["name", "content"]),
+        ("/templates", json!({ "name": "", "content": "{{ name" }), vec!["name", "content"]),
     ] {
         let refused = s.admin.post(path, &body).await.expect(400);
         assert_eq!(fields(&refused), expected, "{path} {body}");

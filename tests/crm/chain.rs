@@ -139,12 +139,20 @@ async fn a_campaign_ends_whole_and_once_while_gateway_and_worker_are_killed() {
     .await;
     let mut by_text: HashMap<String, usize> = HashMap::new();
     for id in ids.iter().step_by(20) {
-        let found = history(&chain.s, id.parse().expect("a number")).await;
-        assert_eq!(found.len(), 2, "{found:?}");
-        // The answer may be there first: a message of a batch is written with its outcome, which a kill delays.
-        let of = |way: &str| found.iter().find(|message| message["direction"] == way).expect("one each way");
-        let (ours, theirs) = (of("outbound"), of("inbound"));
-        assert_eq!((&ours["ack"], &ours["status"]), (&json!(3), &json!("read")), "{found:?}");
+        // A message's reports keep their order; those of two messages may come in any, so an answer may be there before the
+        // last receipt of what it answers.
+        let mut theirs = serde_json::Value::Null;
+        eventually("the message to be read", PATIENCE, async || {
+            let found = history(&chain.s, id.parse().expect("a number")).await;
+            assert_eq!(found.len(), 2, "{found:?}");
+            // The answer may be there first: a message of a batch is written with its outcome, which a kill delays.
+            let of = |way: &str| found.iter().find(|message| message["direction"] == way).expect("one each way");
+            let ours = of("outbound");
+            theirs = of("inbound").clone();
+            let read = (&ours["ack"], &ours["status"]) == (&json!(3), &json!("read"));
+            if read { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
         *by_text.entry(theirs["content"].to_string()).or_default() += 1;
     }
     assert_eq!(by_text.len(), 1, "{by_text:?}");

@@ -9,6 +9,47 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use support::Method;
 
+/// A report signed in the new form for `signed_for`, with the old form beside it or not, sent to `to`.
+async fn report(s: &Setup, signed_for: &str, to: &str, old_form: bool) -> u16 {
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()).expect("soon");
+    let body = json!({ "message_id": "w", "ack": 2, "backend_message_id": "0190a000-0000-7000-8000-000000000001" })
+        .to_string();
+    let signer = Signer::new(SECRET.as_bytes()).expect("a secret").with_old_form(old_form);
+    let signed = gateway::Request { method: "POST", target: signed_for, body: body.as_bytes() };
+    let mut request = s.admin.request(Method::POST, to).header("content-type", "application/json");
+    for (name, value) in signer.headers(now, &signed) {
+        request = request.header(name, value);
+    }
+    s.api().client().send(request.body(body)).await.status
+}
+
+on_both!(what_is_signed_for_one_path_is_nothing_at_another () |s: Rc<Setup>| Box::pin(async move {
+    assert_eq!(report(&s, "/messages/ack", "/messages/ack", false).await, 200);
+    for (signed_for, to) in [
+        ("/messages/map", "/messages/ack"),
+        ("/messages/ack?a=2", "/messages/ack"),
+        ("/messages/ACK", "/messages/ack"),
+    ] {
+        assert_eq!(report(&s, signed_for, to, false).await, 401, "{signed_for} at {to}");
+        // For one release the old form is enough.
+        assert_eq!(report(&s, signed_for, to, true).await, 200, "{signed_for} at {to}");
+    }
+}));
+
+on_both!(the_old_form_can_be_switched_off (("PACELINE_GATEWAY_OLD_SIGNATURE", "false")) |s: Rc<Setup>| Box::pin(async move {
+    assert_eq!(report(&s, "/messages/ack", "/messages/ack", false).await, 200);
+    assert_eq!(report(&s, "/messages/ack", "/messages/ack", true).await, 200, "what else is sent is nothing to it");
+    assert_eq!(report(&s, "/messages/map", "/messages/ack", true).await, 401, "the old form alone");
+    let told = Reporter::of(&s).tell("/messages/ack", &json!({ "message_id": "w", "ack": 2 })).await.expect(401);
+    assert!(told.to_string().contains("X-Paceline-Signature-V2"), "{told}");
+    // The worker goes on: it signs in the new form.
+    let ids = s.contacts(1).await;
+    let batch = s.send(&ids, json!({})).await;
+    s.ended(&batch).await;
+    let attempt = s.gateway.attempts().pop().expect("an attempt");
+    assert!(attempt.headers.contains_key("x-paceline-signature-v2") && !attempt.headers.contains_key(SIGNATURE_HEADER));
+}));
+
 on_both!(only_the_gateway_may_report () |s: Rc<Setup>| Box::pin(async move {
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()).expect("soon");
     let body = json!({ "phone": "60123456789", "content": "Hello", "name": "N", "whatsapp_id": "in1" }).to_string();
@@ -38,6 +79,28 @@ on_both!(only_the_gateway_may_report () |s: Rc<Setup>| Box::pin(async move {
     }
     assert_eq!(s.admin.get("/customers/summary").await.expect(200), json!([]));
     ask(Some(now), Some(signed(SECRET, now))).await.expect(200);
+}));
+
+on_both!(what_a_network_writes_too_long_is_cut_and_not_refused () |s: Rc<Setup>| Box::pin(async move {
+    let reporter = Reporter::of(&s);
+    let body = json!({ "phone": "60123456789", "content": "Hello", "name": "\u{1f600}".repeat(300),
+        "whatsapp_id": "w".repeat(300), "message_type": "k".repeat(51),
+        "identities": [{ "kind": "b".repeat(51), "value": "v".repeat(300) }] });
+    for _ in 0..2 {
+        assert_eq!(reporter.tell("/messages/inbox", &body).await.expect(200), json!({ "status": "ok" }));
+    }
+    // Who has no number that could be called is somebody all the same, and the same one.
+    for id in ["in1", "in2"] {
+        let body = json!({ "phone": "1234567890123456", "content": "Hi", "whatsapp_id": id });
+        assert_eq!(reporter.tell("/messages/inbox", &body).await.expect(200), json!({ "status": "ok" }));
+    }
+    let summary = s.admin.get("/customers/summary").await.expect(200);
+    let customers = summary.as_array().expect("a list");
+    assert_eq!(customers.len(), 2, "{summary}");
+    let named = customers.iter().find(|one| one["phone"] == json!("60123456789")).expect("the first");
+    assert_eq!((&named["name"], &named["unread_count"]), (&json!("\u{1f600}".repeat(200)), &json!(1)));
+    let found = history(&s, named["id"].as_i64().expect("a number")).await;
+    assert_eq!(found[0]["message_type"], json!("k".repeat(40)));
 }));
 
 on_both!(a_message_that_is_told_twice_is_one () |s: Rc<Setup>| Box::pin(async move {

@@ -5,8 +5,10 @@ mod browser;
 mod chain;
 mod customers;
 mod doctor;
+mod elsewhere;
 mod internal;
 mod opt_out;
+mod people;
 mod receipts;
 mod refusals;
 mod replies;
@@ -14,3 +16,4 @@ mod reports;
 #[path = "../batch/setup.rs"]
 mod setup;
 mod stream;
+mod strict;

@@ -68,7 +68,14 @@ on_both!(numbers_are_told_to_people_and_to_prometheus () |s: Rc<Setup>| Box::pin
         (&json!(3), &json!(1), &json!(3)),
     );
     assert!(numbers["uptime_seconds"].is_u64() && numbers["average_response_time_ms"].is_f64(), "{numbers}");
-    for accept in ["text/plain", "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"] {
+    for accept in ["application/json, text/plain, */*", "text/plain;q=0, */*", "text/plain;q=0.4, application/json;q=0.5"] {
+        let answer = anyone.send(anyone.request(Method::GET, "/metrics").header("accept", accept)).await;
+        assert_eq!(answer.header("vary").map(|vary| vary.contains("Accept")), Some(true), "{accept}");
+        assert!(answer.expect(200)["uptime_seconds"].is_u64(), "{accept}");
+    }
+    let neither = anyone.send(anyone.request(Method::GET, "/metrics").header("accept", "image/png, */*;q=0")).await;
+    assert!(neither.expect(406)["detail"].is_string());
+    for accept in ["text/plain", "application/json;q=0, */*", "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"] {
         let answer = anyone.send(anyone.request(Method::GET, "/metrics").header("accept", accept)).await;
         assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")));
         assert!(answer.text.contains("paceline_http_seconds"), "{accept}");
@@ -85,7 +92,9 @@ on_both!(pages_of_listed_origins_may_read () |s: Rc<Setup>| Box::pin(async move 
             .header("access-control-request-method", "POST")
             .header("access-control-request-headers", "authorization");
         let answer = s.api().client().send(preflight).await;
-        assert_eq!(answer.status == 204, may, "{origin}");
+        // Anybody is told the methods; only a listed origin is told that its pages may use them.
+        assert_eq!(answer.header("access-control-allow-origin"), may.then_some(origin));
+        assert_eq!(answer.header("access-control-allow-methods").is_some(), may, "{origin}");
     }
 }));
 

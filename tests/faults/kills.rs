@@ -4,7 +4,7 @@ use crate::setup::{PATIENCE, Runs, Setup, text};
 use serde_json::json;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
-use support::{Method, Reply, eventually};
+use support::{Method, Reply, Socket, eventually};
 
 /// How long a lease stands.
 const LEASE: Duration = Duration::from_secs(30);
@@ -153,4 +153,27 @@ async fn a_job_that_kills_its_process_three_times_is_dead() {
     s.admin.post(&format!("/batch/{batch}/retry"), &json!({})).await.expect(200);
     assert_eq!(s.ended(&batch).await["successCount"], json!(5));
     s.audited().await;
+}
+
+/// A worker is killed between the commit that ends a batch and its publication: whoever watches is told all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_news_of_a_batch_is_told_though_its_worker_died_with_it() {
+    let mut s = Setup::split(&[]).await;
+    let ids = s.contacts(3).await;
+    let token = s.program.token_for("agent").await;
+    let mut socket = Socket::open(&s.api().client().socket_url(&format!("/ws?token={token}"))).await;
+    let Runs::Split(cluster) = &mut s.runs else { unreachable!("it was started split") };
+    cluster.workers[0].set_env("PACELINE_TEST_FAULTS", Some("commit.set.after=kill"));
+    cluster.workers[0].restart().await;
+    let body = json!({ "contactIds": ids, "tags": ["vip"], "operation": "add" });
+    let batch = text(&s.admin.post("/batch/tags", &body).await.expect(202)["data"]["id"]);
+    let Runs::Split(cluster) = &mut s.runs else { unreachable!("it was started split") };
+    let last = socket
+        .wait_for("the end", |frame| {
+            let ended = frame["data"]["id"] == batch.as_str() && frame["data"]["completedAt"].is_string();
+            ended.then(|| frame["data"].clone())
+        })
+        .await;
+    assert_eq!((&last["status"], &last["successCount"]), (&json!("COMPLETED"), &json!(3)));
+    assert!(!cluster.workers[0].is_running().await, "nobody is there who could have published it");
 }

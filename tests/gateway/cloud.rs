@@ -160,6 +160,23 @@ async fn what_is_sent_is_told_in_order_and_once_although_webhooks_come_doubled_a
     }
 }
 
+/// Meta's own id of an account is not always the number that was written to: whoever answers comes from that id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_account_that_a_number_was_resolved_to_is_told_with_the_map() {
+    let cloud = Cloud::start(FOR_EVER, &[]).await;
+    for (id, to, account) in [
+        ("brazil", "5531987654321", json!("553187654321")),
+        ("mexico", "525512345678", json!("5215512345678")),
+        ("same", "60123456789", json!(null)),
+    ] {
+        cloud.accept_to(id, to).await;
+        cloud.told_once(&[id], &WHOLE).await;
+        let reports = cloud.world.backend.taken();
+        let map = reports.iter().find(|told| told.about() == id && told.what() == "map").expect("mapped");
+        assert_eq!(map.body["wa_id"], account, "{id}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_meta_will_not_deliver_has_failed_with_its_code() {
     let cloud = Cloud::start(FOR_EVER, &[]).await;

@@ -8,5 +8,6 @@ mod cloud;
 mod durable;
 mod reports;
 mod senders;
+mod set_aside;
 mod setup;
 mod wire;

@@ -115,4 +115,5 @@ pub(crate) fn is_signed(told: &Told) -> bool {
     let header = |name: &str| told.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let signer = Signer::new(SECRET.as_bytes()).expect("a secret");
     signer.verify(now_s(), header(TIMESTAMP_HEADER), &told.raw, header(SIGNATURE_HEADER)).is_ok()
+        && !header(gateway::REQUEST_SIGNATURE_HEADER).is_empty()
 }

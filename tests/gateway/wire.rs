@@ -14,7 +14,16 @@ async fn the_paths_answer_as_the_contract_says() {
     let world = start().await;
     let client = world.gateway.client();
     let status = client.get("/status").await;
-    assert_eq!(status.clone().expect(200), json!({ "ready": true, "need_qr": false, "session_active": true }));
+    let said = status.clone().expect(200);
+    assert!(said["gateway_id"].as_str().is_some_and(|name| name.starts_with("gw-")), "{said}");
+    for (name, value) in [
+        ("ready", json!(true)),
+        ("need_qr", json!(false)),
+        ("session_active", json!(true)),
+        ("transport", json!("simulator")),
+    ] {
+        assert_eq!(said[name], value, "{said}");
+    }
     assert!(status.header("x-request-id").is_some());
     let qr = client.send(signed(&client, Method::GET, "/qr", "")).await;
     assert_eq!(qr.expect(200), json!({ "qr": null, "ready": true }));
@@ -53,6 +62,42 @@ async fn what_is_wrong_is_refused_in_the_envelope() {
     assert_eq!(other_method.header("allow"), Some("POST"));
     let other_method = client.send(client.request(Method::DELETE, "/webhook")).await;
     assert_eq!(other_method.header("allow"), Some("GET, POST, HEAD"));
+    // What nothing reads is refused by its name; a coding, by what is taken; a method that nobody knows, as that.
+    let odd = json!({ "to": "60123456789", "massage": "Hi", "backend_message_id": 1, "extra": true }).to_string();
+    let bad = detail(&post(&odd).await, 422);
+    let said: Vec<(&Value, &Value)> =
+        bad.as_array().expect("a list").iter().map(|issue| (&issue["loc"][1], &issue["msg"])).collect();
+    assert_eq!(
+        said,
+        [
+            (&json!("message"), &json!("is required")),
+            (&json!("extra"), &json!("is not known here; known are to, message, backend_message_id")),
+            (&json!("massage"), &json!("is not known here; did you mean message?")),
+        ]
+    );
+    for (method, path, body) in [
+        (Method::GET, "/status?x=1", ""),
+        (Method::GET, "/qr?x=1", ""),
+        (Method::POST, "/send?x=1", "{}"),
+        (Method::GET, "/messages?limits=1", ""),
+        (Method::GET, "/sim/messages?limits=1", ""),
+        (Method::GET, "/sim/stats?x", ""),
+        (Method::GET, "/healthz?x", ""),
+        (Method::GET, "/readyz?x", ""),
+        (Method::GET, "/metrics?x", ""),
+        (Method::GET, "/openapi.json?x", ""),
+        (Method::GET, "/qr", "{\"x\": 1}"),
+    ] {
+        let bad = detail(&client.send(signed(&client, method, path, body)).await, 422);
+        assert_eq!(bad[0]["type"], "extra_forbidden", "{path}: {bad}");
+    }
+    let coded = signed(&client, Method::POST, "/send", &message("m")).header("content-encoding", "gzip");
+    let coded = client.send(coded).await;
+    assert_eq!(coded.header("accept-encoding"), Some("identity"));
+    assert!(detail(&coded, 415).is_string());
+    let brew = Method::from_bytes(b"BREW").expect("a method");
+    assert!(detail(&client.send(client.request(brew, "/status")).await, 501).is_string());
+    assert_eq!(client.send(client.request(Method::OPTIONS, "/send")).await.header("allow"), Some("POST"));
     let at = now_s();
     let text = client
         .request(Method::POST, "/send")

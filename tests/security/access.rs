@@ -28,6 +28,11 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("post", "/batch/{batch_id}/retry", Some("batches:write")),
     ("get", "/batch/{batch_id}/items", Some("batches:read")),
     ("get", "/batch/{batch_id}/items.csv", Some("batches:read")),
+    // Contacts' data besides: whoever has the one role has the other.
+    ("get", "/batch/{batch_id}/failed-rows.csv", Some("batches:read")),
+    ("get", "/contacts", Some("contacts:read")),
+    ("get", "/contacts/{contact_id}", Some("contacts:read")),
+    ("get", "/contacts/{contact_id}/batches", Some("batches:read")),
     ("get", "/batch/{batch_id}/preview", Some("batches:read")),
     ("get", "/templates", Some("batches:read")),
     ("post", "/templates", Some("batches:write")),
@@ -122,6 +127,9 @@ async fn every_role_may_do_what_its_contract_says_on_every_route() {
     let admin = served.client("admin").await;
     let later = json!({ "contactIds": ["1"], "content": "x", "scheduleAt": "2099-01-01T00:00:00Z" });
     admin.post("/batch/send", &later).await.expect(202);
+    let import = json!({ "contacts": [{ "phoneE164": "+60123456780" }] });
+    let import =
+        admin.post("/batch/import", &import).await.expect(202)["data"]["id"].as_str().expect("an id").to_owned();
     let customer = json!({ "name": "A customer", "phone": "+60123456789" });
     let customer = admin.post("/customers/", &customer).await.expect(201)["id"].to_string();
     for (role, permitted) in ROLES {
@@ -132,7 +140,9 @@ async fn every_role_may_do_what_its_contract_says_on_every_route() {
             let template = json!({ "name": name, "content": "x" });
             let made = admin.post("/templates", &template).await.expect(201);
             let id = made["data"]["id"].as_str().expect("an id");
-            let path = path.replace("{batch_id}", "1").replace("{id}", id).replace("{customer_id}", &customer);
+            let batch = if path.ends_with("/failed-rows.csv") { import.as_str() } else { "1" };
+            let path = path.replace("{batch_id}", batch).replace("{id}", id).replace("{customer_id}", &customer);
+            let path = path.replace("{contact_id}", &customer);
             let body = if *method == "put" { &template } else { &json!({}) };
             let may = needs.is_none_or(|needs| permitted.contains(&needs));
             if path == STREAM && may {
@@ -165,6 +175,7 @@ async fn without_a_token_every_route_but_those_for_everybody_is_401() {
     for client in &odd {
         for (method, path, needs) in ROUTES {
             let path = path.replace("{batch_id}", "1").replace("{id}", "1").replace("{customer_id}", "1");
+            let path = path.replace("{contact_id}", "1");
             let answer = ask(client, method, &path, &json!({})).await;
             assert_eq!(answer.status, if needs.is_none() { 400 } else { 401 }, "{method} {path}: {}", answer.text);
         }

@@ -4,7 +4,7 @@
 
 use crate::limits::{closed_with, frame, handshake};
 use crate::setup::Served;
-use domain::contacts::import_file::{CsvRows, ImportRow, Mapping, validate_row};
+use domain::contacts::import_file::{CsvRows, FileOptions, validate_row};
 use domain::messages::template::{MAX_CHARS, Recipient, Template};
 use gateway::{Signer, TOLERANCE};
 use proptest::collection::vec;
@@ -148,7 +148,7 @@ fn fuzz(kind: &str, check: impl Fn(&[u8])) {
 #[test]
 fn csv_files() {
     let rows = |bytes: Vec<u8>| {
-        CsvRows::open(Cursor::new(bytes), &Mapping::new()).map(|rows| rows.take(5_000).collect::<Vec<_>>())
+        CsvRows::open(Cursor::new(bytes), &FileOptions::default()).map(|rows| rows.take(5_000).collect::<Vec<_>>())
     };
     fuzz("csv", |input| {
         let rows_read = match rows(input.to_vec()) {
@@ -159,8 +159,8 @@ fn csv_files() {
             }
         };
         for row in rows_read {
-            let row: ImportRow = match row {
-                Ok(row) => row,
+            let row = match row {
+                Ok((row, _)) => row,
                 Err(error) => {
                     assert!(error.line >= 1 && (1..1_000).contains(&error.message.len()), "{error}");
                     continue;
@@ -169,8 +169,8 @@ fn csv_files() {
             let cells =
                 [Some(&row.phone), row.name.as_ref(), row.source.as_ref()].into_iter().flatten().chain(&row.tags);
             assert!(cells.map(String::len).sum::<usize>() <= 200_000, "a row has its size");
-            let Ok(clean) = validate_row(row) else { continue };
-            assert!(clean.phone.as_digits().len() <= 15 && clean.phone.as_digits().bytes().all(|b| b.is_ascii_digit()));
+            let Ok(clean) = validate_row(row, None) else { continue };
+            assert!(clean.phone.as_digits().len() <= 20 && clean.phone.as_digits().bytes().all(|b| b.is_ascii_digit()));
             assert!(clean.name.as_ref().is_none_or(|name| (1..=200).contains(&name.chars().count())));
             assert!(clean.tags.len() <= 50 && clean.tags.iter().all(|tag| (1..=64).contains(&tag.chars().count())));
             // Written down and read again it is the same contact.
@@ -179,7 +179,7 @@ fn csv_files() {
             let name = clean.name.clone().unwrap_or_default();
             file.write_record([clean.phone.e164(), name, clean.tags.join(";")]).expect("written");
             let again = rows(file.into_inner().expect("written")).expect("opens").remove(0).expect("a row");
-            let again = validate_row(again).expect("clean");
+            let again = validate_row(again.0, None).expect("clean");
             assert_eq!((again.phone, again.name, again.tags), (clean.phone, clean.name, clean.tags));
         }
     });

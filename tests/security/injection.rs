@@ -118,7 +118,7 @@ async fn what_is_exported_is_no_formula() {
     let paths = [&document, &desk].into_iter().flat_map(|d| d["paths"].as_object().expect("paths"));
     let exports: Vec<_> =
         paths.filter(|(_, operations)| operations.to_string().contains("text/csv; ")).map(|(path, _)| path).collect();
-    assert_eq!(exports, ["/batch/{batch_id}/items.csv"]);
+    assert_eq!(exports, ["/batch/{batch_id}/failed-rows.csv", "/batch/{batch_id}/items.csv"]);
     let formulas = ["=1+1", "+1+cmd|' /C calc'!A0", "-1+1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "=\"x\",\"y\""];
     let contacts: Vec<Value> = formulas.iter().map(|f| json!({ "phoneE164": f, "name": f, "tags": [f] })).collect();
     let send = json!({ "contactIds": formulas, "content": "x" });
@@ -134,6 +134,14 @@ async fn what_is_exported_is_no_formula() {
         for cell in &cells {
             assert!(!cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']), "{path}: {cell:?}");
         }
+        if path == "/batch/import" {
+            let failed = admin.get(&format!("/batch/{}/failed-rows.csv", done["id"].as_str().expect("an id"))).await;
+            let mut rows = csv::ReaderBuilder::new().flexible(true).from_reader(failed.text.as_bytes());
+            let cells: Vec<_> = rows.records().map(|row| row.expect("a row")).collect();
+            assert_eq!(cells.len(), formulas.len(), "{}", failed.text);
+            let starts = |cell: &str| cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
+            assert!(!cells.iter().any(|row| row.iter().any(starts)), "{}", failed.text);
+        }
         let quoted = formulas.iter().filter(|formula| cells.iter().any(|cell| *cell == format!("'{formula}"))).count();
         assert!(
             path == "/batch/import" || quoted == formulas.len(),
@@ -147,7 +155,6 @@ async fn what_is_exported_is_no_formula() {
 async fn a_template_reaches_its_values_alone_and_ends() {
     let served = Served::start(&[]).await;
     let admin = served.client("admin").await;
-    let doubling = "{% set a = a ~ a %}".repeat(40);
     let before = served.peak_mib();
     for content in [
         "{{ self }}",
@@ -166,20 +173,12 @@ async fn a_template_reaches_its_values_alone_and_ends() {
         "{{ name | map('upper') }}",
         "{{ name | pprint }}",
         "{{ name | tojson }}",
-        "{% include 'paceline.toml' %}",
-        "{% import '/etc/passwd' as x %}",
-        "{% extends 'x' %}",
-        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-        "{% call x() %}{% endcall %}",
-        "{% block x %}{% endblock %}",
-        "{% with x = 1 %}{% endwith %}",
-        "{% filter upper %}x{% endfilter %}",
-        "{% for x in name recursive %}{{ loop(name) }}{% endfor %}",
+        "{{ loop(name) }}",
+        "{{ include('paceline.toml') }}",
         "{{ 'x' * 1000000000 }}",
         "{{ 'x' * 10**9 }}",
         "{{ [name] * 1000000000 }}",
         "{{ ('x' * 99999) | join(name) }}",
-        &format!("{{% set a = phone %}}{doubling}{{{{ a }}}}"),
         &format!("{{{{ {}1 }}}}", "-".repeat(4_000)),
         &format!("{{{{ {}name }}}}", "not ".repeat(1_000)),
         &format!("{{{{ {}1{} }}}}", "(".repeat(2_000), ")".repeat(2_000)),
@@ -187,8 +186,6 @@ async fn a_template_reaches_its_values_alone_and_ends() {
         &format!("{{{{ name{} }}}}", ".x".repeat(2_000)),
         &format!("{{{{ name{} }}}}", "|upper".repeat(600)),
         &format!("{{{{ name{} }}}}", "~name".repeat(800)),
-        &format!("{}x{}", "{% if name %}".repeat(160), "{% endif %}".repeat(160)),
-        &format!("{}x{}", "{% for a in name %}".repeat(120), "{% endfor %}".repeat(120)),
     ] {
         for (path, body) in [
             ("/templates", json!({ "name": content.chars().take(100).collect::<String>(), "content": content })),
@@ -199,20 +196,9 @@ async fn a_template_reaches_its_values_alone_and_ends() {
         }
     }
     // What parses, and would go on for long or grow, ends in an error when it is rendered.
-    let deep = |open: &str, inner: &str, n: usize| format!("{}{inner}{}", open.repeat(n), "{% endfor %}".repeat(n));
-    for (nth, content) in [
-        deep("{% for a in attributes.long %}", "{% if a == 'y' %}x{% endif %}", 12),
-        deep("{% for a in attributes.long %}", "{{ attributes.long }}", 3),
-        deep(
-            "{% for a in attributes.long %}",
-            "{% set b = attributes.long ~ attributes.long %}{% if b == a %}x{% endif %}",
-            8,
-        ),
-        "{{ attributes.long | join(attributes.long) }}".to_owned(),
-        "{{ attributes }}".to_owned(),
-    ]
-    .into_iter()
-    .enumerate()
+    for (nth, content) in ["{{ attributes.long | join(attributes.long) }}".to_owned(), "{{ attributes }}".to_owned()]
+        .into_iter()
+        .enumerate()
     {
         let body = json!({ "name": format!("hungry {nth}"), "content": content });
         let made = admin.post("/templates", &body).await.expect(201);

@@ -6,6 +6,7 @@ mod injection;
 mod leaks;
 mod limits;
 mod named;
+mod rfc;
 mod setup;
 mod tokens;
 mod wire;

@@ -62,7 +62,7 @@ async fn smuggling_tries_are_refused() {
         post("Transfer-Encoding: chunked\r\n\r\n0\r\nX: y\n\r\n"),
     ] {
         let said = served.exchange(format!("{tried}{HIDDEN}")).await;
-        assert!(matches!(statuses(&said).as_slice(), [400 | 415]), "{tried:?} was answered {said:?}");
+        assert!(matches!(statuses(&said).as_slice(), [400 | 415 | 501 | 505]), "{tried:?} was answered {said:?}");
         assert!(!said.contains("smuggled"), "{tried:?} was answered {said:?}");
     }
     // What comes along with a handshake is not another request, nor a frame.

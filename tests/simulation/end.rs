@@ -47,7 +47,7 @@ impl World {
     }
 
     pub(crate) async fn open_jobs(&self) -> i64 {
-        let sql = "SELECT count(*) AS n FROM jobs WHERE state IN ('ready', 'running', 'paused')";
+        let sql = "SELECT count(*) AS n FROM jobs WHERE state IN ('ready', 'running', 'paused', 'parked')";
         ledger::number(&self.db, sql).await
     }
 
@@ -60,6 +60,13 @@ impl World {
 
     pub(crate) async fn audit(&mut self) {
         assert_eq!(self.findings().await, Vec::new());
+        // Those that have nothing left but retries that wait have opened their successors.
+        let sql = format!(
+            "SELECT count(*) AS n FROM (SELECT batch_id FROM batch_chunks WHERE state = 'open' AND NOT passed_on
+             GROUP BY batch_id HAVING count(*) > {})",
+            batches::WINDOW
+        );
+        assert_eq!(ledger::number(&self.db, &sql).await, 0, "more chunks of a batch are open than may be at once");
     }
 
     /// What must hold when all has ended.

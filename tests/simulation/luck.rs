@@ -64,7 +64,8 @@ impl World {
             self.rings.extend(step.rings);
         }
         let fate = self.fate(false);
-        if let Heard::Done((rings, _)) = ledger::step(&self.db, fate, async |tx| jobs::sweep(tx, now, 100).await).await
+        if let Heard::Done(jobs::Swept { rings, .. }) =
+            ledger::step(&self.db, fate, async |tx| jobs::sweep(tx, now, 100).await).await
         {
             if !rings.is_empty() {
                 self.say(format!("{} jobs are rung again", rings.len()));

@@ -2,7 +2,9 @@
 
 use crate::ledger::{self, CONTACTS, Fate, Heard};
 use crate::world::{PATIENCE, Wish, World};
-use domain::batches::{self, Audience, ContactRefs, NewSend, NewTag, OnUnknown, Patch, Recipients, TagOperation};
+use domain::batches::{
+    self, Audience, ContactRefs, NewSend, NewTag, OnUnknown, Patch, Recipients, Staged, TagOperation,
+};
 use domain::{Step, UserId, db};
 use rand::Rng;
 use sea_orm::DbErr;
@@ -15,7 +17,7 @@ impl World {
             let mut contacts = ContactRefs::default();
             (1..=self.rng.random_range(1..=CONTACTS)).for_each(|id| contacts.push(&id.to_string()));
             let new = NewTag { contacts, tags: vec!["new".into()], operation: TagOperation::Add };
-            self.accept(async |tx| batches::create_tag(tx, now, UserId(1), new).await).await
+            self.accept(async |tx| batches::create_tag(tx, now, UserId(1), new, Staged::default()).await).await
         } else {
             let audience = self.rng.random_bool(0.15);
             let recipients = if audience {
@@ -34,7 +36,7 @@ impl World {
                 chunk_items: Some(self.rng.random_range(1..16)),
                 ..NewSend::new("Hello", recipients)
             };
-            self.accept(async |tx| batches::create_send(tx, now, UserId(1), new).await).await
+            self.accept(async |tx| batches::create_send(tx, now, UserId(1), new, Staged::default()).await).await
         };
         let batch = step.value;
         let interval_us = batch.rate_per_minute.map(|rate| (60_000_000 + rate - 1) / rate);
@@ -50,7 +52,7 @@ impl World {
         (1..=count).for_each(|id| refs.push(&id.to_string()));
         let new = NewSend { chunk_items: Some(10), ..NewSend::new("Hello", Recipients::Contacts(refs)) };
         let now = self.now;
-        let step = self.accept(async |tx| batches::create_send(tx, now, UserId(1), new).await).await;
+        let step = self.accept(async |tx| batches::create_send(tx, now, UserId(1), new, Staged::default()).await).await;
         self.batches.push((step.value.summary.id, Wish::default()));
         self.rings.extend(step.rings);
     }

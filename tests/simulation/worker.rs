@@ -4,7 +4,7 @@
 use crate::ledger::{self, Fate, Heard};
 use crate::world::World;
 use domain::batches::send::{self, Begin, Going, ItemOutcome, ItemResult, Outgoing, Rest, Settled, Work};
-use domain::batches::{self, Expanded, Ran};
+use domain::batches::{self, Expanded, NextPage, Ran, SetChunk};
 use domain::circuit::Sign;
 use domain::db::Trouble;
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
@@ -13,6 +13,9 @@ use domain::{BatchId, JobKind, Step, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sea_orm::DbErr;
+
+/// How many rows a step of a set-based chunk writes: so few that a chunk takes several.
+const STEP_ROWS: usize = 20;
 
 /// What a worker is doing.
 pub(crate) enum Doing {
@@ -102,7 +105,7 @@ impl World {
             }
             Heard::Done(Claim::NotReady) => self.seen.idle_rings += 1,
             Heard::Done(Claim::Early { .. }) => self.seen.idle_rings += 1,
-            Heard::Done(Claim::TooNew { version }) => panic!("nothing of version {version} was written"),
+            Heard::Done(Claim::Unknown { kind, version }) => panic!("no {kind} of version {version} was written"),
             Heard::Error(_) => self.say(format!("{owner} does not hear of its claim of {}", ring.job)),
             Heard::Nobody => self.replace(which, "dies at a claim").await,
         }
@@ -120,13 +123,12 @@ impl World {
             More,
         }
         let made: Heard<Step<Did>> = ledger::step(&self.db, fate, async |tx| {
-            let ran = |ran| {
-                Did::Over(match ran {
-                    Ran::Done => "done",
-                    Ran::Paused => "paused",
-                    Ran::Ended => "ended",
-                    Ran::Stale => "stale",
-                })
+            let ran = |ran| match ran {
+                Ran::More => Did::More,
+                Ran::Done => Did::Over("done"),
+                Ran::Paused => Did::Over("paused"),
+                Ran::Ended => Did::Over("ended"),
+                Ran::Stale => Did::Over("stale"),
             };
             Ok(match job.kind {
                 JobKind::SendChunk => send::begin(tx, now, &job, &mut rng).await?.map(|begun| match begun {
@@ -136,12 +138,18 @@ impl World {
                     Begin::Stale => Did::Over("stale"),
                 }),
                 JobKind::Start => batches::run_start(tx, now, &job, &mut rng).await?.map(|()| Did::Over("started")),
-                JobKind::Expand => batches::run_expand(tx, now, &job, &mut rng).await?.map(|expanded| match expanded {
-                    Expanded::More => Did::More,
-                    Expanded::Done => Did::Over("expanded"),
-                    Expanded::Stale => Did::Over("stale"),
-                }),
-                JobKind::TagChunk => batches::run_tag(tx, now, &job, &mut rng).await?.map(ran),
+                JobKind::Expand => {
+                    let page = NextPage::read(tx, &job, NextPage::CONTACTS).await?;
+                    batches::run_expand(tx, now, &job, page.as_ref(), &mut rng).await?.map(|expanded| match expanded {
+                        Expanded::More => Did::More,
+                        Expanded::Done => Did::Over("expanded"),
+                        Expanded::Stale => Did::Over("stale"),
+                    })
+                }
+                JobKind::TagChunk => {
+                    let mut set = SetChunk::read(tx, &job).await?.parse()?.with_step_rows(STEP_ROWS);
+                    batches::run_set(tx, now, &job, &mut set, &mut rng).await?.map(ran)
+                }
                 other => panic!("there is no {other} here"),
             })
         })
@@ -303,6 +311,7 @@ impl World {
         );
         self.say(line);
         sending.results.push(ItemResult {
+            gateway: None,
             seq: item.seq,
             message_id: item.message_id,
             contact: item.contact,

@@ -12,7 +12,8 @@ use apalis_core::task::Task;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_core::worker::context::WorkerContext;
 use backplane::{RingQueue, supervise};
-use domain::{JobRef, Lane};
+use domain::{JobRef, Lane, db};
+use faults::Commit;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -25,6 +26,9 @@ const POP_WAIT: Duration = Duration::from_secs(5);
 
 /// How often work is looked for in the database while the queue is away, or takes no rings.
 const FALLBACK_PERIOD: Duration = Duration::from_secs(1);
+
+/// How many parked jobs go on at once.
+const UNPARK_ROWS: u64 = 1_000;
 
 /// How many rings one pop takes at most.
 const POP_MAX: usize = 16;
@@ -130,7 +134,21 @@ fn more(free: &mut Vec<Place>, places: &Places, most: usize) {
     }
 }
 
+/// Lets jobs go on that were parked by a release that did not know them: that of the scheduler may be another than ours.
+async fn unpark(shared: &Shared) -> Result<(), sea_orm::DbErr> {
+    if domain::jobs::any_known(shared.db.read()).await? {
+        let tx = shared.db.begin().await?;
+        let rings = domain::jobs::unpark(&tx, shared.clock.now(), UNPARK_ROWS).await?;
+        db::commit(tx, Commit::Sweep).await?;
+        shared.after.ring(rings);
+    }
+    Ok(())
+}
+
 async fn due(shared: &Shared, lane: Lane, limit: usize) -> Vec<JobRef> {
+    if let Err(error) = unpark(shared).await {
+        tracing::debug!(%lane, %error, "parked jobs were not looked for");
+    }
     let limit = u64::try_from(limit).unwrap_or(u64::MAX);
     match domain::jobs::due(shared.db.read(), shared.clock.now(), lane, limit).await {
         Ok(jobs) => jobs,

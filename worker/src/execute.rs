@@ -74,8 +74,8 @@ async fn answer(shared: &Arc<Shared>, lane: Lane, rung: JobRef, place: &mut Plac
             shared.after.ring_at(lane, rung, run_at);
             return;
         }
-        Ok(Claim::TooNew { version }) => {
-            tracing::warn!(job = %rung, version, "a job of a later version waits for a later build");
+        Ok(Claim::Unknown { kind, version }) => {
+            tracing::warn!(job = %rung.id, kind, version, "a job that only another release knows waits for it");
             return;
         }
         Err(error) if Trouble::of(&error).passes() => {
@@ -153,6 +153,9 @@ const FAIL_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 async fn fail(shared: &Arc<Shared>, job: &Claimed, error: JobError) -> &'static str {
     let ending = match &error {
+        JobError::Database(trouble) if Trouble::of(trouble) == Trouble::TooLong => {
+            Ending::TimedOut { error: error.to_string() }
+        }
         JobError::Database(trouble) if Trouble::of(trouble).passes() => {
             let wait = Backoff::POSTPONED.delay(0, &mut shared.rng());
             Ending::Postponed { until: shared.clock.now().plus(wait), error: error.to_string() }

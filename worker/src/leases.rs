@@ -50,45 +50,63 @@ impl Drop for Lease {
     }
 }
 
-/// Says that the worker is there and renews its leases, until cancelled.
-pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
+/// Says that the worker is there, until cancelled. By itself and over a connection of its own: neither a job nor the
+/// renewal of its lease is in the way of it.
+pub(crate) async fn beat(shared: Arc<Shared>, stop: CancellationToken) {
     // Alone with its database nobody waits for its word.
     let alone = shared.db.dialect() == Dialect::Sqlite;
     let mut beat = tokio::time::interval(if alone { HEARTBEAT } else { BEAT });
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut renewed_at = Instant::now();
     let mut away = false;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = beat.tick() => {}
         }
-        let now = shared.clock.now();
-        let told = workers::beat(shared.db.write(), now, &shared.owner).await;
-        match &told {
+        match workers::beat(shared.db.vital(), shared.clock.now(), &shared.owner).await {
             Ok(()) if std::mem::take(&mut away) => tracing::info!("the database is back"),
             Ok(()) => {}
             Err(error) if !std::mem::replace(&mut away, true) => tracing::warn!(%error, "the database is away"),
             Err(_) => {}
         }
-        if told.is_err() || (!alone && renewed_at.elapsed() < HEARTBEAT) {
+    }
+}
+
+/// Renews the leases of the worker's jobs, until cancelled.
+pub(crate) async fn keep(shared: Arc<Shared>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(BEAT);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut renewed_at: Option<Instant> = None;
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        // What failed is tried again with the next tick.
+        if renewed_at.is_some_and(|at| at.elapsed() < HEARTBEAT) {
             continue;
         }
         let held = shared.leases.list();
         metrics::gauge!("paceline_jobs_held").set(held.len() as f64);
-        match jobs::heartbeat(shared.db.write(), shared.clock.now(), &held).await {
-            Ok(renewed) => {
-                renewed_at = Instant::now();
+        match jobs::heartbeat(shared.db.vital(), shared.clock.now(), &held).await {
+            Ok(standing) => {
+                failing = false;
+                renewed_at = Some(Instant::now());
                 // Those of jobs that ended meanwhile are no longer wanted.
                 let wanted = held.iter().filter(|(id, fence)| shared.leases.has(*id, *fence)).count();
-                if renewed < wanted as u64 {
-                    tracing::warn!(wanted, renewed, "some leases no longer stand");
+                if standing < wanted as u64 {
+                    tracing::warn!(wanted, standing, "some leases no longer stand");
                 }
             }
-            Err(error) => tracing::warn!(%error, held = held.len(), "leases not renewed"),
+            Err(error) if !std::mem::replace(&mut failing, true) => {
+                tracing::warn!(%error, held = held.len(), "leases not renewed");
+                continue;
+            }
+            Err(_) => continue,
         }
         let before = shared.clock.now().minus(HEARTBEAT);
-        match workers::disown(shared.db.write(), shared.clock.now(), &shared.owner, &held, before).await {
+        match workers::disown(shared.db.vital(), shared.clock.now(), &shared.owner, &held, before).await {
             Ok(0) => {}
             Ok(jobs) => tracing::warn!(jobs, "leases whose claim was never answered are given back"),
             Err(error) => tracing::warn!(%error, "leases not looked through"),

@@ -11,6 +11,7 @@ mod backend;
 mod circuits;
 mod control;
 mod execute;
+mod identity;
 mod kinds;
 mod lane;
 mod leases;
@@ -25,6 +26,7 @@ use control::Controls;
 use domain::jobs::workers;
 use domain::{Clock, Db, Lane};
 use gateway::Gateway;
+use identity::{Identity, Known, Unknown};
 use leases::Leases;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -72,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) after: After,
     pub(crate) gateway: Arc<dyn Gateway>,
+    pub(crate) identity: Identity,
     pub(crate) settings: Settings,
     pub(crate) leases: Leases,
     pub(crate) controls: Controls,
@@ -84,6 +87,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The gateway that messages leave through now.
+    pub(crate) async fn known_gateway(&self) -> Result<Arc<Known>, Unknown> {
+        self.identity.current(self.gateway.as_ref(), &self.db, &self.clock).await
+    }
+
     /// Randomness for one step. A generator of its own, since a step is held across awaits.
     pub(crate) fn rng(&self) -> StdRng {
         StdRng::from_rng(&mut rand::rng())
@@ -109,6 +117,7 @@ pub async fn run(
         owner: format!("worker-{}", uuid::Uuid::now_v7().simple()),
         leases: Leases::default(),
         circuits: Circuits::default(),
+        identity: Identity::default(),
         stopping: stop.clone(),
         controls,
         db,
@@ -118,9 +127,13 @@ pub async fn run(
     });
     tracing::info!(owner = %shared.owner, "worker started");
     // Before the first claim, so that no lease is ever held by somebody unknown.
-    if let Err(error) = workers::beat(shared.db.write(), shared.clock.now(), &shared.owner).await {
+    if let Err(error) = workers::beat(shared.db.vital(), shared.clock.now(), &shared.owner).await {
         tracing::warn!(%error, "the database is away");
     }
+    let (beater, stop_beater) = (shared.clone(), background.clone());
+    tasks.spawn(async move {
+        supervise("beat", || leases::beat(beater.clone(), stop_beater.clone())).await;
+    });
     let (keeper, stop_keeper) = (shared.clone(), background.clone());
     tasks.spawn(async move {
         supervise("leases", || leases::keep(keeper.clone(), stop_keeper.clone())).await;

@@ -4,7 +4,9 @@ use backplane::After;
 use domain::contacts::customers::Identity;
 use domain::contacts::stop_words::OptOut;
 use domain::db::Trouble;
-use domain::messages::inbox::{self, Inbound};
+use domain::jobs;
+use domain::messages::inbox::Inbound;
+use domain::messages::limits;
 use domain::messages::receipts::{About, Receipt, Said};
 use domain::messages::reports::{self, Taken};
 use domain::{Clock, Db, MessageId, Timestamp, db};
@@ -39,7 +41,7 @@ fn read(report: Report, clock: &Clock) -> Option<reports::Report> {
         Uuid::try_parse(id).ok().map(About::Uuid).or_else(number)
     };
     let (about, said) = match report {
-        Report::Mapped { message_id, whatsapp_id } => (about(&message_id)?, Said::Mapped { whatsapp_id }),
+        Report::Mapped { message_id, whatsapp_id, wa_id } => (about(&message_id)?, Said::Mapped { whatsapp_id, wa_id }),
         Report::Ack { message_id, whatsapp_id, level } => {
             (about(&message_id)?, Said::Ack { level: i64::from(level), whatsapp_id: Some(whatsapp_id) })
         }
@@ -49,8 +51,8 @@ fn read(report: Report, clock: &Clock) -> Option<reports::Report> {
         }
         Report::Failed { message_id, code, detail } => (about(&message_id)?, Said::Failed { code, detail }),
         Report::Inbound(told) => {
-            return Some(reports::Report::Inbound(Box::new(Inbound {
-                phone: inbox::writers_phone(&told.from),
+            let written = Inbound {
+                phone: None,
                 identities: told.identities.into_iter().map(|(kind, value)| Identity { kind, value }).collect(),
                 name: told.name,
                 content: told.text,
@@ -58,10 +60,11 @@ fn read(report: Report, clock: &Clock) -> Option<reports::Report> {
                 message_type: told.kind,
                 media: told.media,
                 at: Some(Timestamp(told.at_ms)),
-            })));
+            };
+            return Some(reports::Report::Inbound(Box::new(limits::inbound(Some(&told.from), written))));
         }
     };
-    Some(reports::Report::Receipt(Receipt { about, said, at }))
+    Some(reports::Report::Receipt(limits::receipt(Receipt { about, said, at })))
 }
 
 /// What the ledger needs to take reports.
@@ -150,9 +153,16 @@ impl Intake {
                 Ok(Err(error)) => error,
                 Err(_) => DbErr::Custom("it panicked; the log has its place".into()),
             };
-            if !Trouble::of(&error).passes() {
+            let trouble = Trouble::of(&error);
+            // A group that takes too long is soon taken one by one; what takes too long alone is perhaps only in a busy time.
+            let most = match trouble {
+                Trouble::TooLong if reports.len() == 1 => Some(jobs::MAX_TIMEOUTS),
+                Trouble::TooLong | Trouble::Fault => Some(TRIES),
+                Trouble::Away | Trouble::DiskFull | Trouble::Conflict => None,
+            };
+            if let Some(most) = most {
                 tries += 1;
-                if tries == TRIES {
+                if tries >= most {
                     return Err(error);
                 }
             }

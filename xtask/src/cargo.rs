@@ -18,6 +18,13 @@ pub(crate) fn root() -> Result<PathBuf> {
 pub(crate) fn cargo(args: &[&str]) -> Result<Command> {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.args(args).current_dir(root()?);
+    // `cargo run` describes xtask's own package to us. Build scripts of dependencies look at such variables, so that with them
+    // half of the dependencies would be built again whenever xtask and a plain cargo take turns.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
     Ok(command)
 }
 

@@ -1,6 +1,7 @@
 //! What the surfaces' OpenAPI documents leave unsaid: what every operation has in common.
 
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// Completes a document: fields that need not be there may be null as well; every answer has its headers; a request may
 /// name itself; and no operation claims refusals that it cannot make. Text that is no document comes back as it is.
@@ -9,6 +10,7 @@ pub(super) fn complete(document: &str) -> String {
     if let Some(schemas) = whole.pointer_mut("/components/schemas").and_then(Value::as_object_mut) {
         schemas.values_mut().for_each(optional_is_nullable);
     }
+    requests_have_no_other_fields(&mut whole);
     whole["components"]["headers"] = headers();
     whole["components"]["parameters"] = json!({ REQUEST_ID: {
         "name": REQUEST_ID,
@@ -70,6 +72,45 @@ fn never_refused_with(path: &str, method: &str, operation: &Value) -> Vec<&'stat
         never.push("403");
     }
     never
+}
+
+/// Says of every object that a request may have in its body that it has no field but those.
+fn requests_have_no_other_fields(whole: &mut Value) {
+    let mut found = BTreeSet::new();
+    for operation in whole["paths"].as_object().into_iter().flat_map(|paths| paths.values()).flat_map(operations) {
+        references(&operation["requestBody"], &mut found);
+    }
+    let mut open: Vec<String> = found.iter().cloned().collect();
+    while let Some(name) = open.pop() {
+        let mut further = BTreeSet::new();
+        references(&whole["components"]["schemas"][&name], &mut further);
+        open.extend(further.into_iter().filter(|name| found.insert(name.clone())));
+    }
+    for name in found {
+        if let Some(schema) = whole["components"]["schemas"][&name].as_object_mut()
+            && schema.contains_key("properties")
+        {
+            schema.entry("additionalProperties").or_insert(json!(false));
+        }
+    }
+}
+
+fn operations(path: &Value) -> impl Iterator<Item = &Value> {
+    path.as_object().into_iter().flat_map(|methods| methods.values())
+}
+
+/// The names of the schemas that something refers to.
+fn references(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            let name =
+                fields.get("$ref").and_then(Value::as_str).and_then(|at| at.strip_prefix("#/components/schemas/"));
+            found.extend(name.map(str::to_owned));
+            fields.values().for_each(|value| references(value, found));
+        }
+        Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
 }
 
 fn optional_is_nullable(schema: &mut Value) {

@@ -3,6 +3,7 @@
 mod document;
 
 use crate::foundation::guarded;
+use crate::foundation::known::Operations;
 use crate::foundation::refusal::{Kind, Refusal, bare};
 use crate::{App, Observed, ReadyCheck, surface};
 use base64::Engine;
@@ -34,12 +35,22 @@ fn not_found() -> impl Endpoint<Output = Response> {
 
 /// `/healthz`, `/readyz` and `/metrics` of a process without an API.
 pub(crate) fn observability(observed: Observed) -> impl Endpoint<Output = Response> {
-    Route::new()
+    let routes = Route::new()
         .at("/healthz", get(healthz))
         .at("/readyz", readyz(observed.ready))
         .at("/metrics", surface::crm::metrics(observed.render_metrics))
-        .at("/*", not_found())
-        .map_to_response()
+        .at("/*", not_found());
+    let paths = ["/healthz", "/readyz", "/metrics"];
+    strict(paths.iter().fold(Operations::default(), |all, path| all.and_get(path, &[])), routes)
+}
+
+/// Routes that take no parameter and no other name.
+fn strict(operations: Operations, routes: Route) -> impl Endpoint<Output = Response> {
+    let operations = Arc::new(operations);
+    routes.around(move |routes, request| {
+        let operations = operations.clone();
+        async move { Ok(guarded(&operations, routes.as_ref(), request, bare).await) }
+    })
 }
 
 /// Whether everything that the process needs is there.
@@ -112,35 +123,43 @@ impl Pages {
         Self { docs: whole(service.swagger_ui_html()), redoc: whole(service.redoc_html()), json }
     }
 
-    fn serve(self, routes: Route, name: &str) -> Route {
+    fn serve(self, (operations, routes): (Operations, Route), name: &str) -> (Operations, Route) {
         let Self { json, docs, redoc } = self;
         let page = |html: String| {
             let policy = policy(&html);
             poem::endpoint::make_sync(move |_| page(html.clone(), &policy))
         };
-        routes
+        let paths = [format!("/openapi/{name}.json"), format!("/docs/{name}"), format!("/redoc/{name}")];
+        let operations = paths.iter().fold(operations, |all, path| all.and_get(path, &[]));
+        let [document, docs_at, redoc_at] = paths;
+        let routes = routes
             .at(
-                format!("/openapi/{name}.json"),
+                document,
                 poem::endpoint::make_sync(move |_| {
                     json.clone().with_content_type("application/json; charset=utf-8").into_response()
                 }),
             )
-            .at(format!("/docs/{name}"), page(docs))
-            .at(format!("/redoc/{name}"), page(redoc))
+            .at(docs_at, page(docs))
+            .at(redoc_at, page(redoc));
+        (operations, routes)
     }
 }
 
 /// Health, metrics and the documents; everything else is not found.
 pub(crate) fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
-    let mut routes = Route::new().at("/healthz", get(healthz));
-    routes = Pages::of(&surface::batch::service(app.clone())).serve(routes, "batch");
-    routes = Pages::of(&surface::crm::service(app.clone())).serve(routes, "crm");
-    routes = Pages::of(&surface::support_desk::service(app.clone())).serve(routes, "support-desk");
+    let mut operations = Operations::default();
+    for path in ["/healthz", "/readyz", "/docs", "/redoc"] {
+        operations = operations.and_get(path, &[]);
+    }
+    let mut all = (operations, Route::new().at("/healthz", get(healthz)));
+    all = Pages::of(&surface::batch::service(app.clone())).serve(all, "batch");
+    all = Pages::of(&surface::crm::service(app.clone())).serve(all, "crm");
+    all = Pages::of(&surface::support_desk::service(app.clone())).serve(all, "support-desk");
+    let (operations, mut routes) = all;
     for (path, kind) in [("/docs", "docs"), ("/redoc", "redoc")] {
         routes = routes.at(path, poem::endpoint::make_sync(move |_| page(index(kind), &policy(""))));
     }
-    let routes = routes.at("/readyz", readyz(app.observed.ready.clone())).at("/*", not_found());
-    routes.around(|routes, request| async move { Ok(guarded(routes.as_ref(), request, bare).await) })
+    strict(operations, routes.at("/readyz", readyz(app.observed.ready.clone())).at("/*", not_found()))
 }
 
 /// A page that leads to each surface's document.

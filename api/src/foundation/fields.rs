@@ -1,11 +1,15 @@
 //! Reading a JSON object field by field, collecting every error.
 
+use super::known::{self, MAX_UNKNOWN};
 use super::refusal::{FieldError, Kind, Refusal};
 use domain::Timestamp;
 use domain::batches::ContactRefs;
+use poem_openapi::registry::Registry;
+use poem_openapi::types::Type;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -18,9 +22,13 @@ const MAX_LIST_ERRORS: usize = 20;
 const MAX_FIELDS: usize = 1_000;
 
 /// A JSON object whose fields are read one after the other. An absent field and `null` are the same.
+///
+/// A field is known by being read, whatever it is read as: there is no other list of names. What was not asked for until
+/// [`finish`](Self::finish) is refused.
 pub(crate) struct Fields<'a> {
     values: HashMap<Cow<'a, str>, &'a RawValue>,
     errors: Vec<FieldError>,
+    known: RefCell<Vec<String>>,
 }
 
 impl<'a> Fields<'a> {
@@ -38,7 +46,7 @@ impl<'a> Fields<'a> {
         })?;
         let twice = outline.twice.into_iter();
         let errors = twice.map(|field| FieldError { field: field.into_owned(), message: "is there twice".into() });
-        Ok(Self { values: outline.values, errors: errors.collect() })
+        Ok(Self { values: outline.values, errors: errors.collect(), known: RefCell::default() })
     }
 
     /// Adds an error.
@@ -46,14 +54,93 @@ impl<'a> Fields<'a> {
         self.errors.push(FieldError { field: field.into(), message: message.into() });
     }
 
-    /// What came of it: all errors at once, or none.
-    pub(crate) fn finish(self) -> Result<(), Refusal> {
+    /// What came of it: all errors at once, those of fields that nobody read among them, or none.
+    pub(crate) fn finish(mut self) -> Result<(), Refusal> {
+        self.errors.extend(self.unknown());
         if self.errors.is_empty() { Ok(()) } else { Err(Refusal::invalid(self.errors)) }
+    }
+
+    /// The fields that nobody read, in the order in which they came.
+    fn unknown(&self) -> Vec<FieldError> {
+        let known = self.known.borrow();
+        let stray = self.values.iter().filter(|(name, _)| !known.iter().any(|known| *known == **name));
+        // All are parts of one text.
+        let mut stray: Vec<_> = stray.map(|(name, value)| (value.get().as_ptr(), name)).collect();
+        stray.sort_unstable_by_key(|(place, _)| *place);
+        let known = || known.iter().map(String::as_str);
+        stray.into_iter().take(MAX_UNKNOWN).map(|(_, name)| known::unknown(name, known())).collect()
+    }
+
+    /// Says that a field is known which is not read: one that has no meaning beside the others, or that the original
+    /// clients of a surface send beside.
+    pub(crate) fn knows(&self, name: &str) {
+        let mut known = self.known.borrow_mut();
+        if !known.iter().any(|known| known == name) {
+            known.push(name.to_owned());
+        }
+    }
+
+    /// Says that all fields are known which the document has of a type: for objects that are read otherwise.
+    pub(crate) fn knows_all_of<T: Type>(&self) {
+        let mut registry = Registry::new();
+        T::register(&mut registry);
+        let schema = registry.schemas.get(T::name().as_ref());
+        schema.into_iter().flat_map(|schema| &schema.properties).for_each(|(name, _)| self.knows(name));
+    }
+
+    /// The names of all fields, in no order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(AsRef::as_ref)
     }
 
     /// A value as it came; `None` when absent or null.
     pub(crate) fn raw(&self, name: &str) -> Option<&'a RawValue> {
+        self.knows(name);
         self.values.get(name).copied().filter(|raw| raw.get() != "null")
+    }
+
+    /// An object in the object, for `read` to read: what it finds wrong is this one's too, under its own name.
+    pub(crate) fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Fields<'a>) -> T) -> Option<T> {
+        let raw = self.raw(name)?;
+        self.nested(name, raw, read)
+    }
+
+    /// The objects of a list, each for `read` to read, at most so many of them.
+    pub(crate) fn objects<T>(
+        &mut self,
+        name: &str,
+        most: usize,
+        mut read: impl FnMut(&mut Fields<'a>) -> T,
+    ) -> Option<Vec<T>> {
+        let raw = self.raw(name)?;
+        let list = match serde_json::from_str::<Vec<&'a RawValue>>(raw.get()) {
+            Ok(list) if list.len() <= most => list,
+            _ => {
+                self.bad(name, format!("must be a list of at most {most} objects"));
+                return None;
+            }
+        };
+        let read = |(at, raw): (usize, &&'a RawValue)| self.nested(&format!("{name}[{at}]"), raw, &mut read);
+        // All are read, so that all that is wrong is named.
+        let objects: Vec<Option<T>> = list.iter().enumerate().map(read).collect();
+        objects.into_iter().collect()
+    }
+
+    fn nested<T>(&mut self, name: &str, raw: &'a RawValue, read: impl FnOnce(&mut Fields<'a>) -> T) -> Option<T> {
+        let Ok(mut inner) = Fields::parse(raw.get().as_bytes()) else {
+            self.bad(name, "must be an object");
+            return None;
+        };
+        let value = read(&mut inner);
+        match inner.finish() {
+            Ok(()) => Some(value),
+            Err(refusal) => {
+                for detail in refusal.details {
+                    self.bad(format!("{name}.{}", detail.field), detail.message);
+                }
+                None
+            }
+        }
     }
 
     fn read<T: serde::Deserialize<'a>>(&mut self, name: &str, expected: &str) -> Option<T> {
@@ -77,6 +164,20 @@ impl<'a> Fields<'a> {
                 None
             }
         }
+    }
+
+    /// A text of any length and content: of somebody who cannot be told that it is too long.
+    pub(crate) fn told(&mut self, name: &str) -> Option<String> {
+        self.read::<Text<'_>>(name, "a string").map(|text| text.0.into_owned())
+    }
+
+    /// The same, that must be there and not be empty.
+    pub(crate) fn required_told(&mut self, name: &str) -> String {
+        let told = self.told(name).unwrap_or_default();
+        if told.is_empty() && !self.errors.iter().any(|error| error.field == name) {
+            self.bad(name, "is required");
+        }
+        told
     }
 
     /// A text that must be there.
@@ -382,6 +483,35 @@ mod tests {
     }
 
     #[test]
+    fn a_field_is_known_by_being_read() {
+        let body = br#"{"scheduledAt": "x", "rate": 5, "dryRun": true, "audience": {"tagAny": ["a"], "all": true},
+            "note": null, "ids": [{"kind": "a"}, {"kin": "b"}, 5]}"#;
+        let mut fields = Fields::parse(body).expect("an object");
+        fields.integer("ratePerMinute", 1..=10);
+        fields.time("scheduleAt");
+        fields.knows("note");
+        assert_eq!(fields.boolean("dryRun"), Some(true));
+        let audience = fields.object("audience", |inner| {
+            inner.texts("tagsAny", 0..=5, 1..=5);
+            inner.boolean("all")
+        });
+        assert_eq!(audience, None, "what is wrong within it is wrong");
+        assert_eq!(fields.objects("ids", 3, |inner| inner.text("kind", 1..=5)), None);
+        let refusal = fields.finish().expect_err("refused");
+        let named: Vec<_> = refusal.details.iter().map(|d| (d.field.as_str(), d.message.as_str())).collect();
+        assert_eq!(
+            named,
+            [
+                ("audience.tagAny", "is not known here; did you mean tagsAny?"),
+                ("ids[1].kin", "is not known here; did you mean kind?"),
+                ("ids[2]", "must be an object"),
+                ("scheduledAt", "is not known here; did you mean scheduleAt?"),
+                ("rate", "is not known here; did you mean ratePerMinute?"),
+            ]
+        );
+    }
+
+    #[test]
     fn what_is_no_object_is_refused_with_its_place() {
         for body in [&b""[..], b"[]", b"{", b"{\"a\": 1", b"nonsense", b"\xff", b"{\"a\": \"\\ud800\"}x"] {
             assert!(Fields::parse(body).is_err(), "{body:?}");
@@ -394,6 +524,7 @@ mod tests {
     #[test]
     fn a_field_that_is_there_twice_is_refused() {
         let fields = Fields::parse(br#"{"a": 1, "b": 2, "\u0061": 3}"#).expect("an object");
+        ["a", "b"].into_iter().for_each(|name| fields.knows(name));
         let refusal = fields.finish().expect_err("refused");
         assert_eq!(refusal.details.iter().map(|d| d.field.as_str()).collect::<Vec<_>>(), ["a"]);
     }

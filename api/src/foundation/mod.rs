@@ -1,21 +1,27 @@
 //! What surfaces have in common: refusals, request bodies, who asks, how often, and doing things once.
 
+pub(crate) mod accept;
 pub(crate) mod auth;
 pub(crate) mod body;
 pub(crate) mod coalesce;
+pub(crate) mod coding;
 pub(crate) mod cors;
+pub(crate) mod country;
 pub(crate) mod fields;
 pub(crate) mod idempotency;
+pub(crate) mod known;
 pub(crate) mod limits;
 pub(crate) mod param;
 pub(crate) mod refusal;
 pub(crate) mod schema;
+pub(crate) mod search;
 pub(crate) mod time;
 pub(crate) mod timing;
 
-use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
+use known::{Asked, Operations};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
-use refusal::{Kind, Refusal};
+use refusal::{Kind, Refusal, Within};
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 use tracing::Instrument;
@@ -81,17 +87,102 @@ pub(crate) fn outermost(endpoint: impl Endpoint + 'static) -> impl Endpoint<Outp
     })
 }
 
-/// Runs the endpoint of a surface; what is wrong with the address, its errors and its panics become refusals for
-/// `envelope` to write.
-pub(crate) async fn guarded<E: Endpoint>(
-    endpoint: &E,
-    request: Request,
+/// The answer to a request whose method decides it: one that nobody knows, one that the path does not have, and
+/// `OPTIONS`, which asks which it has.
+pub(crate) fn by_method(
+    operations: &Operations,
+    request: &Request,
     envelope: impl FnOnce(&Refusal) -> Response,
+) -> Option<Response> {
+    match operations.allow(request) {
+        Ok(None) => None,
+        Ok(Some(allow)) => Some(StatusCode::NO_CONTENT.with_header(header::ALLOW, allow).into_response()),
+        Err(refusal) => Some(envelope(&refusal)),
+    }
+}
+
+/// Runs the endpoint of a surface; what is wrong with the address, with the names in it and with the body's coding, its
+/// errors and its panics become refusals for `envelope` to write.
+pub(crate) async fn guarded<E: Endpoint>(
+    operations: &Operations,
+    endpoint: &E,
+    mut request: Request,
+    envelope: impl Fn(&Refusal) -> Response,
 ) -> Response {
     if request.uri().path_and_query().is_some_and(|whole| whole.as_str().len() > MAX_URI) {
         return envelope(&Refusal::new(Kind::UriTooLong, format!("the address is longer than {MAX_URI} bytes")));
     }
+    if let Some(response) = by_method(operations, &request, &envelope) {
+        return response;
+    }
+    if let Err(refusal) = well_formed(&mut request) {
+        return envelope(&refusal);
+    }
+    if let Some(asked) = operations.find(&request) {
+        if asked.takes_no_body()
+            && let Err(refusal) = without_body(&asked, &mut request).await
+        {
+            return envelope(&refusal);
+        }
+        let unknown = asked.bad_params(request.uri().query().unwrap_or_default());
+        if !unknown.is_empty() {
+            let refusal = Refusal::invalid(unknown).within(Within::Query);
+            return envelope(&with_the_rest(endpoint, request, refusal).await);
+        }
+    }
     caught(endpoint, request, envelope).await
+}
+
+/// What a request's head must be for any operation.
+fn well_formed(request: &mut Request) -> Result<(), Refusal> {
+    if *request.method() == Method::PUT && request.headers().contains_key(header::CONTENT_RANGE) {
+        // RFC 9110, 14.5: who takes it for the whole would keep a part.
+        return Err(Refusal::field("Content-Range", "is not taken: a PUT replaces the whole"));
+    }
+    coding::unpack(request)
+}
+
+/// Refuses what a body says where none is read; one that says nothing is passed over.
+async fn without_body(asked: &Asked<'_>, request: &mut Request) -> Result<(), Refusal> {
+    let headers = request.headers();
+    if body::content_length(request) == Some(0)
+        || !(headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING))
+    {
+        return Ok(());
+    }
+    let came = request.take_body().into_bytes_limit(body::SMALL_BODY).await;
+    let nothing = |text: &[u8]| text.is_empty() || text == b"null";
+    match came {
+        Ok(bytes) if nothing(bytes.trim_ascii()) => Ok(()),
+        Ok(bytes) => {
+            let refusal = Refusal::new(Kind::Validation, "no body is read here");
+            let fields = fields::Fields::parse(&bytes).map_err(|_| refusal)?;
+            let stray: Vec<_> = fields.names().take(known::MAX_UNKNOWN).map(|name| asked.stray_field(name)).collect();
+            if stray.is_empty() { Ok(()) } else { Err(Refusal::invalid(stray)) }
+        }
+        Err(_) => Err(Refusal::new(Kind::Validation, "no body is read here")),
+    }
+}
+
+/// A refusal of parameters with all else that is wrong with them. Only who asks for something is asked on: nothing is
+/// done for a request that is refused.
+async fn with_the_rest(endpoint: &impl Endpoint, request: Request, mut refusal: Refusal) -> Refusal {
+    use futures::FutureExt;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return refusal;
+    }
+    let Ok(Err(error)) = AssertUnwindSafe(endpoint.call(request)).catch_unwind().await else { return refusal };
+    let rest = Refusal::from_error(error);
+    match rest.kind {
+        Kind::AuthRequired | Kind::PermissionDenied | Kind::RateLimited => rest,
+        Kind::Validation if rest.within != Within::Path => {
+            let named = refusal.details.clone();
+            let more = rest.details.into_iter().filter(|bad| named.iter().all(|known| known.field != bad.field));
+            refusal.details.extend(more);
+            Refusal::invalid(refusal.details).within(Within::Query)
+        }
+        _ => refusal,
+    }
 }
 
 async fn caught<E: Endpoint>(endpoint: &E, request: Request, envelope: impl FnOnce(&Refusal) -> Response) -> Response {

@@ -23,13 +23,16 @@ pub(crate) enum Kind {
     PermissionDenied,
     NotFound,
     MethodNotAllowed,
+    NotAcceptable,
     Conflict,
     PayloadTooLarge,
     UriTooLong,
     UnsupportedMediaType,
+    UnsupportedCoding,
     Unprocessable,
     RateLimited,
     Internal,
+    NotImplemented,
     Unavailable,
 }
 
@@ -63,13 +66,15 @@ impl Kind {
             Self::PermissionDenied => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::Conflict => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedMediaType | Self::UnsupportedCoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -77,12 +82,15 @@ impl Kind {
     /// The code in the envelopes of the batch surface and the support desk.
     pub(crate) const fn code(self) -> Code {
         match self {
-            Self::Validation | Self::UriTooLong | Self::UnsupportedMediaType | Self::Unprocessable => {
-                Code::ValidationError
-            }
+            Self::Validation
+            | Self::UriTooLong
+            | Self::UnsupportedMediaType
+            | Self::UnsupportedCoding
+            | Self::Unprocessable
+            | Self::NotAcceptable => Code::ValidationError,
             Self::AuthRequired => Code::AuthRequired,
             Self::PermissionDenied => Code::PermissionDenied,
-            Self::NotFound | Self::MethodNotAllowed => Code::ResourceNotFound,
+            Self::NotFound | Self::MethodNotAllowed | Self::NotImplemented => Code::ResourceNotFound,
             Self::Conflict => Code::Conflict,
             Self::PayloadTooLarge => Code::PayloadTooLarge,
             Self::RateLimited => Code::RateLimitExceeded,
@@ -185,9 +193,12 @@ impl Refusal {
             Kind::AuthRequired => "a valid token is required".into(),
             Kind::Validation
             | Kind::PermissionDenied
+            | Kind::NotAcceptable
+            | Kind::UnsupportedCoding
             | Kind::Conflict
             | Kind::Unprocessable
             | Kind::RateLimited
+            | Kind::NotImplemented
             | Kind::Unavailable => error.to_string(),
             Kind::Internal => {
                 tracing::error!(%error, "a request failed");
@@ -207,6 +218,10 @@ impl Refusal {
         }
         if self.kind == Kind::AuthRequired {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.kind == Kind::UnsupportedCoding {
+            // This header tells it from a wrong content type, which has the same status.
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(super::coding::TAKEN));
         }
         if self.kind == Kind::Unavailable {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(2u64));
@@ -235,7 +250,7 @@ impl From<DbErr> for Refusal {
         }
         match Trouble::of(&error) {
             Trouble::DiskFull => Self::new(Kind::Unavailable, "the disk is full; nothing was written"),
-            Trouble::Away => {
+            Trouble::Away | Trouble::TooLong => {
                 Self::new(Kind::Unavailable, "the database is away or busy; nothing was written, try again")
             }
             Trouble::Conflict => {

@@ -2,19 +2,20 @@
 //!
 //! One task of the process reads the feed when it hears that it grew (or now and then, since news may be lost) and hands
 //! each event to all watchers, formatted once. A watcher first reads what it missed from the database, then goes on with
-//! what the task hands out, passing over what it has; so it sees every event once, whatever happens in between.
+//! what the task hands out, passing over what it has; so it sees every event once, whatever happens in between. Where what
+//! it missed is not kept any more, it is told so by a `reset` event, and goes on with everything from now on.
 
 use crate::App;
 use backplane::Notice;
 use bytes::Bytes;
 use domain::contacts::phone::mask_digits;
-use domain::feed::{self, FeedEvent};
+use domain::feed::{self, FeedEvent, Place as Kept};
 use domain::{Event, SessionId, Timestamp};
 use futures::Stream;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -67,9 +68,20 @@ fn masked(data: &str) -> Option<String> {
     Some(data.to_string())
 }
 
+/// What all watchers are handed.
+#[derive(Clone, Debug)]
+enum Handed {
+    /// An event.
+    Event(Told),
+    /// Events were thrown away before they were handed out: whoever does not have them reads by themselves.
+    Gap,
+}
+
 /// Who watches, and where they are told.
 pub(crate) struct FeedHub {
-    tell: broadcast::Sender<Told>,
+    tell: broadcast::Sender<Handed>,
+    /// Where the first watcher after nobody begins: what comes behind it is handed out.
+    begin: AtomicI64,
     open: AtomicUsize,
     max: usize,
     /// Sessions that have ended: their streams must.
@@ -91,6 +103,7 @@ impl FeedHub {
     pub(crate) fn new(max: usize, stopping: CancellationToken) -> Self {
         Self {
             tell: broadcast::channel(MAX_BEHIND).0,
+            begin: AtomicI64::new(i64::MAX),
             open: AtomicUsize::new(0),
             max,
             ended: broadcast::channel(64).0,
@@ -133,25 +146,38 @@ pub(crate) async fn follow(app: Arc<App>, stop: CancellationToken) {
             told = None;
             continue;
         }
-        match tell(&app, told).await {
+        let begin = app.feed.begin.swap(i64::MAX, Ordering::SeqCst);
+        match tell(&app, told, begin).await {
             Ok(newest) => told = Some(newest),
-            Err(error) => tracing::debug!(%error, "the feed could not be read; the next look tries again"),
+            Err(error) => {
+                app.feed.begin.fetch_min(begin, Ordering::SeqCst);
+                tracing::debug!(%error, "the feed could not be read; the next look tries again");
+            }
         }
     }
 }
 
 /// Hands out what is new; returns the newest event's number.
-async fn tell(app: &App, told: Option<i64>) -> Result<i64, sea_orm::DbErr> {
+async fn tell(app: &App, told: Option<i64>, begin: i64) -> Result<i64, sea_orm::DbErr> {
     let mut last = match told {
         Some(last) => last,
-        // Each watcher reads what came before by itself.
-        None => feed::newest(app.db.read()).await?.saturating_sub(feed::KEPT).max(0),
+        // Each watcher reads what came before it by itself.
+        None => feed::newest(app.db.read()).await?.min(begin),
     };
     loop {
         let events = feed::after(app.db.read(), last, PAGE).await?;
+        // A process that stood still for long, or a database that was put back while it ran.
+        let kept = feed::place(app.db.read(), last).await?;
+        if kept != Kept::Kept {
+            drop(app.feed.tell.send(Handed::Gap));
+        }
+        if let Kept::Gone { newest, .. } = kept {
+            last = newest;
+            continue;
+        }
         for event in &events {
             last = event.id;
-            drop(app.feed.tell.send(Told::of(event)));
+            drop(app.feed.tell.send(Handed::Event(Told::of(event))));
         }
         if (events.len() as u64) < PAGE {
             return Ok(last);
@@ -166,10 +192,31 @@ pub(crate) struct Watcher {
     pub(crate) session: Option<SessionId>,
     /// When its token ends.
     pub(crate) until: Option<Timestamp>,
-    /// The last event that it saw; `None`: it begins with what happens from now on.
-    pub(crate) seen: Option<i64>,
+    /// What it says of the last event that it saw.
+    pub(crate) seen: Seen,
     /// Whether it sees phone numbers in full.
     pub(crate) sees_phones: bool,
+}
+
+/// The last event that a client saw, by its own word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// None: it begins with what happens from now on.
+    Nothing,
+    /// The one of this number.
+    Event(i64),
+    /// One of an id that no event of ours can have.
+    Unknown,
+}
+
+impl Seen {
+    /// Reads a `Last-Event-ID`.
+    pub(crate) fn read(text: Option<&str>) -> Self {
+        match text.map(str::trim) {
+            None | Some("") => Self::Nothing,
+            Some(text) => text.parse().ok().filter(|id| *id >= 0).map_or(Self::Unknown, Self::Event),
+        }
+    }
 }
 
 struct Watching {
@@ -179,11 +226,13 @@ struct Watching {
     ends: Option<Instant>,
     /// The number of the last event that was sent, or passed over.
     last: i64,
-    told: broadcast::Receiver<Told>,
+    told: broadcast::Receiver<Handed>,
     ended: broadcast::Receiver<SessionId>,
     ready: VecDeque<Bytes>,
     /// Whether the database may have events that were not handed out to this one.
     behind: bool,
+    /// The newest event when it was last told to read the lists again: what was lost up to there, it has read.
+    reread_at: i64,
     _place: Place,
 }
 
@@ -195,9 +244,16 @@ pub(crate) async fn watch(
 ) -> Result<impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static, sea_orm::DbErr> {
     // Listen first, then read: what happens in between is heard.
     let (told, ended) = (app.feed.tell.subscribe(), app.feed.ended.subscribe());
-    let last = match watcher.seen {
-        Some(seen) => seen,
-        None => feed::newest(app.db.read()).await?,
+    let newest = feed::newest(app.db.read()).await?;
+    app.feed.begin.fetch_min(newest, Ordering::SeqCst);
+    let mut ready = VecDeque::from([Bytes::from_static(HELLO.as_bytes())]);
+    let (last, reread_at) = match watcher.seen {
+        Seen::Nothing => (newest, newest),
+        Seen::Event(seen) => (seen, seen),
+        Seen::Unknown => {
+            ready.push_back(reset(newest, "all", "unknown_id"));
+            (newest, newest)
+        }
     };
     let now = app.clock.now();
     let ends = watcher.until.map(|until| Instant::now() + until.since(now));
@@ -208,8 +264,9 @@ pub(crate) async fn watch(
         last,
         told,
         ended,
-        ready: VecDeque::from([Bytes::from_static(HELLO.as_bytes())]),
+        ready,
         behind: true,
+        reread_at,
         _place: place,
         app,
     };
@@ -249,12 +306,12 @@ impl Watching {
                     Err(RecvError::Closed) => return None,
                 },
                 told = self.told.recv() => match told {
-                    Ok(told) if told.id > self.last => {
+                    Ok(Handed::Event(told)) if told.id > self.last => {
                         self.last = told.id;
                         return Some(told.frame(self.sees_phones));
                     }
-                    Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => self.behind = true,
+                    Ok(Handed::Event(_)) => {}
+                    Ok(Handed::Gap) | Err(RecvError::Lagged(_)) => self.behind = true,
                     Err(RecvError::Closed) => return None,
                 },
                 () = tokio::time::sleep(KEEP_ALIVE) => return Some(Bytes::from_static(b": here\n\n")),
@@ -264,15 +321,8 @@ impl Watching {
 
     /// Reads what was missed.
     async fn catch_up(&mut self) -> Option<()> {
-        match feed::after(self.app.db.read(), self.last, PAGE).await {
-            Ok(events) => {
-                self.behind = events.len() as u64 == PAGE;
-                for event in &events {
-                    self.last = event.id;
-                    self.ready.push_back(Told::of(event).frame(self.sees_phones));
-                }
-                Some(())
-            }
+        match self.read_on().await {
+            Ok(()) => Some(()),
             Err(error) => {
                 // It comes again with the last event that it saw.
                 tracing::debug!(%error, "a stream ends: the feed could not be read");
@@ -280,11 +330,60 @@ impl Watching {
             }
         }
     }
+
+    /// Reads the next page of what was missed, and says so where some of it is not kept any more.
+    async fn read_on(&mut self) -> Result<(), sea_orm::DbErr> {
+        let events = feed::after(self.app.db.read(), self.last, PAGE).await?;
+        match feed::place(self.app.db.read(), self.last).await? {
+            Kept::Kept => {}
+            Kept::ReceiptsGone { to, newest } => {
+                if to > self.reread_at {
+                    self.ready.push_back(reset(self.last, "receipts", "too_old"));
+                    self.reread_at = newest;
+                }
+            }
+            Kept::Gone { newest, unknown } => {
+                self.ready.push_back(reset(newest, "all", if unknown { "unknown_id" } else { "too_old" }));
+                (self.last, self.reread_at) = (newest, newest);
+                return Ok(());
+            }
+        }
+        self.behind = events.len() as u64 == PAGE;
+        for event in &events {
+            self.last = event.id;
+            self.ready.push_back(Told::of(event).frame(self.sees_phones));
+        }
+        Ok(())
+    }
+}
+
+/// What tells a client to read the lists again: what it missed is not kept any more, `all` of it or only `receipts` of
+/// batches. It goes on behind the event `last`.
+fn reset(last: i64, missed: &str, reason: &str) -> Bytes {
+    let data = json!({ "type": "reset", "missed": missed, "reason": reason });
+    Bytes::from(format!("id: {last}\ndata: {data}\n\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_number_from_0_up_is_an_event_of_ours() {
+        for (text, seen) in [
+            (None, Seen::Nothing),
+            (Some(""), Seen::Nothing),
+            (Some(" 12 "), Seen::Event(12)),
+            (Some("0"), Seen::Event(0)),
+            (Some("9223372036854775807"), Seen::Event(i64::MAX)),
+            (Some("9223372036854775808"), Seen::Unknown),
+            (Some("-1"), Seen::Unknown),
+            (Some("1.5"), Seen::Unknown),
+            (Some("evt_12"), Seen::Unknown),
+        ] {
+            assert_eq!(Seen::read(text), seen, "{text:?}");
+        }
+    }
 
     #[test]
     fn a_guest_is_not_told_numbers() {

@@ -1,4 +1,8 @@
 //! The hub: from news to frames. A frame is written once and shared by all sockets of the process.
+//!
+//! News may be lost: who commits may be killed before it publishes, and a pub/sub message that nobody heard comes no
+//! second time. While somebody listens, the hub therefore looks by itself how the batches stand that it told of, in two
+//! statements of bounded size every [`LOOK_EVERY`].
 
 use super::pacer::{Pacer, SPACING};
 use crate::App;
@@ -6,16 +10,22 @@ use crate::surface::batch::summary_json;
 use backplane::Notice;
 use domain::batches::{self, BatchSummary};
 use domain::{BatchId, Event, SessionId};
+use parking_lot::Mutex;
 use sea_orm::DbErr;
 use serde_json::json;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How many live batches a new socket is told of.
 pub(crate) const MAX_LIVE: u64 = 1_000;
+
+/// How often the batches are looked at although nobody said that they changed.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// How many frames a socket may be behind before it is cut off: a second of news of all the live batches. They come in
 /// bursts, since a tick tells of all that was held, and who reads at once is not to lose his socket for that.
@@ -53,6 +63,8 @@ pub(crate) struct Hub {
     tell: broadcast::Sender<Told>,
     open: AtomicUsize,
     max: usize,
+    /// The live batches that new sockets were told of.
+    told: Mutex<HashMap<BatchId, BatchSummary>>,
 }
 
 /// A socket's place; given back when dropped.
@@ -67,7 +79,7 @@ impl Drop for Place {
 
 impl Hub {
     pub(crate) fn new(max: usize) -> Self {
-        Self { tell: broadcast::channel(MAX_BEHIND).0, open: AtomicUsize::new(0), max }
+        Self { tell: broadcast::channel(MAX_BEHIND).0, open: AtomicUsize::new(0), max, told: Mutex::default() }
     }
 
     /// A place for one more socket, if there is one.
@@ -82,6 +94,11 @@ impl Hub {
         self.tell.subscribe()
     }
 
+    /// A new socket was told of these batches: their end is to be told too.
+    pub(crate) fn was_told(&self, live: &[BatchSummary]) {
+        self.told.lock().extend(live.iter().map(|summary| (summary.id, summary.clone())));
+    }
+
     fn tell(&self, told: Told) {
         // An error says that nobody listens.
         drop(self.tell.send(told));
@@ -93,6 +110,7 @@ pub(crate) async fn follow(app: Arc<App>, stop: CancellationToken) {
     let mut news = app.backplane.notifier.subscribe();
     let mut pacer = Pacer::default();
     let mut missed = false;
+    let (mut looked, mut looked_to) = (Instant::now(), BatchId(0));
     let mut tick = tokio::time::interval(SPACING / 5);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -111,14 +129,16 @@ pub(crate) async fn follow(app: Arc<App>, stop: CancellationToken) {
                 Notice::Missed => missed = true,
             },
             _ = tick.tick() => {
-                if missed {
-                    missed = match reread(&app, &mut pacer).await {
-                        Ok(()) => false,
-                        Err(error) => {
-                            tracing::warn!(%error, "batches not read after missed news; the next tick tries again");
-                            true
-                        }
-                    };
+                for summary in std::mem::take(&mut *app.hub.told.lock()).into_values() {
+                    pacer.know(Instant::now(), &summary);
+                }
+                // Nothing is read for nobody: a new socket reads by itself.
+                let listening = app.hub.open.load(Ordering::Relaxed) > 0;
+                if listening && (missed || looked.elapsed() >= LOOK_EVERY) {
+                    (looked, missed) = (Instant::now(), false);
+                    if let Err(error) = reread(&app, &mut pacer, &mut looked_to).await {
+                        tracing::debug!(%error, "the batches were not read; the next look tries again");
+                    }
                 }
                 for summary in pacer.due(Instant::now()) {
                     tell(&app, &summary);
@@ -138,21 +158,38 @@ fn offer(app: &App, pacer: &mut Pacer, summary: BatchSummary) {
     }
 }
 
-/// News may have been missed: everyone is told how things stand, the batches that ended meanwhile among them.
-async fn reread(app: &App, pacer: &mut Pacer) -> Result<(), DbErr> {
+/// Looks how things stand: all are told what they missed, the batches that ended meanwhile among it. Of batches that are not
+/// among the first [`MAX_LIVE`] live ones, as many are read at once, in turns: `from` is where the last look ended.
+async fn reread(app: &App, pacer: &mut Pacer, from: &mut BatchId) -> Result<(), DbErr> {
     let live = batches::live(app.db.read(), MAX_LIVE).await?;
-    let mut ended = pacer.watched();
-    ended.retain(|id| live.iter().all(|summary| summary.id != *id));
+    let mut others = pacer.watched();
+    others.retain(|id| live.binary_search_by_key(id, |summary| summary.id).is_err());
+    let others = next_turn(&others, from);
     for summary in live {
         offer(app, pacer, summary);
     }
-    for id in ended {
-        match batches::get(app.db.read(), id).await? {
-            Some(batch) => offer(app, pacer, batch.summary),
+    if others.is_empty() {
+        return Ok(());
+    }
+    let mut found: HashMap<BatchId, BatchSummary> =
+        batches::summaries(app.db.read(), &others).await?.into_iter().map(|summary| (summary.id, summary)).collect();
+    for id in others {
+        match found.remove(&id) {
+            Some(summary) => offer(app, pacer, summary),
             None => pacer.forget(id),
         }
     }
     Ok(())
+}
+
+/// Up to [`MAX_LIVE`] of them, those behind `from` first; moves `from` to the last.
+fn next_turn(sorted: &[BatchId], from: &mut BatchId) -> Vec<BatchId> {
+    let start = sorted.partition_point(|id| id <= from);
+    let most = usize::try_from(MAX_LIVE).unwrap_or(usize::MAX);
+    let (before, behind) = sorted.split_at(start);
+    let turn: Vec<BatchId> = behind.iter().chain(before).take(most).copied().collect();
+    *from = turn.last().copied().unwrap_or(BatchId(0));
+    turn
 }
 
 #[cfg(test)]
@@ -161,6 +198,19 @@ mod tests {
     use domain::Timestamp;
     use domain::batches::{BatchStatus, BatchType};
     use tokio::sync::broadcast::error::TryRecvError;
+
+    #[test]
+    fn each_has_its_turn_and_none_is_read_twice_in_one() {
+        let all: Vec<BatchId> = (1..=2_500).map(BatchId).collect();
+        let mut from = BatchId(0);
+        let turns: Vec<Vec<BatchId>> = (0..5).map(|_| next_turn(&all, &mut from)).collect();
+        let mut seen: Vec<BatchId> = turns.concat();
+        assert_eq!(seen.len(), 5_000, "a look is bounded");
+        seen.sort_unstable();
+        assert!(all.iter().all(|id| seen.iter().filter(|seen| *seen == id).count() == 2));
+        assert_eq!(next_turn(&[BatchId(7)], &mut from), [BatchId(7)]);
+        assert_eq!(next_turn(&[], &mut from), []);
+    }
 
     #[test]
     fn a_reader_is_not_cut_off_when_all_live_batches_change_at_once() {
@@ -174,6 +224,7 @@ mod tests {
             succeeded: version,
             failed: 0,
             skipped: 0,
+            paused: false,
             version,
             created_at: Timestamp(0),
             started_at: None,

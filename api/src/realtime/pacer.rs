@@ -48,6 +48,12 @@ impl Pacer {
         Some(summary)
     }
 
+    /// Learns of a batch that somebody was told of by another way, so that its end is watched for.
+    pub(super) fn know(&mut self, now: Instant, summary: &BatchSummary) {
+        let (version, ended) = (summary.version, summary.status.is_terminal());
+        self.0.entry(summary.id).or_insert(Track { version, ended, last: now, held: None });
+    }
+
     /// What was held and may leave now. Forgets batches that ended a while ago.
     pub(super) fn due(&mut self, now: Instant) -> Vec<BatchSummary> {
         let mut due = Vec::new();
@@ -64,9 +70,11 @@ impl Pacer {
         due
     }
 
-    /// The batches whose end has not been told.
+    /// The batches whose end has not been told, in their order.
     pub(super) fn watched(&self) -> Vec<BatchId> {
-        self.0.iter().filter(|(_, track)| !track.ended).map(|(id, _)| *id).collect()
+        let mut watched: Vec<_> = self.0.iter().filter(|(_, track)| !track.ended).map(|(id, _)| *id).collect();
+        watched.sort_unstable();
+        watched
     }
 
     /// Forgets a batch that is no more.
@@ -92,6 +100,7 @@ mod tests {
             succeeded: version,
             failed: 0,
             skipped: 0,
+            paused: false,
             version,
             created_at: Timestamp(0),
             started_at: None,
@@ -132,6 +141,19 @@ mod tests {
             assert!(left.windows(2).all(|pair| pair[0].1 < pair[1].1), "seed {seed}: {left:?}");
             assert_eq!((left.first().map(|f| f.1), left.last().map(|f| f.1)), (Some(1), Some(60)), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn what_another_way_told_is_watched_and_not_told_again() {
+        let (start, mut pacer) = (Instant::now(), Pacer::default());
+        pacer.know(start, &summary(3, BatchStatus::Processing));
+        assert_eq!(pacer.watched(), [BatchId(1)]);
+        assert!(pacer.offer(start, summary(3, BatchStatus::Processing)).is_none());
+        assert!(pacer.due(start + SPACING).is_empty());
+        // What is known by the news is known better.
+        assert!(pacer.offer(start + SPACING, summary(5, BatchStatus::Completed)).is_some());
+        pacer.know(start + SPACING, &summary(4, BatchStatus::Processing));
+        assert!(pacer.watched().is_empty());
     }
 
     #[test]

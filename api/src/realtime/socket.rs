@@ -149,10 +149,13 @@ async fn talk(
     )];
     if watches {
         match batches::live(app.db.read(), MAX_LIVE).await {
-            Ok(live) => queue.extend(live.iter().map(|summary| {
-                known.insert(summary.id, summary.version);
-                BatchFrame::of(summary, app.clock.now().0).text
-            })),
+            Ok(live) => {
+                queue.extend(live.iter().map(|summary| {
+                    known.insert(summary.id, summary.version);
+                    BatchFrame::of(summary, app.clock.now().0).text
+                }));
+                app.hub.was_told(&live);
+            }
             Err(error) => tracing::warn!(%error, "a new socket was not told of live batches"),
         }
     }

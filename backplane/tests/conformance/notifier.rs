@@ -40,6 +40,7 @@ async fn news_arrives_as_it_was_told(world: World) {
         succeeded: 1,
         failed: 2,
         skipped: 3,
+        paused: true,
         version: 4,
         created_at: Timestamp(1_700_000_000_000),
         started_at: Some(Timestamp(1_700_000_000_001)),

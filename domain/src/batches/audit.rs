@@ -1,6 +1,5 @@
 //! Does the ledger agree with itself? What `paceline doctor` asks, and every fault test at its end.
 
-use super::row;
 use crate::db;
 use crate::jobs::SWEEP_GRACE;
 use crate::time::Timestamp;
@@ -137,7 +136,7 @@ pub async fn audit(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
     }
     let stuck = format!(
         "SELECT id FROM batches b WHERE status IN ('PENDING', 'PROCESSING') AND NOT EXISTS (
-             SELECT 1 FROM jobs j WHERE j.batch_id = b.id AND j.state IN ('ready', 'running', 'paused'))
+             SELECT 1 FROM jobs j WHERE j.batch_id = b.id AND j.state IN ('ready', 'running', 'paused', 'parked'))
          ORDER BY id LIMIT {limit}"
     );
     for row in db::all(conn, stuck, []).await? {
@@ -146,7 +145,7 @@ pub async fn audit(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
     // In one statement: a message and its job are written, and end, together.
     let undelivered = "SELECT w.n - j.n AS n FROM
             (SELECT count(*) AS n FROM messages WHERE status = 'queued' AND batch_id IS NULL) w,
-            (SELECT count(*) AS n FROM jobs WHERE kind = 'deliver' AND state IN ('ready', 'running', 'paused')) j";
+            (SELECT count(*) AS n FROM jobs WHERE kind = 'deliver' AND state IN ('ready', 'running', 'paused', 'parked')) j";
     if let Some(row) = db::one(conn, undelivered, []).await? {
         let messages: i64 = row.try_get("", "n")?;
         findings.extend((messages > 0).then_some(Finding::Undelivered { messages }));
@@ -169,26 +168,4 @@ async fn number(conn: &impl ConnectionTrait, sql: &str, bound: i64) -> Result<Op
     let row = db::one(conn, sql, [bound.into()]).await?;
     let n = row.map_or(Ok(0), |row| row.try_get::<i64>("", "n"))?;
     Ok((n > 0).then_some(n))
-}
-
-/// Deletes the chunks' data, items and rows of batches that ended before `before`, a few at a time; returns how many
-/// batches went. Messages stay: they are the contacts' history.
-///
-/// # Errors
-/// The database's.
-pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, limit: u64) -> Result<u64, DbErr> {
-    let old = db::all(
-        conn,
-        format!("SELECT {} FROM batches WHERE completed_at < $1 ORDER BY id LIMIT {limit}", row::SUMMARY),
-        [before.0.into()],
-    )
-    .await?;
-    for batch in &old {
-        let id: i64 = batch.try_get("", "id")?;
-        for table in ["batch_items", "batch_chunks", "jobs"] {
-            db::execute(conn, format!("DELETE FROM {table} WHERE batch_id = $1"), [id.into()]).await?;
-        }
-        db::execute(conn, "DELETE FROM batches WHERE id = $1", [id.into()]).await?;
-    }
-    Ok(u64::try_from(old.len()).unwrap_or(u64::MAX))
 }

@@ -1,78 +1,86 @@
-//! Changing tags and deleting: the steps of `tag_chunk` and `delete_chunk` jobs.
+//! Changing tags and deleting: the work of `tag_chunk` and `delete_chunk` jobs.
 
 use super::model::{ItemStatus, TagOperation};
-use super::recipients::ContactRef;
-use super::sets::{self, Decided, Opened, Ran, Set};
-use crate::Step;
-use crate::contacts::{erase, tags};
+use super::recipients::{ContactRef, where_they_went};
+use super::sets::{Decided, Holds, SetChunk};
+use crate::contacts::erase::{self, Erased};
+use crate::contacts::tags;
 use crate::db::{self, Dialect};
-use crate::jobs::Claimed;
 use crate::time::Timestamp;
-use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 
-/// Changes the tags of a chunk's contacts.
-///
-/// # Errors
-/// The database's.
-pub async fn run_tag(
+/// Changes the tags of these contacts of a chunk. `None`: not all of them yet; the next step goes on.
+pub(super) async fn tag(
     conn: &impl ConnectionTrait,
     now: Timestamp,
-    job: &Claimed,
-    rng: &mut impl Rng,
-) -> Result<Step<Ran>, DbErr> {
-    let set = match sets::open(conn, now, job, rng).await? {
-        Opened::Work(set) => set,
-        Opened::Not(ran) => return Ok(Step::quiet(ran)),
-    };
-    let (decided, contacts) = find(conn, &set).await?;
-    let config = &set.batch.config;
+    set: &mut SetChunk,
+    seqs: &[i64],
+    next_seq: i64,
+) -> Result<Option<Vec<Decided>>, DbErr> {
+    let (decided, contacts) = find(conn, set, seqs, next_seq).await?;
+    let config = &set.config;
     let names: Vec<String> = serde_json::from_value(config["tags"].clone()).map_err(|e| DbErr::Json(e.to_string()))?;
     let operation: TagOperation =
         serde_json::from_value(config["operation"].clone()).map_err(|e| DbErr::Json(e.to_string()))?;
-    match operation {
-        TagOperation::Add => tags::add(conn, now, &contacts, &names).await?,
-        TagOperation::Remove => tags::remove(conn, &contacts, &names).await?,
-        TagOperation::Set => tags::set(conn, now, &contacts, &names).await?,
-    }
-    sets::close(conn, now, job, *set, &decided, rng).await
+    let done = match operation {
+        TagOperation::Add => tags::add(conn, now, &contacts, &names).await.map(|()| true)?,
+        TagOperation::Remove => tags::remove(conn, &contacts, &names).await.map(|()| true)?,
+        TagOperation::Set => tags::set(conn, now, &contacts, &names, set.rows).await?,
+    };
+    set.half_done = !done;
+    Ok(done.then_some(decided))
 }
 
-/// Deletes a chunk's contacts: their personal data goes, their messages' statistics stay.
-///
-/// # Errors
-/// The database's.
-pub async fn run_delete(
+/// Deletes these contacts of a chunk: their personal data goes, their messages' statistics stay. `None`: not all of them
+/// yet; the next step goes on, with fewer where these are too much.
+pub(super) async fn delete(
     conn: &impl ConnectionTrait,
     now: Timestamp,
-    job: &Claimed,
-    rng: &mut impl Rng,
-) -> Result<Step<Ran>, DbErr> {
-    let set = match sets::open(conn, now, job, rng).await? {
-        Opened::Work(set) => set,
-        Opened::Not(ran) => return Ok(Step::quiet(ran)),
-    };
-    let (decided, contacts) = find(conn, &set).await?;
-    erase::erase(conn, now, &contacts).await?;
-    sets::close(conn, now, job, *set, &decided, rng).await
+    set: &mut SetChunk,
+    seqs: &[i64],
+    next_seq: i64,
+) -> Result<Option<Vec<Decided>>, DbErr> {
+    let (decided, contacts) = find(conn, set, seqs, next_seq).await?;
+    let mut place = std::mem::take(&mut set.place);
+    match erase::erase(conn, now, &contacts, set.rows, &mut place).await? {
+        Erased::All => Ok(Some(decided)),
+        Erased::Part => {
+            set.place = place;
+            set.half_done = true;
+            Ok(None)
+        }
+        Erased::TooMany => {
+            set.most = (contacts.len() / 2).max(1);
+            Ok(None)
+        }
+    }
 }
 
-/// Looks the chunk's contacts up. Those who do not exist are failed items; one that is named twice, by number and by
+/// Looks contacts of the chunk up. Those who do not exist are failed items; one that is named twice, by number and by
 /// identifier, is done once and skipped the second time.
-async fn find(conn: &impl ConnectionTrait, set: &Set) -> Result<(Vec<Decided>, Vec<i64>), DbErr> {
-    let refs: Vec<ContactRef> =
-        serde_json::from_str(&set.chunk.data).map_err(|e| DbErr::Json(format!("chunk {}: {e}", set.chunk.no)))?;
-    let wanted: Vec<(i64, &ContactRef)> =
-        (set.chunk.first_seq..).zip(&refs).filter(|(seq, _)| set.wants(*seq)).collect();
+async fn find(
+    conn: &impl ConnectionTrait,
+    set: &SetChunk,
+    seqs: &[i64],
+    next_seq: i64,
+) -> Result<(Vec<Decided>, Vec<i64>), DbErr> {
+    let (Holds::Tagged(refs) | Holds::Deleted(refs)) = &set.holds else { return Ok((Vec::new(), Vec::new())) };
+    let at = |seq: i64| usize::try_from(seq - set.first_seq).ok().and_then(|place| refs.get(place));
+    let wanted: Vec<(i64, &ContactRef)> = seqs.iter().filter_map(|seq| Some((*seq, at(*seq)?))).collect();
     let found = lookup(conn, wanted.iter().map(|(_, contact)| *contact)).await?;
+    // A list has each number once and each identifier once: only one that has both can name a contact twice.
+    let is_number = |contact: &ContactRef| matches!(contact, ContactRef::Number(_));
+    let mixed = refs.iter().any(is_number) && !refs.iter().all(is_number);
+    let mut seen = if mixed { done_before(conn, set, &found, next_seq).await? } else { HashSet::new() };
     let mut contacts = Vec::with_capacity(wanted.len());
-    let mut seen = HashSet::with_capacity(wanted.len());
     let decided = wanted
         .into_iter()
         .map(|(seq, contact)| {
-            let id = found.get(contact).copied();
+            // One that was deleted by this very chunk is in the list twice; any other that is deleted is nobody.
+            let known = found.get(contact).filter(|found| !found.deleted || seen.contains(&found.id));
+            let id = known.map(|found| found.id);
             let (status, error) = match id {
                 None => (ItemStatus::Failed, Some(("contact_not_found", "contact not found".to_owned()))),
                 Some(id) if !seen.insert(id) => {
@@ -83,19 +91,42 @@ async fn find(conn: &impl ConnectionTrait, set: &Set) -> Result<(Vec<Decided>, V
                     (ItemStatus::Succeeded, None)
                 }
             };
-            Decided { seq, contact: id, input: id.is_none().then(|| contact.to_string()), status, error }
+            let input = id.is_none().then(|| contact.to_string());
+            Decided { seq, contact: id, input, status, error, warning: None, row: None }
         })
         .collect();
     contacts.sort_unstable();
     Ok((decided, contacts))
 }
 
+/// Which of these contacts earlier steps of the chunk have done.
+async fn done_before(
+    conn: &impl ConnectionTrait,
+    set: &SetChunk,
+    found: &HashMap<ContactRef, Found>,
+    next_seq: i64,
+) -> Result<HashSet<i64>, DbErr> {
+    let ids: Vec<i64> = found.values().map(|found| found.id).collect();
+    let sql = format!(
+        "SELECT contact_id FROM batch_items WHERE batch_id = $2 AND seq >= $3 AND seq < $4 AND status = 'succeeded'
+            AND contact_id {}",
+        Dialect::of(conn).one_of(1, "bigint")
+    );
+    let values = [json!(ids).to_string().into(), set.batch.into(), set.first_seq.into(), next_seq.into()];
+    db::all(conn, sql, values).await?.iter().map(|row| row.try_get("", "contact_id")).collect()
+}
+
+struct Found {
+    id: i64,
+    deleted: bool,
+}
+
 async fn lookup<'a>(
     conn: &impl ConnectionTrait,
-    refs: impl Iterator<Item = &'a ContactRef>,
-) -> Result<HashMap<ContactRef, i64>, DbErr> {
+    refs: impl Iterator<Item = &'a ContactRef> + Clone,
+) -> Result<HashMap<ContactRef, Found>, DbErr> {
     let (mut numbers, mut uuids) = (Vec::new(), Vec::new());
-    for contact in refs {
+    for contact in refs.clone() {
         match contact {
             ContactRef::Number(n) => numbers.push(*n),
             ContactRef::Text(t) if uuid::Uuid::try_parse(t).is_ok() => uuids.push(&**t),
@@ -104,24 +135,36 @@ async fn lookup<'a>(
     }
     let dialect = Dialect::of(conn);
     // Locked in the order of their numbers, so that two chunks over the same contacts cannot wait for each other.
-    let tail = format!("AND deleted_at IS NULL ORDER BY id{}", dialect.for_update());
+    let tail = format!("ORDER BY id{}", dialect.for_update());
+    let columns = "id, deleted_at IS NOT NULL AS deleted";
     let mut found = HashMap::with_capacity(numbers.len() + uuids.len());
     if !numbers.is_empty() {
-        let sql = format!("SELECT id FROM contacts WHERE id {} {tail}", dialect.one_of(1, "bigint"));
+        let sql = format!("SELECT {columns} FROM contacts WHERE id {} {tail}", dialect.one_of(1, "bigint"));
         for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {
             let id = row.try_get("", "id")?;
-            found.insert(ContactRef::Number(id), id);
+            found.insert(ContactRef::Number(id), Found { id, deleted: row.try_get("", "deleted")? });
         }
     }
     if !uuids.is_empty() {
         let sql = format!(
-            "SELECT id, CAST(identifier AS TEXT) AS identifier FROM contacts
+            "SELECT {columns}, CAST(identifier AS TEXT) AS identifier FROM contacts
              WHERE identifier {} {tail}",
             dialect.one_of(1, "uuid")
         );
         for row in db::all(conn, sql, [json!(uuids).to_string().into()]).await? {
-            found.insert(ContactRef::Text(row.try_get::<String>("", "identifier")?.into()), row.try_get("", "id")?);
+            let one = Found { id: row.try_get("", "id")?, deleted: row.try_get("", "deleted")? };
+            found.insert(ContactRef::Text(row.try_get::<String>("", "identifier")?.into()), one);
         }
+    }
+    let missing = refs.filter(|contact| !found.contains_key(*contact)).collect::<Vec<_>>();
+    let moved = where_they_went(conn, &missing).await?;
+    if !moved.is_empty() {
+        let ids: Vec<i64> = moved.iter().map(|(_, kept)| *kept).collect();
+        let sql = format!("SELECT id FROM contacts WHERE id {} {tail}", dialect.one_of(1, "bigint"));
+        let rows = db::all(conn, sql, [json!(ids).to_string().into()]).await?;
+        let there = rows.iter().map(|row| row.try_get("", "id")).collect::<Result<HashSet<i64>, _>>()?;
+        let kept = moved.into_iter().filter(|(_, kept)| there.contains(kept));
+        found.extend(kept.map(|(contact, id)| (contact, Found { id, deleted: false })));
     }
     Ok(found)
 }

@@ -9,7 +9,7 @@
 
 use super::model::{BatchStatus, BatchSummary, BatchType};
 use super::row::{self, SUMMARY, summary};
-use crate::db;
+use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
 use crate::ring::{JobKind, Lane, Ring};
 use crate::time::Timestamp;
@@ -21,7 +21,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 pub const WINDOW: i64 = 4;
 
 /// How many items a chunk has. A chunk is what a worker holds on to and what a crash makes uncertain; the set-based
-/// kinds do one in one transaction.
+/// kinds do one in a few transactions.
 #[must_use]
 pub const fn chunk_size(batch_type: BatchType) -> usize {
     match batch_type {
@@ -65,6 +65,8 @@ pub(super) struct NewChunk {
     pub(super) first_seq: i64,
     pub(super) item_count: i64,
     pub(super) data: String,
+    /// The lowest and the highest number of its contacts; `None`: not all of them are named by number.
+    pub(super) between: Option<(i64, i64)>,
 }
 
 /// Writes chunks, numbered from `first_no`. They wait; [`open_next`] opens them.
@@ -78,9 +80,18 @@ pub(super) async fn insert(
         let no = first_no + i64::try_from(i).unwrap_or(i64::MAX);
         db::execute(
             conn,
-            "INSERT INTO batch_chunks (batch_id, no, first_seq, item_count, next_seq, state, data)
-             VALUES ($1, $2, $3, $4, $3, 'waiting', $5)",
-            [batch.into(), no.into(), chunk.first_seq.into(), chunk.item_count.into(), chunk.data.clone().into()],
+            "INSERT INTO batch_chunks (batch_id, no, first_seq, item_count, next_seq, state, data, lowest_contact,
+                                       highest_contact)
+             VALUES ($1, $2, $3, $4, $3, 'waiting', $5, $6, $7)",
+            [
+                batch.into(),
+                no.into(),
+                chunk.first_seq.into(),
+                chunk.item_count.into(),
+                chunk.data.clone().into(),
+                chunk.between.map_or(0, |between| between.0).into(),
+                chunk.between.map_or(i64::MAX, |between| between.1).into(),
+            ],
         )
         .await?;
     }
@@ -89,12 +100,19 @@ pub(super) async fn insert(
 
 /// Reads a chunk.
 pub(super) async fn load(conn: &impl ConnectionTrait, batch: BatchId, no: i64) -> Result<Option<Chunk>, DbErr> {
-    let row = db::one(
-        conn,
-        "SELECT no, first_seq, item_count, next_seq, passed_on, retry, data FROM batch_chunks WHERE batch_id = $1 AND no = $2",
-        [batch.into(), no.into()],
-    )
-    .await?;
+    select(conn, batch, no, "data").await
+}
+
+/// Reads where a chunk stands, without its data: those of a large one need not come again with each of its steps.
+pub(super) async fn standing(conn: &impl ConnectionTrait, batch: BatchId, no: i64) -> Result<Option<Chunk>, DbErr> {
+    select(conn, batch, no, "'' AS data").await
+}
+
+async fn select(conn: &impl ConnectionTrait, batch: BatchId, no: i64, data: &str) -> Result<Option<Chunk>, DbErr> {
+    let sql = format!(
+        "SELECT no, first_seq, item_count, next_seq, passed_on, retry, {data} FROM batch_chunks WHERE batch_id = $1 AND no = $2"
+    );
+    let row = db::one(conn, sql, [batch.into(), no.into()]).await?;
     row.map(|row| {
         Ok(Chunk {
             no: row.try_get("", "no")?,
@@ -109,7 +127,8 @@ pub(super) async fn load(conn: &impl ConnectionTrait, batch: BatchId, no: i64) -
     .transpose()
 }
 
-/// Opens up to `how_many` chunks that wait, and makes their jobs. The batch's row must be locked.
+/// Opens up to `how_many` chunks that wait, and makes their jobs. The batch's row must be locked. In a batch that is tried
+/// again those between them are closed, and stay so.
 pub(super) async fn open_next(
     conn: &impl ConnectionTrait,
     now: Timestamp,
@@ -117,28 +136,30 @@ pub(super) async fn open_next(
     batch_type: BatchType,
     how_many: i64,
 ) -> Result<Vec<Ring>, DbErr> {
-    let Some(row) = db::one(conn, "SELECT next_chunk, chunk_count FROM batches WHERE id = $1", [batch.into()]).await?
-    else {
-        return Ok(Vec::new());
-    };
-    let from: i64 = row.try_get("", "next_chunk")?;
-    let to = (from + how_many).min(row.try_get("", "chunk_count")?);
-    if from >= to {
-        return Ok(Vec::new());
-    }
-    db::execute(conn, "UPDATE batches SET next_chunk = $2 WHERE id = $1", [batch.into(), to.into()]).await?;
-    db::execute(
+    let waiting = db::all(
         conn,
-        "UPDATE batch_chunks SET state = 'open' WHERE batch_id = $1 AND no >= $2 AND no < $3",
-        [batch.into(), from.into(), to.into()],
+        format!(
+            "SELECT c.no AS no FROM batch_chunks c JOIN batches b ON b.id = c.batch_id
+             WHERE c.batch_id = $1 AND c.no >= b.next_chunk AND c.state = 'waiting' ORDER BY c.no LIMIT {how_many}"
+        ),
+        [batch.into()],
     )
     .await?;
-    let new: Vec<_> = (from..to).map(|no| chunk_job(now, batch, batch_type, no)).collect();
+    let waiting = waiting.iter().map(|row| row.try_get("", "no")).collect::<Result<Vec<i64>, _>>()?;
+    let (Some(first), Some(last)) = (waiting.first(), waiting.last()) else { return Ok(Vec::new()) };
+    db::execute(conn, "UPDATE batches SET next_chunk = $2 WHERE id = $1", [batch.into(), (last + 1).into()]).await?;
+    db::execute(
+        conn,
+        "UPDATE batch_chunks SET state = 'open' WHERE batch_id = $1 AND no >= $2 AND no <= $3 AND state = 'waiting'",
+        [batch.into(), (*first).into(), (*last).into()],
+    )
+    .await?;
+    let new: Vec<_> = waiting.iter().map(|no| chunk_job(now, batch, batch_type, *no)).collect();
     jobs::enqueue(conn, now, &new).await
 }
 
 /// The job of a chunk.
-pub(super) fn chunk_job(now: Timestamp, batch: BatchId, batch_type: BatchType, no: i64) -> NewJob {
+fn chunk_job(now: Timestamp, batch: BatchId, batch_type: BatchType, no: i64) -> NewJob {
     NewJob {
         kind: kind(batch_type),
         lane: Lane::Bulk,
@@ -252,16 +273,15 @@ pub(crate) async fn bury(
         .iter()
         .map(|row| row.try_get::<i64>("", "seq"))
         .collect::<Result<std::collections::HashSet<_>, _>>()?;
-        for seq in (first..end).filter(|seq| !known.contains(seq)) {
-            db::execute(
-                conn,
-                "INSERT INTO batch_items (batch_id, seq, status, error_code, error_message, finished_at)
-                 VALUES ($1, $2, 'failed', 'job_dead', $3, $4)",
-                [batch.into(), seq.into(), reason.into(), now.0.into()],
-            )
-            .await?;
-            unwritten += 1;
-        }
+        let missing: Vec<i64> = (first..end).filter(|seq| !known.contains(seq)).collect();
+        unwritten = i64::try_from(missing.len()).unwrap_or(i64::MAX);
+        let insert = format!(
+            "INSERT INTO batch_items (batch_id, seq, status, error_code, error_message, finished_at)
+             SELECT $2, value, 'failed', 'job_dead', $3, $4 FROM {} WHERE TRUE",
+            Dialect::of(conn).values(1, "bigint")
+        );
+        let list = serde_json::json!(missing).to_string();
+        db::execute(conn, insert, [list.into(), batch.into(), reason.into(), now.0.into()]).await?;
         db::execute(
             conn,
             "UPDATE batch_chunks SET next_seq = $3 WHERE batch_id = $1 AND no = $2",

@@ -1,6 +1,6 @@
 //! Steering a batch: rows, and a notification. Running chunks obey at their next claim, within a second.
 
-use super::chunks;
+use super::chunks::{self, WINDOW};
 use super::model::{BatchStatus, BatchSummary, BatchType};
 use super::row::{self, Batch, SUMMARY, summary};
 use crate::db;
@@ -82,7 +82,7 @@ pub async fn cancel(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) ->
     .await?;
     let idle = db::all(
         conn,
-        "UPDATE jobs SET state = 'cancelled', finished_at = $2 WHERE batch_id = $1 AND state IN ('ready', 'paused')
+        "UPDATE jobs SET state = 'cancelled', finished_at = $2 WHERE batch_id = $1 AND state IN ('ready', 'paused', 'parked')
          RETURNING chunk_no",
         [id.into(), now.0.into()],
     )
@@ -141,14 +141,18 @@ async fn wake(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId, conditio
         "UPDATE jobs SET state = 'ready', run_at = $2, rung_at = $2 WHERE batch_id = $1 AND {condition}
          RETURNING id, kind, lane"
     );
-    db::all(conn, sql, [id.into(), now.0.into()]).await?.iter().map(jobs::ring_of).collect()
+    // One that only another release knows is ready too, and the sweep parks it.
+    let rows = db::all(conn, sql, [id.into(), now.0.into()]).await?;
+    Ok(rows.iter().filter_map(|row| jobs::ring_of(row).ok()).collect())
 }
 
 /// Tries the failed items of an ended batch again, as the same operation: it goes back to `PROCESSING`. Items whose
-/// outcome is unknown are tried too, under their message ids.
+/// outcome is unknown are tried too, under their message ids. Its chunks are opened a few at a time, as at first: the batch
+/// goes ahead of nobody.
 ///
 /// # Errors
-/// [`ControlError::Conflict`] when it has not ended, was cancelled, or nothing failed.
+/// [`ControlError::Conflict`] when it has not ended, was cancelled, nothing failed, or nothing of what failed can ever
+/// succeed.
 pub async fn retry(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) -> Result<Step<Batch>, ControlError> {
     let batch = locked(conn, id).await?;
     match batch.summary.status {
@@ -156,35 +160,65 @@ pub async fn retry(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) -> 
         BatchStatus::Pending | BatchStatus::Processing => {
             return Err(ControlError::Conflict("the batch is still under way".into()));
         }
-        BatchStatus::Cancelled => return Err(ControlError::Conflict("the batch was cancelled".into())),
+        BatchStatus::Cancelled => {
+            let how = batch.hint().unwrap_or_else(|| "all of its items were decided before".into());
+            return Err(ControlError::Conflict(format!("the batch was cancelled; {how}")));
+        }
     }
     if batch.summary.failed == 0 {
         return Err(ControlError::Conflict("no item of the batch failed".into()));
     }
-    db::execute(
+    if let Some(why) = hopeless(conn, &batch).await? {
+        return Err(ControlError::Conflict(why));
+    }
+    let waiting = db::execute(
         conn,
-        "UPDATE batch_chunks SET retry = TRUE, state = 'open', passed_on = TRUE WHERE batch_id = $1 AND EXISTS (
+        "UPDATE batch_chunks SET retry = TRUE, state = 'waiting', passed_on = FALSE WHERE batch_id = $1 AND EXISTS (
             SELECT 1 FROM batch_items i WHERE i.batch_id = $1 AND i.seq >= batch_chunks.first_seq
                AND i.seq < batch_chunks.first_seq + batch_chunks.item_count AND i.error_code IS NOT NULL
                AND i.status IN ('failed', 'unknown'))",
         [id.into()],
     )
     .await?;
-    let reopened =
-        db::all(conn, "SELECT no FROM batch_chunks WHERE batch_id = $1 AND state = 'open' ORDER BY no", [id.into()])
-            .await?;
-    let new = reopened
-        .iter()
-        .map(|row| Ok(chunks::chunk_job(now, id, batch.summary.batch_type, row.try_get("", "no")?)))
-        .collect::<Result<Vec<_>, DbErr>>()?;
     db::execute(
         conn,
-        "UPDATE batches SET status = 'PROCESSING', completed_at = NULL, error_message = NULL, chunks_left = $2 WHERE id = $1",
-        [id.into(), i64::try_from(new.len()).unwrap_or(i64::MAX).into()],
+        "UPDATE batches SET status = 'PROCESSING', completed_at = NULL, error_message = NULL, chunks_left = $2, next_chunk = 0
+         WHERE id = $1",
+        [id.into(), i64::try_from(waiting).unwrap_or(i64::MAX).into()],
     )
     .await?;
-    let rings = jobs::enqueue(conn, now, &new).await?;
+    let rings = chunks::open_next(conn, now, id, batch.summary.batch_type, WINDOW).await?;
     changed(conn, id, rings).await
+}
+
+/// Why no failed item of a batch can ever succeed, however often it is tried; `None`: some may. A row that cannot be read
+/// stays so, and a contact that is not there is not there later: what is new gets an id of its own.
+async fn hopeless(conn: &impl ConnectionTrait, batch: &Batch) -> Result<Option<String>, DbErr> {
+    let id = batch.summary.id;
+    let may_pass = match batch.summary.batch_type {
+        // What is wrong with a row is in the row; else its job died.
+        BatchType::Import => "error_code = 'job_dead'",
+        BatchType::Send | BatchType::Tag | BatchType::Delete => "error_code <> 'contact_not_found'",
+    };
+    let sql = format!(
+        "SELECT seq FROM batch_items
+         WHERE batch_id = $1 AND error_code IS NOT NULL AND status IN ('failed', 'unknown') AND {may_pass} LIMIT 1"
+    );
+    if db::one(conn, sql, [id.into()]).await?.is_some() {
+        return Ok(None);
+    }
+    let failed = batch.summary.failed;
+    let list = format!("GET /batch/{id}/items?status=failed lists them with their reasons");
+    Ok(Some(match batch.summary.batch_type {
+        BatchType::Import => {
+            format!(
+                "all {failed} rows that failed are invalid, and would fail again; {list}: correct the rows and import them anew"
+            )
+        }
+        BatchType::Send | BatchType::Tag | BatchType::Delete => {
+            format!("all {failed} items that failed name contacts that do not exist, and would fail again; {list}")
+        }
+    }))
 }
 
 /// Changes a batch's pace, jitter or time.
@@ -230,15 +264,20 @@ pub async fn patch(
             [id.into(), rate.into(), jitter.into(), latest.into()],
         )
         .await?;
-        db::execute(
-            conn,
-            "UPDATE batch_items SET slot_us = NULL, next_attempt_at = NULL
-             WHERE batch_id = $1 AND status IN ('pending', 'unknown') AND finished_at IS NULL AND slot_us IS NOT NULL
-               AND EXISTS (SELECT 1 FROM batch_chunks c WHERE c.batch_id = $1 AND c.state = 'open'
-                           AND batch_items.seq >= c.first_seq AND batch_items.seq < c.first_seq + c.item_count)",
-            [id.into()],
-        )
-        .await?;
+        // Chunk by chunk: only those that are open have slots, and nobody waits until the whole batch was read.
+        let open = "SELECT first_seq, first_seq + item_count AS end_seq FROM batch_chunks
+                    WHERE batch_id = $1 AND state = 'open'";
+        for chunk in db::all(conn, open, [id.into()]).await? {
+            let (first, end): (i64, i64) = (chunk.try_get("", "first_seq")?, chunk.try_get("", "end_seq")?);
+            db::execute(
+                conn,
+                "UPDATE batch_items SET slot_us = NULL, next_attempt_at = NULL
+                 WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status IN ('pending', 'unknown')
+                   AND finished_at IS NULL AND slot_us IS NOT NULL",
+                [id.into(), first.into(), end.into()],
+            )
+            .await?;
+        }
         rings.extend(wake(conn, now, id, "kind = 'send_chunk' AND state = 'ready' AND run_at > $2").await?);
     }
     changed(conn, id, rings).await

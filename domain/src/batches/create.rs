@@ -3,8 +3,12 @@
 use super::chunks::{self, NewChunk, WINDOW, chunk_size};
 use super::import::ImportLine;
 use super::model::{BatchType, OnUnknown, TagOperation};
-use super::recipients::{Audience, ContactRefs};
+use super::recipients::{self, Audience, ContactRefs};
+use super::remainder;
 use super::row::{self, Batch};
+use super::staging::{Part, STAGE_BYTES, Staged};
+use crate::contacts::phone::Country;
+use crate::contacts::tags;
 use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
 use crate::messages::template::{Template, TemplateError};
@@ -41,6 +45,8 @@ pub struct NewSend {
     pub schedule_at: Option<Timestamp>,
     /// What becomes of a send whose outcome is not known.
     pub on_unknown: OnUnknown,
+    /// The cancelled batch whose [`Remainder`](super::Remainder) the recipients are: one batch is made of it, and no other.
+    pub remainder_of: Option<BatchId>,
     /// How many recipients a chunk has; `None`: [`chunk_size`]. Another number is for simulations, which want many jobs of
     /// few messages.
     pub chunk_items: Option<usize>,
@@ -58,6 +64,7 @@ impl NewSend {
             jitter_ms: 0,
             schedule_at: None,
             on_unknown: OnUnknown::Resend,
+            remainder_of: None,
             chunk_items: None,
         }
     }
@@ -83,6 +90,8 @@ pub struct NewImport {
     pub tags: Vec<String>,
     /// Where the contacts come from, where a row does not say.
     pub source: Option<String>,
+    /// Where numbers without a country's code are at home.
+    pub default_country: Option<Country>,
 }
 
 /// Why a batch was not accepted.
@@ -97,6 +106,9 @@ pub enum CreateError {
     /// The audience matches nobody.
     #[error("the audience matches no contact")]
     EmptyAudience,
+    /// Another batch was made of what the cancelled one never sent.
+    #[error("batch {0} was made of what the batch never sent")]
+    RemainderTaken(BatchId),
     /// The database's.
     #[error(transparent)]
     Database(#[from] DbErr),
@@ -111,12 +123,14 @@ struct NewBatch<'a> {
     jitter_ms: u32,
     on_unknown: OnUnknown,
     schedule_at: Option<Timestamp>,
+    remainder_of: Option<BatchId>,
     total: i64,
     expanded: bool,
+    staged: Staged,
 }
 
 impl<'a> NewBatch<'a> {
-    fn new(batch_type: BatchType, by: UserId, config: Value) -> Self {
+    fn new(batch_type: BatchType, by: UserId, config: Value, staged: Staged) -> Self {
         Self {
             batch_type,
             by,
@@ -126,18 +140,30 @@ impl<'a> NewBatch<'a> {
             jitter_ms: 0,
             on_unknown: OnUnknown::Resend,
             schedule_at: None,
+            remainder_of: None,
             total: 0,
             expanded: true,
+            staged,
         }
     }
 
-    async fn insert(self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<BatchId, DbErr> {
+    /// Writes the batch's row, under the number that was reserved for it if one was, and gives its chunks' writer.
+    async fn insert(self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<ChunkWriter, DbErr> {
+        self.staged.take(conn).await?;
+        let (column, overriding, value) = match (self.staged.id, Dialect::of(conn)) {
+            (None, _) => ("", "", String::new()),
+            (Some(id), Dialect::Postgres) => ("id, ", "OVERRIDING SYSTEM VALUE", format!("{id}, ")),
+            (Some(id), Dialect::Sqlite) => ("id, ", "", format!("{id}, ")),
+        };
         let row = db::one(
             conn,
-            "INSERT INTO batches (type, status, created_by, config, content, rate_per_minute, jitter_ms, on_unknown,
-                                  schedule_at, total, expanded, created_at, sender_id)
-             VALUES ($1, 'PENDING', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-                     CASE WHEN $1 = 'SEND' THEN (SELECT min(id) FROM senders) END) RETURNING id",
+            format!(
+                "INSERT INTO batches ({column}type, status, created_by, config, content, rate_per_minute, jitter_ms,
+                                      on_unknown, schedule_at, total, expanded, created_at, remainder_of, sender_id)
+                        {overriding}
+                 VALUES ({value}$1, 'PENDING', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+                         CASE WHEN $1 = 'SEND' THEN (SELECT min(id) FROM senders) END) RETURNING id"
+            ),
             [
                 self.batch_type.as_str().into(),
                 self.by.into(),
@@ -150,11 +176,12 @@ impl<'a> NewBatch<'a> {
                 self.total.into(),
                 self.expanded.into(),
                 now.0.into(),
+                self.remainder_of.map(|id| id.0).into(),
             ],
         )
         .await?
         .ok_or_else(|| DbErr::RecordNotInserted)?;
-        Ok(BatchId(row.try_get("", "id")?))
+        Ok(ChunkWriter::resume(BatchId(row.try_get("", "id")?), self.staged.no, self.staged.seq))
     }
 }
 
@@ -167,22 +194,34 @@ pub async fn create_send(
     now: Timestamp,
     by: UserId,
     new: NewSend,
+    staged: Staged,
 ) -> Result<Step<Batch>, CreateError> {
     let content = match new.template {
         Some(id) => crate::messages::templates::content(conn, id).await?.ok_or(CreateError::NoTemplate)?,
         None => new.content.clone().unwrap_or_default(),
     };
     Template::parse(&content)?;
+    if let Some(of) = new.remainder_of
+        && let Some(other) = remainder::made_of(conn, of).await?
+    {
+        return Err(CreateError::RemainderTaken(other));
+    }
     let mut config = json!({
         "templateId": new.template.map(|id| id.to_string()), "content": content, "jitterMs": new.jitter_ms,
         "ratePerMinute": new.rate_per_minute, "scheduleAt": new.schedule_at.map(Timestamp::to_rfc3339),
         "onUnknown": new.on_unknown,
     });
+    if let Some(of) = new.remainder_of {
+        config["remainderOf"] = json!(of.to_string());
+    }
     let total = match &new.recipients {
         Recipients::Contacts(refs) => i64::try_from(refs.len()).unwrap_or(i64::MAX),
         Recipients::Audience(audience) => {
             config["audience"] = json!(audience);
-            let count = audience.count(conn).await?;
+            let count = match staged.count {
+                Some(count) => count,
+                None => audience.count(conn).await?,
+            };
             if count == 0 {
                 return Err(CreateError::EmptyAudience);
             }
@@ -196,14 +235,16 @@ pub async fn create_send(
         jitter_ms: new.jitter_ms,
         on_unknown: new.on_unknown,
         schedule_at: new.schedule_at,
+        remainder_of: new.remainder_of,
         total,
         expanded,
-        ..NewBatch::new(BatchType::Send, by, config)
+        ..NewBatch::new(BatchType::Send, by, config, staged)
     };
-    let id = batch.insert(conn, now).await?;
+    let writer = batch.insert(conn, now).await?;
+    let id = writer.id;
     match new.recipients {
         Recipients::Contacts(refs) => {
-            write_refs(conn, id, &refs, new.chunk_items.unwrap_or(chunk_size(BatchType::Send))).await?;
+            write_refs(conn, writer, &refs, new.chunk_items.unwrap_or(chunk_size(BatchType::Send))).await?;
             Ok(open(conn, now, id).await?)
         }
         Recipients::Audience(audience) => {
@@ -230,9 +271,10 @@ pub async fn create_tag(
     now: Timestamp,
     by: UserId,
     new: NewTag,
+    staged: Staged,
 ) -> Result<Step<Batch>, CreateError> {
-    let config = json!({ "tags": new.tags, "operation": new.operation });
-    Ok(create_over(conn, now, by, BatchType::Tag, config, &new.contacts).await?)
+    let config = json!({ "tags": tags::normalise_all(&new.tags), "operation": new.operation });
+    Ok(create_over(conn, now, NewBatch::new(BatchType::Tag, by, config, staged), &new.contacts).await?)
 }
 
 /// Accepts a deletion.
@@ -244,36 +286,42 @@ pub async fn create_delete(
     now: Timestamp,
     by: UserId,
     contacts: ContactRefs,
+    staged: Staged,
 ) -> Result<Step<Batch>, CreateError> {
-    Ok(create_over(conn, now, by, BatchType::Delete, json!({}), &contacts).await?)
+    Ok(create_over(conn, now, NewBatch::new(BatchType::Delete, by, json!({}), staged), &contacts).await?)
 }
 
 async fn create_over(
     conn: &impl ConnectionTrait,
     now: Timestamp,
-    by: UserId,
-    batch_type: BatchType,
-    config: Value,
+    batch: NewBatch<'_>,
     refs: &ContactRefs,
 ) -> Result<Step<Batch>, DbErr> {
+    let size = chunk_size(batch.batch_type);
     let total = i64::try_from(refs.len()).unwrap_or(i64::MAX);
-    let id = NewBatch { total, ..NewBatch::new(batch_type, by, config) }.insert(conn, now).await?;
-    write_refs(conn, id, refs, chunk_size(batch_type)).await?;
+    let writer = NewBatch { total, ..batch }.insert(conn, now).await?;
+    let id = writer.id;
+    write_refs(conn, writer, refs, size).await?;
     open(conn, now, id).await
 }
 
-/// Writes all chunks of a list of contacts, and how many there are into the batch.
-async fn write_refs(conn: &impl ConnectionTrait, id: BatchId, refs: &ContactRefs, size: usize) -> Result<(), DbErr> {
-    let mut writer = ChunkWriter::new(id);
-    for part in refs.as_slice().chunks(size.max(1)) {
+/// Writes the chunks of a list of contacts that are not written yet, and how many there are into the batch.
+async fn write_refs(
+    conn: &impl ConnectionTrait,
+    mut writer: ChunkWriter,
+    refs: &ContactRefs,
+    size: usize,
+) -> Result<(), DbErr> {
+    let left = refs.as_slice().get(usize::try_from(writer.seq).unwrap_or(usize::MAX)..).unwrap_or(&[]);
+    for part in left.chunks(size.max(1)) {
         let data = serde_json::to_string(part).map_err(|e| DbErr::Json(e.to_string()))?;
-        writer.push(conn, part.len(), data).await?;
+        writer.push(conn, part.len(), data, recipients::between(part)).await?;
     }
     writer.finish(conn).await?;
     db::execute(
         conn,
         "UPDATE batches SET chunk_count = $2, chunks_left = $2 WHERE id = $1",
-        [id.into(), writer.no.into()],
+        [writer.id.into(), writer.no.into()],
     )
     .await?;
     Ok(())
@@ -281,7 +329,7 @@ async fn write_refs(conn: &impl ConnectionTrait, id: BatchId, refs: &ContactRefs
 
 /// Writes chunks one after the other, a few statements' worth at a time.
 pub(super) struct ChunkWriter {
-    id: BatchId,
+    pub(super) id: BatchId,
     pub(super) no: i64,
     pub(super) seq: i64,
     pending: Vec<NewChunk>,
@@ -292,18 +340,20 @@ pub(super) struct ChunkWriter {
 const WRITE_BYTES: usize = 256 * 1024;
 
 impl ChunkWriter {
-    pub(super) fn new(id: BatchId) -> Self {
-        Self::resume(id, 0, 0)
-    }
-
     pub(super) fn resume(id: BatchId, no: i64, seq: i64) -> Self {
         Self { id, no, seq, pending: Vec::new(), pending_bytes: 0 }
     }
 
-    pub(super) async fn push(&mut self, conn: &impl ConnectionTrait, items: usize, data: String) -> Result<(), DbErr> {
+    pub(super) async fn push(
+        &mut self,
+        conn: &impl ConnectionTrait,
+        items: usize,
+        data: String,
+        between: Option<(i64, i64)>,
+    ) -> Result<(), DbErr> {
         let item_count = i64::try_from(items).unwrap_or(i64::MAX);
         self.pending_bytes += data.len();
-        self.pending.push(NewChunk { first_seq: self.seq, item_count, data });
+        self.pending.push(NewChunk { first_seq: self.seq, item_count, data, between });
         self.seq += item_count;
         if self.pending_bytes >= WRITE_BYTES { self.finish(conn).await } else { Ok(()) }
     }
@@ -349,81 +399,104 @@ async fn accepted(conn: &impl ConnectionTrait, id: BatchId, rings: Vec<crate::Ri
     Ok(Step { value, rings, events })
 }
 
-/// Writes an import row by row, in the caller's transaction, holding one chunk in memory.
-#[derive(Debug)]
+/// Writes an import row by row, in as many transactions as it takes, holding some chunks in memory. No transaction is
+/// open while the rows are read. Only [`finish`](Self::finish) makes the batch.
+#[derive(Debug, Default)]
 pub struct ImportWriter {
-    id: BatchId,
-    no: i64,
-    seq: i64,
+    staged: Staged,
     rows: Vec<ImportLine>,
+    chunks: Vec<NewChunk>,
+    bytes: usize,
+    len: i64,
+    columns: Vec<String>,
 }
 
 impl ImportWriter {
-    /// Begins an import.
+    /// Adds a row. It is checked when its chunk is imported: a bad one becomes a failed item. `true`: there is enough for
+    /// a [`write`](Self::write).
     ///
     /// # Errors
-    /// The database's.
-    pub async fn begin(
-        conn: &impl ConnectionTrait,
-        now: Timestamp,
-        by: UserId,
-        new: &NewImport,
-    ) -> Result<Self, DbErr> {
-        // This transaction alone waits for somebody outside, who sends the file; what it locks nobody else looks for.
-        if Dialect::of(conn) == Dialect::Postgres {
-            db::execute(conn, "SET LOCAL idle_in_transaction_session_timeout = '60s'", []).await?;
-        }
-        let config = json!({ "skipDuplicates": new.skip_duplicates, "tags": new.tags, "source": new.source });
-        let id = NewBatch::new(BatchType::Import, by, config).insert(conn, now).await?;
-        Ok(Self { id, no: 0, seq: 0, rows: Vec::new() })
-    }
-
-    /// Adds a row. It is checked when its chunk is imported: a bad one becomes a failed item.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn push(&mut self, conn: &impl ConnectionTrait, row: ImportLine) -> Result<(), DbErr> {
+    /// When the row cannot be said in JSON.
+    pub fn push(&mut self, row: ImportLine) -> Result<bool, DbErr> {
         self.rows.push(row);
-        if self.rows.len() >= chunk_size(BatchType::Import) { self.flush(conn).await } else { Ok(()) }
+        self.len += 1;
+        if self.rows.len() >= chunk_size(BatchType::Import) {
+            self.fill()?;
+        }
+        Ok(self.bytes >= STAGE_BYTES)
     }
 
     /// How many rows were added.
     #[must_use]
     pub fn len(&self) -> i64 {
-        self.seq + i64::try_from(self.rows.len()).unwrap_or(i64::MAX)
+        self.len
     }
 
     /// Whether none was.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
     }
 
-    async fn flush(&mut self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
+    /// What was written by itself: for [`unstage`](super::unstage), when the rest does not follow.
+    #[must_use]
+    pub fn staged(&self) -> &Staged {
+        &self.staged
+    }
+
+    /// Makes a chunk of the rows that are in hand.
+    fn fill(&mut self) -> Result<(), DbErr> {
         if self.rows.is_empty() {
             return Ok(());
         }
         let data = serde_json::to_string(&self.rows).map_err(|e| DbErr::Json(e.to_string()))?;
-        let mut writer = ChunkWriter::resume(self.id, self.no, self.seq);
-        writer.push(conn, self.rows.len(), data).await?;
-        writer.finish(conn).await?;
-        (self.no, self.seq) = (writer.no, writer.seq);
+        let item_count = i64::try_from(self.rows.len()).unwrap_or(i64::MAX);
+        self.bytes += data.len();
+        // Nobody yet: no contact has the number 0.
+        let between = Some((0, 0));
+        self.chunks.push(NewChunk { first_seq: self.len - item_count, item_count, data, between });
         self.rows.clear();
         Ok(())
     }
 
-    /// Ends the list of rows and opens the batch.
+    /// Tells the names of the rows' cells: under them failed rows are given back.
+    pub fn set_columns(&mut self, columns: &[String]) {
+        self.columns = columns.to_vec();
+    }
+
+    /// Writes the chunks that are in hand, in a transaction of its own. After an error all is given up.
     ///
     /// # Errors
     /// The database's.
-    pub async fn finish(mut self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<Step<Batch>, DbErr> {
-        self.flush(conn).await?;
-        db::execute(
-            conn,
-            "UPDATE batches SET total = $2, chunk_count = $3, chunks_left = $3 WHERE id = $1",
-            [self.id.into(), self.seq.into(), self.no.into()],
-        )
-        .await?;
-        open(conn, now, self.id).await
+    pub async fn write(&mut self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<(), DbErr> {
+        self.bytes = 0;
+        self.staged.write(conn, now, &Part(std::mem::take(&mut self.chunks))).await
+    }
+
+    /// Writes what is left, makes the batch and opens it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn finish(
+        &mut self,
+        conn: &impl ConnectionTrait,
+        now: Timestamp,
+        by: UserId,
+        new: &NewImport,
+    ) -> Result<Step<Batch>, DbErr> {
+        self.fill()?;
+        let config = json!({
+            "skipDuplicates": new.skip_duplicates, "tags": tags::normalise_all(&new.tags), "source": new.source,
+            "defaultCountry": new.default_country, "columns": self.columns,
+        });
+        let batch = NewBatch { total: self.len, ..NewBatch::new(BatchType::Import, by, config, self.staged.clone()) };
+        let mut writer = batch.insert(conn, now).await?;
+        for chunk in std::mem::take(&mut self.chunks) {
+            writer.push(conn, usize::try_from(chunk.item_count).unwrap_or(0), chunk.data, chunk.between).await?;
+        }
+        writer.finish(conn).await?;
+        let sql = "UPDATE batches SET chunk_count = $2, chunks_left = $2 WHERE id = $1";
+        db::execute(conn, sql, [writer.id.into(), writer.no.into()]).await?;
+        open(conn, now, writer.id).await
     }
 }

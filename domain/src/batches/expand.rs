@@ -14,7 +14,7 @@ use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::json;
 
-/// How many contacts one step reads: the transaction stays short, and memory small, whatever the audience.
+/// How many contacts one step takes: the transaction stays short, and memory small, whatever the audience.
 const PAGE: u64 = 5_000;
 
 /// What an expansion step did.
@@ -28,6 +28,53 @@ pub enum Expanded {
     Stale,
 }
 
+/// The next page of an audience, read before its transaction: to find a few among a million takes long.
+#[derive(Debug)]
+pub struct NextPage {
+    /// The first chunk that it becomes, and its first item.
+    no: i64,
+    seq: i64,
+    contacts: Vec<i64>,
+    /// Nothing comes after it.
+    last: bool,
+}
+
+impl NextPage {
+    /// How many contacts a step takes, unless its statements take too long for that.
+    pub const CONTACTS: u64 = PAGE;
+
+    /// Reads the page behind the chunks that are written: `limit` contacts at most. `None`: the batch is gone.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn read(conn: &impl ConnectionTrait, job: &Claimed, limit: u64) -> Result<Option<Self>, DbErr> {
+        let Some(id) = job.batch else { return Ok(None) };
+        let Some(batch) = row::read(conn, id).await? else { return Ok(None) };
+        let audience: Audience =
+            serde_json::from_value(job.payload["audience"].clone()).map_err(|e| DbErr::Json(e.to_string()))?;
+        let last = db::one(
+            conn,
+            "SELECT data, first_seq + item_count AS seq FROM batch_chunks WHERE batch_id = $1 AND no = $2",
+            [id.into(), (batch.chunk_count - 1).into()],
+        )
+        .await?;
+        let (mut after, mut seq) = (0, 0);
+        if let Some(last) = last {
+            let refs: Vec<ContactRef> =
+                serde_json::from_str(&last.try_get::<String>("", "data")?).map_err(|e| DbErr::Json(e.to_string()))?;
+            after = match refs.last() {
+                Some(ContactRef::Number(id)) => *id,
+                Some(ContactRef::Text(_)) | None => 0,
+            };
+            seq = last.try_get("", "seq")?;
+        }
+        let limit = limit.clamp(1, PAGE);
+        let contacts = audience.page(conn, after, limit).await?;
+        let last = u64::try_from(contacts.len()).unwrap_or(u64::MAX) < limit;
+        Ok(Some(Self { no: batch.chunk_count, seq, contacts, last }))
+    }
+}
+
 /// Writes the chunks of the audience's next page. Where it stands is in the batch's chunks themselves: a crash loses
 /// at most the page that was not committed.
 ///
@@ -37,9 +84,10 @@ pub async fn run_expand(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     job: &Claimed,
+    page: Option<&NextPage>,
     rng: &mut impl Rng,
 ) -> Result<Step<Expanded>, DbErr> {
-    if !jobs::renew(conn, now, job.id, job.fence).await? {
+    if !jobs::renew_with_progress(conn, now, job.id, job.fence).await? {
         return Ok(Step::quiet(Expanded::Stale));
     }
     let batch = match job.batch {
@@ -47,44 +95,31 @@ pub async fn run_expand(
         None => None,
     };
     let finish = async |rng: &mut _| jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await;
-    let Some(batch) = batch.filter(|batch| !batch.expanded && Going::of(batch) != Going::Ended) else {
+    let batch = batch.filter(|batch| !batch.expanded && Going::of(batch) != Going::Ended);
+    let (Some(batch), Some(page)) = (batch, page) else {
         finish(rng).await?;
         return Ok(Step::quiet(Expanded::Done));
     };
-    let id = batch.summary.id;
-    let audience: Audience =
-        serde_json::from_value(job.payload["audience"].clone()).map_err(|e| DbErr::Json(e.to_string()))?;
-    let last = db::one(
-        conn,
-        "SELECT data, first_seq + item_count AS seq FROM batch_chunks WHERE batch_id = $1 ORDER BY no DESC LIMIT 1",
-        [id.into()],
-    )
-    .await?;
-    let (mut after, mut seq) = (0, 0);
-    if let Some(last) = last {
-        let refs: Vec<ContactRef> =
-            serde_json::from_str(&last.try_get::<String>("", "data")?).map_err(|e| DbErr::Json(e.to_string()))?;
-        after = match refs.last() {
-            Some(ContactRef::Number(id)) => *id,
-            Some(ContactRef::Text(_)) | None => 0,
-        };
-        seq = last.try_get("", "seq")?;
+    if page.no != batch.chunk_count {
+        // Another claim of this job wrote meanwhile what was read here: the page is to be read again.
+        return Ok(Step::quiet(Expanded::More));
     }
-    let page = audience.page(conn, after, PAGE).await?;
-    let mut writer = ChunkWriter::resume(id, batch.chunk_count, seq);
-    for part in page.chunks(chunk_size(BatchType::Send)) {
-        writer.push(conn, part.len(), json!(part).to_string()).await?;
+    let id = batch.summary.id;
+    let mut writer = ChunkWriter::resume(id, page.no, page.seq);
+    for part in page.contacts.chunks(chunk_size(BatchType::Send)) {
+        // In the order of their numbers.
+        let between = part.first().copied().zip(part.last().copied());
+        writer.push(conn, part.len(), json!(part).to_string(), between).await?;
     }
     writer.finish(conn).await?;
-    let expanded = u64::try_from(page.len()).unwrap_or(u64::MAX) < PAGE;
-    let total = if expanded { writer.seq } else { batch.summary.total.max(writer.seq) };
+    let total = if page.last { writer.seq } else { batch.summary.total.max(writer.seq) };
     db::execute(
         conn,
         "UPDATE batches SET chunk_count = $2, chunks_left = $2, total = $3, expanded = $4, version = version + 1 WHERE id = $1",
-        [id.into(), writer.no.into(), total.into(), expanded.into()],
+        [id.into(), writer.no.into(), total.into(), page.last.into()],
     )
     .await?;
-    if !expanded {
+    if !page.last {
         return Ok(Step::quiet(Expanded::More));
     }
     finish(rng).await?;

@@ -1,104 +1,148 @@
-//! Importing contacts: the step of an `import_chunk` job.
+//! Importing contacts: the work of an `import_chunk` job.
 
 use super::model::ItemStatus;
-use super::sets::{self, Decided, Opened, Ran};
-use crate::Step;
+use super::sets::{Decided, Holds, SetChunk};
 use crate::contacts::import_file::{CleanRow, ImportRow, RowError, validate_row};
-use crate::contacts::tags;
+use crate::contacts::phone::{Country, Warning};
+use crate::contacts::{addresses, spelling, tags};
 use crate::db::{self, Dialect};
-use crate::jobs::Claimed;
 use crate::time::Timestamp;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::borrow::Cow;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A line of an import as it is stored until its chunk is worked on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ImportLine {
-    /// A row as it came.
+    /// A row that was checked when it was read.
+    #[serde(rename = "c")]
+    Clean(CleanRow),
+    /// A row as it came, checked when its chunk is worked on: written by releases before 0.2.
     #[serde(rename = "r")]
     Row(ImportRow),
-    /// A line that could not be read as a row.
+    /// A line that became no row.
     #[serde(rename = "e")]
     Unreadable(RowError),
 }
 
-/// A phone number's contact: one, however many rows of the chunk name it.
-struct Merged {
-    seqs: Vec<i64>,
-    row: CleanRow,
+impl From<Result<CleanRow, RowError>> for ImportLine {
+    fn from(row: Result<CleanRow, RowError>) -> Self {
+        row.map_or_else(Self::Unreadable, Self::Clean)
+    }
 }
 
-/// Imports the rows of a chunk.
-///
-/// # Errors
-/// The database's.
-pub async fn run_import(
+impl ImportLine {
+    fn checked(self, home: Option<Country>) -> Result<CleanRow, RowError> {
+        match self {
+            Self::Clean(row) => Ok(row),
+            Self::Row(row) => validate_row(row, home),
+            Self::Unreadable(error) => Err(error),
+        }
+    }
+}
+
+/// The rows of a chunk, read and checked.
+#[derive(Debug)]
+pub(super) struct Rows {
+    rows: Vec<Result<CleanRow, RowError>>,
+    skip_duplicates: bool,
+    source: Option<String>,
+    /// The tags of every row.
+    tags: Vec<String>,
+}
+
+/// A line that became no row, as an item.
+fn failed(seq: i64, error: &RowError) -> Decided {
+    let harmless = |text: &String| text.replace('\0', "\u{fffd}");
+    let cells: Vec<String> = error.cells.iter().map(harmless).collect();
+    Decided {
+        seq,
+        contact: None,
+        input: error.input.as_ref().map(harmless),
+        status: ItemStatus::Failed,
+        error: Some(("invalid_row", format!("line {}: {}", error.line, error.message))),
+        warning: None,
+        row: (!cells.is_empty()).then(|| json!(cells).to_string()),
+    }
+}
+
+impl Rows {
+    /// How many rows of the database a row is going to write: its item, its contact and its tags.
+    pub(super) fn weight(&self, place: usize) -> usize {
+        match self.rows.get(place) {
+            Some(Ok(row)) => 2 + self.tags.len() + row.tags.len(),
+            Some(Err(_)) | None => 1,
+        }
+    }
+}
+
+/// A phone number's contact: one, however many rows of the step name it.
+struct Merged<'a> {
+    seqs: Vec<(i64, Option<Warning>)>,
+    row: Cow<'a, CleanRow>,
+}
+
+/// Checks the rows of a chunk: the long part of an import that needs no database.
+pub(super) fn check(lines: Vec<ImportLine>, config: &serde_json::Value) -> Rows {
+    let texts =
+        |name: &str| config[name].as_array().into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned));
+    let home = config["defaultCountry"].as_str().and_then(|country| country.parse().ok());
+    Rows {
+        rows: lines.into_iter().map(|line| line.checked(home)).collect(),
+        skip_duplicates: config["skipDuplicates"].as_bool().unwrap_or(true),
+        source: config["source"].as_str().map(str::to_owned),
+        tags: texts("tags").collect(),
+    }
+}
+
+/// Imports these rows of a chunk.
+pub(super) async fn run(
     conn: &impl ConnectionTrait,
     now: Timestamp,
-    job: &Claimed,
+    set: &SetChunk,
+    seqs: &[i64],
     rng: &mut impl Rng,
-) -> Result<Step<Ran>, DbErr> {
-    let set = match sets::open(conn, now, job, rng).await? {
-        Opened::Work(set) => set,
-        Opened::Not(ran) => return Ok(Step::quiet(ran)),
-    };
-    let lines: Vec<ImportLine> =
-        serde_json::from_str(&set.chunk.data).map_err(|e| DbErr::Json(format!("chunk {}: {e}", set.chunk.no)))?;
-    let config = &set.batch.config;
-    let skip_duplicates = config["skipDuplicates"].as_bool().unwrap_or(true);
-    let batch_source = config["source"].as_str();
-    let batch_tags: Vec<String> =
-        config["tags"].as_array().into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned)).collect();
-
-    let mut decided = Vec::with_capacity(lines.len());
-    // In the order of the numbers: two chunks that meet on the same contacts take their locks in the same order.
-    let mut by_phone: BTreeMap<String, Merged> = BTreeMap::new();
-    for (seq, line) in (set.chunk.first_seq..).zip(lines) {
-        if !set.wants(seq) {
-            continue;
-        }
-        let bad = |error: RowError, input: Option<String>| Decided {
-            seq,
-            contact: None,
-            input,
-            status: ItemStatus::Failed,
-            error: Some(("invalid_row", format!("line {}: {}", error.line, error.message))),
-        };
-        let row = match line {
-            ImportLine::Unreadable(error) => {
-                decided.push(bad(error, None));
-                continue;
-            }
-            ImportLine::Row(row) => row,
-        };
-        let input = row.phone.chars().take(64).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect();
-        match validate_row(row) {
-            Err(error) => decided.push(bad(error, Some(input))),
-            Ok(row) => match by_phone.entry(row.phone.as_digits().to_owned()) {
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(Merged { seqs: vec![seq], row });
+) -> Result<Vec<Decided>, DbErr> {
+    let Holds::Rows(rows) = &set.holds else { return Ok(Vec::new()) };
+    let skip_duplicates = rows.skip_duplicates;
+    let mut decided = Vec::with_capacity(seqs.len());
+    // By what the spellings of a number have in common, in its order: two chunks that meet on the same contacts take
+    // their locks in the same order.
+    let mut by_phone: BTreeMap<Cow<'_, str>, Merged<'_>> = BTreeMap::new();
+    for &seq in seqs {
+        let row = usize::try_from(seq - set.first_seq).ok().and_then(|place| rows.rows.get(place));
+        match row {
+            None => {}
+            Some(Err(error)) => decided.push(failed(seq, error)),
+            Some(Ok(row)) => match by_phone.entry(spelling::key(row.phone.as_digits())) {
+                Entry::Vacant(entry) => {
+                    entry.insert(Merged { seqs: vec![(seq, row.warning)], row: Cow::Borrowed(row) });
                 }
-                std::collections::btree_map::Entry::Occupied(mut entry) => {
+                Entry::Occupied(mut entry) => {
                     let first = entry.get_mut();
-                    first.seqs.push(seq);
-                    if !skip_duplicates {
-                        merge(&mut first.row, row);
+                    first.seqs.push((seq, row.warning));
+                    if skip_duplicates {
+                        first.row.to_mut().tags.extend(row.tags.iter().cloned());
+                    } else {
+                        merge(first.row.to_mut(), row.clone());
                     }
                 }
             },
         }
     }
 
-    let ids = write_contacts(conn, now, &by_phone, skip_duplicates, batch_source, rng).await?;
+    let ids = write_contacts(conn, now, &by_phone, skip_duplicates, rows.source.as_deref(), rng).await?;
     let mut tagged: Vec<(i64, &str)> = Vec::new();
     for (phone, merged) in &by_phone {
-        let written = ids.get(phone);
-        for (nth, seq) in merged.seqs.iter().enumerate() {
-            let item =
-                |status, error| Decided { seq: *seq, contact: written.map(|w| w.id), input: None, status, error };
+        let written = ids.get(phone.as_ref());
+        for (nth, (seq, warning)) in merged.seqs.iter().enumerate() {
+            let warning = warning.map(Warning::as_str);
+            let contact = written.map(|w| w.id);
+            let item = |status, error| Decided { seq: *seq, contact, input: None, status, error, warning, row: None };
             let exists = || Some(("duplicate", "a contact with this number exists".to_owned()));
             decided.push(match written {
                 Some(w) if skip_duplicates && (nth > 0 || !w.changed) => item(ItemStatus::Skipped, exists()),
@@ -106,14 +150,16 @@ pub async fn run_import(
                 None => item(ItemStatus::Skipped, exists()),
             });
         }
-        if let Some(written) = written.filter(|w| w.changed) {
-            let unique: HashSet<&str> = merged.row.tags.iter().chain(&batch_tags).map(String::as_str).collect();
+        // What is skipped of a contact that exists is the merge of its name, source and attributes: it was named by this
+        // import, and gets its tags.
+        if let Some(written) = written {
+            let unique: HashSet<&str> = merged.row.tags.iter().chain(&rows.tags).map(String::as_str).collect();
             tagged.extend(unique.into_iter().map(|tag| (written.id, tag)));
         }
     }
     tags::add_pairs(conn, now, &tagged).await?;
     decided.sort_unstable_by_key(|item| item.seq);
-    sets::close(conn, now, job, *set, &decided, rng).await
+    Ok(decided)
 }
 
 /// A later row of the same number wins where it says something; tags add up.
@@ -126,8 +172,30 @@ fn merge(first: &mut CleanRow, later: CleanRow) {
 
 struct Written {
     id: i64,
-    /// Made, or merged into; false where it existed and duplicates are skipped.
+    /// Made, or merged into; false where it existed and duplicates are skipped, which leaves all but its tags as it is.
     changed: bool,
+}
+
+/// Merges a row into a contact that is known by its number beside its own. There are few of them.
+async fn merge_into(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    id: i64,
+    row: &CleanRow,
+    batch_source: Option<&str>,
+) -> Result<(), DbErr> {
+    let attributes = match Dialect::of(conn) {
+        Dialect::Postgres => "(coalesce(attributes, '{}')::jsonb || $4::text::jsonb)::text",
+        Dialect::Sqlite => "json_patch(coalesce(attributes, '{}'), $4)",
+    };
+    let sql = format!(
+        "UPDATE contacts SET name = coalesce($2, name), source = coalesce($3, source), updated_at = $5,
+                attributes = CASE WHEN $4 = '{{}}' THEN attributes ELSE {attributes} END WHERE id = $1"
+    );
+    let source = row.source.as_deref().or(batch_source).map(str::to_owned);
+    let attributes = json!(row.attributes).to_string();
+    let values = [id.into(), row.name.clone().into(), source.into(), attributes.into(), now.0.into()];
+    db::execute(conn, sql, values).await.map(|_| ())
 }
 
 /// How a contact is written.
@@ -135,6 +203,7 @@ struct Written {
 struct ContactRow<'a> {
     identifier: uuid::Uuid,
     phone: &'a str,
+    phone_key: &'a str,
     name: Option<&'a str>,
     source: Option<&'a str>,
     attributes: Option<String>,
@@ -143,7 +212,7 @@ struct ContactRow<'a> {
 async fn write_contacts(
     conn: &impl ConnectionTrait,
     now: Timestamp,
-    by_phone: &BTreeMap<String, Merged>,
+    by_phone: &BTreeMap<Cow<'_, str>, Merged<'_>>,
     skip_duplicates: bool,
     batch_source: Option<&str>,
     rng: &mut impl Rng,
@@ -152,14 +221,19 @@ async fn write_contacts(
         return Ok(HashMap::new());
     }
     let ms = u64::try_from(now.0).unwrap_or(0);
+    let keys: Vec<&str> = by_phone.keys().map(AsRef::as_ref).collect();
+    // Numbers that a contact is known by beside its own: the network told of them.
+    let known = addresses::known_by(conn, &keys).await?;
     let rows: Vec<_> = by_phone
         .iter()
-        .map(|(phone, merged)| {
+        .filter(|(key, _)| !known.contains_key(key.as_ref()))
+        .map(|(key, merged)| {
             let identifier = uuid::Builder::from_unix_timestamp_millis(ms, &rng.random()).into_uuid();
             let attributes = (!merged.row.attributes.is_empty()).then(|| json!(merged.row.attributes).to_string());
             ContactRow {
                 identifier,
-                phone,
+                phone: merged.row.phone.as_digits(),
+                phone_key: key,
                 name: merged.row.name.as_deref(),
                 source: merged.row.source.as_deref().or(batch_source),
                 attributes,
@@ -169,7 +243,14 @@ async fn write_contacts(
     let dialect = Dialect::of(conn);
     let source = dialect.rows(
         1,
-        &[("identifier", "uuid"), ("phone", "text"), ("name", "text"), ("source", "text"), ("attributes", "text")],
+        &[
+            ("identifier", "uuid"),
+            ("phone_key", "text"),
+            ("phone", "text"),
+            ("name", "text"),
+            ("source", "text"),
+            ("attributes", "text"),
+        ],
     );
     let on_conflict = match (skip_duplicates, dialect) {
         (true, _) => "DO NOTHING",
@@ -191,23 +272,31 @@ async fn write_contacts(
         format!(
             "INSERT INTO contacts (identifier, phone, name, source, attributes, suppressed_at, created_at, updated_at)
              SELECT identifier, phone, name, source, attributes,
-                    (SELECT s.created_at FROM suppressions s WHERE s.phone = r.phone AND s.ended_at IS NULL), $2, $2
+                    (SELECT s.created_at FROM suppressions s WHERE s.phone_key = r.phone_key AND s.ended_at IS NULL), $2, $2
              FROM {source} WHERE TRUE
-             ON CONFLICT (phone) {on_conflict} RETURNING id, phone"
+             ON CONFLICT (phone_key) {on_conflict} RETURNING id, phone_key"
         ),
         [db::rows_json(&rows)?, now.0.into()],
     )
     .await?;
     let mut written = HashMap::with_capacity(by_phone.len());
     for row in inserted {
-        written.insert(row.try_get("", "phone")?, Written { id: row.try_get("", "id")?, changed: true });
+        written.insert(row.try_get("", "phone_key")?, Written { id: row.try_get("", "id")?, changed: true });
     }
-    let missing: Vec<&String> = by_phone.keys().filter(|phone| !written.contains_key(*phone)).collect();
+    let missing: Vec<&str> =
+        by_phone.keys().map(AsRef::as_ref).filter(|key: &&str| !written.contains_key(*key)).collect();
     if !missing.is_empty() {
-        let sql = format!("SELECT id, phone FROM contacts WHERE phone {}", dialect.one_of(1, "text"));
+        let sql = format!("SELECT id, phone_key FROM contacts WHERE phone_key {}", dialect.one_of(1, "text"));
         for row in db::all(conn, sql, [json!(missing).to_string().into()]).await? {
-            written.insert(row.try_get("", "phone")?, Written { id: row.try_get("", "id")?, changed: false });
+            written.insert(row.try_get("", "phone_key")?, Written { id: row.try_get("", "id")?, changed: false });
         }
+    }
+    for (key, id) in known {
+        let Some(merged) = by_phone.get(key.as_str()) else { continue };
+        if !skip_duplicates {
+            merge_into(conn, now, id, &merged.row, batch_source).await?;
+        }
+        written.insert(key, Written { id, changed: !skip_duplicates });
     }
     Ok(written)
 }
@@ -231,7 +320,7 @@ pub enum Plan {
     /// Skipped: the number exists, in the database or in an earlier row.
     Skip(CleanRow),
     /// A failed item, for this reason.
-    Fail(String),
+    Fail(RowError),
 }
 
 /// Tells what an import would do with rows, writing nothing. `seen` carries the numbers of earlier rows from one call to
@@ -245,26 +334,25 @@ pub async fn preview_import(
     skip_duplicates: bool,
     seen: &mut HashSet<String>,
 ) -> Result<Vec<PlannedRow>, DbErr> {
-    let checked: Vec<Result<CleanRow, RowError>> = lines
-        .into_iter()
-        .map(|line| match line {
-            ImportLine::Row(row) => validate_row(row),
-            ImportLine::Unreadable(error) => Err(error),
-        })
-        .collect();
-    let phones: Vec<&str> = checked.iter().flatten().map(|row| row.phone.as_digits()).collect();
-    let sql = format!("SELECT phone FROM contacts WHERE phone {}", Dialect::of(conn).one_of(1, "text"));
-    let existing = db::all(conn, sql, [json!(phones).to_string().into()])
+    let checked: Vec<Result<CleanRow, RowError>> = lines.into_iter().map(|line| line.checked(None)).collect();
+    let keys: Vec<String> =
+        checked.iter().flatten().map(|row| spelling::key(row.phone.as_digits()).into_owned()).collect();
+    let sql = format!("SELECT phone_key FROM contacts WHERE phone_key {}", Dialect::of(conn).one_of(1, "text"));
+    let existing = db::all(conn, sql, [json!(keys).to_string().into()])
         .await?
         .iter()
-        .map(|row| row.try_get::<String>("", "phone"))
+        .map(|row| row.try_get::<String>("", "phone_key"))
         .collect::<Result<HashSet<_>, _>>()?;
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let otherwise = addresses::known_by(conn, &keys).await?;
     Ok(checked
         .into_iter()
         .map(|row| match row {
-            Err(error) => PlannedRow { line: error.line, plan: Plan::Fail(error.message) },
+            Err(error) => PlannedRow { line: error.line, plan: Plan::Fail(error) },
             Ok(row) => {
-                let known = !seen.insert(row.phone.as_digits().to_owned()) || existing.contains(row.phone.as_digits());
+                let key = spelling::key(row.phone.as_digits()).into_owned();
+                let there = existing.contains(&key) || otherwise.contains_key(&key);
+                let known = !seen.insert(key) || there;
                 let line = row.line;
                 let plan = match (known, skip_duplicates) {
                     (false, _) => Plan::Create(row),

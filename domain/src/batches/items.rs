@@ -19,8 +19,10 @@ pub struct Item {
     pub seq: i64,
     /// The contact; `None` while there is none.
     pub contact: Option<ContactId>,
-    /// The contact's number (digits without `+`), or what the request named where there is no contact.
+    /// The contact's number: digits without `+`. Of an import's row that has no contact, the number as the file has it.
     pub phone: Option<String>,
+    /// What the request named, where that is no contact: an id that is nobody's, or an import's number as the file has it.
+    pub input: Option<String>,
     /// Where it stands.
     pub status: ItemStatus,
     /// How many attempts were made.
@@ -29,6 +31,8 @@ pub struct Item {
     pub error_code: Option<String>,
     /// The last error for people.
     pub error_message: Option<String>,
+    /// A stable word for what is odd about it, though it was done.
+    pub warning: Option<String>,
     /// The message's id, where one was given.
     pub message_id: Option<String>,
     /// When its first attempt began.
@@ -61,11 +65,8 @@ pub async fn items(
 ) -> Result<Option<Page<Item>>, DbErr> {
     let Some(batch) = super::read::get(conn, id).await? else { return Ok(None) };
     let from = after.map_or(0, |after| after.saturating_add(1));
-    let unwritten_as = match batch.summary.status {
-        BatchStatus::Cancelled | BatchStatus::Failed => ItemStatus::Cancelled,
-        BatchStatus::Pending | BatchStatus::Processing | BatchStatus::Completed => ItemStatus::Pending,
-    };
-    let mut rows = written(conn, id, status, from, limit + 1).await?;
+    let unwritten_as = unwritten_as(batch.summary.status);
+    let mut rows = written(conn, &batch, status, from, limit + 1).await?;
     if status.is_none_or(|status| status == unwritten_as) && batch.summary.processed() < batch.summary.total {
         // Rows beyond the last that was read are not known here, so neither may unwritten ones beyond it be shown.
         let until = if rows.len() > limit { rows.last().map(|item| item.seq) } else { None };
@@ -77,13 +78,22 @@ pub async fn items(
     Ok(Some(Page { rows, next }))
 }
 
+/// How recipients without a row stand in a batch.
+pub(super) const fn unwritten_as(status: BatchStatus) -> ItemStatus {
+    match status {
+        BatchStatus::Cancelled | BatchStatus::Failed => ItemStatus::Cancelled,
+        BatchStatus::Pending | BatchStatus::Processing | BatchStatus::Completed => ItemStatus::Pending,
+    }
+}
+
 async fn written(
     conn: &impl ConnectionTrait,
-    id: BatchId,
+    batch: &Batch,
     status: Option<ItemStatus>,
     from: i64,
     limit: usize,
 ) -> Result<Vec<Item>, DbErr> {
+    let (id, batch_type) = (batch.summary.id, batch.summary.batch_type);
     // What has failed is found by its error, what is under way by the chunks that are open: neither reads the whole batch.
     let narrow = match status {
         None | Some(ItemStatus::Succeeded | ItemStatus::Cancelled) => "",
@@ -95,31 +105,87 @@ async fn written(
     };
     let equals = if status.is_some() { "AND i.status = $3" } else { "AND $3 = ''" };
     let sql = format!(
-        "SELECT i.seq AS seq, i.contact_id AS contact_id, coalesce(c.phone, i.input) AS phone, i.status AS status,
-                i.attempts AS attempts, i.error_code AS error_code, i.error_message AS error_message,
-                CAST(i.message_id AS TEXT) AS message_id, i.started_at AS started_at, i.finished_at AS finished_at,
-                i.next_attempt_at AS next_attempt_at
+        "SELECT {COLUMNS}
          FROM batch_items i LEFT JOIN contacts c ON c.id = i.contact_id
          WHERE i.batch_id = $1 AND i.seq >= $2 {equals} {narrow} ORDER BY i.seq LIMIT {limit}"
     );
     let status = status.map_or("", ItemStatus::as_str);
-    db::all(conn, sql, [id.into(), from.into(), status.into()]).await?.iter().map(item).collect()
+    db::all(conn, sql, [id.into(), from.into(), status.into()]).await?.iter().map(|row| item(row, batch_type)).collect()
 }
 
-fn item(row: &QueryResult) -> Result<Item, DbErr> {
+/// The columns of an item `i` and its contact `c`.
+pub(super) const COLUMNS: &str =
+    "i.seq AS seq, i.contact_id AS contact_id, c.phone AS phone, i.input AS input, i.status AS status,
+     i.attempts AS attempts, i.error_code AS error_code, i.error_message AS error_message, i.warning AS warning,
+     CAST(i.message_id AS TEXT) AS message_id, i.started_at AS started_at, i.finished_at AS finished_at,
+     i.next_attempt_at AS next_attempt_at";
+
+pub(super) fn item(row: &QueryResult, batch_type: BatchType) -> Result<Item, DbErr> {
+    let (phone, input): (Option<String>, Option<String>) = (row.try_get("", "phone")?, row.try_get("", "input")?);
+    // What an import names is a number; what the others name is a contact.
+    let as_named = input.clone().filter(|_| batch_type == BatchType::Import);
     Ok(Item {
         seq: row.try_get("", "seq")?,
         contact: row.try_get::<Option<i64>>("", "contact_id")?.map(ContactId),
-        phone: row.try_get("", "phone")?,
+        phone: phone.or(as_named),
+        input,
         status: row::named(row, "status")?,
         attempts: row.try_get("", "attempts")?,
         error_code: row.try_get("", "error_code")?,
         error_message: row.try_get("", "error_message")?,
+        warning: row.try_get("", "warning")?,
         message_id: row.try_get("", "message_id")?,
         started_at: row::time(row, "started_at")?,
         finished_at: row::time(row, "finished_at")?,
         next_attempt_at: row::time(row, "next_attempt_at")?,
     })
+}
+
+/// A row of an import that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedRow {
+    /// Its place in the batch, from 0.
+    pub seq: i64,
+    /// The reason for people.
+    pub reason: String,
+    /// Its cells as they came; empty where they were not kept.
+    pub cells: Vec<String>,
+    /// Its number as it was written.
+    pub input: Option<String>,
+}
+
+/// Lists the rows of an import that failed, in their order, from behind `after`, at most `limit`.
+///
+/// # Errors
+/// The database's.
+pub async fn failed_rows(
+    conn: &impl ConnectionTrait,
+    id: BatchId,
+    after: Option<i64>,
+    limit: usize,
+) -> Result<Page<FailedRow>, DbErr> {
+    let sql = format!(
+        "SELECT seq, input, error_message, source_row FROM batch_items
+         WHERE batch_id = $1 AND seq > $2 AND status = 'failed' AND error_code IS NOT NULL ORDER BY seq LIMIT {}",
+        limit + 1
+    );
+    let found = db::all(conn, sql, [id.into(), after.unwrap_or(-1).into()]).await?;
+    let mut rows = found
+        .iter()
+        .map(|row| {
+            let cells: Option<String> = row.try_get("", "source_row")?;
+            let cells = cells.map(|cells| serde_json::from_str(&cells)).transpose();
+            Ok(FailedRow {
+                seq: row.try_get("", "seq")?,
+                reason: row.try_get::<Option<String>>("", "error_message")?.unwrap_or_default(),
+                cells: cells.map_err(|e| DbErr::Json(e.to_string()))?.unwrap_or_default(),
+                input: row.try_get("", "input")?,
+            })
+        })
+        .collect::<Result<Vec<_>, DbErr>>()?;
+    let next = if rows.len() > limit { rows.get(limit - 1).map(|row| row.seq) } else { None };
+    rows.truncate(limit);
+    Ok(Page { rows, next })
 }
 
 /// Recipients without a row, from the chunks that have some: `[from, until)`.
@@ -150,14 +216,16 @@ async fn unwritten(
         let skip = usize::try_from(start - first).unwrap_or(usize::MAX);
         let named = names(batch.summary.batch_type, &data, skip, limit - items.len())?;
         let fresh = (start..).zip(named).take_while(|(seq, _)| until.is_none_or(|until| *seq < until));
-        items.extend(fresh.map(|(seq, (contact, phone))| Item {
+        items.extend(fresh.map(|(seq, (contact, input))| Item {
             seq,
             contact,
-            phone,
+            phone: input.clone().filter(|_| batch.summary.batch_type == BatchType::Import),
+            input,
             status,
             attempts: 0,
             error_code: None,
             error_message: None,
+            warning: None,
             message_id: None,
             started_at: None,
             finished_at: None,
@@ -184,7 +252,8 @@ fn names(batch_type: BatchType, data: &str, skip: usize, take: usize) -> Result<
                 .take(take)
                 .map(|line| match line {
                     ImportLine::Row(row) => (None, Some(row.phone)),
-                    ImportLine::Unreadable(_) => (None, None),
+                    ImportLine::Clean(row) => (None, Some(row.phone.as_digits().to_owned())),
+                    ImportLine::Unreadable(error) => (None, error.input),
                 })
                 .collect()
         }

@@ -1,9 +1,10 @@
 //! Batches: one operation over many contacts.
 //!
 //! - [`create_send`], [`create_tag`], [`create_delete`], [`ImportWriter`]: accepting one.
-//! - [`send`], [`run_import`], [`run_tag`], [`run_delete`], [`run_expand`], [`run_start`]: the steps of its jobs.
+//! - [`plan_send`], [`plan_tag`], [`plan_delete`], [`preview_import`]: telling beforehand what one would do.
+//! - [`send`], [`run_set`], [`run_expand`], [`run_start`]: the steps of its jobs.
 //! - [`cancel`], [`pause`], [`resume`], [`retry`], [`patch`]: steering it.
-//! - [`get`], [`list`], [`stats`], [`live`], [`items()`], [`preview`]: reading it.
+//! - [`get`], [`list`], [`stats`], [`live`], [`items()`], [`preview`]: reading it; [`items_of_contact`]: reading all of one contact.
 //! - [`audit()`]: whether its rows agree.
 //!
 //! The counts in a batch's row equal what its items say at every commit: whoever finishes items adds to the counts in
@@ -14,29 +15,40 @@ mod change;
 pub(crate) mod chunks;
 mod control;
 mod create;
+mod dry_run;
 mod expand;
 mod import;
 mod items;
 mod model;
+mod of_contact;
+mod pace;
+mod prune;
 mod read;
 mod recipients;
+mod remainder;
 mod row;
 pub mod send;
 mod sets;
+mod staging;
 
-pub use audit::{Finding, audit, prune};
-pub use change::{run_delete, run_tag};
+pub use audit::{Finding, audit};
 pub use chunks::{WINDOW, chunk_size};
 pub use control::{ControlError, Patch, SCHEDULE_SLACK, cancel, patch, pause, resume, retry};
 pub use create::{
     CreateError, ImportWriter, NewImport, NewSend, NewTag, Recipients, create_delete, create_send, create_tag,
 };
-pub use expand::{Expanded, run_expand, run_start};
-pub use import::{ImportLine, Plan, PlannedRow, preview_import, run_import};
-pub use items::{Item, Page, items};
+pub use dry_run::{Excluded, SendPlan, SendSample, SetPlan, SetSample, Warning, plan_delete, plan_send, plan_tag};
+pub use expand::{Expanded, NextPage, run_expand, run_start};
+pub use import::{ImportLine, Plan, PlannedRow, preview_import};
+pub use items::{FailedRow, Item, Page, failed_rows, items};
 pub use model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, TagOperation};
-pub use read::{Filter, Preview, Stats, get, going, list, live, preview, sender_rate, stats};
+pub use of_contact::{ContactItem, Items, Place, items_of_contact};
+pub use pace::{EffectivePace, LimitedBy, SenderPace, SenderPaces, sender_paces};
+pub use prune::prune;
+pub use read::{Filter, Preview, Stats, get, going, list, live, preview, sender_rate, stats, summaries};
 pub use recipients::{Audience, ContactRef, ContactRefs};
+pub use remainder::{Remainder, RemainderError, remainder};
 pub use row::Batch;
 pub(crate) use row::{ItemFate, settle_item};
-pub use sets::Ran;
+pub use sets::{Ran, RawSet, SetChunk, run_set};
+pub use staging::{Part, Staged, prune_uploads, unstage};

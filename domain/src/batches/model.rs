@@ -140,6 +140,9 @@ pub struct BatchSummary {
     pub failed: i64,
     /// Items that were skipped.
     pub skipped: i64,
+    /// Whether a user paused it. What an older release says of a batch does not tell.
+    #[serde(default)]
+    pub paused: bool,
     /// Grows with every commit that changes the batch: orders the news of it.
     pub version: i64,
     /// When it was accepted.

@@ -1,7 +1,7 @@
 //! Reading batches.
 
 use super::model::{BatchStatus, BatchSummary, BatchType};
-use super::recipients::{Audience, ContactRef};
+use super::recipients::{Audience, ContactRef, where_they_went};
 use super::row::{self, Batch, COLUMNS, SUMMARY};
 use super::send::Going;
 use crate::contacts::phone;
@@ -79,6 +79,16 @@ pub async fn live(conn: &impl ConnectionTrait, limit: u64) -> Result<Vec<BatchSu
     let sql =
         format!("SELECT {SUMMARY} FROM batches WHERE status IN ('PENDING', 'PROCESSING') ORDER BY id LIMIT {limit}");
     db::all(conn, sql, []).await?.iter().map(row::summary).collect()
+}
+
+/// Status and counts of the batches that are there of these, in no order.
+///
+/// # Errors
+/// The database's.
+pub async fn summaries(conn: &impl ConnectionTrait, ids: &[BatchId]) -> Result<Vec<BatchSummary>, DbErr> {
+    let values = Dialect::of(conn).one_of(1, "bigint");
+    let sql = format!("SELECT {SUMMARY} FROM batches WHERE id {values}");
+    db::all(conn, sql, [json!(ids).to_string().into()]).await?.iter().map(row::summary).collect()
 }
 
 /// Whether batches should go on. One that does not exist any more should not.
@@ -204,8 +214,8 @@ pub async fn preview(conn: &impl ConnectionTrait, id: BatchId, n: usize) -> Resu
 }
 
 async fn preview_one(conn: &impl ConnectionTrait, template: &Template, contact: &ContactRef) -> Result<Preview, DbErr> {
-    let columns = "SELECT phone, name, attributes FROM contacts WHERE deleted_at IS NULL AND phone IS NOT NULL AND";
-    let row = match contact {
+    let columns = "SELECT phone, name, attributes FROM contacts WHERE deleted_at IS NULL AND";
+    let mut row = match contact {
         ContactRef::Number(id) => db::one(conn, format!("{columns} id = $1"), [(*id).into()]).await?,
         ContactRef::Text(text) if uuid::Uuid::try_parse(text).is_ok() => {
             let values = Dialect::of(conn).one_of(1, "uuid");
@@ -214,10 +224,16 @@ async fn preview_one(conn: &impl ConnectionTrait, template: &Template, contact: 
         }
         ContactRef::Text(_) => None,
     };
-    let Some(row) = row else {
-        return Ok(Preview { contact: contact.to_string(), phone: None, text: Err("contact not found".into()) });
+    if row.is_none()
+        && let Some((_, kept)) = where_they_went(conn, &[contact]).await?.pop()
+    {
+        row = db::one(conn, format!("{columns} id = $1"), [kept.into()]).await?;
+    }
+    let none = |reason: &str| Preview { contact: contact.to_string(), phone: None, text: Err(reason.into()) };
+    let Some(row) = row else { return Ok(none("contact not found")) };
+    let Some(digits) = row.try_get::<Option<String>>("", "phone")? else {
+        return Ok(none("the contact has no phone number"));
     };
-    let digits: String = row.try_get("", "phone")?;
     let name: Option<String> = row.try_get("", "name")?;
     let attributes: Option<String> = row.try_get("", "attributes")?;
     let attributes =

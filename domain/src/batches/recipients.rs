@@ -1,5 +1,6 @@
 //! Whom a batch is for, as it came.
 
+use crate::contacts::{merge, tags};
 use crate::db::{self, Dialect};
 use sea_orm::{ConnectionTrait, DbErr, Value};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,42 @@ impl std::fmt::Display for ContactRef {
     }
 }
 
+/// Where contacts went that were merged into others: the others' numbers.
+pub(super) async fn where_they_went(
+    conn: &impl ConnectionTrait,
+    missing: &[&ContactRef],
+) -> Result<Vec<(ContactRef, i64)>, DbErr> {
+    let (mut numbers, mut identifiers) = (Vec::new(), Vec::new());
+    for contact in missing {
+        match contact {
+            ContactRef::Number(id) => numbers.push(*id),
+            ContactRef::Text(text) if Uuid::try_parse(text).is_ok() => identifiers.push(&**text),
+            ContactRef::Text(_) => {}
+        }
+    }
+    let moved = merge::moved(conn, &numbers, &identifiers).await?;
+    let by_number = moved.numbers.into_iter().map(|(from, into)| (ContactRef::Number(from), into));
+    let by_identifier = moved.identifiers.into_iter().map(|(from, into)| (ContactRef::Text(from.into()), into));
+    Ok(by_number.chain(by_identifier).collect())
+}
+
+/// The lowest and the highest number among contacts; `None`: some are named by identifier, so it may be anybody.
+pub(super) fn between(refs: &[ContactRef]) -> Option<(i64, i64)> {
+    let mut between: Option<(i64, i64)> = None;
+    for contact in refs {
+        match contact {
+            ContactRef::Number(id) => {
+                let (low, high) = between.unwrap_or((*id, *id));
+                between = Some((low.min(*id), high.max(*id)));
+            }
+            ContactRef::Text(text) if Uuid::try_parse(text).is_ok() => return None,
+            // It names nobody.
+            ContactRef::Text(_) => {}
+        }
+    }
+    between
+}
+
 /// A list of contacts in the order they came, each once. A million take some 40 MiB while it is built.
 #[derive(Debug, Default)]
 pub struct ContactRefs {
@@ -51,7 +88,11 @@ pub struct ContactRefs {
 impl ContactRefs {
     /// Adds a contact, unless it is there already.
     pub fn push(&mut self, id: &str) {
-        let contact = ContactRef::parse(id);
+        self.add(ContactRef::parse(id));
+    }
+
+    /// As [`push`](Self::push), of one that was read before.
+    pub(super) fn add(&mut self, contact: ContactRef) {
         let new = match &contact {
             ContactRef::Number(n) => self.numbers.insert(*n),
             ContactRef::Text(t) => self.texts.insert(t.clone()),
@@ -105,13 +146,14 @@ impl Audience {
     fn condition(&self, dialect: Dialect, first: usize) -> (String, Vec<Value>) {
         let mut sql = String::from("c.deleted_at IS NULL AND c.phone IS NOT NULL");
         let mut values: Vec<Value> = Vec::new();
-        let mut having = |sql: &mut String, word: &str, tags: &[String]| {
+        let mut having = |sql: &mut String, word: &str, names: &[String]| {
             let source = dialect.one_of(first + values.len(), "text");
             sql.push_str(&format!(
                 " AND {word} (SELECT 1 FROM contact_tags ct JOIN tags t ON t.id = ct.tag_id
                    WHERE ct.contact_id = c.id AND t.name {source})"
             ));
-            values.push(serde_json::json!(tags).to_string().into());
+            let names: Vec<String> = names.iter().map(|name| tags::normalise(name)).collect();
+            values.push(serde_json::json!(names).to_string().into());
         };
         if !self.tags_any.is_empty() {
             having(&mut sql, "EXISTS", &self.tags_any);
@@ -162,6 +204,14 @@ mod tests {
         }
         let got: Vec<_> = refs.as_slice().iter().map(ToString::to_string).collect();
         assert_eq!(got, ["7", "007", "a2f3e5c0-0000-4000-8000-000000000001", "x"]);
+    }
+
+    #[test]
+    fn a_list_says_between_which_numbers_it_is() {
+        let refs = |ids: &[&str]| ids.iter().map(|id| ContactRef::parse(id)).collect::<Vec<_>>();
+        assert_eq!(between(&refs(&["7", "3", "nobody", "9"])), Some((3, 9)));
+        assert_eq!(between(&refs(&["7", "a2f3e5c0-0000-4000-8000-000000000001"])), None);
+        assert_eq!(between(&refs(&["nobody"])), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown};
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
-use entities::{BatchId, SenderId, UserId};
+use entities::{BatchId, GatewayId, SenderId, UserId};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use std::str::FromStr;
 use uuid::Uuid;
@@ -33,7 +33,7 @@ pub struct Batch {
     pub error_message: Option<String>,
     /// Who asked for it.
     pub created_by: UserId,
-    /// The request without its lists.
+    /// The request without its lists, as users have changed it since.
     pub config: serde_json::Value,
     /// How many chunks it has.
     pub chunk_count: i64,
@@ -43,6 +43,8 @@ pub struct Batch {
     pub chunks_left: i64,
     /// The next free slot of its own pace, in microseconds since the epoch.
     pub next_slot_us: i64,
+    /// The gateway that its messages leave through; `None`: none was asked yet.
+    pub gateway: Option<GatewayId>,
 }
 
 impl Batch {
@@ -75,11 +77,11 @@ impl Batch {
 }
 
 pub(super) const SUMMARY: &str =
-    "id, type, status, total, succeeded, failed, skipped, version, created_at, started_at, completed_at";
+    "id, type, status, total, succeeded, failed, skipped, paused, version, created_at, started_at, completed_at";
 
 pub(super) const COLUMNS: &str = "id, type, status, total, succeeded, failed, skipped, version, created_at, started_at,
     completed_at, sender_id, rate_per_minute, jitter_ms, on_unknown, schedule_at, paused, expanded, content, error_message,
-    created_by, config, chunk_count, next_chunk, chunks_left, next_slot_us";
+    created_by, config, chunk_count, next_chunk, chunks_left, next_slot_us, gateway_id";
 
 pub(super) fn named<T: FromStr<Err = crate::ring::UnknownName>>(row: &QueryResult, column: &str) -> Result<T, DbErr> {
     row.try_get::<String>("", column)?
@@ -100,6 +102,7 @@ pub(super) fn summary(row: &QueryResult) -> Result<BatchSummary, DbErr> {
         succeeded: row.try_get("", "succeeded")?,
         failed: row.try_get("", "failed")?,
         skipped: row.try_get("", "skipped")?,
+        paused: row.try_get("", "paused")?,
         version: row.try_get("", "version")?,
         created_at: Timestamp(row.try_get("", "created_at")?),
         started_at: time(row, "started_at")?,
@@ -109,7 +112,7 @@ pub(super) fn summary(row: &QueryResult) -> Result<BatchSummary, DbErr> {
 
 pub(super) fn batch(row: &QueryResult) -> Result<Batch, DbErr> {
     let config: String = row.try_get("", "config")?;
-    Ok(Batch {
+    let mut batch = Batch {
         summary: summary(row)?,
         sender: row.try_get::<Option<i64>>("", "sender_id")?.map(SenderId),
         rate_per_minute: row.try_get("", "rate_per_minute")?,
@@ -126,7 +129,15 @@ pub(super) fn batch(row: &QueryResult) -> Result<Batch, DbErr> {
         next_chunk: row.try_get("", "next_chunk")?,
         chunks_left: row.try_get("", "chunks_left")?,
         next_slot_us: row.try_get("", "next_slot_us")?,
-    })
+        gateway: row.try_get::<Option<i64>>("", "gateway_id")?.map(GatewayId),
+    };
+    if batch.summary.batch_type == BatchType::Send {
+        // What a user may change stands in columns, and the request says the same.
+        batch.config["ratePerMinute"] = batch.rate_per_minute.into();
+        batch.config["jitterMs"] = batch.jitter_ms.into();
+        batch.config["scheduleAt"] = batch.schedule_at.map(Timestamp::to_rfc3339).into();
+    }
+    Ok(batch)
 }
 
 /// Reads a batch as it was last committed, and waits for nobody: for steps that only have to know whether it goes on.

@@ -10,12 +10,13 @@ mod outcome;
 mod sender;
 
 pub use begin::{Work, begin};
-pub use claim::{ClaimedItems, claim_items};
+pub use claim::{ClaimedItems, ELSEWHERE, claim_items};
+pub(super) use claim::{NO_NUMBER, SUPPRESSED, resolve};
 pub use outcome::{ItemOutcome, ItemResult, Rest, Settled, rest, settle};
 pub use sender::{OpenCircuit, open_circuits};
 
 use super::row::Batch;
-use entities::{BatchId, JobId};
+use entities::{BatchId, GatewayId, JobId};
 
 /// What [`begin`] found.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub struct Outgoing {
     pub doubtful: bool,
     /// When it may leave, in microseconds since the epoch.
     pub send_at_us: i64,
+    /// The gateway that it was claimed for; `None`: that was not known, and it does not leave.
+    pub gateway: Option<GatewayId>,
 }
 
 /// What the claims and outcomes of one job need to know of it.

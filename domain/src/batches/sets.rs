@@ -1,28 +1,42 @@
-//! The set-based kinds: what import, tag and delete chunks have in common. One chunk is one transaction: its effects, its
-//! items, the batch's counts and the job's end are committed together or not at all.
+//! The set-based kinds: what import, tag and delete chunks have in common.
+//!
+//! A chunk is done in steps, each a transaction of its own with the items that it finished, the batch's counts and, in the
+//! last one, the job's end. A step is bounded by the rows that it writes, not by the contacts that it names: whose
+//! messages are many takes several steps alone. So no row stays locked for long, and on SQLite the writer is free between
+//! two steps. Where a chunk stands is in its row (`next_seq`) and its items: a crash loses the step that was under way.
+//!
+//! What the chunk holds is read and checked before the first step, outside of any transaction ([`SetChunk::read`],
+//! [`RawSet::parse`]).
 
-use super::chunks::{self, Chunk};
+use super::change;
+use super::chunks;
 use super::control;
+use super::import::{self, ImportLine, Rows};
 use super::model::ItemStatus;
-use super::row::{self, Batch, Counts};
+use super::recipients::ContactRef;
+use super::row::{self, Counts};
 use super::send::Going;
+use crate::contacts::erase;
 use crate::db::{self, Dialect};
 use crate::jobs::{self, Claimed, Ending};
+use crate::ring::JobKind;
 use crate::time::Timestamp;
 use crate::{Event, Step};
+use entities::BatchId;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::Serialize;
-use std::collections::HashSet;
 
-/// What became of a set-based chunk.
+/// What became of a step of a set-based chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
-    /// It is done.
+    /// There is more to do: take the next step with the same claim.
+    More,
+    /// The chunk is done.
     Done,
     /// Its batch is paused.
     Paused,
-    /// Its batch has ended; nothing was done.
+    /// Its batch has ended; nothing more is done.
     Ended,
     /// The claim no longer stood.
     Stale,
@@ -36,74 +50,280 @@ pub(super) struct Decided {
     pub(super) input: Option<String>,
     pub(super) status: ItemStatus,
     pub(super) error: Option<(&'static str, String)>,
+    /// A stable word for what is odd about an item that was done all the same.
+    pub(super) warning: Option<&'static str>,
+    /// The cells of a row that failed, as a JSON list: what is given back to be mended.
+    pub(super) row: Option<String>,
 }
 
-/// A set-based chunk that is to be worked on.
-pub(super) struct Set {
-    pub(super) batch: Batch,
-    pub(super) chunk: Chunk,
-    only: Option<HashSet<i64>>,
-    events: Vec<Event>,
+/// A set-based chunk as it was read, before anybody looked into it.
+#[derive(Debug)]
+pub struct RawSet {
+    kind: JobKind,
+    batch: BatchId,
+    no: i64,
+    first_seq: i64,
+    rows: usize,
+    /// The batch's request and the chunk's data; `None`: one of them is gone.
+    found: Option<(serde_json::Value, String)>,
 }
 
-impl Set {
-    /// Whether an item is to be worked on: all of them, or only those whose failure is tried again.
-    pub(super) fn wants(&self, seq: i64) -> bool {
-        self.only.as_ref().is_none_or(|only| only.contains(&seq))
+/// A set-based chunk in the hands of one worker, between its transactions.
+#[derive(Debug)]
+pub struct SetChunk {
+    pub(super) batch: BatchId,
+    pub(super) no: i64,
+    pub(super) first_seq: i64,
+    pub(super) config: serde_json::Value,
+    pub(super) holds: Holds,
+    /// How many rows a step writes; halved when the database finds that too much.
+    pub(super) rows: usize,
+    /// Something is half done that one step could not do: it is ended even if the batch is paused or cancelled meanwhile.
+    pub(super) half_done: bool,
+    /// How many items the next step has at most: fewer where these turned out to be too much, more again when they did not.
+    pub(super) most: usize,
+    /// Where the erasure of one contact stands.
+    pub(super) place: erase::Place,
+    /// Items that are tried again may wait in the chunk.
+    may_wait: bool,
+}
+
+/// What a chunk holds.
+#[derive(Debug)]
+pub(super) enum Holds {
+    /// Rows of an import, checked.
+    Rows(Rows),
+    /// Contacts whose tags change.
+    Tagged(Vec<ContactRef>),
+    /// Contacts to be deleted.
+    Deleted(Vec<ContactRef>),
+    /// Nothing: the batch or the chunk is gone.
+    Nothing,
+}
+
+impl SetChunk {
+    /// Reads the chunk of a job. It writes nothing and needs no transaction.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn read(conn: &impl ConnectionTrait, job: &Claimed) -> Result<RawSet, DbErr> {
+        let (Some(batch), Some(no)) = (job.batch, job.chunk) else {
+            return Err(DbErr::Custom(format!("a {} job without a batch and a chunk", job.kind)));
+        };
+        let found = match (row::read(conn, batch).await?, chunks::load(conn, batch, no).await?) {
+            (Some(batch), Some(chunk)) => Some((batch.config, chunk.first_seq, chunk.data)),
+            _ => None,
+        };
+        let first_seq = found.as_ref().map_or(0, |(_, first_seq, _)| *first_seq);
+        let found = found.map(|(config, _, data)| (config, data));
+        Ok(RawSet { kind: job.kind, batch, no, first_seq, rows: Dialect::of(conn).step_rows(), found })
+    }
+
+    /// Lets a step write so many rows, at least one: for tests, which want many steps of few contacts.
+    #[must_use]
+    pub fn with_step_rows(mut self, rows: usize) -> Self {
+        self.rows = rows.max(1);
+        self
+    }
+
+    /// Halves what a step does. `false`: it cannot do less.
+    pub fn halve(&mut self) -> bool {
+        let less = self.rows > 1;
+        self.rows = (self.rows / 2).max(1);
+        // Of the step that failed nothing is written.
+        self.place = erase::Place::default();
+        less
+    }
+
+    /// Whether the last step left something half done, so that the next one must follow.
+    #[must_use]
+    pub const fn is_half_done(&self) -> bool {
+        self.half_done
+    }
+
+    /// What a chunk's item holds.
+    fn place_of(&self, seq: i64) -> usize {
+        usize::try_from(seq - self.first_seq).unwrap_or(usize::MAX)
+    }
+
+    /// How many rows an item is going to write, as far as one can tell before.
+    fn weight(&self, seq: i64) -> usize {
+        match &self.holds {
+            Holds::Rows(rows) => rows.weight(self.place_of(seq)),
+            // The item, and what becomes of each tag.
+            Holds::Tagged(_) => 1 + self.config["tags"].as_array().map_or(0, Vec::len),
+            // The item, the contact and its activity; its messages are counted when they are found.
+            Holds::Deleted(_) => 3,
+            Holds::Nothing => 1,
+        }
+    }
+
+    /// As many of these items as a step does.
+    fn fill(&self, seqs: impl Iterator<Item = i64>) -> Vec<i64> {
+        let mut left = self.rows;
+        let fits = |seq: &i64| {
+            let weight = self.weight(*seq);
+            let fits = left >= weight || left == self.rows;
+            left = left.saturating_sub(weight.max(1));
+            fits
+        };
+        seqs.take(self.most).take_while(fits).collect()
     }
 }
 
-pub(super) enum Opened {
-    Work(Box<Set>),
-    Not(Ran),
+impl RawSet {
+    /// Reads what the chunk holds. Long work without the database: not for a thread that others wait for.
+    ///
+    /// # Errors
+    /// When the data are none that were written.
+    pub fn parse(self) -> Result<SetChunk, DbErr> {
+        let Self { kind, batch, no, first_seq, rows, found } = self;
+        let unread = |e: serde_json::Error| DbErr::Json(format!("chunk {no}: {e}"));
+        let (config, holds) = match found {
+            None => (serde_json::Value::Null, Holds::Nothing),
+            Some((config, data)) => {
+                let holds = match kind {
+                    JobKind::ImportChunk => {
+                        let lines: Vec<ImportLine> = serde_json::from_str(&data).map_err(unread)?;
+                        Holds::Rows(import::check(lines, &config))
+                    }
+                    JobKind::TagChunk => Holds::Tagged(serde_json::from_str(&data).map_err(unread)?),
+                    JobKind::DeleteChunk => Holds::Deleted(serde_json::from_str(&data).map_err(unread)?),
+                    JobKind::Expand | JobKind::Start | JobKind::SendChunk | JobKind::Deliver | JobKind::Probe => {
+                        return Err(DbErr::Custom(format!("{kind} is no set-based kind")));
+                    }
+                };
+                (config, holds)
+            }
+        };
+        Ok(SetChunk {
+            batch,
+            no,
+            first_seq,
+            config,
+            holds,
+            rows,
+            half_done: false,
+            most: usize::MAX,
+            place: erase::Place::default(),
+            may_wait: true,
+        })
+    }
 }
 
-/// Checks the claim and the batch, starts the batch, and finds out which items are wanted.
-pub(super) async fn open(
+/// Takes the next step of a chunk. After an error nothing of it is written, and the same `set` may be used again.
+///
+/// # Errors
+/// The database's.
+pub async fn run_set(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     job: &Claimed,
+    set: &mut SetChunk,
     rng: &mut impl Rng,
-) -> Result<Opened, DbErr> {
-    let (Some(batch_id), Some(no)) = (job.batch, job.chunk) else {
-        return Err(DbErr::Custom(format!("a {} job without a batch and a chunk", job.kind)));
-    };
+) -> Result<Step<Ran>, DbErr> {
     if !jobs::renew(conn, now, job.id, job.fence).await? {
-        return Ok(Opened::Not(Ran::Stale));
+        return Ok(Step::quiet(Ran::Stale));
     }
     let end = async |ending, rng: &mut _| jobs::finish(conn, now, job.id, job.fence, &ending, rng).await;
-    let mut batch = row::read(conn, batch_id).await?;
+    let mut batch = row::read(conn, set.batch).await?;
     if batch.as_ref().is_some_and(|batch| batch.paused) {
         // A job that is put aside must be seen by whoever resumes the batch, so that one waits for the other.
-        batch = row::lock(conn, batch_id).await?;
+        batch = row::lock(conn, set.batch).await?;
     }
-    let (Some(batch), Some(chunk)) = (batch, chunks::load(conn, batch_id, no).await?) else {
+    let chunk = chunks::standing(conn, set.batch, set.no).await?;
+    let (Some(batch), Some(chunk)) = (batch, chunk) else {
         end(Ending::Done, rng).await?;
-        return Ok(Opened::Not(Ran::Ended));
+        return Ok(Step::quiet(Ran::Ended));
     };
     match Going::of(&batch) {
-        Going::Paused => {
+        Going::Paused if !set.half_done => {
             end(Ending::Paused, rng).await?;
-            return Ok(Opened::Not(Ran::Paused));
+            return Ok(Step::quiet(Ran::Paused));
         }
-        Going::Ended => {
+        Going::Ended if !set.half_done => {
             end(Ending::Done, rng).await?;
-            return Ok(Opened::Not(Ran::Ended));
+            return Ok(Step::quiet(Ran::Ended));
         }
-        Going::On => {}
+        Going::On | Going::Paused | Going::Ended => {}
     }
-    let events = control::start(conn, now, batch_id).await?.map(Event::BatchChanged).into_iter().collect();
-    let mut only = None;
+    let mut events: Vec<Event> =
+        control::start(conn, now, set.batch).await?.map(Event::BatchChanged).into_iter().collect();
     if chunk.retry {
-        let rows = db::all(
-            conn,
-            "SELECT seq FROM batch_items WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status = 'failed'",
-            [batch_id.into(), chunk.first_seq.into(), chunk.end_seq().into()],
-        )
-        .await?;
-        only = Some(rows.iter().map(|row| row.try_get("", "seq")).collect::<Result<HashSet<i64>, _>>()?);
+        set.may_wait = true;
+        events.extend(reopen(conn, set, &chunk).await?);
+        return Ok(Step { value: Ran::More, rings: Vec::new(), events });
     }
-    Ok(Opened::Work(Box::new(Set { batch, chunk, only, events })))
+    let seqs = wanted(conn, set, &chunk).await?;
+    let Some(decided) = work(conn, now, set, &seqs, chunk.next_seq, rng).await? else {
+        return Ok(Step { value: Ran::More, rings: Vec::new(), events });
+    };
+    // Only items that are finished are progress: whatever is tried again from its beginning must not forget its failures.
+    jobs::renew_with_progress(conn, now, job.id, job.fence).await?;
+    set.half_done = false;
+    set.most = set.most.saturating_mul(2);
+    let next_seq = seqs.last().map_or(chunk.next_seq, |last| chunk.next_seq.max(last + 1));
+    events.extend(write(conn, now, job, set, &decided, next_seq).await?);
+    if next_seq < chunk.end_seq() || set.may_wait {
+        return Ok(Step { value: Ran::More, rings: Vec::new(), events });
+    }
+    jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await?;
+    let mut step = chunks::close(conn, now, set.batch, set.no).await?.map(|()| Ran::Done);
+    step.events.splice(0..0, events);
+    Ok(step)
+}
+
+async fn work(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    set: &mut SetChunk,
+    seqs: &[i64],
+    next_seq: i64,
+    rng: &mut impl Rng,
+) -> Result<Option<Vec<Decided>>, DbErr> {
+    match &set.holds {
+        Holds::Rows(_) => import::run(conn, now, set, seqs, rng).await.map(Some),
+        Holds::Tagged(_) => change::tag(conn, now, set, seqs, next_seq).await,
+        Holds::Deleted(_) => change::delete(conn, now, set, seqs, next_seq).await,
+        Holds::Nothing => Ok(Some(Vec::new())),
+    }
+}
+
+/// The items of the next step: those that are tried again, then those that nobody has tried.
+async fn wanted(conn: &impl ConnectionTrait, set: &mut SetChunk, chunk: &chunks::Chunk) -> Result<Vec<i64>, DbErr> {
+    if set.may_wait {
+        let sql = format!(
+            "SELECT seq FROM batch_items WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status = 'pending'
+             ORDER BY seq LIMIT {}",
+            set.rows
+        );
+        let values = [set.batch.into(), chunk.first_seq.into(), chunk.next_seq.into()];
+        let rows = db::all(conn, sql, values).await?;
+        let waiting = rows.iter().map(|row| row.try_get("", "seq")).collect::<Result<Vec<i64>, _>>()?;
+        if !waiting.is_empty() {
+            return Ok(set.fill(waiting.into_iter()));
+        }
+        set.may_wait = false;
+    }
+    Ok(set.fill(chunk.next_seq..chunk.end_seq()))
+}
+
+/// Makes failed items wait again that a user wants tried again.
+async fn reopen(conn: &impl ConnectionTrait, set: &SetChunk, chunk: &chunks::Chunk) -> Result<Option<Event>, DbErr> {
+    let failed = "batch_id = $1 AND seq >= $2 AND seq < $3 AND error_code IS NOT NULL AND status = 'failed'";
+    let sql = format!(
+        "UPDATE batch_items SET status = 'pending', finished_at = NULL, error_code = NULL, error_message = NULL WHERE {}",
+        Dialect::of(conn).some_of("batch_items", "batch_id, seq", failed, set.rows as u64)
+    );
+    let values = [set.batch.into(), chunk.first_seq.into(), chunk.end_seq().into()];
+    let reopened = db::execute(conn, sql, values).await?;
+    if reopened < set.rows as u64 {
+        let sql = "UPDATE batch_chunks SET retry = FALSE WHERE batch_id = $1 AND no = $2";
+        db::execute(conn, sql, [set.batch.into(), set.no.into()]).await?;
+    }
+    let failed = -i64::try_from(reopened).unwrap_or(i64::MAX);
+    let changed = row::count(conn, set.batch, Counts { failed, ..Counts::default() }).await?;
+    Ok(changed.map(Event::BatchChanged))
 }
 
 /// How an item is written.
@@ -115,18 +335,19 @@ struct DecidedRow<'a> {
     status: ItemStatus,
     error_code: Option<&'a str>,
     error_message: Option<&'a str>,
+    warning: Option<&'a str>,
+    source_row: Option<&'a str>,
 }
 
-/// Writes the items, the counts and the end of the chunk.
-pub(super) async fn close(
+/// Writes the items, where the chunk stands, and the counts.
+async fn write(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     job: &Claimed,
-    set: Set,
+    set: &SetChunk,
     decided: &[Decided],
-    rng: &mut impl Rng,
-) -> Result<Step<Ran>, DbErr> {
-    let id = set.batch.summary.id;
+    next_seq: i64,
+) -> Result<Option<Event>, DbErr> {
     let mut counts = Counts::default();
     let rows: Vec<_> = decided
         .iter()
@@ -145,6 +366,8 @@ pub(super) async fn close(
                 status: item.status,
                 error_code: code.copied(),
                 error_message: message.map(String::as_str),
+                warning: item.warning,
+                source_row: item.row.as_deref(),
             }
         })
         .collect();
@@ -157,38 +380,30 @@ pub(super) async fn close(
             ("status", "text"),
             ("error_code", "text"),
             ("error_message", "text"),
+            ("warning", "text"),
+            ("source_row", "text"),
         ],
     );
-    let columns = "seq, contact_id, input, status, error_code, error_message";
-    let on_conflict = match set.only {
-        Some(_) => {
-            "ON CONFLICT (batch_id, seq) DO UPDATE SET contact_id = excluded.contact_id, status = excluded.status,
-             error_code = excluded.error_code, error_message = excluded.error_message, fence = excluded.fence,
-             attempts = batch_items.attempts + 1, started_at = excluded.started_at, finished_at = excluded.finished_at"
-        }
-        None => "",
-    };
+    let columns = "seq, contact_id, input, status, error_code, error_message, warning, source_row";
+    // An item that is there is one that is tried again.
     db::execute(
         conn,
         format!(
             "INSERT INTO batch_items (batch_id, fence, attempts, started_at, finished_at, {columns})
-             SELECT $1, $2, 1, $4, $4, {columns} FROM {source} WHERE TRUE {on_conflict}"
+             SELECT $1, $2, 1, $4, $4, {columns} FROM {source} WHERE TRUE
+             ON CONFLICT (batch_id, seq) DO UPDATE SET contact_id = excluded.contact_id, status = excluded.status,
+                error_code = excluded.error_code, error_message = excluded.error_message, fence = excluded.fence,
+                warning = excluded.warning, source_row = excluded.source_row,
+                attempts = batch_items.attempts + 1, started_at = excluded.started_at, finished_at = excluded.finished_at"
         ),
-        [id.into(), job.fence.into(), db::rows_json(&rows)?, now.0.into()],
+        [set.batch.into(), job.fence.into(), db::rows_json(&rows)?, now.0.into()],
     )
     .await?;
-    if let Some(retried) = &set.only {
-        counts.failed -= i64::try_from(retried.len()).unwrap_or(i64::MAX);
-    }
     db::execute(
         conn,
-        "UPDATE batch_chunks SET next_seq = $3, retry = FALSE WHERE batch_id = $1 AND no = $2",
-        [id.into(), set.chunk.no.into(), set.chunk.end_seq().into()],
+        "UPDATE batch_chunks SET next_seq = $3 WHERE batch_id = $1 AND no = $2",
+        [set.batch.into(), set.no.into(), next_seq.into()],
     )
     .await?;
-    row::count(conn, id, counts).await?;
-    jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await?;
-    let mut step = chunks::close(conn, now, id, set.chunk.no).await?.map(|()| Ran::Done);
-    step.events.splice(0..0, set.events);
-    Ok(step)
+    Ok(row::count(conn, set.batch, counts).await?.map(Event::BatchChanged))
 }

@@ -8,7 +8,9 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult, SqlErr};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::find::Search;
 use super::phone::Phone;
+use super::{addresses, merge, spelling};
 
 /// The status of a customer that nobody has given one.
 pub const NEW: &str = "new";
@@ -64,7 +66,7 @@ pub struct Summary {
 /// An address of a customer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// `phone`, `bsuid`, `lid`, `jid`.
+    /// `phone`, `bsuid`, `lid`, `jid`, or `wa_id`: the network's own id of a number's account.
     pub kind: String,
     /// The address.
     pub value: String,
@@ -116,21 +118,23 @@ fn customer(row: &QueryResult) -> Result<Customer, DbErr> {
     })
 }
 
-/// Lists customers by their numbers, from behind `after`, at most `limit`.
+/// Lists customers by their numbers, from behind `after`, at most `limit`; only those who are looked for.
 ///
 /// # Errors
 /// The database's.
 pub async fn list(
     conn: &impl ConnectionTrait,
+    search: &Search,
     after: Option<ContactId>,
     limit: usize,
 ) -> Result<Page<Customer, ContactId>, DbErr> {
+    let (condition, mut values) = search.ask(conn).await?.condition(2);
+    values.insert(0, after.map_or(0, |id| id.0).into());
     let sql = format!(
-        "SELECT {COLUMNS}, {UNREAD} FROM contacts c WHERE c.id > $1 AND c.deleted_at IS NULL ORDER BY c.id LIMIT {}",
+        "SELECT {COLUMNS}, {UNREAD} FROM contacts c WHERE c.id > $1 AND {condition} ORDER BY c.id LIMIT {}",
         limit + 1
     );
-    let after = after.map_or(0, |id| id.0);
-    let rows = db::all(conn, sql, [after.into()]).await?.iter().map(customer).collect::<Result<Vec<_>, _>>()?;
+    let rows = db::all(conn, sql, values).await?.iter().map(customer).collect::<Result<Vec<_>, _>>()?;
     Ok(page(rows, limit, |last| last.id))
 }
 
@@ -141,13 +145,19 @@ fn page<T, C>(mut rows: Vec<T>, limit: usize, cursor: impl FnOnce(&T) -> C) -> P
     Page { rows, next }
 }
 
-/// Reads a customer.
+/// Reads a customer, or the one that it was merged into.
 ///
 /// # Errors
 /// The database's.
 pub async fn get(conn: &impl ConnectionTrait, id: ContactId) -> Result<Option<Customer>, DbErr> {
     let sql = format!("SELECT {COLUMNS}, {UNREAD} FROM contacts c WHERE c.id = $1 AND c.deleted_at IS NULL");
-    db::one(conn, sql, [id.into()]).await?.as_ref().map(customer).transpose()
+    let mut row = db::one(conn, sql.clone(), [id.into()]).await?;
+    if row.is_none()
+        && let Some(kept) = merge::survivor(conn, id).await?
+    {
+        row = db::one(conn, sql, [kept.into()]).await?;
+    }
+    row.as_ref().map(customer).transpose()
 }
 
 /// The addresses of customers: the phone first, the others as they came.
@@ -278,12 +288,18 @@ pub async fn create(
     let sql = format!(
         "INSERT INTO contacts (identifier, phone, name, source, status, suppressed_at, created_at, updated_at)
          VALUES ({}, $2, $3, $4, $5,
-                 (SELECT created_at FROM suppressions WHERE phone = $2 AND ended_at IS NULL), $6, $6)
+                 (SELECT created_at FROM suppressions WHERE phone_key = $7 AND ended_at IS NULL), $6, $6)
          RETURNING id, name, phone, status, remark, attributes, photo_url, suppressed_at, created_at, updated_at,
                    CAST(0 AS BIGINT) AS unread",
         Dialect::of(conn).uuid(1)
     );
     let phone = new.phone.map(|phone| phone.as_digits().to_owned());
+    let key = phone.as_deref().map(|digits| spelling::key(digits).into_owned());
+    if let Some(key) = &key
+        && !addresses::known_by(conn, &[key]).await?.is_empty()
+    {
+        return Err(CreateError::PhoneTaken);
+    }
     let values = [
         identifier(now, rng).to_string().into(),
         phone.into(),
@@ -291,6 +307,7 @@ pub async fn create(
         new.source.into(),
         new.status.into(),
         now.0.into(),
+        key.into(),
     ];
     let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
     Ok(customer(&row)?)
@@ -312,8 +329,13 @@ pub async fn set_photo(
     photo_url: Option<&str>,
 ) -> Result<Option<ContactId>, DbErr> {
     let sql =
-        "UPDATE contacts SET photo_url = $2, updated_at = $3 WHERE phone = $1 AND deleted_at IS NULL RETURNING id";
-    let row = db::one(conn, sql, [phone.into(), photo_url.map(str::to_owned).into(), now.0.into()]).await?;
+        "UPDATE contacts SET photo_url = $2, updated_at = $3 WHERE phone_key = $1 AND deleted_at IS NULL RETURNING id";
+    let row = db::one(
+        conn,
+        sql,
+        [spelling::key(phone).into_owned().into(), photo_url.map(str::to_owned).into(), now.0.into()],
+    )
+    .await?;
     row.map(|row| Ok(ContactId(row.try_get("", "id")?))).transpose()
 }
 

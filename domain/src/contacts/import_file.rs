@@ -6,13 +6,28 @@
 
 mod columns;
 mod csv_file;
+mod encoding;
+mod records;
 mod row;
+mod shown;
 mod xlsx_file;
 
 pub use columns::{ColumnPlan, Field, Mapping, MappingError};
 pub use csv_file::CsvRows;
-pub use row::{CleanRow, ImportRow, RowError, validate_row};
-pub use xlsx_file::XlsxRows;
+pub use encoding::{Encoding, UnknownEncoding};
+pub use row::{CleanRow, FileRow, ImportRow, RowError, check_row, validate_row};
+pub use xlsx_file::{Sheets, XlsxRows};
+
+/// How a file is to be read.
+#[derive(Clone, Debug, Default)]
+pub struct FileOptions {
+    /// Columns and what they hold, where their names do not say.
+    pub mapping: Mapping,
+    /// The encoding of a CSV file; `None`: as its bytes tell.
+    pub encoding: Option<Encoding>,
+    /// The sheet of a workbook; `None`: the first that a person sees.
+    pub sheet: Option<String>,
+}
 
 /// The most rows of one import.
 pub const MAX_ROWS: usize = 1_000_000;
@@ -32,6 +47,9 @@ pub enum FileError {
     /// It is no workbook, or a broken one.
     #[error("not a readable XLSX workbook: {0}")]
     Workbook(String),
+    /// It has no such sheet; the second text lists those that it has.
+    #[error("the workbook has no sheet {0:?}; it has {1}")]
+    NoSheet(String, String),
     /// Reading failed.
     #[error("the file could not be read: {0}")]
     Io(#[from] std::io::Error),

@@ -1,11 +1,17 @@
 //! Phone numbers, by libphonenumber's data.
+//!
+//! Every number of the program is read here, by [`read`]: from people, files, requests and networks. It goes in two
+//! stages: `written` finds the digits that somebody wrote, and refuses what is not one number; then the library and its
+//! numbering plans (`plan`) tell which number they are.
 
+mod plan;
+mod written;
+
+use phonenumber::country;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// The most characters that are looked at: more than any way to write a number of 15 digits.
-const MAX_CHARS: usize = 40;
+use std::str::FromStr;
 
 /// A possible international number, normalised: digits without `+`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -35,13 +41,9 @@ impl Phone {
 /// Hides the middle of a number: `+86 138****8888` where the country code is known, else the same without the space.
 #[must_use]
 pub fn mask_digits(digits: &str) -> String {
-    let (code, national) = match parse_digits(digits) {
-        Some(number) => {
-            let code = number.country().code().to_string();
-            let rest = digits.strip_prefix(code.as_str()).unwrap_or(digits).to_owned();
-            (format!("+{code} "), rest)
-        }
-        None => (String::from("+"), digits.to_owned()),
+    let (code, national) = match plan::split(digits) {
+        Some((code, national)) => (format!("+{code} "), national),
+        None => (String::from("+"), digits),
     };
     let shown = if national.chars().count() > 8 { 3 } else { 1 };
     let head: String = national.chars().take(shown).collect();
@@ -58,51 +60,274 @@ pub enum PhoneError {
     /// Letters, or too many characters.
     #[error("not a phone number")]
     NotANumber,
-    /// It does not begin with `+` and a country's code.
+    /// A spreadsheet's number with decimals.
+    #[error("a decimal number, not a phone number; format the column as text and write the number as +60123456789")]
+    Fraction,
+    /// A spreadsheet's number whose last digits were rounded away.
+    #[error(
+        "the spreadsheet has rounded this number and its last digits are lost; format the column as text and enter it again"
+    )]
+    LostDigits,
+    /// Two numbers.
+    #[error("more than one phone number in one place; keep one")]
+    TwoNumbers,
+    /// No country has its code.
     #[error("the country code is missing or unknown; write it as +60123456789")]
     NoCountry,
-    /// No number of its country looks like this.
-    #[error("not a possible number of its country (too short, too long or wrong)")]
+    /// Its country is in doubt.
+    #[error("the country is not certain without a leading + or 00; write it as +60123456789, or give defaultCountry")]
+    NeedsCountry,
+    /// No number of its country has this length.
+    #[error("not a possible number of its country (too short or too long)")]
     Impossible,
 }
 
-/// Normalises an international number. A number without `+` is read as if it had one: gateways and exports leave it out.
+impl PhoneError {
+    /// A stable word for the reason.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Empty => "phone_empty",
+            Self::NotANumber => "phone_not_a_number",
+            Self::Fraction => "phone_fraction",
+            Self::LostDigits => "phone_lost_digits",
+            Self::TwoNumbers => "phone_two_numbers",
+            Self::NoCountry => "phone_unknown_country",
+            Self::NeedsCountry => "phone_needs_country",
+            Self::Impossible => "phone_impossible",
+        }
+    }
+}
+
+/// A country with a numbering plan, by its two letters of ISO 3166-1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Country(country::Id);
+
+impl FromStr for Country {
+    type Err = UnknownCountry;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCountry> {
+        let text = text.trim().to_ascii_uppercase();
+        // The library's data has pseudo-countries of three digits.
+        let letters = text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase());
+        let id = letters.then(|| text.parse().ok()).flatten().ok_or(UnknownCountry)?;
+        phonenumber::metadata::DATABASE.by_id(&text).map(|_| Self(id)).ok_or(UnknownCountry)
+    }
+}
+
+/// No numbering plan has this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no country that is known; write its two letters of ISO 3166-1, as MY or DE")]
+pub struct UnknownCountry;
+
+impl Country {
+    /// Its two letters.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref()
+    }
+
+    /// All of them, in the order of their letters.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let mut all: Vec<&str> = phonenumber::metadata::DATABASE.iter().map(phonenumber::Metadata::id).collect();
+        all.sort_unstable();
+        all.into_iter().filter_map(|id| id.parse().ok())
+    }
+
+    fn code(self) -> Option<u16> {
+        phonenumber::metadata::DATABASE.by_id(self.as_str()).map(phonenumber::Metadata::country_code)
+    }
+}
+
+impl fmt::Display for Country {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Country {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Country {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// How a number is read that begins with neither `+` nor `00`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmarked {
+    /// As an international one: networks and gateways leave the `+` out.
+    International,
+    /// As people write it: at home in this country; without one, only what is international without doubt.
+    ByPeople(Option<Country>),
+}
+
+/// What is odd about a number that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Warning {
+    /// Its country has numbers of this length, but is not known to have given out this range.
+    UnassignedRange,
+}
+
+impl Warning {
+    /// Its stable word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnassignedRange => "unassigned_range",
+        }
+    }
+}
+
+/// A number that was read, and as what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The number.
+    pub phone: Phone,
+    /// The country that it was read as; `None` for what belongs to none, as satellite phones.
+    pub country: Option<Country>,
+    /// What is odd about it.
+    pub warning: Option<Warning>,
+}
+
+/// An international number, taken apart.
+struct Number {
+    code: u16,
+    national: String,
+    assigned: bool,
+    /// Whether it is the digits as they were written.
+    untouched: bool,
+}
+
+impl Number {
+    fn reading(self) -> Reading {
+        let country = plan::of(self.code).and_then(|plan| plan.country(&self.national)).and_then(|id| id.parse().ok());
+        Reading {
+            phone: Phone(format!("{}{}", self.code, self.national)),
+            country,
+            warning: (!self.assigned).then_some(Warning::UnassignedRange),
+        }
+    }
+}
+
+/// Reads a number.
+///
+/// # Errors
+/// See [`PhoneError`].
+pub fn read(text: &str, unmarked: Unmarked) -> Result<Reading, PhoneError> {
+    let written = written::written(text)?;
+    let digits = written.digits.as_str();
+    let number = match unmarked {
+        _ if written.international => international(digits.strip_prefix("00").unwrap_or(digits))?,
+        Unmarked::International => international(digits)?,
+        Unmarked::ByPeople(Some(country)) => at_home(digits, country)?,
+        Unmarked::ByPeople(None) => certain(digits).ok_or(match digits.len() {
+            0..=4 => PhoneError::Impossible,
+            _ => PhoneError::NeedsCountry,
+        })?,
+    };
+    Ok(number.reading())
+}
+
+/// Reads a number as people write it, where no country is known that they are at home in.
 ///
 /// # Errors
 /// See [`PhoneError`].
 pub fn normalise(text: &str) -> Result<Phone, PhoneError> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(PhoneError::Empty);
+    read(text, Unmarked::ByPeople(None)).map(|reading| reading.phone)
+}
+
+/// Whether a text is a number, or was meant to be one: how a row of data is told from a header.
+#[must_use]
+pub fn looks_like_number(text: &str) -> bool {
+    match written::written(text) {
+        Ok(written) => written.digits.len() >= 7,
+        Err(PhoneError::Fraction | PhoneError::LostDigits | PhoneError::TwoNumbers) => true,
+        Err(_) => false,
     }
-    if text.chars().count() > MAX_CHARS || !text.chars().all(|c| c.is_ascii_digit() || " +-().\u{a0}/".contains(c)) {
-        return Err(PhoneError::NotANumber);
+}
+
+/// How often a trunk prefix is taken off before it is plain that none is meant.
+const MAX_TRUNKS: usize = 20;
+
+/// The number behind a `+`.
+fn international(digits: &str) -> Result<Number, PhoneError> {
+    let (code, written) = plan::split(digits).ok_or(PhoneError::NoCountry)?;
+    let plan = plan::of(code).ok_or(PhoneError::NoCountry)?;
+    let mut national = written.to_owned();
+    // The library takes off a trunk prefix that people write after the country's code: `+44 (0)20 …`. It does so too where
+    // the number itself begins like one (`+7 800 …`), so it is asked only about what is no known number as it stands, and
+    // believed only where a known number comes of it or a trunk prefix is all that went.
+    for _ in 0..MAX_TRUNKS {
+        if plan.assigned(&national) {
+            break;
+        }
+        let found = library(None, &format!("+{code}{national}")).filter(|(c, _)| *c == code).map(|(_, found)| found);
+        let better = |found: &String| {
+            let trunk = plan.trunk().is_some_and(|trunk| national.starts_with(trunk)) && national.ends_with(found);
+            *found != national && plan.possible(found) && (trunk || plan.assigned(found))
+        };
+        match found.filter(better) {
+            Some(found) => national = found,
+            None => break,
+        }
     }
-    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-    let digits = digits.strip_prefix("00").unwrap_or(&digits);
-    if digits.is_empty() {
-        return Err(PhoneError::NotANumber);
-    }
-    let number = parse_digits(digits).ok_or(PhoneError::NoCountry)?;
-    if !phonenumber::is_viable(format!("+{digits}")) || !possible(&number, digits) {
+    if !plan.possible(&national) {
         return Err(PhoneError::Impossible);
     }
-    // The library drops a national trunk zero that people write after the country's code.
-    Ok(Phone(format!("{}{}", number.country().code(), national(&number))))
+    Ok(Number { code, assigned: plan.assigned(&national), untouched: national == written, national })
 }
 
-fn national(number: &phonenumber::PhoneNumber) -> String {
-    number.national().to_string()
+/// An international number whose `+` was left out, if it can be nothing else: it is in a known range, and nobody writes a
+/// number so at home.
+fn certain(digits: &str) -> Option<Number> {
+    let number = international(digits).ok().filter(|number| number.assigned && number.untouched)?;
+    (!plan::national_somewhere(digits)).then_some(number)
 }
 
-fn possible(number: &phonenumber::PhoneNumber, digits: &str) -> bool {
-    (7..=15).contains(&digits.len()) && phonenumber::is_valid(number)
+/// A number as people write it in their country.
+fn at_home(digits: &str, country: Country) -> Result<Number, PhoneError> {
+    let home = national(digits, country);
+    match home {
+        Some(number) if number.assigned => Ok(number),
+        // Not known there: a number from abroad, or else one of a new range.
+        home => certain(digits)
+            .or(home)
+            .or_else(|| international(digits).ok().filter(|number| number.assigned))
+            .ok_or(PhoneError::Impossible),
+    }
 }
 
-/// The library has panicked on input that nobody foresaw; such a text is no number.
-fn parse_digits(digits: &str) -> Option<phonenumber::PhoneNumber> {
-    let international = format!("+{digits}");
-    catch_unwind(AssertUnwindSafe(|| phonenumber::parse(None, international))).ok()?.ok()
+fn national(digits: &str, country: Country) -> Option<Number> {
+    let code = country.code()?;
+    let plan = plan::of(code)?;
+    let number = |national: &str| international(&format!("{code}{national}")).ok();
+    if plan.assigned(digits) {
+        return number(digits);
+    }
+    let trunk =
+        phonenumber::metadata::DATABASE.by_id(country.as_str()).and_then(phonenumber::Metadata::national_prefix);
+    let prefixed = trunk.is_some_and(|trunk| !trunk.is_empty() && digits.starts_with(trunk));
+    let found = match library(Some(country.0), digits) {
+        Some((abroad, national)) if abroad != code => return international(&format!("{abroad}{national}")).ok(),
+        found => found.map(|(_, national)| national).filter(|national| plan.possible(national)),
+    };
+    match found {
+        Some(national) if prefixed || plan.assigned(&national) || !plan.possible(digits) => number(&national),
+        _ => plan.possible(digits).then(|| number(digits)).flatten(),
+    }
+}
+
+/// Asks the library: the country's code, and the national number. It has panicked on input that nobody foresaw; such a
+/// text is no number.
+fn library(country: Option<country::Id>, text: &str) -> Option<(u16, String)> {
+    let number = catch_unwind(AssertUnwindSafe(|| phonenumber::parse(country, text))).ok()?.ok()?;
+    Some((number.country().code(), number.national().to_string()))
 }
 
 impl fmt::Display for Phone {
@@ -113,63 +338,4 @@ impl fmt::Display for Phone {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn numbers_are_normalised() {
-        for (text, digits) in [
-            ("+60123456789", "60123456789"),
-            ("60123456789", "60123456789"),
-            ("+60 12-345 6789", "60123456789"),
-            ("0060123456789", "60123456789"),
-            (" +86 138 0000 0000 ", "8613800000000"),
-            ("+1 (415) 555-2671", "14155552671"),
-            ("+44 (0)20 7946 0958", "442079460958"),
-            ("+390236618300", "390236618300"),
-        ] {
-            assert_eq!(normalise(text).map(|p| p.as_digits().to_owned()), Ok(digits.to_owned()), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_number_is_refused_with_its_reason() {
-        for (text, error) in [
-            ("", PhoneError::Empty),
-            ("   ", PhoneError::Empty),
-            ("hello", PhoneError::NotANumber),
-            ("+", PhoneError::NotANumber),
-            ("+60123", PhoneError::Impossible),
-            ("+861380000000012345", PhoneError::Impossible),
-            ("+999123456789", PhoneError::NoCountry),
-        ] {
-            assert_eq!(normalise(text), Err(error), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_masked_number_hides_its_middle() {
-        assert_eq!(mask_digits("8613812348888"), "+86 138****8888");
-        assert_eq!(mask_digits("60123456789"), "+60 123****6789");
-        assert!(!mask_digits("12345").contains("234"));
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_a_number_or_an_error(text in ".{0,60}") {
-            if let Ok(phone) = normalise(&text) {
-                prop_assert_eq!(normalise(phone.as_digits()), Ok(phone.clone()));
-                prop_assert!(!mask_digits(phone.as_digits()).contains(phone.as_digits()));
-            }
-        }
-
-        #[test]
-        fn any_digits_are_a_number_or_an_error(text in "\\+?[0-9 ()-]{0,24}") {
-            if let Ok(phone) = normalise(&text) {
-                prop_assert!(phone.as_digits().len() <= 17);
-                prop_assert_eq!(normalise(&phone.e164()), Ok(phone));
-            }
-        }
-    }
-}
+mod tests;

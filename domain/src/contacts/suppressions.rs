@@ -3,11 +3,16 @@
 //! A suppression is a number's, not a contact's: it outlives the deletion of the contact, and holds for one that is made
 //! with the number later. While one is active, the contact's row says so too (`suppressed_at`), where the claims of
 //! batches read it. Rows are ended and never deleted: when, why, by whom and by which message.
+//!
+//! Spellings of one number are one number here too ([`super::spelling`]), and a wish of any number that a contact is known
+//! by holds for it.
 
-use crate::db;
+use super::spelling;
+use crate::db::{self, Dialect};
 use crate::time::Timestamp;
 use entities::{ContactId, MessageId, SuppressionId, UserId};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use serde_json::json;
 
 /// Why a suppression began or ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +23,13 @@ pub enum Reason {
     User,
     /// The network reported that the person wants nothing from businesses.
     Network,
+    /// Two spellings of one number had one each; the earlier one holds.
+    Merged,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Word, Self::User, Self::Network];
+    pub const ALL: [Self; 4] = [Self::Word, Self::User, Self::Network, Self::Merged];
 
     /// The name in columns and on the wire.
     #[must_use]
@@ -31,6 +38,7 @@ impl Reason {
             Self::Word => "word",
             Self::User => "user",
             Self::Network => "network",
+            Self::Merged => "merged",
         }
     }
 }
@@ -168,17 +176,19 @@ pub async fn begin(
     let [reason, word, message, user] = cause.columns();
     let sql = format!(
         "INSERT INTO suppressions (phone, contact_id, reason, word, message_id, created_by, created_at)
-         SELECT $1, (SELECT id FROM contacts WHERE phone = $1), $2, $3, $4, $5, $6 WHERE TRUE
-         ON CONFLICT (phone) WHERE ended_at IS NULL DO NOTHING RETURNING {COLUMNS}"
+         SELECT $1, $7, $2, $3, $4, $5, $6 WHERE TRUE
+         ON CONFLICT (phone_key) WHERE ended_at IS NULL DO NOTHING RETURNING {COLUMNS}"
     );
-    let values = [phone.into(), reason, word, message, user, now.0.into()];
+    let key = spelling::key(phone);
+    let contacts = contacts_of(conn, &key).await?;
+    let contact = contacts.first().map(|id| id.0);
+    let values = [phone.into(), reason, word, message, user, now.0.into(), contact.into()];
     if let Some(row) = db::one(conn, sql, values).await? {
-        let sql = "UPDATE contacts SET suppressed_at = $2 WHERE phone = $1";
-        db::execute(conn, sql, [phone.into(), now.0.into()]).await?;
+        repeat(conn, &contacts).await?;
         return Ok(Ok(read(&row)?));
     }
-    let sql = format!("SELECT {COLUMNS} FROM suppressions WHERE phone = $1 AND ended_at IS NULL");
-    let row = db::one(conn, sql, [phone.into()]).await?;
+    let sql = format!("SELECT {COLUMNS} FROM suppressions WHERE phone_key = $1 AND ended_at IS NULL");
+    let row = db::one(conn, sql, [key.into_owned().into()]).await?;
     row.as_ref()
         .map_or_else(|| Err(DbErr::RecordNotFound("the suppression ended meanwhile".into())), |row| Ok(Err(read(row)?)))
 }
@@ -196,19 +206,56 @@ pub async fn end(
     let [reason, word, message, user] = cause.columns();
     let sql = format!(
         "UPDATE suppressions SET ended_at = $2, ended_reason = $3, ended_word = $4, ended_message_id = $5, ended_by = $6
-         WHERE phone = $1 AND ended_at IS NULL RETURNING {COLUMNS}"
+         WHERE phone_key = $1 AND ended_at IS NULL RETURNING {COLUMNS}"
     );
-    let row = db::one(conn, sql, [phone.into(), now.0.into(), reason, word, message, user]).await?;
+    let key = spelling::key(phone).into_owned();
+    let row = db::one(conn, sql, [key.as_str().into(), now.0.into(), reason, word, message, user]).await?;
     if row.is_some() {
-        db::execute(conn, "UPDATE contacts SET suppressed_at = NULL WHERE phone = $1", [phone.into()]).await?;
+        let contacts = contacts_of(conn, &key).await?;
+        repeat(conn, &contacts).await?;
     }
     row.as_ref().map(read).transpose()
+}
+
+/// The contacts that have a number, in any spelling: the one that it is the number of first.
+async fn contacts_of(conn: &impl ConnectionTrait, key: &str) -> Result<Vec<ContactId>, DbErr> {
+    let key = || -> [sea_orm::Value; 1] { [key.into()] };
+    let mut found = Vec::new();
+    for sql in [
+        "SELECT id FROM contacts WHERE phone_key = $1 AND deleted_at IS NULL",
+        "SELECT DISTINCT contact_id AS id FROM contact_identities WHERE phone_key = $1",
+    ] {
+        for row in db::all(conn, sql, key()).await? {
+            let id = ContactId(row.try_get("", "id")?);
+            if !found.contains(&id) {
+                found.push(id);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Repeats in the rows of contacts since when one of their numbers is suppressed, where claims read it.
+pub(crate) async fn repeat(conn: &impl ConnectionTrait, contacts: &[ContactId]) -> Result<(), DbErr> {
+    if contacts.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "UPDATE contacts SET suppressed_at = (SELECT min(holds.since) FROM (
+            SELECT s.created_at AS since FROM suppressions s WHERE s.phone_key = contacts.phone_key AND s.ended_at IS NULL
+            UNION ALL
+            SELECT s.created_at AS since FROM contact_identities i
+            JOIN suppressions s ON s.phone_key = i.phone_key AND s.ended_at IS NULL WHERE i.contact_id = contacts.id
+         ) AS holds) WHERE deleted_at IS NULL AND id {}",
+        Dialect::of(conn).one_of(1, "bigint")
+    );
+    db::execute(conn, sql, [json!(contacts).to_string().into()]).await.map(|_| ())
 }
 
 /// What to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Only of this number.
+    /// Only of this number, in any spelling.
     pub phone: Option<String>,
     /// Those that ended too: the whole trail.
     pub with_ended: bool,
@@ -225,8 +272,9 @@ pub async fn list(
     offset: u64,
 ) -> Result<(Vec<Suppression>, i64), DbErr> {
     let active = if filter.with_ended { "" } else { "AND ended_at IS NULL" };
-    let phone = || -> [sea_orm::Value; 1] { [filter.phone.clone().into()] };
-    let same = "(CAST($1 AS TEXT) IS NULL OR phone = $1)";
+    let phone =
+        || -> [sea_orm::Value; 1] { [filter.phone.as_deref().map(|phone| spelling::key(phone).into_owned()).into()] };
+    let same = "(CAST($1 AS TEXT) IS NULL OR phone_key = $1)";
     let count = db::one(conn, format!("SELECT count(*) AS n FROM suppressions WHERE {same} {active}"), phone()).await?;
     let count = count.map_or(Ok(0), |row| row.try_get("", "n"))?;
     let sql = format!(

@@ -1,13 +1,17 @@
 //! What statements are run on: a handle for single ones, a transaction for several.
 
+use super::hold::Holds;
 use super::pool::{Ask, Lent, Pool, Unprepared, is_broken, query_error};
 use super::sqlite::SqliteTx;
 use async_trait::async_trait;
-use sea_orm::sqlx::{self, Executor, PgConnection, SqliteConnection};
+use sea_orm::sqlx::pool::PoolConnection;
+use sea_orm::sqlx::{self, Executor, PgConnection, Sqlite, SqliteConnection, SqlitePool};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement, Values,
+    ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
+    Statement, Values,
 };
 use sea_query_sqlx::SqlxValues;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Mutex;
 
 /// Where single statements go; each is its own transaction.
@@ -16,18 +20,37 @@ pub struct Handle(pub(super) Kind);
 
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
-    Sqlite(DatabaseConnection),
-    Postgres { pool: Pool, only_reads: bool },
+    /// `holds` where it is the one that writes.
+    Sqlite {
+        db: DatabaseConnection,
+        holds: Option<Holds>,
+    },
+    Postgres {
+        pool: Pool,
+        only_reads: bool,
+    },
 }
 
 /// A transaction. Dropped before its commit, it is rolled back.
 #[derive(Debug)]
-pub struct Tx(TxKind);
+pub struct Tx {
+    kind: TxKind,
+    rows: AtomicU64,
+}
 
 #[derive(Debug)]
 enum TxKind {
     Sqlite(SqliteTx),
     Postgres(PgTx),
+}
+
+/// A connection to SQLite; who wants the writer waits for it here, in the order they came.
+pub(super) async fn acquire(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>, DbErr> {
+    pool.acquire().await.map_err(|error| match error {
+        sqlx::Error::PoolTimedOut => DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
+        sqlx::Error::PoolClosed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
+        other => DbErr::Conn(RuntimeErr::SqlxError(other.into())),
+    })
 }
 
 /// A transaction on PostgreSQL. While a statement runs, the connection is the statement's: one that is dropped half-way
@@ -50,11 +73,28 @@ impl std::fmt::Debug for PgTx {
 
 impl Tx {
     pub(super) const fn sqlite(tx: SqliteTx) -> Self {
-        Self(TxKind::Sqlite(tx))
+        Self { kind: TxKind::Sqlite(tx), rows: AtomicU64::new(0) }
     }
 
     pub(super) fn postgres(lent: Lent) -> Self {
-        Self(TxKind::Postgres(PgTx(Mutex::new(State::Open(lent)))))
+        Self { kind: TxKind::Postgres(PgTx(Mutex::new(State::Open(lent)))), rows: AtomicU64::new(0) }
+    }
+
+    /// How many rows its statements have written so far. Rows that a statement wrote and returned count where they were
+    /// returned.
+    pub fn rows_written(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    fn executed(&self, result: ExecResult) -> ExecResult {
+        self.rows.fetch_add(result.rows_affected(), Ordering::Relaxed);
+        result
+    }
+
+    fn returned(&self, sql: &str, rows: usize) {
+        if !sql.trim_start().starts_with("SELECT") {
+            self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        }
     }
 
     /// Commits. After an error for which [`super::Trouble::is_unsettled`] holds, nobody here knows whether it is committed.
@@ -62,8 +102,14 @@ impl Tx {
     /// # Errors
     /// The database's; also when a statement of the transaction failed, whatever the caller made of that.
     pub async fn commit(self) -> Result<(), DbErr> {
-        match self.0 {
-            TxKind::Sqlite(tx) => tx.commit().await,
+        self.commit_as("other").await
+    }
+
+    /// As [`commit`](Self::commit), by a name under which it is measured.
+    pub(super) async fn commit_as(self, name: &'static str) -> Result<(), DbErr> {
+        let rows = self.rows_written();
+        match self.kind {
+            TxKind::Sqlite(tx) => tx.commit(name, rows).await,
             TxKind::Postgres(tx) => match std::mem::replace(&mut *tx.0.lock().await, State::Gone) {
                 State::Open(mut lent) => {
                     let answer = lent.bounded(&Unprepared("COMMIT")).await;
@@ -87,7 +133,7 @@ impl Tx {
     /// # Errors
     /// The database's, which has rolled back all the same.
     pub async fn rollback(self) -> Result<(), DbErr> {
-        match self.0 {
+        match self.kind {
             TxKind::Sqlite(tx) => {
                 tx.rollback().await;
                 Ok(())
@@ -193,35 +239,47 @@ asked_of!(PgConnection, SqliteConnection);
 impl ConnectionTrait for Handle {
     fn get_database_backend(&self) -> DbBackend {
         match &self.0 {
-            Kind::Sqlite(_) => DbBackend::Sqlite,
+            Kind::Sqlite { .. } => DbBackend::Sqlite,
             Kind::Postgres { .. } => DbBackend::Postgres,
         }
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         match &self.0 {
-            Kind::Sqlite(db) => db.execute_raw(statement).await,
+            Kind::Sqlite { db, holds: Some(holds) } => {
+                holds.single(db.get_sqlite_connection_pool(), &Execute(statement)).await
+            }
+            Kind::Sqlite { db, holds: None } => db.execute_raw(statement).await,
             Kind::Postgres { pool, .. } => pool.single(false, &Execute(statement)).await,
         }
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         match &self.0 {
-            Kind::Sqlite(db) => db.execute_unprepared(sql).await,
+            Kind::Sqlite { db, holds: Some(holds) } => {
+                holds.single(db.get_sqlite_connection_pool(), &Unprepared(sql)).await
+            }
+            Kind::Sqlite { db, holds: None } => db.execute_unprepared(sql).await,
             Kind::Postgres { pool, .. } => pool.single(false, &Unprepared(sql)).await,
         }
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         match &self.0 {
-            Kind::Sqlite(db) => db.query_one_raw(statement).await,
+            Kind::Sqlite { db, holds: Some(holds) } => {
+                holds.single(db.get_sqlite_connection_pool(), &QueryOne(statement)).await
+            }
+            Kind::Sqlite { db, holds: None } => db.query_one_raw(statement).await,
             Kind::Postgres { pool, only_reads } => pool.single(*only_reads, &QueryOne(statement)).await,
         }
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         match &self.0 {
-            Kind::Sqlite(db) => db.query_all_raw(statement).await,
+            Kind::Sqlite { db, holds: Some(holds) } => {
+                holds.single(db.get_sqlite_connection_pool(), &QueryAll(statement)).await
+            }
+            Kind::Sqlite { db, holds: None } => db.query_all_raw(statement).await,
             Kind::Postgres { pool, only_reads } => pool.single(*only_reads, &QueryAll(statement)).await,
         }
     }
@@ -230,37 +288,45 @@ impl ConnectionTrait for Handle {
 #[async_trait]
 impl ConnectionTrait for Tx {
     fn get_database_backend(&self) -> DbBackend {
-        match &self.0 {
+        match &self.kind {
             TxKind::Sqlite(_) => DbBackend::Sqlite,
             TxKind::Postgres(_) => DbBackend::Postgres,
         }
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        match &self.0 {
-            TxKind::Sqlite(tx) => tx.run(&Execute(statement)).await,
-            TxKind::Postgres(tx) => tx.run(&Execute(statement)).await,
+        let statement = Execute(statement);
+        match &self.kind {
+            TxKind::Sqlite(tx) => tx.run(&statement).await,
+            TxKind::Postgres(tx) => tx.run(&statement).await,
         }
+        .map(|result| self.executed(result))
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        match &self.0 {
+        match &self.kind {
             TxKind::Sqlite(tx) => tx.run(&Unprepared(sql)).await,
             TxKind::Postgres(tx) => tx.run(&Unprepared(sql)).await,
         }
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        match &self.0 {
-            TxKind::Sqlite(tx) => tx.run(&QueryOne(statement)).await,
-            TxKind::Postgres(tx) => tx.run(&QueryOne(statement)).await,
-        }
+        let statement = QueryOne(statement);
+        let row = match &self.kind {
+            TxKind::Sqlite(tx) => tx.run(&statement).await,
+            TxKind::Postgres(tx) => tx.run(&statement).await,
+        }?;
+        self.returned(&statement.0.sql, usize::from(row.is_some()));
+        Ok(row)
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        match &self.0 {
-            TxKind::Sqlite(tx) => tx.run(&QueryAll(statement)).await,
-            TxKind::Postgres(tx) => tx.run(&QueryAll(statement)).await,
-        }
+        let statement = QueryAll(statement);
+        let rows = match &self.kind {
+            TxKind::Sqlite(tx) => tx.run(&statement).await,
+            TxKind::Postgres(tx) => tx.run(&statement).await,
+        }?;
+        self.returned(&statement.0.sql, rows.len());
+        Ok(rows)
     }
 }

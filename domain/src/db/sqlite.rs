@@ -4,10 +4,12 @@
 //! itself when its disk is full; sqlx does not learn of it, and takes the next transaction for one within another: its
 //! commit then commits nothing, and nor does any after it.
 
+use super::handle::acquire;
+use super::hold::{Hold, Holds};
 use super::pool::{Ask, Unprepared, query_error};
 use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::{self, Sqlite, SqliteConnection, SqlitePool};
-use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
+use sea_orm::{ConnAcquireErr, DbErr};
 use std::fmt;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
@@ -20,6 +22,8 @@ pub(super) struct SqliteTx(Mutex<Writer>);
 struct Writer {
     conn: Option<PoolConnection<Sqlite>>,
     open: bool,
+    /// Since the writer is ours.
+    hold: Hold,
 }
 
 impl fmt::Debug for SqliteTx {
@@ -30,14 +34,10 @@ impl fmt::Debug for SqliteTx {
 
 impl SqliteTx {
     /// Begins; the write lock is taken at once.
-    pub(super) async fn begin(pool: &SqlitePool) -> Result<Self, DbErr> {
-        let conn = pool.acquire().await.map_err(|error| match error {
-            sqlx::Error::PoolTimedOut => DbErr::ConnectionAcquire(ConnAcquireErr::Timeout),
-            sqlx::Error::PoolClosed => DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed),
-            other => DbErr::Conn(RuntimeErr::SqlxError(other.into())),
-        })?;
+    pub(super) async fn begin(pool: &SqlitePool, holds: Holds) -> Result<Self, DbErr> {
+        let conn = acquire(pool).await?;
         // Open from here on: who leaves before the answer comes must not leave a transaction behind.
-        let tx = Self(Mutex::new(Writer { conn: Some(conn), open: true }));
+        let tx = Self(Mutex::new(Writer { conn: Some(conn), open: true, hold: holds.begin() }));
         tx.run(&Unprepared("BEGIN IMMEDIATE")).await?;
         Ok(tx)
     }
@@ -47,9 +47,10 @@ impl SqliteTx {
         ask.ask(self.0.lock().await.conn()?).await.map_err(query_error)
     }
 
-    /// Commits. What cannot be committed is undone.
-    pub(super) async fn commit(self) -> Result<(), DbErr> {
+    /// Commits, by the name under which it is measured. What cannot be committed is undone.
+    pub(super) async fn commit(self, name: &'static str, rows: u64) -> Result<(), DbErr> {
         let mut writer = self.0.into_inner();
+        writer.hold.ends(name, rows);
         Unprepared("COMMIT").ask(writer.conn()?).await.map_err(query_error)?;
         writer.open = false;
         Ok(())

@@ -10,6 +10,9 @@ pub enum Trouble {
     DiskFull,
     /// It is away, starting, stopping, full of others, or did not answer in time. Passes.
     Away,
+    /// A statement was ended for the time it took: it does too much at once, waits for somebody's lock, or the database is
+    /// busy. With less to do it may pass; at its smallest it counts, so that nothing is tried without end.
+    TooLong,
     /// Others were in the way: a deadlock, a lock, an order that cannot be. Passes when it is tried again.
     Conflict,
     /// The statement or its data are at fault. Does not pass.
@@ -26,7 +29,7 @@ impl Trouble {
             DbErr::Conn(RuntimeErr::SqlxError(error)) => match Self::of_sqlx(error) {
                 // Whatever kept us from connecting, it was not the statement.
                 Self::Fault | Self::Conflict => Self::Away,
-                trouble @ (Self::DiskFull | Self::Away) => trouble,
+                trouble @ (Self::DiskFull | Self::Away | Self::TooLong) => trouble,
             },
             DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
                 Self::of_sqlx(error)
@@ -71,8 +74,10 @@ impl Trouble {
             _ if error.message().contains("No space left on device") => Self::DiskFull,
             // serialization_failure, deadlock_detected, lock_not_available.
             "40001" | "40P01" | "55P03" => Self::Conflict,
-            // query_canceled: `statement_timeout`, or somebody's hand. idle_in_transaction_session_timeout.
-            "57014" | "25P03" => Self::Away,
+            // query_canceled: `statement_timeout`, or somebody's hand.
+            "57014" => Self::TooLong,
+            // idle_in_transaction_session_timeout.
+            "25P03" => Self::Away,
             // connection_exception, insufficient_resources, operator_intervention, system_error.
             code if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => Self::Away,
             _ => Self::Fault,
@@ -83,7 +88,7 @@ impl Trouble {
     #[must_use]
     pub const fn passes(self) -> bool {
         match self {
-            Self::DiskFull | Self::Away | Self::Conflict => true,
+            Self::DiskFull | Self::Away | Self::TooLong | Self::Conflict => true,
             Self::Fault => false,
         }
     }

@@ -1,6 +1,6 @@
 //! Taking a job, and keeping it.
 
-use super::{IS_READY, IS_RUNNING, LEASE, PAYLOAD_VERSION};
+use super::{IS_READY, IS_RUNNING, LEASE, parked};
 use crate::db::{self, Dialect};
 use crate::ring::{JobKind, Lane};
 use crate::time::Timestamp;
@@ -45,8 +45,10 @@ pub enum Claim {
         /// When it may be claimed.
         run_at: Timestamp,
     },
-    /// It was written by a later build; it waits for one.
-    TooNew {
+    /// Only another release knows it; it waits for one.
+    Unknown {
+        /// What it does, by that release.
+        kind: String,
         /// The version it was written in.
         version: i64,
     },
@@ -62,8 +64,9 @@ pub async fn claim(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, owner
         format!(
             "UPDATE jobs SET state = 'running', fence = fence + 1, attempts = attempts + 1, lease_owner = $2,
                     lease_until = $3, started_at = coalesce(started_at, $4)
-             WHERE id = $1 AND {IS_READY} AND run_at <= $4 AND payload_version <= {PAYLOAD_VERSION}
-             RETURNING id, kind, lane, batch_id, chunk_no, payload, fence, attempts, created_at, run_at"
+             WHERE id = $1 AND {IS_READY} AND run_at <= $4 AND {}
+             RETURNING id, kind, lane, batch_id, chunk_no, payload, fence, attempts, created_at, run_at",
+            parked::is_known()
         ),
         [id.into(), owner.into(), now.plus(LEASE).0.into(), now.0.into()],
     )
@@ -71,12 +74,15 @@ pub async fn claim(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, owner
     if let Some(row) = row {
         return Ok(Claim::Taken(Box::new(claimed(&row)?)));
     }
-    let sleeping = format!("SELECT payload_version, run_at FROM jobs WHERE id = $1 AND {IS_READY}");
+    let sleeping = format!(
+        "SELECT kind, payload_version, run_at, ({}) AS known FROM jobs WHERE id = $1 AND {IS_READY}",
+        parked::is_known()
+    );
     let Some(row) = db::one(conn, sleeping, [id.into()]).await? else { return Ok(Claim::NotReady) };
-    match row.try_get("", "payload_version")? {
-        version if version > PAYLOAD_VERSION => Ok(Claim::TooNew { version }),
-        _ => Ok(Claim::Early { run_at: Timestamp(row.try_get("", "run_at")?) }),
+    if row.try_get::<bool>("", "known")? {
+        return Ok(Claim::Early { run_at: Timestamp(row.try_get("", "run_at")?) });
     }
+    Ok(Claim::Unknown { kind: row.try_get("", "kind")?, version: row.try_get("", "payload_version")? })
 }
 
 fn claimed(row: &QueryResult) -> Result<Claimed, DbErr> {
@@ -118,12 +124,15 @@ pub async fn renew_with_progress(
     fence: i64,
 ) -> Result<bool, DbErr> {
     let sql = format!(
-        "UPDATE jobs SET lease_until = $3, crashes = 0, failures = 0 WHERE id = $1 AND fence = $2 AND {IS_RUNNING}"
+        "UPDATE jobs SET lease_until = $3, crashes = 0, failures = 0, timeouts = 0
+         WHERE id = $1 AND fence = $2 AND {IS_RUNNING}"
     );
     Ok(db::execute(conn, sql, [id.into(), fence.into(), now.plus(LEASE).0.into()]).await? == 1)
 }
 
-/// Renews the leases of all the jobs that a worker is running, in one statement; returns how many still stand.
+/// Renews the leases of all the jobs that a worker is running; returns how many of its claims still stand. Waits for
+/// nobody: on PostgreSQL a row that a transaction holds is passed over. It is most likely the worker's own step, which
+/// renews the lease itself and before whose end nobody can take the job: [`rescue`](super::rescue) passes it over too.
 ///
 /// # Errors
 /// The database's.
@@ -132,12 +141,22 @@ pub async fn heartbeat(conn: &impl ConnectionTrait, now: Timestamp, held: &[(Job
         return Ok(0);
     }
     let rows: Vec<_> = held.iter().map(|(id, fence)| json!({ "id": id, "fence": fence })).collect();
+    let rows = serde_json::Value::from(rows).to_string();
     let dialect = Dialect::of(conn);
     let source = dialect.rows(1, &[("id", "bigint"), ("fence", "bigint")]);
     let among = dialect.among("jobs.id", 1, "id", "bigint");
-    let sql = format!(
-        "UPDATE jobs SET lease_until = $2 FROM {source}
-         WHERE jobs.id = r.id AND jobs.fence = r.fence AND {IS_RUNNING}{among}"
-    );
-    db::execute(conn, sql, [serde_json::Value::from(rows).to_string().into(), now.plus(LEASE).0.into()]).await
+    let ours = format!("jobs.id = r.id AND jobs.fence = r.fence AND {IS_RUNNING}{among}");
+    let sql = match dialect {
+        Dialect::Postgres => format!(
+            "UPDATE jobs SET lease_until = $2 WHERE id = ANY(ARRAY(
+                SELECT jobs.id FROM jobs, {source} WHERE {ours} FOR UPDATE OF jobs SKIP LOCKED))"
+        ),
+        Dialect::Sqlite => format!("UPDATE jobs SET lease_until = $2 FROM {source} WHERE {ours}"),
+    };
+    let renewed = db::execute(conn, sql, [rows.clone().into(), now.plus(LEASE).0.into()]).await?;
+    if renewed == held.len() as u64 {
+        return Ok(renewed);
+    }
+    let row = db::one(conn, format!("SELECT count(*) AS n FROM jobs, {source} WHERE {ours}"), [rows.into()]).await?;
+    row.map_or(Ok(0), |row| row.try_get::<i64>("", "n")).map(|n| u64::try_from(n).unwrap_or(0))
 }

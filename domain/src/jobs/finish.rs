@@ -1,6 +1,6 @@
 //! Letting a job go.
 
-use super::{Claimed, IS_RUNNING, LOCAL_TIMER, MAX_FAILURES};
+use super::{Claimed, IS_RUNNING, LOCAL_TIMER, MAX_FAILURES, MAX_TIMEOUTS};
 use crate::Step;
 use crate::batches::chunks;
 use crate::db;
@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 use entities::{BatchId, JobId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
+use std::time::Duration;
 
 /// How a claim ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,12 @@ pub enum Ending {
     Paused,
     /// An error that may pass: again after a backoff, dead after [`MAX_FAILURES`] retries.
     Failed {
+        /// What went wrong, for people.
+        error: String,
+    },
+    /// A statement was ended for the time it took, with no less to do: again after a moment, dead after
+    /// [`MAX_TIMEOUTS`](super::MAX_TIMEOUTS) in a row.
+    TimedOut {
         /// What went wrong, for people.
         error: String,
     },
@@ -74,15 +81,20 @@ pub async fn fail(
     rng: &mut impl Rng,
 ) -> Result<Step<Finished>, DbErr> {
     let finished = finish(conn, now, job.id, job.fence, ending, rng).await?;
-    if let (Finished::Dead, JobKind::Deliver, Ending::Dead { error } | Ending::Failed { error }) =
-        (finished, job.kind, ending)
+    if let (
+        Finished::Dead,
+        JobKind::Deliver,
+        Ending::Dead { error } | Ending::Failed { error } | Ending::TimedOut { error },
+    ) = (finished, job.kind, ending)
     {
         deliver::bury(conn, &job.payload, error).await?;
     }
     match (finished, job.batch, ending) {
-        (Finished::Dead, Some(batch), Ending::Dead { error } | Ending::Failed { error }) => {
-            Ok(chunks::bury(conn, now, batch, job.chunk, error).await?.map(|()| finished))
-        }
+        (
+            Finished::Dead,
+            Some(batch),
+            Ending::Dead { error } | Ending::Failed { error } | Ending::TimedOut { error },
+        ) => Ok(chunks::bury(conn, now, batch, job.chunk, error).await?.map(|()| finished)),
         (
             Finished::Dead | Finished::Done | Finished::ReadyAt(_) | Finished::Paused | Finished::Stale,
             _,
@@ -91,6 +103,7 @@ pub async fn fail(
             | Ending::Paused
             | Ending::Postponed { .. }
             | Ending::Failed { .. }
+            | Ending::TimedOut { .. }
             | Ending::Dead { .. }
             | Ending::GivenBack,
         ) => Ok(Step::quiet(finished)),
@@ -125,7 +138,8 @@ pub async fn reject(
     }
 }
 
-/// Ends a claim. A job that comes to a planned rest has shown that it can be done: its failures and crashes are forgotten.
+/// Ends a claim. A job that comes to a planned rest has shown that it can be done: its failures, crashes and
+/// timeouts are forgotten.
 ///
 /// # Errors
 /// The database's.
@@ -137,24 +151,33 @@ pub async fn finish(
     ending: &Ending,
     rng: &mut impl Rng,
 ) -> Result<Finished, DbErr> {
-    let (state, run_at, failed, error, after) = match ending {
-        Ending::Done => ("done", None, 0, None, Finished::Done),
-        Ending::Asleep { until } => ("ready", Some(*until), 0, None, Finished::ReadyAt(*until)),
-        Ending::Paused => ("paused", None, 0, None, Finished::Paused),
-        Ending::GivenBack => ("ready", Some(now), 0, None, Finished::ReadyAt(now)),
-        Ending::Postponed { until, error } => {
-            ("ready", Some(*until), 0, Some(error.clone()), Finished::ReadyAt(*until))
-        }
+    // The count that grows with this ending.
+    let (mut failed, mut timed_out) = (0, 0);
+    let (state, run_at, error, after) = match ending {
+        Ending::Done => ("done", None, None, Finished::Done),
+        Ending::Asleep { until } => ("ready", Some(*until), None, Finished::ReadyAt(*until)),
+        Ending::Paused => ("paused", None, None, Finished::Paused),
+        Ending::GivenBack => ("ready", Some(now), None, Finished::ReadyAt(now)),
+        Ending::Postponed { until, error } => ("ready", Some(*until), Some(error.clone()), Finished::ReadyAt(*until)),
         Ending::Failed { error } => {
-            let failures = failures(conn, id).await?;
-            if failures < MAX_FAILURES {
-                let at = now.plus(Backoff::JOBS.delay(u32::try_from(failures).unwrap_or(u32::MAX), rng));
-                ("ready", Some(at), 1, Some(error.clone()), Finished::ReadyAt(at))
-            } else {
-                ("dead", None, 1, Some(error.clone()), Finished::Dead)
+            failed = 1;
+            let failures = so_far(conn, id, "failures").await?;
+            match failures < MAX_FAILURES {
+                true => again(now, Backoff::JOBS.delay(u32::try_from(failures).unwrap_or(u32::MAX), rng), error),
+                false => dead(error),
             }
         }
-        Ending::Dead { error } => ("dead", None, 1, Some(error.clone()), Finished::Dead),
+        Ending::TimedOut { error } => {
+            timed_out = 1;
+            match so_far(conn, id, "timeouts").await? + 1 < i64::from(MAX_TIMEOUTS) {
+                true => again(now, Backoff::POSTPONED.delay(0, rng), error),
+                false => dead(&format!("tried {MAX_TIMEOUTS} times: {error}")),
+            }
+        }
+        Ending::Dead { error } => {
+            failed = 1;
+            dead(error)
+        }
     };
     // A worker rings a job that it put to sleep; one that sleeps for longer than it will wait is the sweep's.
     let promised = run_at.filter(|at| at.since(now) <= LOCAL_TIMER);
@@ -164,6 +187,7 @@ pub async fn finish(
         format!(
             "UPDATE jobs SET state = $3, run_at = coalesce($4, run_at), rung_at = $8,
                     failures = CASE WHEN $9 THEN 0 ELSE failures + $5 END, crashes = CASE WHEN $9 THEN 0 ELSE crashes END,
+                    timeouts = CASE WHEN $9 THEN 0 ELSE timeouts + $10 END,
                     error = coalesce($6, error), finished_at = $7, lease_owner = NULL, lease_until = NULL
              WHERE id = $1 AND fence = $2 AND {IS_RUNNING}"
         ),
@@ -177,14 +201,27 @@ pub async fn finish(
             over.then_some(now.0).into(),
             promised.map(|t| t.0).into(),
             matches!(ending, Ending::Asleep { .. }).into(),
+            timed_out.into(),
         ],
     )
     .await?;
     Ok(if written == 1 { after } else { Finished::Stale })
 }
 
-/// Failures in a row so far: the row's word, since progress forgets them.
-async fn failures(conn: &impl ConnectionTrait, id: JobId) -> Result<i64, DbErr> {
-    let row = db::one(conn, "SELECT failures FROM jobs WHERE id = $1", [id.into()]).await?;
-    row.map_or(Ok(0), |row| row.try_get("", "failures"))
+/// Where the row goes: its state, from when on it may run, what is told of it, and the same for who asked.
+type Going = (&'static str, Option<Timestamp>, Option<String>, Finished);
+
+fn again(now: Timestamp, wait: Duration, error: &str) -> Going {
+    let at = now.plus(wait);
+    ("ready", Some(at), Some(error.to_owned()), Finished::ReadyAt(at))
+}
+
+fn dead(error: &str) -> Going {
+    ("dead", None, Some(error.to_owned()), Finished::Dead)
+}
+
+/// A count in a row so far: the row's word, since progress forgets it.
+async fn so_far(conn: &impl ConnectionTrait, id: JobId, column: &str) -> Result<i64, DbErr> {
+    let row = db::one(conn, format!("SELECT {column} AS n FROM jobs WHERE id = $1"), [id.into()]).await?;
+    row.map_or(Ok(0), |row| row.try_get("", "n"))
 }

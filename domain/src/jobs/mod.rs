@@ -7,6 +7,7 @@
 //! | `ready` | may be claimed from `run_at` on | a worker's [`claim`] |
 //! | `running` | claimed: it has a lease and a fence | its worker ([`finish`]), or the [`rescue`] when the lease ran out |
 //! | `paused` | its batch is paused | the batch's resume |
+//! | `parked` | only another release knows its kind, lane or version | a process that knows it ([`unpark`]) |
 //! | `done` | over | nobody; pruned |
 //! | `dead` | will not be tried again; `error` says why | a person |
 //! | `cancelled` | its batch was cancelled before it was claimed | nobody; pruned |
@@ -17,10 +18,14 @@
 //! `rung_at` is the promise of a ring: who makes a job ready inside a transaction sets it, since they ring after the
 //! commit; the [`sweep`] rings again what was promised over [`SWEEP_GRACE`] ago and is still not claimed. A job that
 //! nobody promised to ring (`rung_at` null: a scheduled one) is rung by the first sweep after its time.
+//!
+//! A release that was rolled back leaves jobs that this one cannot read. They are neither claimed nor killed: the sweep
+//! parks them, so that they are in nobody's way, and the first process that knows them lets them go on.
 
 mod claim;
 mod enqueue;
 mod finish;
+mod parked;
 mod rescue;
 mod stats;
 pub mod workers;
@@ -29,7 +34,8 @@ pub use claim::{Claim, Claimed, claim, heartbeat, renew, renew_with_progress};
 pub(crate) use enqueue::ring_of;
 pub use enqueue::{NewJob, enqueue};
 pub use finish::{Ending, Finished, fail, finish, reject};
-pub use rescue::{Rescued, any_due, due, prune, rescue, sweep};
+pub use parked::{Unknown, any_known, unknown, unpark};
+pub use rescue::{Rescued, Swept, any_due, due, prune, rescue, sweep};
 pub use stats::{Depth, depths};
 
 use std::time::Duration;
@@ -56,9 +62,13 @@ pub const LOCAL_TIMER: Duration = Duration::from_secs(60);
 /// How often a job may fail with a passing error before it is dead.
 pub const MAX_FAILURES: i64 = 3;
 
+/// How often a job may meet statements that the database ended for the time they took, each time down to the least that can
+/// be done in one, before it is dead. More than failures: it may be the database that is busy, or a lock of somebody's.
+pub const MAX_TIMEOUTS: u32 = 10;
+
 /// How often in a row a job may be there when its process dies before it is dead. Not the same count as failures, and
 /// begun anew when it has come further: what kills a worker is seldom the job.
 pub const MAX_CRASHES: i64 = 3;
 
-/// The version of job payloads that this build writes and reads. A job of a later version waits for a later build.
+/// The version of job payloads that this build writes and reads. A job of a later version waits, parked, for a later build.
 pub const PAYLOAD_VERSION: i64 = 1;

@@ -1,13 +1,13 @@
 //! What happens to jobs that nobody looks after: all of it idempotent, by any number of processes at once.
 
 use super::enqueue::ring_of;
-use super::{IS_READY, IS_RUNNING, MAX_CRASHES, SWEEP_GRACE};
+use super::{IS_READY, IS_RUNNING, MAX_CRASHES, SWEEP_GRACE, parked};
+use crate::Step;
 use crate::batches::chunks;
 use crate::db::{self, Dialect};
 use crate::messages::deliver;
 use crate::ring::{JobRef, Lane, Ring};
 use crate::time::Timestamp;
-use crate::{Event, Step};
 use entities::{BatchId, JobId};
 use sea_orm::{ConnectionTrait, DbErr};
 
@@ -21,38 +21,44 @@ pub async fn any_due(conn: &impl ConnectionTrait, now: Timestamp) -> Result<bool
     Ok(db::one(conn, sql, [now.0.into(), now.minus(SWEEP_GRACE).0.into()]).await?.is_some())
 }
 
+/// What a sweep did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// To be rung.
+    pub rings: Vec<Ring>,
+    /// How many of them had been promised: rings lost, or late because all workers of the lane are busy.
+    pub again: usize,
+    /// How many jobs were parked, since only another release knows them.
+    pub parked: usize,
+}
+
 /// Jobs whose time has come and whose ring was never promised, or was promised over [`SWEEP_GRACE`] ago and did not
-/// lead to a claim. Marks them as rung. The second number is how many had been promised: rings lost, or late because
-/// all workers of the lane are busy.
+/// lead to a claim. Marks them as rung. Those that only another release knows are parked, and in nobody's way.
 ///
 /// # Errors
 /// The database's.
-pub async fn sweep(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<(Vec<Ring>, usize), DbErr> {
+pub async fn sweep(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<Swept, DbErr> {
+    let mut swept = Swept { parked: parked::park(conn, now).await?, ..Swept::default() };
     let skip = Dialect::of(conn).for_update_skip_locked();
-    let grace = now.minus(SWEEP_GRACE).0;
     let rows = db::all(
         conn,
         format!(
             "SELECT id, kind, lane, rung_at FROM jobs
-             WHERE state = 'ready' AND run_at <= $1 AND (rung_at IS NULL OR rung_at <= $2)
-             ORDER BY run_at LIMIT {limit}{skip}"
+             WHERE state = 'ready' AND run_at <= $1 AND (rung_at IS NULL OR rung_at <= $2) AND {}
+             ORDER BY run_at LIMIT {limit}{skip}",
+            parked::is_known()
         ),
-        [now.0.into(), grace.into()],
+        [now.0.into(), now.minus(SWEEP_GRACE).0.into()],
     )
     .await?;
     if rows.is_empty() {
-        return Ok((Vec::new(), 0));
+        return Ok(swept);
     }
-    let mut rings = Vec::with_capacity(rows.len());
-    let mut promised = 0;
     for row in &rows {
-        // A job of a kind that a later build brought is not ours to ring.
-        if let Ok(ring) = ring_of(row) {
-            promised += usize::from(row.try_get::<Option<i64>>("", "rung_at")?.is_some());
-            rings.push(ring);
-        }
+        swept.rings.push(ring_of(row)?);
+        swept.again += usize::from(row.try_get::<Option<i64>>("", "rung_at")?.is_some());
     }
-    let ids: Vec<i64> = rings.iter().map(|r| r.job.id.0).collect();
+    let ids: Vec<i64> = swept.rings.iter().map(|r| r.job.id.0).collect();
     let source = Dialect::of(conn).one_of(1, "bigint");
     db::execute(
         conn,
@@ -60,7 +66,7 @@ pub async fn sweep(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
         [serde_json::json!(ids).to_string().into(), now.0.into()],
     )
     .await?;
-    Ok((rings, promised))
+    Ok(swept)
 }
 
 /// The jobs of a lane that could be claimed now, the oldest first: how a worker finds work while the queue is away.
@@ -71,12 +77,14 @@ pub async fn due(conn: &impl ConnectionTrait, now: Timestamp, lane: Lane, limit:
     let rows = db::all(
         conn,
         format!(
-            "SELECT id, kind, lane FROM jobs WHERE state = 'ready' AND run_at <= $1 AND lane = $2 ORDER BY run_at LIMIT {limit}"
+            "SELECT id, kind, lane FROM jobs WHERE state = 'ready' AND run_at <= $1 AND lane = $2 AND {}
+             ORDER BY run_at LIMIT {limit}",
+            parked::is_known()
         ),
         [now.0.into(), lane.as_str().into()],
     )
     .await?;
-    Ok(rows.iter().filter_map(|row| ring_of(row).ok()).map(|ring| ring.job).collect())
+    rows.iter().map(|row| ring_of(row).map(|ring| ring.job)).collect()
 }
 
 /// What a rescue did.
@@ -86,6 +94,8 @@ pub struct Rescued {
     pub ready: usize,
     /// Jobs that took their process down too often and are dead now.
     pub dead: usize,
+    /// There may be others: a transaction gives up one job at most, since that writes what was left of its chunk.
+    pub more: bool,
 }
 
 /// Takes back the jobs whose lease ran out: their worker died, hangs or lost the database. Each is ready again. One whose
@@ -100,8 +110,9 @@ pub async fn rescue(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> 
         conn,
         format!(
             "SELECT id, kind, lane, batch_id, chunk_no, crashes, payload,
-                    EXISTS (SELECT 1 FROM workers WHERE owner = jobs.lease_owner) AS worker_is_there FROM jobs
-             WHERE state = 'running' AND lease_until < $1 ORDER BY lease_until LIMIT {limit}{skip}"
+                    EXISTS (SELECT 1 FROM workers WHERE owner = jobs.lease_owner) AS worker_is_there, ({}) AS known FROM jobs
+             WHERE state = 'running' AND lease_until < $1 ORDER BY lease_until LIMIT {limit}{skip}",
+            parked::is_known()
         ),
         [now.0.into()],
     )
@@ -111,7 +122,8 @@ pub async fn rescue(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> 
         let id = JobId(row.try_get("", "id")?);
         let crashed = !row.try_get::<bool>("", "worker_is_there")?;
         let crashes = row.try_get::<i64>("", "crashes")? + i64::from(crashed);
-        let dead = crashed && crashes >= MAX_CRASHES;
+        // What burying one means is known to the release that knows the job.
+        let dead = crashed && crashes >= MAX_CRASHES && row.try_get::<bool>("", "known")?;
         let error = match crashed {
             true => format!("its worker died while it ran, {crashes} times in a row"),
             false => "its lease ended: the worker could not write a result".into(),
@@ -148,8 +160,10 @@ pub async fn rescue(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> 
         if let Some(batch) = batch {
             let buried = chunks::bury(conn, now, batch, chunk, &error).await?;
             step.rings.extend(buried.rings);
-            step.events.extend(buried.events.into_iter().collect::<Vec<Event>>());
+            step.events.extend(buried.events);
         }
+        step.value.more = true;
+        break;
     }
     Ok(step)
 }
@@ -160,13 +174,7 @@ pub async fn rescue(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> 
 /// # Errors
 /// The database's.
 pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, limit: u64) -> Result<u64, DbErr> {
-    db::execute(
-        conn,
-        format!(
-            "DELETE FROM jobs WHERE id IN (
-                SELECT id FROM jobs WHERE finished_at IS NOT NULL AND finished_at < $1 AND state <> 'dead' LIMIT {limit})"
-        ),
-        [before.0.into()],
-    )
-    .await
+    let which = "finished_at IS NOT NULL AND finished_at < $1 AND state <> 'dead'";
+    let some = Dialect::of(conn).some_of("jobs", "id", which, limit);
+    db::execute(conn, format!("DELETE FROM jobs WHERE {some}"), [before.0.into()]).await
 }

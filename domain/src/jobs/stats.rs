@@ -12,7 +12,7 @@ pub struct Depth {
     pub lane: String,
     /// The kind's name; a later build may know more kinds than this one.
     pub kind: String,
-    /// `ready`, `running`, `paused` or `dead`.
+    /// `ready`, `running`, `parked` or `dead`.
     pub state: String,
     /// How many.
     pub jobs: i64,
@@ -28,7 +28,7 @@ pub async fn depths(conn: &impl ConnectionTrait, now: Timestamp) -> Result<Vec<D
     let rows = db::all(
         conn,
         "SELECT lane, kind, state, count(*) AS jobs, min(run_at) AS oldest FROM jobs
-         WHERE state = 'ready' OR state = 'running' OR state = 'dead' GROUP BY lane, kind, state",
+         WHERE state = 'ready' OR state = 'running' OR state = 'parked' OR state = 'dead' GROUP BY lane, kind, state",
         [],
     )
     .await?;

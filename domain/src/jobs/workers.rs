@@ -36,13 +36,15 @@ pub async fn beat(conn: &impl ConnectionTrait, now: Timestamp, owner: &str) -> R
 pub async fn leave(conn: &impl ConnectionTrait, now: Timestamp, owner: &str) -> Result<u64, DbErr> {
     let ended = end_leases(conn, now, owner).await?;
     if ended == 0 {
-        db::execute(conn, "DELETE FROM workers WHERE owner = $1", [owner.into()]).await?;
+        let sql = "DELETE FROM workers WHERE owner = $1
+                   AND NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND lease_owner = $1)";
+        db::execute(conn, sql, [owner.into()]).await?;
     }
     Ok(ended)
 }
 
 /// Ends the leases of every worker but those that beat since `heard_since`, and forgets them; returns how many workers
-/// these were. For a process that was itself in touch with the database all the time: after an outage every worker has
+/// these were. Commit it by itself: a worker that beats waits for it. For a process that was itself in touch with the database all the time: after an outage every worker has
 /// been silent.
 ///
 /// # Errors
@@ -70,10 +72,7 @@ pub async fn disown(
 ) -> Result<u64, DbErr> {
     let ids: Vec<i64> = held.iter().map(|(id, _)| id.0).collect();
     let known = Dialect::of(conn).one_of(4, "bigint");
-    let sql = format!(
-        "UPDATE jobs SET lease_until = $2 WHERE state = 'running' AND lease_owner = $1 AND lease_until > $2
-            AND lease_until < $3 AND NOT (id {known})"
-    );
+    let sql = end(conn, &format!("AND lease_until < $3 AND NOT (id {known})"));
     let values =
         [owner.into(), (now.0 - 1).into(), before.plus(LEASE).0.into(), serde_json::json!(ids).to_string().into()];
     db::execute(conn, sql, values).await
@@ -90,6 +89,15 @@ pub async fn bury_all(conn: &impl ConnectionTrait, now: Timestamp) -> Result<u64
 }
 
 async fn end_leases(conn: &impl ConnectionTrait, now: Timestamp, owner: &str) -> Result<u64, DbErr> {
-    let sql = "UPDATE jobs SET lease_until = $2 WHERE state = 'running' AND lease_owner = $1 AND lease_until > $2";
-    db::execute(conn, sql, [owner.into(), (now.0 - 1).into()]).await
+    db::execute(conn, end(conn, ""), [owner.into(), (now.0 - 1).into()]).await
+}
+
+/// The statement that ends the leases of the owner `$1` at `$2`, with another condition. A job that a transaction holds is
+/// in somebody's hands: it is passed over, and its lease ends by itself.
+fn end(conn: &impl ConnectionTrait, and: &str) -> String {
+    let skip = Dialect::of(conn).for_update_skip_locked();
+    format!(
+        "UPDATE jobs SET lease_until = $2 WHERE id IN (
+            SELECT id FROM jobs WHERE state = 'running' AND lease_owner = $1 AND lease_until > $2 {and}{skip})"
+    )
 }

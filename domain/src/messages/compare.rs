@@ -2,6 +2,7 @@
 
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
+use entities::GatewayId;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::json;
 use std::collections::HashMap;
@@ -16,6 +17,8 @@ pub struct Taken {
     pub uuid: Uuid,
     /// When it was given that id, which is before it was sent for the first time.
     pub named_at: Timestamp,
+    /// The gateway that took it; `None`: nobody wrote that down.
+    pub gateway: Option<GatewayId>,
 }
 
 /// The messages behind a place that the gateway took since then, by what the ledger says, in order.
@@ -24,14 +27,16 @@ pub struct Taken {
 /// The database's.
 pub async fn taken(conn: &impl ConnectionTrait, since: Timestamp, after: i64, limit: u64) -> Result<Vec<Taken>, DbErr> {
     let sql = format!(
-        "SELECT id, CAST(uuid AS TEXT) AS uuid, sent_at FROM messages
+        "SELECT id, CAST(uuid AS TEXT) AS uuid, sent_at, gateway_id FROM messages
          WHERE id > $1 AND direction = 'outbound' AND sent_at >= $2 ORDER BY id LIMIT {limit}"
     );
     let rows = db::all(conn, sql, [after.into(), since.0.into()]).await?;
     let taken = |row: &sea_orm::QueryResult| {
         let uuid = uuid(&row.try_get::<String>("", "uuid")?)?;
         let sent_at = row.try_get("", "sent_at")?;
-        Ok(Taken { id: row.try_get("", "id")?, uuid, named_at: named_at(uuid).unwrap_or(Timestamp(sent_at)) })
+        let gateway = row.try_get::<Option<i64>>("", "gateway_id")?.map(GatewayId);
+        let named_at = named_at(uuid).unwrap_or(Timestamp(sent_at));
+        Ok(Taken { id: row.try_get("", "id")?, uuid, named_at, gateway })
     };
     rows.iter().map(taken).collect()
 }

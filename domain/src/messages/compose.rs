@@ -4,6 +4,7 @@ use super::history::{self, Direction, Message};
 use crate::Step;
 use crate::contacts::activity;
 use crate::contacts::customers::identifier;
+use crate::contacts::merge;
 use crate::conversations::{self, By, Channel};
 use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
@@ -49,8 +50,18 @@ pub async fn compose(
     author: Author,
     rng: &mut impl Rng,
 ) -> Result<Step<Message>, ComposeError> {
-    let sql = "SELECT phone FROM contacts WHERE id = $1 AND deleted_at IS NULL";
-    let row = db::one(conn, sql, [contact.into()]).await?.ok_or(ComposeError::NoContact)?;
+    // Locked, so that it is not merged into another before its message is there.
+    let sql =
+        format!("SELECT phone FROM contacts WHERE id = $1 AND deleted_at IS NULL{}", Dialect::of(conn).for_update());
+    let mut contact = contact;
+    let mut row = db::one(conn, sql.clone(), [contact.into()]).await?;
+    if row.is_none()
+        && let Some(kept) = merge::survivor(conn, contact).await?
+    {
+        contact = kept;
+        row = db::one(conn, sql, [kept.into()]).await?;
+    }
+    let row = row.ok_or(ComposeError::NoContact)?;
     if row.try_get::<Option<String>>("", "phone")?.is_none() {
         return Err(ComposeError::NoPhone);
     }

@@ -9,8 +9,10 @@
 //! handed out ahead ([`crate::pacing::HORIZON_US`]), and below it right after.
 
 use crate::Step;
+use crate::batches::send::ELSEWHERE;
 use crate::db;
 use crate::feed;
+use crate::gateways;
 use crate::jobs::{self, Claimed, Ending, Finished};
 use crate::messages::receipts::{self, ACK_SENT};
 use crate::messages::tally::{self, Tally};
@@ -18,7 +20,7 @@ use crate::pacing::{self, Pace};
 use crate::retry::{Backoff, MAX_MESSAGE_RETRIES};
 use crate::ring::JobKind;
 use crate::time::Timestamp;
-use entities::{ContactId, MessageId};
+use entities::{ContactId, GatewayId, MessageId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde::Deserialize;
@@ -72,6 +74,11 @@ pub struct Delivery {
 pub enum Begin {
     /// To be sent.
     Go(Delivery),
+    /// Another gateway than ours may have it: it is asked for there alone.
+    Elsewhere {
+        /// When to look again.
+        until: Timestamp,
+    },
     /// The sender has to wait until then, or the message for one to the same contact that was written before it.
     NotBefore(Timestamp),
     /// The message cannot be sent any more, for this reason.
@@ -86,7 +93,8 @@ pub enum Begin {
 }
 
 /// Reads the message of a claimed job and takes a slot for it. `sender_rate` is the configured limit of a sender whose
-/// row has none. A slot that is not used is lost.
+/// row has none; `gateway` is the one that it would leave through, where that is known: it is written down before the
+/// message leaves. A slot that is not used is lost.
 ///
 /// # Errors
 /// The database's, or a payload that cannot be read.
@@ -95,11 +103,12 @@ pub async fn begin(
     now: Timestamp,
     job: &Claimed,
     sender_rate: Option<i64>,
+    gateway: Option<GatewayId>,
 ) -> Result<Begin, DbErr> {
     let message = message_of(&job.payload)?;
     let row = db::one(
         conn,
-        "SELECT CAST(m.uuid AS TEXT) AS uuid, m.contact_id AS contact_id, m.content AS content, m.status AS status, m.attempts AS attempts, c.phone AS phone,
+        "SELECT CAST(m.uuid AS TEXT) AS uuid, m.contact_id AS contact_id, m.content AS content, m.status AS status, m.attempts AS attempts, m.gateway_id AS gateway, c.phone AS phone, c.id AS there,
                 s.rate_per_minute AS rate, s.urgent_slot_us AS next
          FROM messages m LEFT JOIN contacts c ON c.id = m.contact_id AND c.deleted_at IS NULL
          LEFT JOIN senders s ON s.name = $2 WHERE m.id = $1",
@@ -111,10 +120,13 @@ pub async fn begin(
     if !matches!(status.as_str(), "queued" | "unknown") {
         return Ok(Begin::Over);
     }
-    let (Some(text), Some(phone)) =
-        (row.try_get::<Option<String>>("", "content")?, row.try_get::<Option<String>>("", "phone")?)
-    else {
-        return Ok(Begin::Void { code: "contact_not_found", detail: "the customer was deleted meanwhile" });
+    let (text, phone) = (row.try_get::<Option<String>>("", "content")?, row.try_get::<Option<String>>("", "phone")?);
+    let (Some(text), Some(phone)) = (text, phone) else {
+        // Who is not there has no text either: it was erased with them.
+        return Ok(match row.try_get::<Option<i64>>("", "there")? {
+            Some(_) => Begin::Void { code: "contact_has_no_number", detail: "the customer has no phone number" },
+            None => Begin::Void { code: "contact_not_found", detail: "the customer was deleted meanwhile" },
+        });
     };
     let contact = ContactId(row.try_get("", "contact_id")?);
     if let Some(written) = waits_behind(conn, contact, message).await? {
@@ -127,6 +139,18 @@ pub async fn begin(
     let waits_until = Timestamp(next / 1000);
     if waits_until > now.plus(Duration::from_micros(pacing::HORIZON_US.unsigned_abs())) {
         return Ok(Begin::NotBefore(waits_until));
+    }
+    if let Some(ours) = gateway {
+        let theirs = row.try_get::<Option<i64>>("", "gateway")?.map(GatewayId);
+        if let Some(theirs) = theirs
+            && !gateways::is_ours(conn, theirs, ours).await?
+        {
+            return Ok(Begin::Elsewhere { until: now.plus(ELSEWHERE) });
+        }
+        if theirs != Some(ours) {
+            let sql = "UPDATE messages SET gateway_id = $2 WHERE id = $1";
+            db::execute(conn, sql, [message.into(), ours.into()]).await?;
+        }
     }
     let rate = row.try_get::<Option<i64>>("", "rate")?.or(sender_rate);
     let send_at = match Pace::per_minute(rate, next) {
@@ -287,10 +311,13 @@ pub async fn settle(
     }
     let (code, detail) = decision.error.unzip();
     let sent = decision.status == "sent";
+    // What surely nobody has may leave through any gateway.
+    let nobodys = decision.status == "queued";
     let written = db::execute(
         conn,
         "UPDATE messages SET status = $2, attempts = attempts + $3, error_code = $4, error_message = $5,
-                ack = CASE WHEN $6 AND ack < 1 THEN 1 ELSE ack END, sent_at = CASE WHEN $6 THEN $7 ELSE sent_at END
+                ack = CASE WHEN $6 AND ack < 1 THEN 1 ELSE ack END, sent_at = CASE WHEN $6 THEN $7 ELSE sent_at END,
+                gateway_id = CASE WHEN $8 THEN NULL ELSE gateway_id END
          WHERE id = $1 AND status IN ('queued', 'unknown')",
         [
             delivery.message.into(),
@@ -300,15 +327,16 @@ pub async fn settle(
             detail.into(),
             sent.into(),
             now.0.into(),
+            nobodys.into(),
         ],
     )
     .await?;
     if let Outcome::NotNow { retry_after: Some(wait), .. } = outcome {
-        let until = now.plus(*wait).0.saturating_mul(1000);
+        let until = now.plus(*wait).0;
         let sql = "UPDATE senders SET next_slot_us = CASE WHEN next_slot_us < $2 THEN $2 ELSE next_slot_us END,
-                          urgent_slot_us = CASE WHEN urgent_slot_us < $2 THEN $2 ELSE urgent_slot_us END
+                          urgent_slot_us = CASE WHEN urgent_slot_us < $2 THEN $2 ELSE urgent_slot_us END, throttled_until = $3
                    WHERE name = $1";
-        db::execute(conn, sql, [SENDER.into(), until.into()]).await?;
+        db::execute(conn, sql, [SENDER.into(), until.saturating_mul(1000).into(), until.into()]).await?;
     }
     if sent {
         tally::add(conn, now, Tally::Sent, 1, rng).await?;

@@ -1,6 +1,7 @@
 //! A contact's history: every message, whoever wrote it.
 
 use super::receipts::AckLevel;
+use crate::contacts::merge;
 use crate::db;
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId, ConversationId, MessageId, UserId};
@@ -124,7 +125,13 @@ pub async fn list(
     let rows = db::all(conn, sql, [contact.into(), bound.into()]).await?;
     if rows.is_empty() {
         let known = "SELECT id FROM contacts WHERE id = $1 AND deleted_at IS NULL";
-        return Ok(db::one(conn, known, [contact.into()]).await?.map(|_| (Vec::new(), false)));
+        if db::one(conn, known, [contact.into()]).await?.is_some() {
+            return Ok(Some((Vec::new(), false)));
+        }
+        return match merge::survivor(conn, contact).await? {
+            Some(kept) if kept != contact => Box::pin(list(conn, kept, part, limit)).await,
+            _ => Ok(None),
+        };
     }
     let mut messages = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let more = messages.len() > limit;

@@ -8,10 +8,12 @@ use super::history::Direction;
 use super::receipts::ACK_DELIVERED;
 use super::tally::{self, Tally};
 use crate::contacts::activity;
+use crate::contacts::addresses::{self, Owner};
 use crate::contacts::customers::{self, CreateError, Customer, Identity, NewCustomer, Summary, identifier};
-use crate::contacts::phone::{self, Phone};
+use crate::contacts::merge::{self, Cause, Merged};
+use crate::contacts::phone::{self, Phone, Unmarked};
 use crate::contacts::stop_words::{OptOut, Wish};
-use crate::contacts::suppressions::{self, Cause};
+use crate::contacts::suppressions;
 use crate::conversations::{self, By, Channel};
 use crate::db::{self, Dialect};
 use crate::feed::News;
@@ -66,7 +68,7 @@ pub(crate) async fn receive(
     }
     // Nobody writes in the future: a clock that is ahead would keep its customer on top of every list.
     let at = inbound.at.map_or(now, |at| at.min(now));
-    let (contact, new) = writer(conn, now, inbound, rng).await?;
+    let Writer { contact, new, merged } = writer(conn, now, inbound, rng).await?;
     let conversation = conversations::open(conn, now, contact, Channel::WhatsApp, By::Contact, rng).await?;
     let sql = format!(
         "INSERT INTO messages (uuid, contact_id, conversation_id, direction, content, message_type, media, status, ack,
@@ -89,16 +91,21 @@ pub(crate) async fn receive(
     let message = MessageId(row.try_get("", "id")?);
     activity::touch(conn, [(contact, at)]).await?;
     let mut received = Received::default();
+    received.news.extend(merged.into_iter().map(merged_news));
     if let Some(customer) = new {
-        received.news.push(News { contact, data: new_customer(&customer, Some((&inbound.content, at)), 1) });
+        let data = new_customer(&customer, Some((&inbound.content, at)), 1);
+        received.news.push(News { contact, data, bulk: false });
     }
     let told =
         json!({ "id": message, "content": inbound.content, "timestamp": at.to_rfc3339(), "direction": "inbound" });
-    received
-        .news
-        .push(News { contact, data: json!({ "type": "inbound_message", "customer_id": contact, "message": told }) });
+    received.news.push(News {
+        contact,
+        data: json!({ "type": "inbound_message", "customer_id": contact, "message": told }),
+        bulk: false,
+    });
     if let (Some(phone), Some((wish, word))) = (&inbound.phone, opt_out.read(&inbound.content)) {
-        received.rings = obey(conn, now, contact, phone, wish, Cause::Word { word, message }, opt_out, rng).await?;
+        received.rings =
+            obey(conn, now, contact, phone, wish, suppressions::Cause::Word { word, message }, opt_out, rng).await?;
     }
     tally::add(conn, now, Tally::Received, 1, rng).await?;
     Ok(received)
@@ -124,75 +131,106 @@ pub fn new_customer(customer: &Customer, last: Option<(&str, Timestamp)>, unread
     } })
 }
 
-/// The customer who wrote: known by the number, or by another address, or made now.
+/// What the stream says of two customers who are one: whoever shows the second shows the first instead.
+pub(crate) fn merged_news(merged: Merged) -> News {
+    let data = json!({ "type": "customer_merged", "customer_id": merged.kept, "merged_id": merged.gone });
+    News { contact: merged.kept, data, bulk: false }
+}
+
+/// Who wrote.
+struct Writer {
+    contact: ContactId,
+    /// They were not known before.
+    new: Option<Customer>,
+    /// Contacts that this message showed to be one.
+    merged: Vec<Merged>,
+}
+
+/// The customer who wrote: known by the number in any spelling, or by another address, or made now. Where that names several,
+/// they are one from now on.
 async fn writer(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     inbound: &Inbound,
     rng: &mut impl Rng,
-) -> Result<(ContactId, Option<Customer>), DbErr> {
-    let mut known = None;
+) -> Result<Writer, DbErr> {
+    let mut known: Vec<Owner> = Vec::new();
     if let Some(phone) = &inbound.phone {
-        let sql = "SELECT id FROM contacts WHERE phone = $1";
-        known = db::one(conn, sql, [phone.as_digits().into()]).await?;
+        known = addresses::owners(conn, phone.as_digits()).await?;
     }
+    let by_number = known.len();
     for identity in &inbound.identities {
-        if known.is_none() {
-            let sql = "SELECT i.contact_id AS id FROM contact_identities i
-                       JOIN contacts c ON c.id = i.contact_id AND c.deleted_at IS NULL
-                       WHERE i.kind = $1 AND i.value = $2";
-            known = db::one(conn, sql, [identity.kind.as_str().into(), identity.value.as_str().into()]).await?;
+        if let Some(owner) = addresses::owner_of_address(conn, &identity.kind, &identity.value).await?
+            && !known.contains(&owner)
+        {
+            known.push(owner);
         }
     }
-    let (contact, new) = match known {
-        Some(row) => {
-            let contact = ContactId(row.try_get("", "id")?);
-            learn(conn, now, contact, inbound).await?;
-            (contact, None)
-        }
-        None => {
-            let new = NewCustomer {
-                phone: inbound.phone.as_ref(),
-                name: inbound.name.as_deref(),
-                status: customers::NEW,
-                source: "inbound",
-            };
-            let made = customers::create(conn, now, &new, rng).await.map_err(|error| match error {
-                CreateError::Database(error) => error,
-                // Another made it at the same moment; told again, this finds it.
-                CreateError::PhoneTaken => DbErr::RecordNotUpdated,
-            })?;
-            (made.id, Some(made))
-        }
+    let mut known = known.into_iter().enumerate();
+    let Some((_, mut person)) = known.next() else {
+        let contact = made(conn, now, inbound, rng).await?;
+        let merged = Vec::new();
+        return Ok(Writer { contact: contact.id, new: Some(contact), merged });
     };
-    for identity in &inbound.identities {
-        let sql = "INSERT INTO contact_identities (kind, value, contact_id, created_at) VALUES ($1, $2, $3, $4)
-                   ON CONFLICT (kind, value) DO UPDATE SET contact_id = excluded.contact_id
-                   WHERE contact_identities.contact_id <> excluded.contact_id";
-        let values = [identity.kind.as_str().into(), identity.value.as_str().into(), contact.into(), now.0.into()];
-        db::execute(conn, sql, values).await?;
+    let mut merged = Vec::new();
+    for (nth, other) in known {
+        // Two numbers behind one account of another kind may be a number that was given to somebody else: the address moves
+        // to who has it now, and both stay. One that has no number is nobody else.
+        let one = nth < by_number || person.phone.is_none() || other.phone.is_none();
+        if !one {
+            continue;
+        }
+        if let Some(done) = merge::merge(conn, now, person.id, other.id, Cause::Inbound).await? {
+            merged.push(done);
+            person = Owner { id: done.kept, phone: person.phone.or(other.phone) };
+        }
     }
-    Ok((contact, new))
+    learn(conn, now, &person, inbound).await?;
+    Ok(Writer { contact: person.id, new: None, merged })
 }
 
-/// A name and a number that nobody knew are kept.
-async fn learn(
+async fn made(
     conn: &impl ConnectionTrait,
     now: Timestamp,
-    contact: ContactId,
     inbound: &Inbound,
-) -> Result<(), DbErr> {
+    rng: &mut impl Rng,
+) -> Result<Customer, DbErr> {
+    let new = NewCustomer {
+        phone: inbound.phone.as_ref(),
+        name: inbound.name.as_deref(),
+        status: customers::NEW,
+        source: "inbound",
+    };
+    let made = customers::create(conn, now, &new, rng).await.map_err(|error| match error {
+        CreateError::Database(error) => error,
+        // Another made it at the same moment; told again, this finds it.
+        CreateError::PhoneTaken => DbErr::RecordNotUpdated,
+    })?;
+    for identity in &inbound.identities {
+        merge::add_address(conn, now, made.id, &identity.kind, &identity.value).await?;
+    }
+    Ok(made)
+}
+
+/// A name, a number, a spelling of it and addresses that nobody knew are kept.
+async fn learn(conn: &impl ConnectionTrait, now: Timestamp, person: &Owner, inbound: &Inbound) -> Result<(), DbErr> {
+    let contact = person.id;
     if let Some(name) = inbound.name.as_deref().filter(|name| !name.is_empty()) {
         let sql = "UPDATE contacts SET name = $2, updated_at = $3 WHERE id = $1 AND name IS NULL";
         db::execute(conn, sql, [contact.into(), name.into(), now.0.into()]).await?;
     }
-    if let Some(phone) = &inbound.phone {
-        let sql = "UPDATE contacts SET phone = $2, updated_at = $3,
-                          suppressed_at = (SELECT created_at FROM suppressions WHERE phone = $2 AND ended_at IS NULL)
-                   WHERE id = $1 AND phone IS NULL";
-        db::execute(conn, sql, [contact.into(), phone.as_digits().into(), now.0.into()]).await?;
+    for identity in &inbound.identities {
+        merge::add_address(conn, now, contact, &identity.kind, &identity.value).await?;
     }
-    Ok(())
+    match (&inbound.phone, &person.phone) {
+        (Some(phone), None) => {
+            let sql = "UPDATE contacts SET phone = $2, updated_at = $3 WHERE id = $1 AND phone IS NULL";
+            db::execute(conn, sql, [contact.into(), phone.as_digits().into(), now.0.into()]).await?;
+            suppressions::repeat(conn, &[contact]).await
+        }
+        (Some(phone), Some(_)) => addresses::learn_number(conn, now, person, phone.as_digits()).await,
+        (None, _) => Ok(()),
+    }
 }
 
 /// Does what a word asks for, and answers it: to a word that changes nothing there is nothing to say.
@@ -203,7 +241,7 @@ async fn obey(
     contact: ContactId,
     phone: &Phone,
     wish: Wish,
-    cause: Cause<'_>,
+    cause: suppressions::Cause<'_>,
     opt_out: &OptOut,
     rng: &mut impl Rng,
 ) -> Result<Vec<Ring>, DbErr> {
@@ -229,5 +267,6 @@ async fn obey(
 /// delivered from there.
 #[must_use]
 pub fn writers_phone(digits: &str) -> Option<Phone> {
-    phone::normalise(digits).ok().or_else(|| Phone::of_network(digits))
+    let read = phone::read(digits, Unmarked::International).ok().map(|reading| reading.phone);
+    read.or_else(|| Phone::of_network(digits))
 }

@@ -3,6 +3,7 @@
 use super::inbox::{self, Inbound};
 use super::receipts::{self, Receipt};
 use crate::Step;
+use crate::contacts::merge;
 use crate::contacts::stop_words::OptOut;
 use crate::feed;
 use crate::time::Timestamp;
@@ -67,11 +68,12 @@ pub async fn take(
 
 /// Applies what was kept for messages that have come since. Whoever writes a message looks for what was kept for it, and
 /// whoever keeps a report looks for its message; when both do so at the same moment, neither sees the other. Returns how
-/// many were found.
+/// many were found. What was written late for contacts that were merged is put right on the way.
 ///
 /// # Errors
 /// The database's.
 pub async fn settle_early(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<Step<usize>, DbErr> {
+    merge::settle(conn, now).await?;
     let found = receipts::take_found(conn, limit).await?;
     let count = found.len();
     let applied = receipts::apply(conn, now, &found.iter().collect::<Vec<_>>()).await?;

@@ -5,6 +5,7 @@
 
 use super::error::MetaError;
 use crate::transport::{Class, Handed, Refusal};
+use listener::lenient_json;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -26,10 +27,10 @@ pub(super) struct Answer<'a> {
 /// What became of the message. `secret` is kept out of the reason.
 pub(super) fn judge(answer: &Answer<'_>, secret: &str) -> Handed {
     let Answer { status, retry_after, body } = *answer;
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let body: Value = serde_json::from_str(&lenient_json(body)).unwrap_or_default();
     if (200..300).contains(&status) {
         return match network_id(&body) {
-            Some(network_id) => Handed::Taken { network_id: network_id.to_owned() },
+            Some(network_id) => Handed::Taken { network_id: network_id.to_owned(), wa_id: wa_id(&body) },
             None => Handed::Unknown {
                 code: "cloud_no_id".into(),
                 detail: format!("Meta answered {status} without the message's id"),
@@ -61,6 +62,21 @@ fn network_id(body: &Value) -> Option<&str> {
     (1..=MAX_ID).contains(&id.len()).then_some(id).filter(|id| !id.chars().any(char::is_control))
 }
 
+/// The account that the number was resolved to, where that is not the number as it was asked for: that of a Brazilian mobile
+/// may lack its 9, that of a Mexican one have a 1 more. What is no number says nothing.
+fn wa_id(body: &Value) -> Option<String> {
+    let contact = body.get("contacts")?.get(0)?;
+    let told = contact.get("wa_id")?.as_str()?;
+    let asked = contact.get("input").and_then(Value::as_str).unwrap_or_default();
+    let digits: String = asked.chars().filter(char::is_ascii_digit).collect();
+    (is_number(told) && told != digits).then(|| told.to_owned())
+}
+
+/// Whether an account is named by a number, and not by another kind of id.
+pub(super) fn is_number(told: &str) -> bool {
+    (6..=15).contains(&told.len()) && told.bytes().all(|b| b.is_ascii_digit())
+}
+
 /// `X-Business-Use-Case-Usage`: the minutes until the account may go on, where it must wait at all.
 pub(super) fn regain_access(value: &str) -> Option<Duration> {
     let usage: Value = serde_json::from_str(value).ok()?;
@@ -83,7 +99,8 @@ mod tests {
 
     fn word(handed: &Handed) -> String {
         match handed {
-            Handed::Taken { network_id } => format!("taken {network_id}"),
+            Handed::Taken { network_id, wa_id: None } => format!("taken {network_id}"),
+            Handed::Taken { network_id, wa_id: Some(wa_id) } => format!("taken {network_id} as {wa_id}"),
             Handed::Refused(refusal) => format!("{:?} {}", refusal.class, refusal.code),
             Handed::Unknown { code, .. } => format!("unknown {code}"),
         }
@@ -116,6 +133,27 @@ mod tests {
         }
         // The word of a status alone is not enough, whatever the body looks like.
         assert_eq!(word(&judged(500, taken)), "Trouble cloud_500");
+    }
+
+    #[test]
+    fn the_account_is_told_where_it_is_not_the_number_that_was_written_to() {
+        let taken = |contact: &str| {
+            word(&judged(200, &format!(r#"{{"contacts":[{contact}],"messages":[{{"id":"wamid.A"}}]}}"#)))
+        };
+        let other = r#"{"input":"+55 31 98765-4321","wa_id":"553187654321"}"#;
+        assert_eq!(taken(other), "taken wamid.A as 553187654321");
+        assert_eq!(taken(r#"{"wa_id":"5215512345678"}"#), "taken wamid.A as 5215512345678");
+        for same_or_none in [
+            r#"{"input":"+553187654321","wa_id":"553187654321"}"#,
+            r#"{"input":"1","wa_id":""}"#,
+            r#"{"input":"1","wa_id":"MY.123"}"#,
+            r#"{"input":"1","wa_id":"12345678901234567"}"#,
+            r#"{"input":"1","wa_id":7}"#,
+            r#"{"input":"1"}"#,
+            "null",
+        ] {
+            assert_eq!(taken(same_or_none), "taken wamid.A", "{same_or_none}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a customer wrote, as a webhook tells it.
 
 use super::webhook::{at_ms, text};
+use crate::limits;
 use crate::transport::Inbound;
 use serde_json::Value;
 
@@ -29,18 +30,24 @@ pub(super) fn read(message: &Value, contacts: &[Value], now_ms: i64) -> Read {
     if from.is_empty() && user_id.is_none() {
         return Read::Malformed;
     }
+    let mut identities: Vec<_> = user_id.map(|id| ("bsuid".to_owned(), limits::id(id))).into_iter().collect();
+    // An address that no number can be is an address all the same.
+    let is_number = limits::NUMBER.contains(&from.len());
+    if !is_number && !from.is_empty() {
+        identities.push(("wa_id".to_owned(), limits::id(from)));
+    }
     let profile = contact.and_then(|contact| contact.get("profile"));
     let name = profile.and_then(|profile| text(profile, "name").or_else(|| text(profile, "username")));
     // Under its kind's own name, whatever the kind.
     let content = message.get(kind).unwrap_or(&Value::Null);
     Read::Written(Box::new(Inbound {
-        from: from.to_owned(),
-        identities: user_id.map(|id| ("bsuid".to_owned(), id.to_owned())).into_iter().collect(),
-        name: name.map(storable),
-        text: storable(&words(kind, content)),
-        network_id: network_id.to_owned(),
-        kind: kind.to_owned(),
-        media: (kind != "text" && !content.is_null()).then(|| content.clone()),
+        from: if is_number { from.to_owned() } else { String::new() },
+        identities,
+        name: name.map(|name| limits::clip(name, limits::NAME)),
+        text: limits::clip(&words(kind, content), limits::TEXT),
+        network_id: limits::id(network_id),
+        kind: limits::clip(kind, limits::KIND),
+        media: (kind != "text" && !content.is_null()).then(|| limits::media(content)),
         at_ms: at_ms(message, now_ms),
     }))
 }
@@ -107,11 +114,6 @@ fn digits(number: &str) -> Option<&str> {
     let number = number.strip_prefix('+').unwrap_or(number);
     let all = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     all.then_some(number)
-}
-
-/// PostgreSQL stores no NUL.
-fn storable(text: &str) -> String {
-    text.replace('\0', "")
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub use config::CloudConfig;
 
 use crate::requests::{self, bounded};
 use crate::transport::{
-    Class, Handed, Handing, HookAnswer, HookRequest, Listener, Refusal, Session, Settles, Transport,
+    Class, Handed, Handing, Heard, HookAnswer, HookRequest, Listener, Refusal, Session, Settles, Transport,
 };
 use answer::Answer;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
@@ -109,7 +109,7 @@ impl CloudApi {
         })
     }
 
-    /// How many elements of webhooks could not be read and were left out.
+    /// How many elements of webhooks could not be read, or not wholly.
     #[must_use]
     pub fn malformed_elements(&self) -> u64 {
         self.malformed.load(Ordering::Relaxed)
@@ -160,19 +160,8 @@ impl CloudApi {
             }
             return answered(401, "no valid signature");
         }
-        let told = webhook::read(request.body, &self.config.phone_number_id, now_ms());
-        if told.malformed > 0 {
-            self.malformed.fetch_add(told.malformed, Ordering::Relaxed);
-            tracing::warn!(malformed = told.malformed, "left out what could not be read of a webhook");
-        }
-        if told.passed_over > 0 {
-            tracing::debug!(passed_over = told.passed_over, "a webhook told what means nothing here");
-        }
-        for code in told.errors {
-            tracing::warn!(code, "Meta tells of an error of the account");
-        }
-        // Also for what could not be read: it was Meta that said it, and would say it again for days.
-        HookAnswer { events: told.events, ..answered(200, "") }
+        // Also for what cannot be read: it was Meta that said it, and would say it again for days, and be no better.
+        HookAnswer { tells: true, ..answered(200, "") }
     }
 }
 
@@ -238,6 +227,21 @@ impl Transport for CloudApi {
         })
     }
 
+    fn read(&self, body: &[u8]) -> Heard {
+        let told = webhook::read(body, &self.config.phone_number_id, now_ms());
+        if told.malformed > 0 {
+            self.malformed.fetch_add(told.malformed, Ordering::Relaxed);
+            tracing::warn!(malformed = told.malformed, "a webhook has parts that cannot be read; it is set aside");
+        }
+        if told.passed_over > 0 {
+            tracing::debug!(passed_over = told.passed_over, "a webhook told what means nothing here");
+        }
+        for code in told.errors {
+            tracing::warn!(code, "Meta tells of an error of the account");
+        }
+        Heard { events: told.events, unread: told.malformed }
+    }
+
     async fn listen(&self, _listener: Arc<dyn Listener>) {
         std::future::pending().await
     }
@@ -252,7 +256,7 @@ fn unknown(code: &str, detail: &str) -> Handed {
 }
 
 fn answered(status: u16, body: &str) -> HookAnswer {
-    HookAnswer { status, body: body.into(), events: Vec::new() }
+    HookAnswer { status, body: body.into(), tells: false }
 }
 
 /// How long an answer asks to be left alone.

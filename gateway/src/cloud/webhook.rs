@@ -3,17 +3,22 @@
 //! It is read value by value. What is not known is passed over, and what is malformed is left out and counted: Meta adds
 //! fields and kinds at any time, and one that nobody here knows must not cost the others.
 
+use super::answer::is_number;
 use super::error::{MetaError, integer};
 use super::inbound::{self, Read};
+use crate::limits;
 use crate::transport::{Class, Event, Refusal, Status};
+use listener::lenient_json;
 use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 /// What a webhook told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
     /// In its order.
     pub(super) events: Vec<Event>,
-    /// Elements that could not be read.
+    /// Elements that could not be read, or not wholly.
     pub(super) malformed: u64,
     /// Elements that mean nothing here: of another number or field, of a kind that is not known.
     pub(super) passed_over: u64,
@@ -21,15 +26,28 @@ pub(super) struct Told {
     pub(super) errors: Vec<i64>,
 }
 
+/// An object whose members are still to be read, one by one.
+type Members<'a> = BTreeMap<String, &'a RawValue>;
+
+/// An object's members; `None` for what is no object.
+fn members(raw: &RawValue) -> Option<Members<'_>> {
+    serde_json::from_str(raw.get()).ok()
+}
+
 /// Reads a webhook's body; `now_ms` is the time of what has none that can be read.
 pub(super) fn read(body: &[u8], phone_number_id: &str, now_ms: i64) -> Told {
     let mut told = Told::default();
-    let Ok(webhook) = serde_json::from_slice::<Value>(body) else {
+    let body = lenient_json(body);
+    let Ok(webhook) = serde_json::from_str::<Members<'_>>(&body) else {
         told.malformed = 1;
         return told;
     };
     for entry in told.elements(&webhook, "entry", true) {
-        for change in told.elements(entry, "changes", true) {
+        let Some(entry) = members(entry) else {
+            told.malformed += 1;
+            continue;
+        };
+        for change in told.elements(&entry, "changes", true) {
             told.change(change, phone_number_id, now_ms);
         }
     }
@@ -37,8 +55,10 @@ pub(super) fn read(body: &[u8], phone_number_id: &str, now_ms: i64) -> Told {
 }
 
 impl Told {
-    fn change(&mut self, change: &Value, phone_number_id: &str, now_ms: i64) {
-        let (Some(field), Some(value)) = (text(change, "field"), change.get("value")) else {
+    fn change(&mut self, change: &RawValue, phone_number_id: &str, now_ms: i64) {
+        let change = members(change).unwrap_or_default();
+        let field = change.get("field").and_then(|field| serde_json::from_str::<String>(field.get()).ok());
+        let (Some(field), Some(value)) = (field.filter(|field| !field.is_empty()), change.get("value")) else {
             self.malformed += 1;
             return;
         };
@@ -46,8 +66,10 @@ impl Told {
             self.passed_over += 1;
             return;
         }
+        let value = members(value).unwrap_or_default();
         // An app may have several numbers, and each webhook says which it is about.
-        match value.get("metadata").and_then(|metadata| text(metadata, "phone_number_id")) {
+        let metadata = value.get("metadata").map(|metadata| self.value(metadata)).unwrap_or_default();
+        match text(&metadata, "phone_number_id") {
             Some(id) if id == phone_number_id => {}
             Some(_) => {
                 self.passed_over += 1;
@@ -58,23 +80,38 @@ impl Told {
                 return;
             }
         }
-        for status in self.elements(value, "statuses", false) {
-            self.status(status, now_ms);
+        for status in self.elements(&value, "statuses", false) {
+            let status = self.value(status);
+            self.status(&status, now_ms);
         }
-        let contacts = self.elements(value, "contacts", false);
-        for message in self.elements(value, "messages", false) {
-            match inbound::read(message, contacts, now_ms) {
+        let contacts = self.elements(&value, "contacts", false);
+        let contacts: Vec<Value> = contacts.into_iter().map(|contact| self.value(contact)).collect();
+        for message in self.elements(&value, "messages", false) {
+            let message = self.value(message);
+            match inbound::read(&message, &contacts, now_ms) {
                 Read::Written(inbound) => self.events.push(Event::Inbound(*inbound)),
                 Read::Nothing => self.passed_over += 1,
                 Read::Malformed => self.malformed += 1,
             }
         }
-        for error in self.elements(value, "errors", false) {
-            match MetaError::read(error, None) {
+        for error in self.elements(&value, "errors", false) {
+            let error = self.value(error);
+            match MetaError::read(&error, None) {
                 Some(error) => self.errors.push(error.code),
                 None => self.malformed += 1,
             }
         }
+    }
+
+    /// An element's value. Of one that cannot be read as a whole, as with a number that is too large or lists that are too
+    /// deep, the members that can: a message is worth more than what it says of its media.
+    fn value(&mut self, raw: &RawValue) -> Value {
+        if let Ok(value) = serde_json::from_str(raw.get()) {
+            return value;
+        }
+        self.malformed += 1;
+        let all = members(raw).unwrap_or_default().into_iter();
+        Value::Object(all.filter_map(|(name, raw)| Some((name, serde_json::from_str(raw.get()).ok()?))).collect())
     }
 
     fn status(&mut self, status: &Value, now_ms: i64) {
@@ -95,21 +132,21 @@ impl Told {
         };
         self.events.push(Event::Status {
             message_id: text(status, "biz_opaque_callback_data").map(str::to_owned),
-            network_id: network_id.to_owned(),
+            network_id: limits::id(network_id),
+            wa_id: text(status, "recipient_id").filter(|told| is_number(told)).map(str::to_owned),
             status: reached,
             at_ms: at_ms(status, now_ms),
         });
     }
 
     /// The elements of a list; one that is no list is counted, and so is one that is not there where it must be.
-    fn elements<'a>(&mut self, value: &'a Value, key: &str, must: bool) -> &'a [Value] {
-        match value.get(key) {
-            Some(Value::Array(elements)) => elements,
-            None | Some(Value::Null) if !must => &[],
-            _ => {
+    fn elements<'a>(&mut self, value: &Members<'a>, key: &str, must: bool) -> Vec<&'a RawValue> {
+        match value.get(key).filter(|raw| raw.get() != "null") {
+            None if !must => Vec::new(),
+            found => found.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_else(|| {
                 self.malformed += 1;
-                &[]
-            }
+                Vec::new()
+            }),
         }
     }
 }
@@ -170,7 +207,8 @@ mod tests {
 
     fn event(status: Status) -> Event {
         let at_ms = 1_749_416_383_000;
-        Event::Status { message_id: Some("m1".into()), network_id: "wamid.A".into(), status, at_ms }
+        let wa_id = Some("60123456789".into());
+        Event::Status { message_id: Some("m1".into()), network_id: "wamid.A".into(), wa_id, status, at_ms }
     }
 
     #[test]
@@ -259,6 +297,65 @@ mod tests {
     fn depth_without_end_is_no_webhook() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(read(deep.as_bytes(), OURS, NOW).malformed, 1);
+    }
+
+    #[test]
+    fn half_an_emoji_costs_nothing() {
+        let body = webhook(&json!({
+            "statuses": [status("read")],
+            "contacts": [{"wa_id": "60123456789", "profile": {"name": "Ann HALF"}}],
+            "messages": [{"from": "60123456789", "id": "wamid.B", "timestamp": "1749416383", "type": "text",
+                "text": {"body": "HALF Hello HALF"}}],
+        }));
+        for half in ["\\ud83d", "\\ude00", "\\ud83d\\ud83d"] {
+            let told = read(body.to_string().replace("HALF", half).as_bytes(), OURS, NOW);
+            let lost = half.replace("\\ud83d", "\u{fffd}").replace("\\ude00", "\u{fffd}");
+            assert_eq!((told.malformed, &told.events[0]), (0, &event(Status::Read)), "{half}");
+            let [_, Event::Inbound(inbound)] = &told.events[..] else { panic!("{told:?}") };
+            assert_eq!(inbound.name, Some(format!("Ann {lost}")));
+            assert_eq!(inbound.text, format!("{lost} Hello {lost}"));
+        }
+    }
+
+    #[test]
+    fn what_no_parser_takes_costs_itself_alone() {
+        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+        for (part, malformed) in [("1e999", 1), (deep.as_str(), 1)] {
+            let body = webhook(&json!({
+                "statuses": [status("read"), {"id": "wamid.C", "status": "sent", "more": "PART"}],
+                "messages": [{"from": "60123456789", "id": "wamid.B", "timestamp": "1749416383", "type": "image",
+                    "image": "PART"}],
+                "contacts": ["PART"],
+            }));
+            let told = read(body.to_string().replace("\"PART\"", part).as_bytes(), OURS, NOW);
+            assert_eq!((told.malformed, told.events.len()), (3 * malformed, 3), "{told:?}");
+            let Event::Inbound(inbound) = &told.events[2] else { panic!("{told:?}") };
+            assert_eq!((inbound.kind.as_str(), &inbound.media), ("image", &None));
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut() {
+        let (name, kind, id) = ("\u{1f600}".repeat(300), "k".repeat(51), "wamid.".repeat(60));
+        let value = json!({
+            "contacts": [{"wa_id": "60123456789", "profile": {"name": name}}],
+            "messages": [
+                {"from": "60123456789", "id": id, "type": kind, kind.as_str(): {"blob": "x".repeat(70_000)}},
+                {"from": "60123456789", "from_user_id": "U".repeat(300), "id": "wamid.B", "type": "text",
+                    "text": {"body": "\u{e9}".repeat(70_000)}},
+                {"from": "1234567890123456", "id": "wamid.C", "type": "text", "text": {"body": "a\u{0}b"}},
+            ],
+        });
+        let told = told(&webhook(&value));
+        let [Event::Inbound(one), Event::Inbound(two), Event::Inbound(three)] = &told.events[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!(one.name, Some("\u{1f600}".repeat(200)));
+        assert_eq!((one.kind.len(), one.network_id.len()), (40, 256));
+        assert_eq!(one.media, Some(json!({"too_large": true, "bytes": 70_011})));
+        assert_eq!((two.text.chars().count(), two.identities[0].1.len()), (65_536, 256));
+        let address = ("wa_id".to_owned(), "1234567890123456".to_owned());
+        assert_eq!((three.from.as_str(), &three.identities, three.text.as_str()), ("", &vec![address], "ab"));
     }
 
     const KEYS: &[&str] = &[

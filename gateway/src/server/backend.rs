@@ -2,8 +2,9 @@
 
 use crate::report::Outgoing;
 use crate::requests::{self, bounded};
+use crate::signature::{Request, Signer, target};
 use crate::transport::Inbound;
-use crate::{ClientError, Clock, Report, SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
+use crate::{ClientError, Clock, Report};
 use chrono::{DateTime, SecondsFormat};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
@@ -55,6 +56,8 @@ pub struct BackendSettings {
     pub url: String,
     /// The shared secret.
     pub secret: String,
+    /// Whether reports are signed in the old form too, for a backend of the release before.
+    pub old_signature: bool,
     /// How long a whole request may take.
     pub timeout: Duration,
     /// How many connections are kept for use again.
@@ -93,6 +96,7 @@ impl HttpBackend {
         let base = requests::base(&settings.url)?;
         let client = requests::client(Duration::from_secs(2), settings.timeout, settings.pool)?;
         let signer = Signer::new(settings.secret.as_bytes()).ok_or(ClientError::NoSecret)?;
+        let signer = signer.with_old_form(settings.old_signature);
         Ok(Self { client, clock: settings.clock.clone(), signer, base })
     }
 }
@@ -104,17 +108,24 @@ fn written(outgoing: &Outgoing) -> (&'static str, Value) {
         _ => message_id.into(),
     };
     match &outgoing.report {
-        Report::Mapped { message_id, whatsapp_id } => {
-            ("messages/map", json!({ "backend_id": id(message_id), "whatsapp_id": whatsapp_id }))
+        Report::Mapped { message_id, whatsapp_id, wa_id } => {
+            let mut body = json!({ "backend_id": id(message_id), "whatsapp_id": whatsapp_id });
+            if let Some(wa_id) = wa_id {
+                body["wa_id"] = wa_id.as_str().into();
+            }
+            ("messages/map", body)
         }
         Report::Ack { message_id, whatsapp_id, level } => {
             let body = json!({ "message_id": whatsapp_id, "ack": level, "backend_message_id": id(message_id) });
             ("messages/ack", body)
         }
         Report::Seen { message_id, whatsapp_id, delay_ms, to } => {
-            let body = json!({
-                "backend_message_id": id(message_id), "whatsapp_id": whatsapp_id, "delay_ms": delay_ms, "to": to,
-            });
+            let mut body =
+                json!({ "backend_message_id": id(message_id), "whatsapp_id": whatsapp_id, "delay_ms": delay_ms });
+            // Of one that was taken for failed the number is not kept.
+            if !to.is_empty() {
+                body["to"] = to.as_str().into();
+            }
             ("webhooks/whatsapp/seen", body)
         }
         Report::Failed { message_id, code, detail } => {
@@ -158,14 +169,9 @@ impl Backend for HttpBackend {
         let away = |detail: &str| Verdict::Later { retry_after: None, away: true, detail: detail.to_owned() };
         let Ok(url) = self.base.join(path) else { return away("backend_url has no place for paths") };
         let (body, timestamp) = (body.to_string().into_bytes(), (self.clock)());
-        let request = self
-            .client
-            .post(url)
-            .header(CONTENT_TYPE, "application/json")
-            .header(TIMESTAMP_HEADER, timestamp)
-            .header(SIGNATURE_HEADER, self.signer.sign(timestamp, &body))
-            .body(body);
-        match request.send().await {
+        let headers = self.signer.headers(timestamp, &Request { method: "POST", target: &target(&url), body: &body });
+        let request = self.client.post(url).header(CONTENT_TYPE, "application/json");
+        match requests::with(request, headers).body(body).send().await {
             Ok(answer) => {
                 let retry_after = requests::retry_after(answer.headers());
                 let status = answer.status();
@@ -258,7 +264,7 @@ mod tests {
     #[test]
     fn a_report_names_the_message_as_the_backend_did() {
         let mapped = |id: &str, numeric| {
-            let report = Report::Mapped { message_id: id.into(), whatsapp_id: "w".into() };
+            let report = Report::Mapped { message_id: id.into(), whatsapp_id: "w".into(), wa_id: None };
             written(&Outgoing { report, numeric }).1
         };
         assert_eq!(mapped("7", true), json!({ "backend_id": 7, "whatsapp_id": "w" }));

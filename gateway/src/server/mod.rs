@@ -17,6 +17,7 @@
 mod backend;
 mod http;
 mod reporting;
+mod rereading;
 mod rules;
 mod sending;
 mod store;
@@ -29,7 +30,7 @@ pub use store::{Depths, FILE, Kept, KeptPage, KeptState, Now, Sender};
 use crate::simulator::SimulatedNetwork;
 use crate::sqlite::Place;
 use crate::transport::{Event, Listener, Transport};
-use crate::{Gateway, Outbound, SendOutcome};
+use crate::{Gateway, Identity, MISDIRECTED, Outbound, SendOutcome};
 use futures::FutureExt;
 use parking_lot::Mutex;
 use reporting::Reporting;
@@ -127,6 +128,7 @@ pub struct Server {
     simulator: Option<Arc<SimulatedNetwork>>,
     backend: Arc<dyn Backend>,
     sender: String,
+    identity: Identity,
     settings: Settings,
 }
 
@@ -167,6 +169,8 @@ impl Server {
         let synchronous = synchronous(settings.durability);
         let store = Store::open(&settings.dir, synchronous, settings.max_mib, settings.now.clone()).await?;
         let place = Place { path: settings.dir.join(store::FILE), synchronous, max_mib: settings.max_mib };
+        let name = store::identity(&place, transport.name()).await?;
+        let identity = Identity { name, transport: Some(transport.name().to_owned()) };
         store.limit(&place, &settings.sender, settings.rate_per_minute, settings.daily_cap).await?;
         // Nothing may be claimed before: until a full disk has room, nothing is begun.
         while let Err(error) = store.recover(transport.settles()).await {
@@ -174,7 +178,7 @@ impl Server {
             tokio::time::sleep(PAUSE).await;
         }
         let sender = settings.sender.clone();
-        Ok(Arc::new(Self { store: Arc::new(store), transport, simulator, backend, sender, settings }))
+        Ok(Arc::new(Self { store: Arc::new(store), transport, simulator, backend, sender, identity, settings }))
     }
 
     /// Sends, listens and reports until told to stop; then lets what is under way end, for as long as the grace.
@@ -229,6 +233,8 @@ impl Server {
         loops.spawn(async move { supervise("gateway listening", || server.clone().listen(until.clone())).await });
         let (server, until) = (self.clone(), stop.clone());
         loops.spawn(async move { supervise("gateway pruning", || server.clone().prune(until.clone())).await });
+        let (server, until) = (self.clone(), stop.clone());
+        loops.spawn(async move { supervise("gateway rereading", || server.clone().reread(until.clone())).await });
         loops.close();
         tracing::info!(transport = self.transport.name(), sender = self.sender, "gateway started");
         loops.wait().await;
@@ -306,6 +312,7 @@ impl Server {
                 gauge("paceline_gateway_messages_waiting", depths.messages_waiting);
                 gauge("paceline_gateway_reports_waiting", depths.reports_waiting);
                 gauge("paceline_gateway_reports_refused", depths.reports_refused);
+                gauge("paceline_gateway_webhooks_set_aside", depths.webhooks_set_aside);
             }
             Err(error) => tracing::debug!(%error, "the store's depths are not read"),
         }
@@ -345,6 +352,9 @@ impl Gateway for LocalGateway {
             recipient: message.to.into(),
             body: message.text.into(),
         };
+        if message.gateway.is_some_and(|asked| asked != self.0.identity.name) {
+            return SendOutcome::Unreachable { detail: MISDIRECTED.into() };
+        }
         match self.0.store.accept(new).await {
             Ok(Accepted::Fresh | Accepted::Known) => SendOutcome::Accepted,
             Ok(Accepted::Capped { retry_after } | Accepted::Stopped { retry_after, .. }) => {
@@ -367,6 +377,10 @@ impl Gateway for LocalGateway {
             return Err("its sender is stopped; `paceline sender list` has the reason".into());
         }
         Ok(())
+    }
+
+    async fn identity(&self) -> Result<Option<Identity>, String> {
+        Ok(Some(self.0.identity.clone()))
     }
 }
 
@@ -392,4 +406,12 @@ pub async fn resume_sender(dir: &Path, name: &str) -> Result<bool, OpenError> {
 /// See [`OpenError`].
 pub async fn kept(dir: &Path, after: i64, limit: i64) -> Result<KeptPage, OpenError> {
     store::kept_in(dir, machine_clock()(), after, limit).await
+}
+
+/// The name that the gateway in a folder has over a network, whether or not it runs; `None`: it never ran over it.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn identity(dir: &Path, transport: &str) -> Result<Option<String>, OpenError> {
+    store::identity_in(dir, transport).await
 }

@@ -299,7 +299,7 @@ mod tests {
         let (backend, _taken) = LocalBackend::new(1);
         let (told, _written) = mpsc::channel(1);
         let reporting = Reporting::new(Arc::new(store), Arc::new(backend), 1, told);
-        let report = Report::Mapped { message_id: "m".into(), whatsapp_id: "w".into() };
+        let report = Report::Mapped { message_id: "m".into(), whatsapp_id: "w".into(), wa_id: None };
         let outgoing = Outgoing { report, numeric: false };
         let verdict = Verdict::Contradicts { status: 409, detail: "another has this id".into() };
         // The backend was away for long before.

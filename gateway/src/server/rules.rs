@@ -1,7 +1,7 @@
 //! What follows from what: pure decisions, without a clock, a store or a network.
 
-use crate::Report;
 use crate::transport::{Class, Handed, Refusal, Settles, Status};
+use crate::{Report, limits};
 use std::time::Duration;
 
 /// How often a message is handed over in vain before it has failed.
@@ -44,7 +44,7 @@ pub(crate) struct Standing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// The network has it.
-    Sent { network_id: String },
+    Sent { network_id: String, wa_id: Option<String> },
     /// It will not be sent.
     Failed { code: String, detail: String },
     /// It is handed over again, so much later.
@@ -83,8 +83,8 @@ pub(crate) fn short_detail(detail: &str) -> String {
 /// What follows from an answer.
 pub(crate) fn judge(handed: &Handed, standing: Standing, luck: f64) -> (Next, SenderNext) {
     match handed {
-        Handed::Taken { network_id } => {
-            (Next::Sent { network_id: network_id.chars().take(256).collect() }, SenderNext::Fine)
+        Handed::Taken { network_id, wa_id } => {
+            (Next::Sent { network_id: limits::id(network_id), wa_id: wa_id.clone() }, SenderNext::Fine)
         }
         Handed::Refused(refusal) => refused(refusal, standing, luck),
         Handed::Unknown { code, detail } => (lost(code, detail, standing, luck), SenderNext::Fine),
@@ -220,7 +220,11 @@ pub(crate) fn hear(message: &mut Known, network_id: &str, status: &Status, at_ms
     }
     if message.network_id.is_none() && !network_id.is_empty() {
         message.network_id = Some(network_id.to_owned());
-        reports.push(Report::Mapped { message_id: message.message_id.clone(), whatsapp_id: network_id.to_owned() });
+        reports.push(Report::Mapped {
+            message_id: message.message_id.clone(),
+            whatsapp_id: network_id.to_owned(),
+            wa_id: None,
+        });
     }
     let whatsapp_id = message.network_id.clone().unwrap_or_default();
     if let Status::Failed(refusal) = status {

@@ -4,7 +4,7 @@ use super::SimulatorConfig;
 use super::fate::{self, Later, REPLY, key_of};
 use crate::server::Delivery;
 use crate::transport::{Class, Inbound};
-use crate::{Gateway, Outbound, Report, SendOutcome};
+use crate::{Gateway, Identity, Outbound, Report, SIMULATOR, SendOutcome};
 use faults::{Point, Side};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -144,7 +144,7 @@ impl Simulator {
         let now = Instant::now();
         let ack = |level| Report::Ack { message_id: id.clone(), whatsapp_id: whatsapp_id.clone(), level };
         let report = |what: &Later| match what {
-            Later::Sent => Report::Mapped { message_id: id.clone(), whatsapp_id: whatsapp_id.clone() },
+            Later::Sent => Report::Mapped { message_id: id.clone(), whatsapp_id: whatsapp_id.clone(), wa_id: None },
             Later::Delivered => ack(2),
             Later::Read => ack(3),
             Later::Played => ack(4),
@@ -203,6 +203,10 @@ impl Gateway for Simulator {
 
     async fn check(&self) -> Result<(), String> {
         Ok(())
+    }
+
+    async fn identity(&self) -> Result<Option<Identity>, String> {
+        Ok(Some(Identity { name: SIMULATOR.into(), transport: Some(SIMULATOR.into()) }))
     }
 }
 
@@ -292,7 +296,9 @@ mod tests {
         async move {
             let mut outcomes = Vec::new();
             for id in &ids {
-                outcomes.push(simulator.send(&Outbound { to: "60123456789", text: "x", message_id: id }).await);
+                outcomes.push(
+                    simulator.send(&Outbound { to: "60123456789", text: "x", message_id: id, gateway: None }).await,
+                );
             }
             outcomes
         }
@@ -315,7 +321,7 @@ mod tests {
         for idempotent in [true, false] {
             let simulator = Simulator::new(SimulatorConfig { idempotent, ..Default::default() }, tx.clone());
             for _ in 0..3 {
-                let message = Outbound { to: "1", text: "x", message_id: "same" };
+                let message = Outbound { to: "1", text: "x", message_id: "same", gateway: None };
                 assert_eq!(simulator.send(&message).await, SendOutcome::Accepted);
             }
             let stats = simulator.stats();
@@ -330,7 +336,7 @@ mod tests {
         let config =
             SimulatorConfig { acks: true, delivered_rate: 1.0, read_rate: 1.0, reply_rate: 0.0, ..Default::default() };
         let simulator = Simulator::new(config, tx);
-        simulator.send(&Outbound { to: "1", text: "x", message_id: "m" }).await;
+        simulator.send(&Outbound { to: "1", text: "x", message_id: "m", gateway: None }).await;
         let mut levels = Vec::new();
         for _ in 0..3 {
             levels.push(match rx.recv().await.expect("a report").report {

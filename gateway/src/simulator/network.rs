@@ -114,6 +114,7 @@ impl Memory {
         let status = |status, at_ms| Event::Status {
             message_id: Some(asked.id.clone()),
             network_id: network_id.to_owned(),
+            wa_id: None,
             status,
             at_ms,
         };
@@ -450,7 +451,7 @@ impl Transport for SimulatedNetwork {
         match fate.refusal {
             Some(refusal) => Handed::Refused(refusal),
             None if fate.lost || faults::hit(Point::Take(Side::After)).is_err() => lost("simulated lost answer".into()),
-            None => Handed::Taken { network_id },
+            None => Handed::Taken { network_id, wa_id: None },
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::raw::{Raw, Then, answer};
 use crate::{SECRET, client, send};
 use futures::future::join_all;
-use gateway::{Gateway, Outbound, SendOutcome};
+use gateway::{ClientSettings, Gateway, HttpGateway, Outbound, SendOutcome};
 use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -33,7 +33,7 @@ async fn a_message_goes_as_the_contract_says_and_is_signed() {
     {
         let id = format!("id-{id}");
         let before = SystemTime::now();
-        let message = Outbound { to: "60123456789", text, message_id: &id };
+        let message = Outbound { to: "60123456789", text, message_id: &id, gateway: None };
         assert_eq!(client.send(&message).await, SendOutcome::Accepted);
 
         let attempt = server.attempts().pop().expect("an attempt");
@@ -43,6 +43,12 @@ async fn a_message_goes_as_the_contract_says_and_is_signed() {
         assert_eq!(header("content-type"), "application/json");
         let timestamp = header("x-paceline-timestamp");
         assert_eq!(header("x-paceline-signature"), signature(SECRET, &timestamp, &attempt.raw));
+        // The whole request: in this form nothing signed is anything at another path.
+        let request = ["v2\n", &timestamp, "\nPOST\n/send\n"].concat();
+        let mut mac: Hmac<Sha256> = Hmac::new_from_slice(SECRET.as_bytes()).expect("any length");
+        mac.update(&[request.as_bytes(), &attempt.raw].concat());
+        let signed = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+        assert_eq!(header("x-paceline-signature-v2"), signed);
         let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let stamped: u64 = timestamp.parse().expect("seconds");
         assert!((seconds(before)..=seconds(SystemTime::now())).contains(&stamped), "{stamped}");
@@ -50,6 +56,17 @@ async fn a_message_goes_as_the_contract_says_and_is_signed() {
         assert!(!format!("{:?}{body}", attempt.headers).contains(SECRET));
     }
     assert_eq!(server.sent_count(), 4);
+}
+
+#[tokio::test]
+async fn the_old_form_is_not_sent_where_it_is_switched_off() {
+    let server = support::Gateway::start().await;
+    let settings = ClientSettings { old_signature: false, ..ClientSettings::new(server.url(), SECRET, 1) };
+    let client = HttpGateway::new(&settings).expect("a client");
+    assert_eq!(send(&client, "m").await, SendOutcome::Accepted);
+    let attempt = server.attempts().pop().expect("an attempt");
+    assert!(attempt.headers.contains_key("x-paceline-signature-v2"), "{:?}", attempt.headers);
+    assert!(!attempt.headers.contains_key("x-paceline-signature"), "{:?}", attempt.headers);
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ fn statuses(receiver: &Receiver, message_id: &str) -> Vec<(Status, String)> {
 
 async fn taken(transport: &CloudApi, message_id: &str) -> String {
     match hand(transport, "60123456789", message_id).await {
-        Handed::Taken { network_id } => network_id,
+        Handed::Taken { network_id, .. } => network_id,
         other => panic!("{}", word(&other)),
     }
 }

@@ -16,7 +16,7 @@ async fn a_message_goes_out_with_our_id() {
     let handed = transport.hand(&message).await;
 
     let taken = emulator.messages();
-    assert_eq!(handed, Handed::Taken { network_id: taken[0].network_id.clone() });
+    assert_eq!(handed, Handed::Taken { network_id: taken[0].network_id.clone(), wa_id: None });
     assert_eq!((taken.len(), taken[0].text.as_str(), taken[0].callback_data.as_deref()), (1, text, Some("m-1")));
     let posts = emulator.posts();
     assert_eq!(posts[0].path, "/v25.0/106540352242922/messages");

@@ -56,7 +56,8 @@ impl Cluster {
     #[must_use]
     pub fn of(path: impl Into<PathBuf>) -> ClusterBuilder {
         ClusterBuilder {
-            program: Program::new(path),
+            // For those without a gateway: workers send to nobody only where that is said.
+            program: Program::new(path).env("PACELINE_GATEWAY_TRANSPORT", "simulator"),
             workers: vec![Vec::new()],
             postgres: None,
             redis: RedisOptions::default(),

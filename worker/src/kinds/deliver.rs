@@ -4,6 +4,7 @@
 
 use crate::Shared;
 use crate::execute::{JobError, Outcome as Done};
+use crate::identity::Unknown;
 use domain::db::Trouble;
 use domain::jobs::{Claimed, Ending, Finished, LEASE};
 use domain::messages::deliver::{self, Begin, Delivery, Outcome};
@@ -23,8 +24,18 @@ const WRITE_FOR: Duration = LEASE;
 pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Done, JobError> {
     let now = shared.clock.now();
     let rate = shared.settings.sender_rate_per_minute;
-    let delivery = match deliver::begin(shared.db.write(), now, job, rate).await? {
+    let known = match shared.known_gateway().await {
+        Ok(known) => Ok(known),
+        Err(Unknown::Away(detail)) => Err(detail),
+        Err(Unknown::Ledger(error)) => return Err(error.into()),
+    };
+    let ours = known.as_ref().ok().map(|known| known.id);
+    let delivery = match deliver::begin(shared.db.write(), now, job, rate, ours).await? {
         Begin::Go(delivery) => delivery,
+        Begin::Elsewhere { until } => {
+            tracing::warn!(job = job.id.0, "a message waits for another gateway; `paceline doctor` says what to do");
+            return end(shared, job, &Ending::Asleep { until }).await;
+        }
         Begin::NotBefore(until) => return end(shared, job, &Ending::Asleep { until }).await,
         Begin::Over => return give_up(shared, job, None).await,
         Begin::Void { code, detail } => return give_up(shared, job, Some((code, detail))).await,
@@ -36,7 +47,11 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Done, Job
             () = shared.stopping.cancelled() => return end(shared, job, &Ending::GivenBack).await,
         }
     }
-    let outcome = send(shared, &delivery).await;
+    let outcome = match known {
+        Ok(known) => send(shared, &delivery, known.name.as_deref()).await,
+        // It is asked who it is first.
+        Err(detail) => unreachable(detail),
+    };
     if let Outcome::Failed { code, .. } | Outcome::Unknown { code, .. } | Outcome::Rejected { code, .. } = &outcome {
         tracing::warn!(message = delivery.message.0, attempt = delivery.attempt, %code, "a message was not taken");
     }
@@ -53,9 +68,14 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Done, Job
     }
 }
 
-async fn send(shared: &Shared, delivery: &Delivery) -> Outcome {
+/// The gateway is not there: it was not asked.
+fn unreachable(detail: String) -> Outcome {
+    Outcome::NotNow { code: "gateway_unreachable".into(), detail, retry_after: None }
+}
+
+async fn send(shared: &Shared, delivery: &Delivery, gateway: Option<&str>) -> Outcome {
     let id = delivery.uuid.to_string();
-    let message = Outbound { to: &delivery.phone, text: &delivery.text, message_id: &id };
+    let message = Outbound { to: &delivery.phone, text: &delivery.text, message_id: &id, gateway };
     if let Err(error) = faults::hit(Point::Send(Side::Before)) {
         return Outcome::Failed { code: "gateway_unreachable".into(), detail: error.to_string() };
     }
@@ -69,7 +89,8 @@ async fn send(shared: &Shared, delivery: &Delivery) -> Outcome {
         SendOutcome::Failed { code, detail } => Outcome::Failed { code, detail },
         SendOutcome::Unknown { code, detail } => Outcome::Unknown { code, detail },
         SendOutcome::Unreachable { detail } => {
-            Outcome::NotNow { code: "gateway_unreachable".into(), detail, retry_after: None }
+            shared.identity.doubt();
+            unreachable(detail)
         }
         SendOutcome::Throttled { retry_after } => Outcome::NotNow {
             code: "throttled".into(),

@@ -9,6 +9,7 @@ use crate::Shared;
 use crate::circuits::Circuit;
 use crate::control::Control;
 use crate::execute::{JobError, Outcome};
+use crate::identity::Unknown;
 use crate::places::Place;
 use domain::batches::send::{self, Begin, Going, Held, ItemOutcome, ItemResult, Outgoing, Rest, Settled, Work};
 use domain::jobs::Claimed;
@@ -196,6 +197,11 @@ impl Chunk<'_> {
     async fn claim(&mut self) -> Result<Option<Vec<Outgoing>>, JobError> {
         let shared = self.shared;
         self.place.enter().await;
+        // Known before it is claimed: what is claimed for nobody known does not leave.
+        if shared.identity.last().is_none() {
+            drop(shared.known_gateway().await);
+        }
+        self.work.gateway = shared.identity.last();
         let tx = shared.db.begin().await?;
         let rate = shared.settings.sender_rate_per_minute;
         let step =
@@ -205,6 +211,9 @@ impl Chunk<'_> {
         let claimed = shared.after.commit(step);
         self.going = claimed.going;
         self.more_at = claimed.more_at;
+        if claimed.elsewhere {
+            shared.identity.elsewhere(self.held.batch);
+        }
         if claimed.probe {
             self.circuit.lets_through();
         }
@@ -316,6 +325,7 @@ impl Sending {
             contact: item.contact,
             attempt: item.attempt,
             doubtful: item.doubtful,
+            gateway: None,
             text: None,
             at: shared.clock.now(),
             outcome: ItemOutcome::Returned,
@@ -345,19 +355,43 @@ impl Sending {
         if self.control.held_back() || self.circuit.is_open(shared.clock.now()) || shared.stopping.is_cancelled() {
             return result;
         }
-        let id = item.message_id.hyphenated().to_string();
         let began = Instant::now();
-        let sent = send(shared, &Outbound { to: &item.phone, text: &text, message_id: &id }).await;
+        let took = |label: &'static str| {
+            metrics::histogram!("paceline_send_seconds", "outcome" => label).record(began.elapsed().as_secs_f64());
+        };
+        let known = match shared.known_gateway().await {
+            // The batch was made another gateway's, or nobody's yet: it is claimed again, and that decides.
+            Ok(known) if item.gateway != Some(known.id) => return result,
+            Ok(known) => known,
+            Err(Unknown::Away(detail)) => {
+                took("unreachable");
+                result.at = shared.clock.now();
+                result.outcome = ItemOutcome::Unreachable { detail };
+                self.circuit.sees(result.sign(), result.at);
+                return result;
+            }
+            Err(Unknown::Ledger(error)) => {
+                tracing::warn!(%error, "it is not known which gateway this is");
+                return result;
+            }
+        };
+        let id = item.message_id.hyphenated().to_string();
+        let message = Outbound { to: &item.phone, text: &text, message_id: &id, gateway: known.name.as_deref() };
+        let sent = send(shared, &message).await;
         result.at = shared.clock.now();
+        result.gateway = Some(known.id);
         let (outcome, label) = match sent {
             SendOutcome::Accepted => (ItemOutcome::Accepted, "accepted"),
             SendOutcome::Rejected { code, detail } => (ItemOutcome::Rejected { code, detail }, "rejected"),
             SendOutcome::Throttled { retry_after } => (ItemOutcome::Throttled { retry_after }, "throttled"),
             SendOutcome::Failed { code, detail } => (ItemOutcome::Failed { code, detail }, "failed"),
-            SendOutcome::Unreachable { detail } => (ItemOutcome::Unreachable { detail }, "unreachable"),
+            SendOutcome::Unreachable { detail } => {
+                shared.identity.doubt();
+                (ItemOutcome::Unreachable { detail }, "unreachable")
+            }
             SendOutcome::Unknown { code, detail } => (ItemOutcome::Unknown { code, detail }, "unknown"),
         };
-        metrics::histogram!("paceline_send_seconds", "outcome" => label).record(began.elapsed().as_secs_f64());
+        took(label);
         result.text = Some(text);
         result.outcome = outcome;
         self.circuit.sees(result.sign(), result.at);

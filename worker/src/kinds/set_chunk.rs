@@ -1,28 +1,53 @@
-//! Imports, changes tags or deletes: one chunk, one transaction.
+//! Imports, changes tags or deletes: one chunk, in a few transactions.
 
 use crate::Shared;
 use crate::execute::{JobError, Outcome};
-use domain::JobKind;
-use domain::batches::{self, Ran};
-use domain::db;
-use domain::jobs::Claimed;
+use domain::batches::{self, Ran, SetChunk};
+use domain::db::{self, Trouble};
+use domain::jobs::{self, Claimed, Ending, Finished};
 use faults::Commit;
+use sea_orm::DbErr;
 
 pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobError> {
-    let now = shared.clock.now();
-    let rng = &mut shared.rng();
-    let tx = shared.db.begin().await?;
-    let step = match job.kind {
-        JobKind::ImportChunk => batches::run_import(&tx, now, job, rng).await?,
-        JobKind::TagChunk => batches::run_tag(&tx, now, job, rng).await?,
-        JobKind::DeleteChunk => batches::run_delete(&tx, now, job, rng).await?,
-        JobKind::Expand | JobKind::Start | JobKind::SendChunk | JobKind::Deliver | JobKind::Probe => {
-            return Err(JobError::Permanent(format!("{} is no set-based kind", job.kind)));
+    let raw = SetChunk::read(shared.db.read(), job).await?;
+    // Checking the numbers of an import takes longer than writing them, and holds nothing.
+    let parsed = tokio::task::spawn_blocking(move || raw.parse()).await;
+    let mut set = parsed.map_err(|error| match error.is_panic() {
+        true => JobError::Panicked,
+        false => JobError::Database(DbErr::Custom(error.to_string())),
+    })??;
+    loop {
+        if shared.stopping.is_cancelled() && !set.is_half_done() {
+            return give_back(shared, job).await;
         }
-    };
+        match step(shared, job, &mut set).await {
+            Ok(Ran::More) => {}
+            Ok(Ran::Done | Ran::Paused | Ran::Ended) => return Ok(Outcome::Settled),
+            Ok(Ran::Stale) => return Ok(Outcome::Stale),
+            // For what it does, or for somebody whom it waits for: with less it is done, or that is told.
+            Err(error) if Trouble::of(&error) == Trouble::TooLong && set.halve() => {
+                metrics::counter!("paceline_steps_halved_total", "kind" => job.kind.as_str()).increment(1);
+                tracing::warn!(%error, "a step took too long; the next one does half of it");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn step(shared: &Shared, job: &Claimed, set: &mut SetChunk) -> Result<Ran, DbErr> {
+    let tx = shared.db.begin().await?;
+    let step = batches::run_set(&tx, shared.clock.now(), job, set, &mut shared.rng()).await?;
     db::commit(tx, Commit::Set).await?;
+    Ok(shared.after.commit(step))
+}
+
+/// The process stops: the steps that are left are another's.
+async fn give_back(shared: &Shared, job: &Claimed) -> Result<Outcome, JobError> {
+    let tx = shared.db.begin().await?;
+    let step = jobs::fail(&tx, shared.clock.now(), job, &Ending::GivenBack, &mut shared.rng()).await?;
+    db::commit(tx, Commit::Rest).await?;
     Ok(match shared.after.commit(step) {
-        Ran::Done | Ran::Paused | Ran::Ended => Outcome::Settled,
-        Ran::Stale => Outcome::Stale,
+        Finished::Stale => Outcome::Stale,
+        Finished::Done | Finished::ReadyAt(_) | Finished::Paused | Finished::Dead => Outcome::Settled,
     })
 }

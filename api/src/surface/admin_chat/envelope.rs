@@ -10,8 +10,10 @@ const fn code(kind: Kind, token: bool) -> u16 {
     match kind {
         Kind::Validation
         | Kind::MethodNotAllowed
+        | Kind::NotAcceptable
         | Kind::UriTooLong
         | Kind::UnsupportedMediaType
+        | Kind::UnsupportedCoding
         | Kind::Unprocessable => 4000,
         Kind::AuthRequired if token => 4002,
         Kind::AuthRequired => 4001,
@@ -20,7 +22,7 @@ const fn code(kind: Kind, token: bool) -> u16 {
         Kind::Conflict => 4009,
         Kind::PayloadTooLarge => 4013,
         Kind::RateLimited => 4029,
-        Kind::Internal | Kind::Unavailable => 5000,
+        Kind::Internal | Kind::NotImplemented | Kind::Unavailable => 5000,
     }
 }
 

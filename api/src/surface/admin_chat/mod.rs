@@ -3,11 +3,10 @@
 mod envelope;
 
 use crate::App;
-use crate::foundation::refusal::{Kind, Refusal};
+use crate::foundation::known::Operations;
 use crate::foundation::{auth, guarded, limits};
 use crate::realtime;
 use poem::endpoint::BoxEndpoint;
-use poem::http::Method;
 use poem::{EndpointExt, Request, Response, Route};
 use std::sync::Arc;
 
@@ -21,21 +20,19 @@ pub(crate) fn endpoint(app: Arc<App>) -> Arc<BoxEndpoint<'static>> {
             async move { socket(app, request).await }
         }),
     );
+    let operations = Arc::new(Operations::default().and_get("/ws", &["token"]));
     crate::shared(routes.around(move |routes, request| {
-        let clock = clock.clone();
+        let (clock, operations) = (clock.clone(), operations.clone());
         async move {
             let token = realtime::token(&request).is_some();
-            Ok(guarded(routes.as_ref(), request, |refusal| envelope::refuse(refusal, token, clock.now())).await)
+            let refuse = |refusal: &_| envelope::refuse(refusal, token, clock.now());
+            Ok(guarded(&operations, routes.as_ref(), request, refuse).await)
         }
     }))
 }
 
 /// `/ws?token=<JWT>`, or with the token in `Authorization`.
 async fn socket(app: Arc<App>, request: Request) -> poem::Result<Response> {
-    if request.method() != Method::GET {
-        let wrong = Refusal::new(Kind::MethodNotAllowed, "the path has no such method");
-        return Err(Refusal { allow: Some("GET".into()), ..wrong }.into());
-    }
     let caller = auth::identify(&app, realtime::token(&request).as_deref()).await?;
     // A new socket is told of all that is going on: that costs more than most requests.
     let key = format!("general:{}", caller.0.user_id);

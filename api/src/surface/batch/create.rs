@@ -1,5 +1,6 @@
 //! From a request to an accepted batch.
 
+use super::dry_run::DRY_RUN;
 use super::envelope::{Answer, Failure};
 use super::wire::BatchOperation;
 use crate::App;
@@ -8,11 +9,13 @@ use crate::foundation::fields::Fields;
 use crate::foundation::idempotency::{Hold, Once};
 use crate::foundation::refusal::{Kind, Refusal};
 use domain::batches::{
-    Audience, Batch, CreateError, NewSend, NewTag, OnUnknown, Recipients, SCHEDULE_SLACK, TagOperation,
+    self, Audience, Batch, BatchType, ContactRefs, CreateError, NewSend, NewTag, OnUnknown, Recipients, RemainderError,
+    SCHEDULE_SLACK, Staged, TagOperation,
 };
+use domain::contacts::tags;
 use domain::db::Tx;
 use domain::messages::template::{MAX_CHARS, Template};
-use domain::{Step, Timestamp, db};
+use domain::{BatchId, Step, TemplateId, Timestamp, db};
 use faults::Commit;
 use poem_openapi::ApiResponse;
 use poem_openapi::types::ToJSON;
@@ -39,16 +42,24 @@ impl Accepted {
     }
 }
 
+/// The answer to an accepted request, which its idempotency key remembers.
+async fn answered(app: &App, tx: &Tx, hold: &Hold, batch: &Batch) -> Result<String, Refusal> {
+    let senders = batches::sender_paces(tx, app.settings.sender_rate_per_minute).await?;
+    let body = Answer::new(BatchOperation::of(batch, app.clock.now(), &senders)).to_json_string();
+    hold.complete(tx, 202, &body).await?;
+    Ok(body)
+}
+
 /// Commits an accepted batch together with what its idempotency key remembers, then rings.
 pub(super) async fn accept(app: &App, tx: Tx, hold: Hold, step: Step<Batch>) -> Result<Accepted, Refusal> {
-    let now = app.clock.now();
-    let answer = Answer::new(BatchOperation::of(&step.value, now, app.settings.sender_rate_per_minute));
-    let body = answer.to_json_string();
-    if let Err(refusal) = hold.complete(&tx, 202, &body).await {
-        tx.rollback().await?;
-        hold.free().await;
-        return Err(refusal);
-    }
+    let body = match answered(app, &tx, &hold, &step.value).await {
+        Ok(body) => body,
+        Err(refusal) => {
+            tx.rollback().await?;
+            hold.free().await;
+            return Err(refusal);
+        }
+    };
     if let Err(error) = db::commit(tx, Commit::Create).await {
         hold.free().await;
         return Err(error.into());
@@ -63,49 +74,197 @@ pub(super) fn refuse(error: CreateError) -> Refusal {
     match error {
         CreateError::NoTemplate => Refusal::field("templateId", "no such template"),
         CreateError::Template(error) => Refusal::field("templateId", error.to_string()),
+        CreateError::RemainderTaken(other) => {
+            Refusal::new(Kind::Conflict, format!("batch {other} was made of what that batch never sent"))
+        }
         CreateError::EmptyAudience => Refusal::field("audience", "matches no contact"),
         CreateError::Database(error) => error.into(),
     }
 }
 
-/// Does a creation once. `read` reads the request, only now: what was accepted once is repeated even if it would be
+/// A batch over a list of contacts, or over an audience.
+pub(super) trait OverContacts: Send + 'static {
+    /// What it does with them.
+    const TYPE: BatchType;
+
+    /// The list; `None`: an audience.
+    fn contacts(&self) -> Option<&ContactRefs>;
+
+    /// Counts the audience before the transaction.
+    async fn count(&self, _app: &App, _staged: &mut Staged) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+impl OverContacts for NewSend {
+    const TYPE: BatchType = BatchType::Send;
+
+    fn contacts(&self) -> Option<&ContactRefs> {
+        match &self.recipients {
+            Recipients::Contacts(contacts) => Some(contacts),
+            Recipients::Audience(_) => None,
+        }
+    }
+
+    async fn count(&self, app: &App, staged: &mut Staged) -> Result<(), Refusal> {
+        Ok(staged.count(app.db.read(), self).await?)
+    }
+}
+
+impl OverContacts for NewTag {
+    const TYPE: BatchType = BatchType::Tag;
+
+    fn contacts(&self) -> Option<&ContactRefs> {
+        Some(&self.contacts)
+    }
+}
+
+impl OverContacts for ContactRefs {
+    const TYPE: BatchType = BatchType::Delete;
+
+    fn contacts(&self) -> Option<&ContactRefs> {
+        Some(self)
+    }
+}
+
+/// Does what the batch's own transaction would take too long for: of a long list all but the last part is written.
+async fn stage<T: OverContacts>(app: &App, new: &T, staged: &mut Staged) -> Result<(), Refusal> {
+    new.count(app, staged).await?;
+    let Some(contacts) = new.contacts() else { return Ok(()) };
+    while let Some(part) = staged.next_part(contacts, T::TYPE)? {
+        let tx = app.db.begin().await?;
+        staged.write(&tx, app.clock.now(), &part).await?;
+        db::commit(tx, Commit::Create).await?;
+    }
+    Ok(())
+}
+
+/// Throws away what was written of a batch that does not come to be. What cannot be now, as on a full disk, is pruned.
+pub(super) async fn unstage(app: &App, staged: &Staged) {
+    let step = async || {
+        let tx = app.db.begin().await?;
+        let more = batches::unstage(&tx, staged, app.db.dialect().step_rows() as u64).await?;
+        db::commit(tx, Commit::Prune).await.map(|()| more)
+    };
+    loop {
+        match step().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                tracing::warn!(%error, "what was written of a refused batch is still there; it will be pruned");
+                return;
+            }
+        }
+    }
+}
+
+/// Does a creation once. `read` reads the request, only when it is awaited: what was accepted once is repeated even if it would be
 /// refused today. `work` writes in a transaction of its own.
 pub(super) async fn once<T, R, W>(app: &App, once: Once, read: R, work: W) -> Result<Accepted, Failure>
 where
-    T: Send + 'static,
-    R: FnOnce() -> Result<T, Refusal> + Send + 'static,
-    W: AsyncFnOnce(&Tx, Timestamp, T) -> Result<Step<Batch>, Refusal>,
+    T: OverContacts,
+    R: Future<Output = Result<T, Refusal>>,
+    W: AsyncFnOnce(&Tx, Timestamp, T, Staged) -> Result<Step<Batch>, Refusal>,
 {
     let hold = match once {
         Once::Replay(body) => return Ok(Accepted::replay(body)),
         Once::Do(hold) => hold,
     };
+    let mut staged = Staged::default();
     let done = async {
-        let new = blocking(read).await?;
+        let new = read.await?;
+        stage(app, &new, &mut staged).await?;
         let tx = app.db.begin().await?;
-        let step = work(&tx, app.clock.now(), new).await?;
+        let step = work(&tx, app.clock.now(), new, staged.clone()).await?;
         Ok::<_, Refusal>((tx, step))
     };
-    match done.await {
-        Ok((tx, step)) => Ok(accept(app, tx, hold, step).await?),
+    let refusal = match done.await {
+        Ok((tx, step)) => match accept(app, tx, hold, step).await {
+            Ok(accepted) => return Ok(accepted),
+            Err(refusal) => refusal,
+        },
         Err(refusal) => {
             hold.free().await;
-            Err(Failure::from(refusal))
+            refusal
         }
+    };
+    unstage(app, &staged).await;
+    Err(Failure::from(refusal))
+}
+
+/// A send as it was asked for.
+pub(super) struct AskedSend {
+    content: Option<String>,
+    template: Option<TemplateId>,
+    recipients: AskedRecipients,
+    rate_per_minute: Option<u32>,
+    jitter_ms: Option<u32>,
+    schedule_at: Option<Timestamp>,
+    on_unknown: Option<OnUnknown>,
+}
+
+enum AskedRecipients {
+    These(Recipients),
+    RemainderOf(BatchId),
+}
+
+impl AskedSend {
+    /// The send itself: what a cancelled batch decides of it is read.
+    pub(super) async fn settled(self, app: &App) -> Result<NewSend, Refusal> {
+        let (recipients, cancelled) = match self.recipients {
+            AskedRecipients::These(recipients) => (recipients, None),
+            AskedRecipients::RemainderOf(of) => {
+                let left = batches::remainder(app.db.read(), of).await.map_err(no_remainder)?;
+                let own = (left.content, left.rate_per_minute, left.jitter_ms, left.on_unknown);
+                (left.recipients, Some((of, own)))
+            }
+        };
+        let mut new = NewSend {
+            content: self.content,
+            template: self.template,
+            recipients,
+            rate_per_minute: self.rate_per_minute,
+            jitter_ms: self.jitter_ms.unwrap_or(0),
+            schedule_at: self.schedule_at,
+            on_unknown: self.on_unknown.unwrap_or(OnUnknown::Resend),
+            remainder_of: None,
+            chunk_items: None,
+        };
+        if let Some((of, (content, rate_per_minute, jitter_ms, on_unknown))) = cancelled {
+            new.remainder_of = Some(of);
+            if new.template.is_none() {
+                new.content.get_or_insert(content);
+            }
+            new.rate_per_minute = new.rate_per_minute.or(rate_per_minute);
+            new.jitter_ms = self.jitter_ms.unwrap_or(jitter_ms);
+            new.on_unknown = self.on_unknown.unwrap_or(on_unknown);
+        }
+        Ok(new)
+    }
+}
+
+fn no_remainder(error: RemainderError) -> Refusal {
+    match error {
+        RemainderError::NotFound => Refusal::field("remainderOf", "no such batch"),
+        RemainderError::Conflict(why) => Refusal::new(Kind::Conflict, why),
+        RemainderError::Database(error) => error.into(),
     }
 }
 
 /// Reads a send.
-pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<NewSend, Refusal> {
+pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<AskedSend, Refusal> {
     let mut f = Fields::parse(body)?;
+    f.boolean(DRY_RUN);
     let template = f.text("templateId", 1..=32);
     let template_id = template.as_ref().and_then(|id| id.parse().ok());
     if template.is_some() && template_id.is_none() {
         f.bad("templateId", "no such template");
     }
     let mut content = None;
+    // Beside a template it has no meaning, and clients send it all the same.
+    f.knows("content");
     if template.is_none() {
-        if f.raw("content").is_none() {
+        if f.raw("content").is_none() && f.raw("remainderOf").is_none() {
             f.bad("content", "is required unless templateId is given");
         }
         content = f.text("content", 1..=MAX_CHARS);
@@ -114,60 +273,56 @@ pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<NewSend, Refusal>
         }
     }
     let rate_per_minute = f.integer("ratePerMinute", 1..=600_000);
-    let jitter_ms = f.integer("jitterMs", 0..=600_000).unwrap_or(0);
+    let jitter_ms = f.integer("jitterMs", 0..=600_000);
     let schedule_at = f.time("scheduleAt");
     if schedule_at.is_some_and(|at| at < now.minus(SCHEDULE_SLACK)) {
         f.bad("scheduleAt", "lies in the past");
     }
-    let on_unknown = f.one_of("onUnknown", OnUnknown::ALL, OnUnknown::as_str).unwrap_or(OnUnknown::Resend);
-    let recipients = match (f.raw("contactIds").is_some(), f.raw("audience").is_some()) {
-        (true, true) => {
+    let on_unknown = f.one_of("onUnknown", OnUnknown::ALL, OnUnknown::as_str);
+    let recipients = read_recipients(&mut f);
+    f.finish()?;
+    let recipients = recipients.ok_or_else(Refusal::internal)?;
+    Ok(AskedSend { content, template: template_id, recipients, rate_per_minute, jitter_ms, schedule_at, on_unknown })
+}
+
+/// Whom a send is for: exactly one of the three ways to say it.
+fn read_recipients(f: &mut Fields<'_>) -> Option<AskedRecipients> {
+    let given = ["contactIds", "audience", "remainderOf"].map(|name| f.raw(name).is_some());
+    match given {
+        [true, true, _] => {
             f.bad("audience", "cannot be given together with contactIds");
             None
         }
-        (false, false) => {
+        [true, _, true] | [_, true, true] => {
+            f.bad("remainderOf", "cannot be given together with contactIds or an audience");
+            None
+        }
+        [false, false, false] => {
             f.bad("contactIds", "is required unless an audience is given");
             None
         }
-        (true, false) => f.contact_ids("contactIds", MAX_ITEMS).map(Recipients::Contacts),
-        (false, true) => read_audience(&mut f).map(Recipients::Audience),
-    };
-    f.finish()?;
-    let recipients = recipients.ok_or_else(Refusal::internal)?;
-    Ok(NewSend {
-        content,
-        template: template_id,
-        recipients,
-        rate_per_minute,
-        jitter_ms,
-        schedule_at,
-        on_unknown,
-        chunk_items: None,
-    })
+        [true, false, false] => {
+            f.contact_ids("contactIds", MAX_ITEMS).map(|ids| AskedRecipients::These(Recipients::Contacts(ids)))
+        }
+        [false, true, false] => read_audience(f).map(|audience| AskedRecipients::These(Recipients::Audience(audience))),
+        [false, false, true] => {
+            let text = f.text("remainderOf", 1..=32)?;
+            let id = text.parse().ok().map(AskedRecipients::RemainderOf);
+            if id.is_none() {
+                f.bad("remainderOf", "no such batch");
+            }
+            id
+        }
+    }
 }
 
 fn read_audience(f: &mut Fields<'_>) -> Option<Audience> {
-    let raw = f.raw("audience")?;
-    let mut inner = match Fields::parse(raw.get().as_bytes()) {
-        Ok(inner) => inner,
-        Err(_) => {
-            f.bad("audience", "must be an object");
-            return None;
-        }
-    };
-    let tags = |inner: &mut Fields<'_>, name| inner.texts(name, 0..=50, 1..=64).unwrap_or_default();
-    let audience = Audience {
+    let audience = f.object("audience", |inner| Audience {
         all: inner.boolean("all").unwrap_or(false),
-        tags_any: tags(&mut inner, "tagsAny"),
-        tags_all: tags(&mut inner, "tagsAll"),
-        tags_none: tags(&mut inner, "tagsNone"),
-    };
-    if let Err(refusal) = inner.finish() {
-        for detail in refusal.details {
-            f.bad(format!("audience.{}", detail.field), detail.message);
-        }
-        return None;
-    }
+        tags_any: read_tags(inner, "tagsAny", 0),
+        tags_all: read_tags(inner, "tagsAll", 0),
+        tags_none: read_tags(inner, "tagsNone", 0),
+    })?;
     if audience.is_empty() {
         f.bad("audience", "names no condition; {\"all\": true} is everyone");
         return None;
@@ -175,14 +330,27 @@ fn read_audience(f: &mut Fields<'_>) -> Option<Audience> {
     Some(audience)
 }
 
+/// A list of at least so many tags.
+pub(super) fn read_tags(f: &mut Fields<'_>, name: &str, least: usize) -> Vec<String> {
+    let list = f.texts(name, least..=50, 1..=tags::MAX_TAG).unwrap_or_default();
+    for (at, tag) in list.iter().enumerate() {
+        // One that is empty is named already.
+        if !tag.is_empty() && !tags::is_fine(&tags::normalise(tag)) {
+            f.bad(format!("{name}[{at}]"), "must have 1 to 64 characters that can be seen");
+        }
+    }
+    list
+}
+
 /// Reads a change of tags.
 pub(super) fn read_tag(body: &[u8]) -> Result<NewTag, Refusal> {
     let mut f = Fields::parse(body)?;
+    f.boolean(DRY_RUN);
     let contacts = required_ids(&mut f);
     if f.raw("tags").is_none() {
         f.bad("tags", "is required");
     }
-    let tags = f.texts("tags", 1..=50, 1..=64).unwrap_or_default();
+    let tags = read_tags(&mut f, "tags", 1);
     if f.raw("operation").is_none() {
         f.bad("operation", "is required: add, remove or set");
     }
@@ -197,6 +365,7 @@ pub(super) fn read_tag(body: &[u8]) -> Result<NewTag, Refusal> {
 /// Reads a deletion.
 pub(super) fn read_delete(body: &[u8]) -> Result<domain::batches::ContactRefs, Refusal> {
     let mut f = Fields::parse(body)?;
+    f.boolean(DRY_RUN);
     let contacts = required_ids(&mut f);
     f.finish()?;
     contacts.ok_or_else(Refusal::internal)

@@ -1,7 +1,7 @@
-//! A batch's items as a CSV file, written a page at a time as the client reads it.
+//! A batch's items, and an import's failed rows, as CSV files, written a page at a time as the client reads them.
 
 use crate::App;
-use domain::batches::{self, Item, ItemStatus};
+use domain::batches::{self, FailedRow, Item, ItemStatus};
 use domain::{BatchId, Timestamp, contacts};
 use futures::stream;
 use std::io;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 const PAGE: usize = 1_000;
 
-const HEADER: [&str; 11] = [
+const HEADER: [&str; 12] = [
     "seq",
     "contactId",
     "phone",
@@ -21,6 +21,7 @@ const HEADER: [&str; 11] = [
     "startedAt",
     "finishedAt",
     "nextAttemptAt",
+    "warning",
 ];
 
 /// The items as a body that is written while it is read.
@@ -41,6 +42,53 @@ pub(super) fn items(app: Arc<App>, id: BatchId, status: Option<ItemStatus>, plai
     poem::Body::from_bytes_stream(pages)
 }
 
+/// The column that says why a row failed.
+const REASON: &str = "reason";
+
+/// What tells a spreadsheet that the file is UTF-8.
+const MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// The rows of an import that failed, under the columns of its file and one of reasons.
+pub(super) fn failed_rows(app: Arc<App>, id: BatchId, columns: Vec<String>) -> poem::Body {
+    // A file of failed rows that was mended and came again has a column of reasons already.
+    let width = columns.len() - usize::from(columns.last().is_some_and(|last| last == REASON));
+    let mut columns = columns;
+    columns.truncate(width);
+    let columns = Arc::new(columns);
+    let pages = stream::try_unfold(Some((true, None)), move |at| {
+        let (app, columns) = (app.clone(), columns.clone());
+        async move {
+            let Some((first, after)) = at else { return Ok(None) };
+            let page = batches::failed_rows(app.db.read(), id, after, PAGE).await.map_err(|error| {
+                tracing::error!(%error, "an export broke off");
+                io::Error::other("the export broke off")
+            })?;
+            let next = page.next.map(|next| (false, Some(next)));
+            Ok::<_, io::Error>(Some((write_failed(first, page.rows, &columns)?, next)))
+        }
+    });
+    poem::Body::from_bytes_stream(pages)
+}
+
+fn write_failed(header: bool, rows: Vec<FailedRow>, columns: &[String]) -> io::Result<Vec<u8>> {
+    let mut csv = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
+    if header {
+        csv.write_record(columns.iter().cloned().map(harmless).chain([REASON.to_owned()]))?;
+    }
+    for FailedRow { reason, mut cells, input, .. } in rows {
+        if cells.is_empty() {
+            cells.push(input.unwrap_or_default());
+        }
+        let more = cells.split_off(cells.len().min(columns.len()));
+        cells.resize(columns.len(), String::new());
+        // Cells beyond the last column stand behind the reason: nothing of the row is lost.
+        let more = more.into_iter().filter(|cell| !cell.is_empty());
+        csv.write_record(cells.into_iter().map(harmless).chain([harmless(reason)]).chain(more.map(harmless)))?;
+    }
+    let csv = csv.into_inner().map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(if header { [MARK, &csv].concat() } else { csv })
+}
+
 fn write(header: bool, items: Vec<Item>, plain: bool) -> io::Result<Vec<u8>> {
     let mut csv = csv::Writer::from_writer(Vec::new());
     if header {
@@ -48,11 +96,13 @@ fn write(header: bool, items: Vec<Item>, plain: bool) -> io::Result<Vec<u8>> {
     }
     let time = |at: Option<Timestamp>| at.map(Timestamp::to_rfc3339).unwrap_or_default();
     for item in items {
+        let named = item.input.filter(|_| item.phone.is_none());
+        let contact = item.contact.map(|id| id.to_string()).or(named).unwrap_or_default();
         let phone = item.phone.unwrap_or_default();
-        let phone = if plain { phone } else { contacts::phone::mask_digits(&phone) };
+        let phone = if plain || phone.is_empty() { phone } else { contacts::phone::mask_digits(&phone) };
         csv.write_record([
             item.seq.to_string(),
-            item.contact.map(|id| id.to_string()).unwrap_or_default(),
+            harmless(contact),
             harmless(phone),
             item.status.to_string(),
             item.attempts.to_string(),
@@ -62,6 +112,7 @@ fn write(header: bool, items: Vec<Item>, plain: bool) -> io::Result<Vec<u8>> {
             time(item.started_at),
             time(item.finished_at),
             time(item.next_attempt_at),
+            item.warning.unwrap_or_default(),
         ])?;
     }
     csv.into_inner().map_err(|error| io::Error::other(error.to_string()))

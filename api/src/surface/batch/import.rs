@@ -1,24 +1,33 @@
 //! Imports: from a JSON list, a CSV or XLSX file, or a form with a file. The rows are read as a stream into the batch's
-//! chunks, in one transaction.
+//! chunks, which are written by parts; the last part makes the batch.
 
-use super::create::{Accepted, MAX_ITEMS, blocking};
+use super::create::{Accepted, MAX_ITEMS, blocking, read_tags};
+use super::dry_run::{self, DRY_RUN};
 use super::envelope::{Answer, Failure};
-use super::upload::{CsvType, FormType, Upload, XlsxType, disk};
-use super::wire::{BatchOperation, DryRun, ImportRequest, PlannedAction, PlannedRowView};
+use super::import_plan;
+use super::upload::{CsvType, FormType, Upload, XlsxType, disk, form_fields};
+use super::wire::{BatchOperation, DryRun, ImportContact, ImportRequest};
 use crate::App;
 use crate::foundation::body::{JsonBody, JsonText};
 use crate::foundation::fields::{Fields, Texts};
 use crate::foundation::idempotency::{Asked, Once};
+use crate::foundation::known;
 use crate::foundation::refusal::{FieldError, Refusal};
 use bytes::Bytes;
-use domain::batches::{Batch, ImportLine, ImportWriter, NewImport, Plan, PlannedRow, preview_import};
-use domain::contacts::import_file::{ColumnPlan, CsvRows, FileError, ImportRow, Mapping, XlsxRows};
+use domain::batches::{Batch, ImportLine, ImportWriter, NewImport};
+use domain::contacts::import_file::{
+    ColumnPlan, CsvRows, FileError, FileOptions, FileRow, ImportRow, Mapping, Sheets, UnknownEncoding, XlsxRows,
+    check_row,
+};
+use domain::contacts::phone::{Country, UnknownCountry};
+use domain::contacts::tags;
 use domain::db::Tx;
-use domain::{Step, UserId};
+use domain::{Step, UserId, db};
+use faults::Commit;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiRequest, ApiResponse};
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -37,6 +46,7 @@ pub(super) enum ImportBody {
 
 /// What became of an import.
 #[derive(ApiResponse)]
+#[expect(clippy::large_enum_variant, reason = "it is made once for a request and written at once")]
 pub(super) enum Imported {
     /// A dry run: what each row would become. Nothing was written.
     #[oai(status = 200)]
@@ -64,12 +74,22 @@ pub(super) struct Options {
     pub(super) tags: Option<String>,
     pub(super) source: Option<String>,
     pub(super) mapping: Option<String>,
+    pub(super) default_country: Option<Country>,
+    pub(super) encoding: Option<String>,
+    pub(super) sheet: Option<String>,
 }
 
 /// Where rows come from.
-enum Rows {
+pub(super) enum Rows {
     Json(Bytes),
-    File { file: std::fs::File, workbook: bool, mapping: Mapping },
+    File { file: std::fs::File, workbook: bool, options: FileOptions },
+}
+
+/// What was found out about a file while it was read.
+pub(super) struct Shape {
+    pub(super) plan: ColumnPlan,
+    pub(super) encoding: Option<&'static str>,
+    pub(super) sheets: Option<Sheets>,
 }
 
 /// A request that was read: what to do, with which rows, and what makes it the same request as another.
@@ -79,27 +99,62 @@ struct Read {
     content: Bytes,
 }
 
+impl Options {
+    /// Refuses what is said of a file where there is none: a JSON body says it itself, and what stands elsewhere would be
+    /// passed over.
+    fn refuse_beside_json(&self) -> Result<(), Refusal> {
+        let given = [
+            ("skipDuplicates", self.skip_duplicates.is_some()),
+            ("tags", self.tags.is_some()),
+            ("source", self.source.is_some()),
+            ("mapping", self.mapping.is_some()),
+            ("encoding", self.encoding.is_some()),
+            ("sheet", self.sheet.is_some()),
+        ];
+        let bad = given.into_iter().filter(|(_, given)| *given).map(|(name, _)| FieldError {
+            field: name.into(),
+            message: "is for a file: a JSON body has fields of its own".into(),
+        });
+        let bad: Vec<_> = bad.collect();
+        if bad.is_empty() { Ok(()) } else { Err(Refusal::invalid(bad)) }
+    }
+}
+
+/// What a body or a form says of a dry run. What cannot be read says nothing: whoever reads it says why.
+pub(super) async fn says_dry_run(body: &ImportBody) -> Result<Option<bool>, Refusal> {
+    match body {
+        ImportBody::Json(body) => dry_run::said(&body.bytes).await,
+        ImportBody::Form(Upload { spooled, .. }) => {
+            Ok(spooled.fields.get(DRY_RUN).and_then(|text| text.trim().parse().ok()))
+        }
+        ImportBody::Csv(_) | ImportBody::Xlsx(_) => Ok(None),
+    }
+}
+
 async fn read(options: Options, body: ImportBody) -> Result<Read, Refusal> {
     match body {
         ImportBody::Json(body) => {
+            options.refuse_beside_json()?;
             let (bytes, content) = (body.bytes.clone(), body.bytes);
-            let new = blocking(move || read_json(&bytes)).await?;
+            let mut new = blocking(move || read_json(&bytes)).await?;
+            new.default_country = new.default_country.or(options.default_country);
             Ok(Read { new, rows: Rows::Json(content.clone()), content })
         }
         ImportBody::Csv(Upload { spooled, .. })
         | ImportBody::Xlsx(Upload { spooled, .. })
         | ImportBody::Form(Upload { spooled, .. }) => {
             let content = Bytes::from(format!("{}{:?}", spooled.hash, spooled.fields));
-            let (new, mapping) = read_options(options, &spooled.fields)?;
-            Ok(Read { new, rows: Rows::File { file: spooled.file, workbook: spooled.workbook, mapping }, content })
+            let (new, options) = read_options(options, &spooled.fields)?;
+            Ok(Read { new, rows: Rows::File { file: spooled.file, workbook: spooled.workbook, options }, content })
         }
     }
 }
 
 /// Tells what an import would do.
 pub(super) async fn dry_run(app: &App, options: Options, body: ImportBody) -> Result<Imported, Failure> {
-    let Read { new, rows, .. } = read(options, body).await?;
-    Ok(Imported::DryRun(Answer::new(plan(app, &new, rows).await?)))
+    let Read { mut new, rows, .. } = read(options, body).await?;
+    new.default_country = new.default_country.or(app.settings.default_country);
+    Ok(Imported::DryRun(Answer::new(import_plan::plan(app, &new, rows).await?)))
 }
 
 /// Does an import.
@@ -110,177 +165,96 @@ pub(super) async fn import(
     options: Options,
     body: ImportBody,
 ) -> Result<Imported, Failure> {
-    let Read { new, rows, content } = read(options, body).await?;
+    let Read { mut new, rows, content } = read(options, body).await?;
+    new.default_country = new.default_country.or(app.settings.default_country);
     let once = asked.begin(app, &content).await?;
     drop(content);
     let hold = match once {
         Once::Replay(body) => return Ok(Accepted::replay(body).into()),
         Once::Do(hold) => hold,
     };
-    match write(app, by, &new, rows).await {
-        Ok((tx, step)) => Ok(super::create::accept(app, tx, hold, step).await?.into()),
+    let mut writer = ImportWriter::default();
+    let refusal = match write(app, by, &new, rows, &mut writer).await {
+        Ok((tx, step)) => match super::create::accept(app, tx, hold, step).await {
+            Ok(accepted) => return Ok(accepted.into()),
+            Err(refusal) => refusal,
+        },
         Err(refusal) => {
             hold.free().await;
-            Err(refusal.into())
+            refusal
         }
-    }
+    };
+    super::create::unstage(app, writer.staged()).await;
+    Err(refusal.into())
 }
 
-async fn write(app: &App, by: UserId, new: &NewImport, rows: Rows) -> Result<(Tx, Step<Batch>), Refusal> {
-    let (mut lines, reading) = read_rows(rows);
-    // The first line before the transaction: a file that cannot be read at all costs no lock.
-    let first = lines.recv().await;
-    let tx = app.db.begin().await?;
-    let mut writer = ImportWriter::begin(&tx, app.clock.now(), by, new).await?;
-    if let Some(first) = first {
-        writer.push(&tx, first).await?;
-        while let Some(line) = lines.recv().await {
-            writer.push(&tx, line).await?;
+/// Reads the rows, and writes them by parts: none is written while others are read. The last part is the batch itself.
+async fn write(
+    app: &App,
+    by: UserId,
+    new: &NewImport,
+    rows: Rows,
+    writer: &mut ImportWriter,
+) -> Result<(Tx, Step<Batch>), Refusal> {
+    let (mut lines, reading) = read_rows(rows, new.default_country);
+    while let Some(line) = lines.recv().await {
+        if writer.push(line)? {
+            let tx = app.db.begin().await?;
+            writer.write(&tx, app.clock.now()).await?;
+            db::commit(tx, Commit::Create).await?;
         }
     }
-    reading.await.unwrap_or_else(|_| Err(Refusal::internal()))?;
+    let shape = reading.await.unwrap_or_else(|_| Err(Refusal::internal()))?;
+    writer.set_columns(&shape.map_or_else(|| JSON_COLUMNS.map(str::to_owned).to_vec(), |shape| shape.plan.names()));
     if writer.is_empty() {
         return Err(Refusal::field("file", "the file has no rows"));
     }
-    let step = writer.finish(&tx, app.clock.now()).await?;
+    let tx = app.db.begin().await?;
+    let step = writer.finish(&tx, app.clock.now(), by, new).await?;
     Ok((tx, step))
 }
 
-/// How many planned rows and errors a dry run shows.
-const SHOWN: usize = 100;
+pub(super) type Reading = tokio::task::JoinHandle<Result<Option<Shape>, Refusal>>;
 
-async fn plan(app: &App, new: &NewImport, rows: Rows) -> Result<DryRun, Refusal> {
-    let mut shown = DryRun {
-        dry_run: true,
-        total_count: 0,
-        create_count: 0,
-        merge_count: 0,
-        skip_count: 0,
-        fail_count: 0,
-        columns: None,
-        rows: Vec::new(),
-        errors: Vec::new(),
-        truncated: false,
-    };
-    let (mut lines, reading) = read_rows(rows);
-    let mut seen = HashSet::new();
-    let mut group = Vec::new();
-    loop {
-        let line = lines.recv().await;
-        let last = line.is_none();
-        group.extend(line);
-        if group.len() >= 2_000 || (last && !group.is_empty()) {
-            let planned =
-                preview_import(app.db.read(), std::mem::take(&mut group), new.skip_duplicates, &mut seen).await?;
-            planned.into_iter().for_each(|row| show(&mut shown, row));
-        }
-        if last {
-            break;
-        }
-    }
-    let columns = reading.await.unwrap_or_else(|_| Err(Refusal::internal()))?;
-    shown.columns = columns.map(|plan| {
-        plan.fields
-            .iter()
-            .enumerate()
-            .filter_map(|(place, field)| {
-                let column =
-                    plan.header.as_ref().and_then(|h| h.get(place).cloned()).unwrap_or_else(|| place.to_string());
-                field.as_ref().map(|field| (column, field.name()))
-            })
-            .collect()
-    });
-    Ok(shown)
-}
+/// The columns under which a JSON import's failed rows are given back.
+const JSON_COLUMNS: [&str; 3] = ["phoneE164", "name", "tags"];
 
-fn show(shown: &mut DryRun, row: PlannedRow) {
-    shown.total_count += 1;
-    let mut view = PlannedRowView {
-        line: i64::from(row.line),
-        action: PlannedAction::Fail,
-        phone: None,
-        name: None,
-        tags: None,
-        attributes: None,
-        error: None,
-    };
-    let (action, clean) = match row.plan {
-        Plan::Create(clean) => {
-            shown.create_count += 1;
-            (PlannedAction::Create, Some(clean))
-        }
-        Plan::Merge(clean) => {
-            shown.merge_count += 1;
-            (PlannedAction::Merge, Some(clean))
-        }
-        Plan::Skip(clean) => {
-            shown.skip_count += 1;
-            (PlannedAction::Skip, Some(clean))
-        }
-        Plan::Fail(reason) => {
-            shown.fail_count += 1;
-            view.error = Some(reason);
-            (PlannedAction::Fail, None)
-        }
-    };
-    view.action = action;
-    if let Some(clean) = clean {
-        view.phone = Some(clean.phone.as_digits().to_owned());
-        view.name = clean.name;
-        view.tags = (!clean.tags.is_empty()).then_some(clean.tags);
-        view.attributes = (!clean.attributes.is_empty()).then_some(clean.attributes);
-        keep(&mut shown.rows, view, &mut shown.truncated);
-    } else {
-        keep(&mut shown.errors, view, &mut shown.truncated);
-    }
-}
-
-fn keep(shown: &mut Vec<PlannedRowView>, view: PlannedRowView, truncated: &mut bool) {
-    if shown.len() < SHOWN { shown.push(view) } else { *truncated = true }
-}
-
-type Reading = tokio::task::JoinHandle<Result<Option<ColumnPlan>, Refusal>>;
-
-/// Reads rows off the async threads, a bounded way ahead of who takes them.
-fn read_rows(rows: Rows) -> (mpsc::Receiver<ImportLine>, Reading) {
+/// Reads and checks rows off the async threads, a bounded way ahead of who takes them.
+pub(super) fn read_rows(rows: Rows, home: Option<Country>) -> (mpsc::Receiver<ImportLine>, Reading) {
     let (lines, taken) = mpsc::channel(1_000);
+    let tell = move |row: FileRow| lines.blocking_send(check_row(row, home).into()).is_ok();
     let reading = tokio::task::spawn_blocking(move || match rows {
         Rows::Json(bytes) => {
-            contacts(&bytes, &mut |row| lines.blocking_send(ImportLine::Row(row)).is_ok())?;
+            contacts(&bytes, &mut |row| {
+                let cells = vec![row.phone.clone(), row.name.clone().unwrap_or_default(), row.tags.join(", ")];
+                tell(Ok((row, cells)))
+            })?;
             Ok(None)
         }
-        Rows::File { file, workbook: false, mapping } => {
-            let rows = CsvRows::open(file, &mapping).map_err(refuse)?;
-            let plan = rows.plan().clone();
+        Rows::File { file, workbook: false, options } => {
+            let rows = CsvRows::open(file, &options).map_err(refuse)?;
+            let (plan, encoding) = (rows.plan().clone(), Some(rows.encoding().name()));
             for (n, row) in rows.enumerate() {
                 if n >= MAX_ITEMS {
                     return Err(too_many());
                 }
-                let line = match row {
-                    Ok(row) => ImportLine::Row(row),
-                    Err(error) => ImportLine::Unreadable(error),
-                };
-                if lines.blocking_send(line).is_err() {
+                if !tell(row) {
                     break;
                 }
             }
-            Ok(Some(plan))
+            Ok(Some(Shape { plan, encoding, sheets: None }))
         }
-        Rows::File { file, workbook: true, mapping } => {
+        Rows::File { file, workbook: true, options } => {
             let mut n = 0;
-            let plan = XlsxRows::read::<()>(file, &mapping, |row| {
+            let read = XlsxRows::read::<()>(file, &options, |row| {
                 n += 1;
-                if n > MAX_ITEMS {
-                    return Ok(false);
-                }
-                let line = match row {
-                    Ok(row) => ImportLine::Row(row),
-                    Err(error) => ImportLine::Unreadable(error),
-                };
-                Ok(lines.blocking_send(line).is_ok())
+                Ok(n <= MAX_ITEMS && tell(row))
             })
             .map_err(refuse)?;
-            if n > MAX_ITEMS { Err(too_many()) } else { Ok(plan.ok()) }
+            if n > MAX_ITEMS {
+                return Err(too_many());
+            }
+            Ok(read.ok().map(|(plan, sheets)| Shape { plan, encoding: None, sheets: Some(sheets) }))
         }
     });
     (taken, reading)
@@ -294,17 +268,27 @@ fn refuse(error: FileError) -> Refusal {
     match error {
         FileError::Mapping(error) => Refusal::field("mapping", error.to_string()),
         FileError::Io(error) => disk(error),
+        FileError::NoSheet(..) => Refusal::field("sheet", error.to_string()),
         FileError::Encoding(_) | FileError::Empty | FileError::Workbook(_) => Refusal::field("file", error.to_string()),
     }
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Contact {
     #[serde(rename = "phoneE164")]
     phone: String,
     name: Option<String>,
     #[serde(default)]
     tags: Option<Texts>,
+}
+
+/// The fields of a contact that nothing reads: those that the document does not have. It is asked only of a contact that
+/// could not be read, so that reading a million of them builds nothing.
+fn unknown_fields(element: &str) -> Vec<FieldError> {
+    let Ok(fields) = Fields::parse(element.as_bytes()) else { return Vec::new() };
+    fields.knows_all_of::<ImportContact>();
+    fields.finish().err().map(|refusal| refusal.details).unwrap_or_default()
 }
 
 /// Goes over the contacts of a JSON import without building the list. Stops when `take` says so.
@@ -328,6 +312,13 @@ fn contacts(body: &[u8], take: &mut dyn FnMut(ImportRow) -> bool) -> Result<(), 
                 let row =
                     ImportRow { line: place, phone: contact.phone, name: contact.name, tags, ..ImportRow::default() };
                 take(row)
+            }
+            Err(_) if !unknown_fields(element).is_empty() => {
+                errors.extend(unknown_fields(element).into_iter().map(|bad| FieldError {
+                    field: format!("contacts[{}].{}", place - 1, bad.field),
+                    message: bad.message,
+                }));
+                errors.len() < 20
             }
             Err(error) => {
                 let text = error.to_string();
@@ -362,14 +353,23 @@ fn each_element(list: &str, each: &mut dyn FnMut(&str) -> bool) -> Result<(), ()
     serde::Deserializer::deserialize_seq(&mut serde_json::Deserializer::from_str(list), Elements(each)).map_err(drop)
 }
 
+fn read_country(f: &mut Fields<'_>) -> Option<Country> {
+    let text = f.text("defaultCountry", 1..=64)?;
+    text.parse::<Country>().map_err(|error| f.bad("defaultCountry", error.to_string())).ok()
+}
+
 /// Reads and checks a JSON import, all but the making of its rows.
 fn read_json(body: &[u8]) -> Result<NewImport, Refusal> {
     let mut f = Fields::parse(body)?;
     let new = NewImport {
         skip_duplicates: f.boolean("skipDuplicates").unwrap_or(true),
-        tags: f.texts("tags", 0..=50, 1..=64).unwrap_or_default(),
+        tags: read_tags(&mut f, "tags", 0),
         source: f.text("source", 1..=200),
+        default_country: read_country(&mut f),
     };
+    f.boolean(DRY_RUN);
+    // They are read by themselves, one at a time.
+    f.knows("contacts");
     let mut count = 0usize;
     match contacts(body, &mut |_| {
         count += 1;
@@ -384,9 +384,16 @@ fn read_json(body: &[u8]) -> Result<NewImport, Refusal> {
 }
 
 /// Reads what goes with a file: from the form, else from the query.
-fn read_options(options: Options, form: &BTreeMap<String, String>) -> Result<(NewImport, Mapping), Refusal> {
+fn read_options(options: Options, form: &BTreeMap<String, String>) -> Result<(NewImport, FileOptions), Refusal> {
     let mut errors = Vec::new();
-    let mut bad = |field: &str, message: &str| errors.push(FieldError { field: field.into(), message: message.into() });
+    let mut bad = |field: &str, message: String| errors.push(FieldError { field: field.into(), message });
+    for name in form.keys().filter(|name| !form_fields().any(|known| known == name.as_str())) {
+        let FieldError { field, message } = known::unknown(name, form_fields());
+        bad(&field, message.to_string());
+    }
+    if form.get(DRY_RUN).is_some_and(|text| !matches!(text.trim(), "" | "true" | "false")) {
+        bad(DRY_RUN, "must be true or false".to_owned());
+    }
     let given =
         |name: &str, query: Option<String>| form.get(name).cloned().or(query).filter(|text| !text.trim().is_empty());
     let skip_duplicates = match form.get("skipDuplicates").map(|text| text.trim()) {
@@ -394,30 +401,37 @@ fn read_options(options: Options, form: &BTreeMap<String, String>) -> Result<(Ne
         Some("true") => true,
         Some("false") => false,
         Some(_) => {
-            bad("skipDuplicates", "must be true or false");
+            bad("skipDuplicates", "must be true or false".into());
             true
         }
     };
-    let tags: Vec<String> = given("tags", options.tags)
-        .map(|text| text.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect())
+    let tags = given("tags", options.tags)
+        .map(|text| tags::normalise_all(&text.split(',').collect::<Vec<_>>()))
         .unwrap_or_default();
-    if tags.len() > 50 || tags.iter().any(|tag| tag.chars().count() > 64 || tag.contains('\0')) {
-        bad("tags", "must be at most 50 tags, each of 1 to 64 characters");
+    if tags.len() > 50 || !tags.iter().all(|tag| tags::is_fine(tag)) {
+        bad("tags", "must be at most 50 tags, each of 1 to 64 characters".into());
     }
     let source = given("source", options.source);
     if source.as_ref().is_some_and(|source| source.chars().count() > 200 || source.contains('\0')) {
-        bad("source", "must have 1 to 200 characters");
+        bad("source", "must have 1 to 200 characters".into());
     }
     let mapping = match given("mapping", options.mapping).map(|text| serde_json::from_str::<Mapping>(&text)) {
         None => Mapping::new(),
         Some(Ok(mapping)) => mapping,
         Some(Err(_)) => {
-            bad("mapping", "must be a JSON object of column names and fields, as {\"Mobile\": \"phone\"}");
+            bad("mapping", "must be a JSON object of column names and fields, as {\"Mobile\": \"phone\"}".into());
             Mapping::new()
         }
     };
+    let default_country = match form.get("defaultCountry").filter(|text| !text.trim().is_empty()) {
+        None => options.default_country,
+        Some(text) => text.parse().map_err(|error: UnknownCountry| bad("defaultCountry", error.to_string())).ok(),
+    };
+    let encoding = given("encoding", options.encoding)
+        .and_then(|text| text.parse().map_err(|error: UnknownEncoding| bad("encoding", error.to_string())).ok());
+    let sheet = given("sheet", options.sheet);
     if !errors.is_empty() {
         return Err(Refusal::invalid(errors));
     }
-    Ok((NewImport { skip_duplicates, tags, source }, mapping))
+    Ok((NewImport { skip_duplicates, tags, source, default_country }, FileOptions { mapping, encoding, sheet }))
 }

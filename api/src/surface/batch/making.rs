@@ -1,13 +1,15 @@
 //! What makes work: import, send, tags, delete, and retry. Each is done once under an `Idempotency-Key`, and to its end
 //! even if its client does not wait for it.
 
-use super::create::{self, Accepted};
+use super::create;
+use super::dry_run::{self, Changed, Sent};
 use super::envelope::{Answer, Failure};
 use super::import::{self, ImportBody, Imported};
 use super::routes::{Token, caller, id, unsteered};
 use super::wire::{BatchOperation, DeleteRequest, SendRequest, TagRequest};
 use crate::App;
 use crate::foundation::body::{JsonBody, JsonText};
+use crate::foundation::country::CountryCode;
 use crate::foundation::idempotency::{Asked, Hold, KeyText, Once};
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::Refusal;
@@ -20,6 +22,9 @@ use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::types::ToJSON;
 use poem_openapi::{ApiResponse, OpenApi};
 use std::sync::Arc;
+
+/// `dryRun` in the query; [`dry_run`] reads it with what the body says.
+type DryRun = Query<Option<Lenient<bool>>>;
 
 /// For the document; [`Asked`] reads the header.
 type Key = Header<Option<KeyText>>;
@@ -48,12 +53,18 @@ fn may(request: &Request, permission: Permission) -> Result<UserId, Refusal> {
     Ok(caller.0.user_id)
 }
 
+/// Whether the caller is shown whole numbers in a dry run.
+fn sees(request: &Request) -> Result<bool, Refusal> {
+    Ok(caller(request)?.0.permits(Permission::ContactsRead))
+}
+
 /// Opens a batch again, and remembers the answer with it.
 async fn retry(app: &App, id: BatchId, hold: &Hold) -> Result<String, Refusal> {
     let tx = app.db.begin().await?;
     let now = app.clock.now();
     let step = batches::retry(&tx, now, id).await.map_err(unsteered)?;
-    let view = BatchOperation::of(&step.value, now, app.settings.sender_rate_per_minute);
+    let senders = batches::sender_paces(&tx, app.settings.sender_rate_per_minute).await?;
+    let view = BatchOperation::of(&step.value, now, &senders);
     let body = Answer::new(view).to_json_string();
     hold.complete(&tx, 200, &body).await?;
     db::commit(tx, Commit::Retry).await?;
@@ -64,7 +75,8 @@ async fn retry(app: &App, id: BatchId, hold: &Hold) -> Result<String, Refusal> {
 /// Operations over many contacts.
 #[OpenApi]
 impl MakingRoutes {
-    /// Sends a message to many contacts, now or at `scheduleAt`.
+    /// Sends a message to many contacts, now or at `scheduleAt`. A batch that was cancelled is gone on with by another, of
+    /// its `remainderOf`: nobody is written to twice.
     #[oai(path = "/batch/send", method = "post")]
     async fn send(
         &self,
@@ -73,18 +85,28 @@ impl MakingRoutes {
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
+        /// Writes nothing, and answers 200 with what it would do; the body may say it as well.
+        #[oai(name = "dryRun")]
+        dry_run: DryRun,
         body: JsonBody<SendRequest>,
-    ) -> Result<Accepted, Failure> {
+    ) -> Result<Sent, Failure> {
         let by = may(request, Permission::BatchesWrite)?;
         let (asked, app) = (Asked::of(request, by)?, self.app.clone());
+        if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
+            let now = app.clock.now();
+            return dry_run::send(&app, move || create::read_send(&body.bytes, now), sees(request)?).await;
+        }
         to_its_end(async move {
             let once = asked.begin(&app, &body.bytes).await?;
             let now = app.clock.now();
-            let read = move || create::read_send(&body.bytes, now);
-            create::once(&app, once, read, async move |tx, now, new| {
-                batches::create_send(tx, now, by, new).await.map_err(create::refuse)
-            })
-            .await
+            let reader = app.clone();
+            let read = async move {
+                create::blocking(move || create::read_send(&body.bytes, now)).await?.settled(&reader).await
+            };
+            let accepted = create::once(&app, once, read, async move |tx, now, new, staged| {
+                batches::create_send(tx, now, by, new, staged).await.map_err(create::refuse)
+            });
+            Ok(accepted.await?.into())
         })
         .await
     }
@@ -98,17 +120,23 @@ impl MakingRoutes {
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
+        /// Writes nothing, and answers 200 with what it would do; the body may say it as well.
+        #[oai(name = "dryRun")]
+        dry_run: DryRun,
         body: JsonBody<TagRequest>,
-    ) -> Result<Accepted, Failure> {
+    ) -> Result<Changed, Failure> {
         let by = may(request, Permission::ContactsWrite)?;
         let (asked, app) = (Asked::of(request, by)?, self.app.clone());
+        if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
+            return dry_run::tags(&app, move || create::read_tag(&body.bytes), sees(request)?).await;
+        }
         to_its_end(async move {
             let once = asked.begin(&app, &body.bytes).await?;
-            let read = move || create::read_tag(&body.bytes);
-            create::once(&app, once, read, async move |tx, now, new| {
-                batches::create_tag(tx, now, by, new).await.map_err(create::refuse)
-            })
-            .await
+            let read = create::blocking(move || create::read_tag(&body.bytes));
+            let accepted = create::once(&app, once, read, async move |tx, now, new, staged| {
+                batches::create_tag(tx, now, by, new, staged).await.map_err(create::refuse)
+            });
+            Ok(accepted.await?.into())
         })
         .await
     }
@@ -122,23 +150,29 @@ impl MakingRoutes {
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
+        /// Writes nothing, and answers 200 with what it would do; the body may say it as well.
+        #[oai(name = "dryRun")]
+        dry_run: DryRun,
         body: JsonBody<DeleteRequest>,
-    ) -> Result<Accepted, Failure> {
+    ) -> Result<Changed, Failure> {
         let by = may(request, Permission::ContactsDelete)?;
         let (asked, app) = (Asked::of(request, by)?, self.app.clone());
+        if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
+            return dry_run::delete(&app, move || create::read_delete(&body.bytes), sees(request)?).await;
+        }
         to_its_end(async move {
             let once = asked.begin(&app, &body.bytes).await?;
-            let read = move || create::read_delete(&body.bytes);
-            create::once(&app, once, read, async move |tx, now, contacts| {
-                batches::create_delete(tx, now, by, contacts).await.map_err(create::refuse)
-            })
-            .await
+            let read = create::blocking(move || create::read_delete(&body.bytes));
+            let accepted = create::once(&app, once, read, async move |tx, now, contacts, staged| {
+                batches::create_delete(tx, now, by, contacts, staged).await.map_err(create::refuse)
+            });
+            Ok(accepted.await?.into())
         })
         .await
     }
 
     /// Imports contacts: from a JSON list, or from a CSV or XLSX file as the body or in a form (`file`, with `mapping`,
-    /// `tags`, `source` and `skipDuplicates`).
+    /// `tags`, `source`, `defaultCountry`, `encoding`, `sheet` and `skipDuplicates`).
     #[oai(path = "/batch/import", method = "post")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the contract")]
     async fn import(
@@ -148,9 +182,9 @@ impl MakingRoutes {
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
-        /// Writes nothing, and answers 200 with what each row would become.
+        /// Writes nothing, and answers 200 with what each row would become; a body or a form may say it as well.
         #[oai(name = "dryRun")]
-        dry_run: Query<Option<Lenient<bool>>>,
+        dry_run: DryRun,
         /// For a file: whether contacts that exist are skipped.
         #[oai(name = "skipDuplicates")]
         skip_duplicates: Query<Option<Lenient<bool>>>,
@@ -160,16 +194,32 @@ impl MakingRoutes {
         source: Query<Option<String>>,
         /// For a file: a JSON object of column names, or places from 0, and fields.
         mapping: Query<Option<String>>,
+        /// Where numbers without a country's code are at home, by two letters of ISO 3166-1; what the body says counts more.
+        #[oai(name = "defaultCountry")]
+        default_country: Query<Option<Lenient<CountryCode>>>,
+        /// For a CSV file: its encoding, as `windows-1252`; without it, it is found out.
+        encoding: Query<Option<String>>,
+        /// For a workbook: the sheet, by its name or its place from 1.
+        sheet: Query<Option<String>>,
         body: ImportBody,
     ) -> Result<Imported, Failure> {
         let by = may(request, Permission::ContactsWrite)?;
+        let dry_run = dry_run::is_asked(dry_run.0, import::says_dry_run(&body).await?)?;
         let mut params = Params::default();
-        let dry_run = params.read("dryRun", dry_run.0, "true or false").unwrap_or(false);
         let skip = params.read("skipDuplicates", skip_duplicates.0, "true or false");
+        let default_country = params.read("defaultCountry", default_country.0, "a country's two letters, as MY");
         if !params.errors.is_empty() {
             return Err(Refusal::invalid(params.errors).into());
         }
-        let options = import::Options { skip_duplicates: skip, tags: tags.0, source: source.0, mapping: mapping.0 };
+        let options = import::Options {
+            skip_duplicates: skip,
+            tags: tags.0,
+            source: source.0,
+            mapping: mapping.0,
+            default_country: default_country.map(|country| country.0),
+            encoding: encoding.0,
+            sheet: sheet.0,
+        };
         let (asked, app) = (Asked::of(request, by)?, self.app.clone());
         if dry_run {
             // Nothing is written, so nothing is lost with a client that hangs up.
@@ -178,7 +228,8 @@ impl MakingRoutes {
         to_its_end(async move { import::import(&app, by, asked, options, body).await }).await
     }
 
-    /// Tries its failed items again, as the same operation.
+    /// Tries its failed items again, as the same operation. 409 where nothing of what failed can ever succeed, as with the
+    /// invalid rows of an import, and for one that was cancelled: the message says how to go on.
     #[oai(path = "/batch/:batch_id/retry", method = "post")]
     async fn retry(
         &self,

@@ -1,9 +1,12 @@
-//! The batch surface: `/batch`, `/templates` and `/suppressions`.
+//! The batch surface: `/batch`, `/templates`, `/suppressions` and `/contacts`.
 
+mod contacts;
 mod create;
+mod dry_run;
 mod envelope;
 mod export;
 mod import;
+mod import_plan;
 mod making;
 mod routes;
 mod suppressions;
@@ -14,15 +17,55 @@ mod wire;
 pub(crate) use wire::summary_json;
 
 use crate::App;
-use crate::foundation::refusal::{Kind, Refusal};
-use crate::foundation::{auth, body, guarded, limits};
+use crate::foundation::known::Operations;
+use crate::foundation::{auth, body, by_method, guarded, limits};
 use poem::endpoint::BoxEndpoint;
 use poem::http::Method;
 use poem::{Endpoint, EndpointExt, Request};
 use poem_openapi::OpenApiService;
 use std::sync::Arc;
 
-type Routes = (making::MakingRoutes, routes::BatchRoutes, templates::TemplateRoutes, suppressions::SuppressionRoutes);
+type Routes = (
+    making::MakingRoutes,
+    routes::BatchRoutes,
+    templates::TemplateRoutes,
+    suppressions::SuppressionRoutes,
+    contacts::ContactRoutes,
+);
+
+const DESCRIPTION: &str = "Contacts imported, written to, tagged and deleted in batches, at the pace asked for.
+
+## Decided
+- **Numbers**: a number whose length its country has is taken; outside the ranges that are known to be given out its item
+  has `warning: \"unassigned_range\"`. Marks that cannot be seen, other dashes, spaces and digits are read. Refused, with
+  the reason, is what was a fraction (`62812345678.0`), has lost digits (`6.28E+11`), or is two numbers.
+- **`defaultCountry`** (two letters; else `default_country` of the configuration): numbers without `+` or `00` are read as
+  at home there; those that no number there matches, as international. Without one, such a number is taken only if it is in
+  a known range as an international number and is not also a mobile number as somebody writes it at home in any country;
+  else its row fails and says to give `defaultCountry`.
+- **Files**: lines are those that an editor shows. A quote that is never closed fails its line alone. A first line `sep=;`
+  is obeyed. The encoding is that of a byte order mark, else `encoding`, else found out. Of a workbook the sheet in front is
+  read (the first that is not hidden), or `sheet`: a name, or a place from 1. Dates, times, percentages and currencies are
+  read as they are shown; a date in the format of the reader's own machine is written as 2025-01-31.
+- **Tags** are one whatever their spaces (around and within) and case, everywhere; they are answered in small letters.
+- **`skipDuplicates`** skips the merge of name, source and attributes into a contact that exists. The import's tags, and
+  the row's own, are added all the same.
+- **`GET /batch/{id}/failed-rows.csv`**: the rows of an import that failed, under the columns of its file, with a last
+  column `reason`: to be mended and imported again as they are. It needs `contacts:read`.
+- Two spellings of one number (Brazil with and without the 9, Mexico with and without the 1, Argentina with and without the
+  9) are one contact, in imports, suppressions and searches; the number stays as it was written first. Of two contacts that
+  turn out to be one the older stays; the other's number still finds it.
+- An item whose id names nobody has that id as `contactId` and in `input`, and no `phone`; a contact that is there and has
+  no number fails with `contact_has_no_number`.
+- A field, a parameter or a form's field that is not in this document is refused with 400 and the nearest known name, in
+  nested objects too; a field in the query, and a parameter in the body, are told where they belong. An operation without a
+  body takes an empty one, `{}` and `null`.
+- `content` beside `templateId` is passed over, as the original's clients send it.
+- **`dryRun`** in the query, in the body or in a form is the same; if two of them differ, the request is refused. A dry run
+  does not take its `Idempotency-Key`. That of a send tells no `collisions`; of more than 10,000 recipients the first 10,000
+  messages are rendered, which a warning says.
+- What is said of a file in the query (but `defaultCountry`) is refused beside a JSON body.
+- A body may come with `Content-Encoding: gzip`; its limits are those of what it unpacks to.";
 
 /// The surface's document and routes.
 pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
@@ -31,21 +74,23 @@ pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
             making::MakingRoutes { app: app.clone() },
             routes::BatchRoutes::new(app.clone()),
             templates::TemplateRoutes { app: app.clone() },
-            suppressions::SuppressionRoutes { app },
+            suppressions::SuppressionRoutes { app: app.clone() },
+            contacts::ContactRoutes { app },
         ),
         "Paceline: batch operations",
         env!("CARGO_PKG_VERSION"),
     )
-    .description("Contacts imported, written to, tagged and deleted in batches, at the pace asked for.")
+    .description(DESCRIPTION)
     .server("/")
 }
 
 /// The surface: who asks, how often, then the route, then its envelope.
 pub(crate) fn endpoint(app: Arc<App>) -> Arc<BoxEndpoint<'static>> {
     let routes = service(app.clone());
+    let operations = Arc::new(Operations::of::<Routes>());
     crate::shared(routes.around(move |routes, request| {
-        let app = app.clone();
-        async move { Ok(answer(&app, routes.as_ref(), request).await) }
+        let (app, operations) = (app.clone(), operations.clone());
+        async move { Ok(answer(&app, &operations, routes.as_ref(), request).await) }
     }))
 }
 
@@ -57,7 +102,10 @@ fn makes_work(request: &Request) -> bool {
     makes && request.method() == Method::POST
 }
 
-async fn answer(app: &App, routes: &impl Endpoint, mut request: Request) -> poem::Response {
+async fn answer(app: &App, operations: &Operations, routes: &impl Endpoint, mut request: Request) -> poem::Response {
+    if let Some(response) = by_method(operations, &request, envelope::refuse) {
+        return response;
+    }
     let caller = match auth::identify(app, auth::bearer(&request)).await {
         Ok(caller) => caller,
         Err(refusal) => {
@@ -78,13 +126,5 @@ async fn answer(app: &App, routes: &impl Endpoint, mut request: Request) -> poem
     };
     limits::Standing::note(&request, decision);
     request.extensions_mut().insert(caller);
-    let path = request.uri().path().to_owned();
-    guarded(routes, request, |refusal| {
-        let mut refusal: Refusal = refusal.clone();
-        if refusal.kind == Kind::MethodNotAllowed {
-            refusal.allow = Some(routes::allowed(&path));
-        }
-        envelope::refuse(&refusal)
-    })
-    .await
+    guarded(operations, routes, request, envelope::refuse).await
 }

@@ -35,23 +35,6 @@ pub(super) fn caller(request: &Request) -> Result<&Caller, Refusal> {
     request.extensions().get::<Caller>().ok_or_else(|| Refusal::new(Kind::AuthRequired, "a token is required"))
 }
 
-/// The methods of a path, for `Allow`.
-pub(super) fn allowed(path: &str) -> String {
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    match parts.as_slice() {
-        ["batch"] | ["batch", "stats"] => "GET",
-        ["batch", "import" | "send" | "tags" | "delete"] => "POST",
-        ["batch", _] => "GET, PATCH",
-        ["batch", _, "cancel" | "pause" | "resume" | "retry"] => "POST",
-        ["templates"] => "GET, POST",
-        ["suppressions"] => "GET, POST, DELETE",
-        ["templates", _] => "GET, PUT, DELETE",
-        ["templates", _, "preview"] => "POST",
-        _ => "GET",
-    }
-    .to_owned()
-}
-
 /// A CSV file, written as it is read.
 #[derive(ApiResponse)]
 pub(super) enum CsvFile {
@@ -78,8 +61,9 @@ pub(crate) struct BatchRoutes {
 /// A page of the list, as it goes out.
 async fn page(app: Arc<App>, filter: Filter, limit: u64, offset: u64) -> Result<Arc<str>, Refusal> {
     let (found, count) = batches::list(app.db.read(), &filter, limit, offset).await?;
-    let (now, sender_rate) = (app.clock.now(), app.settings.sender_rate_per_minute);
-    let data = found.iter().map(|batch| BatchOperation::of(batch, now, sender_rate)).collect();
+    let senders = batches::sender_paces(app.db.read(), app.settings.sender_rate_per_minute).await?;
+    let now = app.clock.now();
+    let data = found.iter().map(|batch| BatchOperation::of(batch, now, &senders)).collect();
     Ok(Listed { ok: true, data, meta: Count { count } }.to_json_string().into())
 }
 
@@ -102,8 +86,9 @@ impl BatchRoutes {
         Ok(found.ok_or_else(|| Refusal::not_found("batch"))?)
     }
 
-    fn view(&self, batch: &Batch) -> BatchOperation {
-        BatchOperation::of(batch, self.app.clock.now(), self.app.settings.sender_rate_per_minute)
+    async fn view(&self, batch: &Batch) -> Result<BatchOperation, Refusal> {
+        let senders = batches::sender_paces(self.app.db.read(), self.app.settings.sender_rate_per_minute).await?;
+        Ok(BatchOperation::of(batch, self.app.clock.now(), &senders))
     }
 
     /// Steers a batch in a transaction of its own. A user does not have to know that others were in the way: it is tried
@@ -224,7 +209,7 @@ impl BatchRoutes {
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
         caller(request)?.needs(Permission::BatchesRead)?;
         let batch = self.find(&batch_id).await?;
-        Ok(Answer::new(self.view(&batch)))
+        Ok(Answer::new(self.view(&batch).await?))
     }
 
     /// The status alone.
@@ -264,7 +249,7 @@ impl BatchRoutes {
         batch_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
         let batch = self.steer(request, &batch_id, Steering::Pause).await?;
-        Ok(Answer::new(self.view(&batch)))
+        Ok(Answer::new(self.view(&batch).await?))
     }
 
     /// Lets it go on.
@@ -277,7 +262,7 @@ impl BatchRoutes {
         batch_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
         let batch = self.steer(request, &batch_id, Steering::Resume).await?;
-        Ok(Answer::new(self.view(&batch)))
+        Ok(Answer::new(self.view(&batch).await?))
     }
 
     /// Changes its pace, its jitter or its time; a changed rate holds within a second.
@@ -305,7 +290,7 @@ impl BatchRoutes {
         }
         f.finish()?;
         let batch = self.steer(request, &batch_id, Steering::Patch(patch)).await?;
-        Ok(Answer::new(self.view(&batch)))
+        Ok(Answer::new(self.view(&batch).await?))
     }
 
     /// Its items in their order.
@@ -373,6 +358,32 @@ impl BatchRoutes {
         Ok(CsvFile::Ok(CsvStream(body), format!("attachment; filename=\"batch-{id}.csv\"")))
     }
 
+    /// The rows of an import that failed, as a CSV file: the columns of the file that came and one of reasons, to be mended
+    /// and imported again. It tells what the file told of people, so it needs `contacts:read`.
+    #[oai(path = "/batch/:batch_id/failed-rows.csv", method = "get")]
+    async fn failed_rows_csv(
+        &self,
+        request: &Request,
+        _token: Token,
+        /// The batch.
+        batch_id: Path<PathId>,
+    ) -> Result<CsvFile, Failure> {
+        caller(request)?.needs(Permission::BatchesRead)?;
+        caller(request)?.needs(Permission::ContactsRead)?;
+        let batch = self.find(&batch_id).await?;
+        if batch.summary.batch_type != batches::BatchType::Import {
+            return Err(Refusal::new(Kind::NotFound, "only a batch of type IMPORT has rows").into());
+        }
+        let columns = batch.config["columns"].as_array().into_iter().flatten();
+        let mut columns: Vec<String> = columns.filter_map(|name| name.as_str().map(str::to_owned)).collect();
+        if columns.is_empty() {
+            columns.push("phone".into());
+        }
+        let id = batch.summary.id;
+        let body = export::failed_rows(self.app.clone(), id, columns);
+        Ok(CsvFile::Ok(CsvStream(body), format!("attachment; filename=\"batch-{id}-failed-rows.csv\"")))
+    }
+
     /// The rendered messages of its first `n` recipients.
     #[oai(path = "/batch/:batch_id/preview", method = "get")]
     async fn preview(
@@ -408,7 +419,10 @@ fn filter(params: &mut Params, batch_type: Option<Lenient<BatchType>>, status: O
     }
 }
 
-fn read_item_status(params: &mut Params, status: Option<Lenient<ItemStatus>>) -> Option<batches::ItemStatus> {
+pub(super) fn read_item_status(
+    params: &mut Params,
+    status: Option<Lenient<ItemStatus>>,
+) -> Option<batches::ItemStatus> {
     let all = batches::ItemStatus::ALL.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", ");
     params.read("status", status, &format!("one of {all}")).map(Into::into)
 }

@@ -8,7 +8,7 @@ use crate::foundation::fields::Fields;
 use crate::foundation::param::{Lenient, Params};
 use crate::foundation::refusal::Refusal;
 use crate::foundation::time::Time;
-use domain::contacts::phone::{self, Phone, mask_digits};
+use domain::contacts::phone::{self, Country, Phone, Unmarked, mask_digits};
 use domain::contacts::suppressions::{self, Cause, Filter, Reason, Suppression};
 use domain::db;
 use domain::users::Permission;
@@ -38,6 +38,8 @@ enum SuppressionReason {
     User,
     /// The network reported that the person wants nothing from businesses.
     Network,
+    /// Two spellings of one number had one each; the earlier one holds.
+    Merged,
 }
 
 impl From<Reason> for SuppressionReason {
@@ -46,6 +48,7 @@ impl From<Reason> for SuppressionReason {
             Reason::Word => Self::Word,
             Reason::User => Self::User,
             Reason::Network => Self::Network,
+            Reason::Merged => Self::Merged,
         }
     }
 }
@@ -106,12 +109,13 @@ impl SuppressionView {
 /// Numbers that shall get no bulk messages.
 #[derive(Debug, Object)]
 struct SuppressRequest {
-    /// International numbers, with or without `+`.
+    /// Numbers, as +60123456789; one without `+` is read as at home in `default_country`, or where that is not configured
+    /// taken only if it can be nothing but an international one.
     #[oai(validator(min_items = 1, max_items = 1000, min_length = 1, max_length = 40))]
     phones: Vec<String>,
 }
 
-fn read(body: &[u8]) -> Result<Vec<Phone>, Refusal> {
+fn read(body: &[u8], home: Option<Country>) -> Result<Vec<Phone>, Refusal> {
     let mut f = Fields::parse(body)?;
     if f.raw("phones").is_none() {
         f.bad("phones", "is required");
@@ -121,8 +125,8 @@ fn read(body: &[u8]) -> Result<Vec<Phone>, Refusal> {
     let mut bad = Vec::new();
     // What is too short or too long is named already.
     for (at, text) in list.iter().enumerate().filter(|(_, text)| PHONE.contains(&text.chars().count())) {
-        match phone::normalise(text) {
-            Ok(phone) => phones.push(phone),
+        match phone::read(text, Unmarked::ByPeople(home)) {
+            Ok(reading) => phones.push(reading.phone),
             Err(error) if bad.len() < 20 => bad.push((at, error)),
             Err(_) => {}
         }
@@ -161,7 +165,9 @@ impl SuppressionRoutes {
         let caller = caller(request)?;
         caller.needs(Permission::ContactsRead)?;
         let mut params = Params::default();
-        let phone = params.read("phone", phone.0, "a phone number").map(|text| read_phone(&mut params, &text));
+        let phone = params
+            .read("phone", phone.0, "a phone number")
+            .map(|text| read_phone(&mut params, &text, self.app.settings.default_country));
         let with_ended = params.read("ended", ended.0, "true or false").unwrap_or(false);
         let limit = params.number("limit", limit.0, 1, 200, 50);
         let offset = params.number("offset", offset.0, 0, i64::from(i32::MAX), 0);
@@ -186,7 +192,7 @@ impl SuppressionRoutes {
     ) -> Result<Json<Answer<Vec<SuppressionView>>>, Failure> {
         let caller = caller(request)?;
         caller.needs(Permission::ContactsWrite)?;
-        let phones = read(&body.bytes)?;
+        let phones = read(&body.bytes, self.app.settings.default_country)?;
         // In one order, so that two requests over the same numbers cannot wait for each other; answered in the request's.
         let mut held: BTreeMap<&str, Option<Suppression>> =
             phones.iter().map(|phone| (phone.as_digits(), None)).collect();
@@ -215,7 +221,7 @@ impl SuppressionRoutes {
         caller.needs(Permission::ContactsWrite)?;
         let mut params = Params::default();
         let phone = match params.read("phone", phone.0, "a phone number") {
-            Some(text) => read_phone(&mut params, &text),
+            Some(text) => read_phone(&mut params, &text, self.app.settings.default_country),
             None => {
                 params.bad("phone", "is required");
                 None
@@ -232,10 +238,13 @@ impl SuppressionRoutes {
     }
 }
 
-/// A number in a query, where a `+` that was not escaped arrives as a space.
-fn read_phone(params: &mut Params, text: &str) -> Option<String> {
-    match phone::normalise(text) {
-        Ok(phone) => Some(phone.as_digits().to_owned()),
+/// A number in a query, where a `+` that was not escaped arrives as a space. Digits alone that do not begin with a 0 are a
+/// number as the list shows it.
+fn read_phone(params: &mut Params, text: &str, home: Option<Country>) -> Option<String> {
+    let as_listed = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    let unmarked = if as_listed || text.starts_with(' ') { Unmarked::International } else { Unmarked::ByPeople(home) };
+    match phone::read(text, unmarked) {
+        Ok(reading) => Some(reading.phone.as_digits().to_owned()),
         Err(error) => {
             params.bad("phone", error.to_string());
             None

@@ -51,11 +51,24 @@ impl FileType for FormType {
                 ("mapping", text("A JSON object of column names, or places from 0, and fields.")),
                 ("tags", text("Tags for all contacts, separated by commas.")),
                 ("source", text("Where the contacts come from.")),
+                ("defaultCountry", text("Where numbers without a country's code are at home: two letters.")),
+                ("encoding", text("The encoding of a CSV file, as windows-1252; else it is found out.")),
+                ("sheet", text("The sheet of a workbook: its name, or its place from 1.")),
                 ("skipDuplicates", text("`true` or `false`: whether contacts that exist are skipped.")),
+                ("dryRun", text("`true` or `false`: whether nothing is written, and told what each row would become.")),
             ],
             ..MetaSchema::new("object")
         }))
     }
+}
+
+/// The fields that a form may have: those that the document says.
+pub(super) fn form_fields() -> impl Iterator<Item = &'static str> + Clone {
+    let properties = match FormType::schema() {
+        MetaSchemaRef::Inline(schema) => schema.properties,
+        MetaSchemaRef::Reference(_) => Vec::new(),
+    };
+    properties.into_iter().map(|(name, _)| name).collect::<Vec<_>>().into_iter()
 }
 
 /// A file that was spooled to disk, with what a form said of it.

@@ -5,7 +5,6 @@ use crate::foundation::auth::{self, Caller};
 use crate::foundation::refusal::{Kind, Refusal};
 use domain::UserId;
 use domain::users::Permission;
-use gateway::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
@@ -64,11 +63,11 @@ pub(super) fn signed(app: &App, request: &Request, body: &[u8]) -> Result<(), Re
     let Some(signer) = &app.settings.internal else {
         return Err(refuse("internal paths are closed: no gateway_secret is configured".into()));
     };
-    let (Some(timestamp), Some(signature)) = (request.header(TIMESTAMP_HEADER), request.header(SIGNATURE_HEADER))
-    else {
-        return Err(refuse("a signature is required: X-Paceline-Signature and X-Paceline-Timestamp".into()));
-    };
-    signer.verify(app.clock.now().0 / 1_000, timestamp, body, signature).map_err(|error| refuse(error.to_string()))
+    let target = request.original_uri().path_and_query().map_or("/", |target| target.as_str());
+    let signed = gateway::Request { method: request.method().as_str(), target, body };
+    signer
+        .verify_request(app.clock.now().0 / 1_000, &signed, |name| request.header(name))
+        .map_err(|error| refuse(error.to_string()))
 }
 
 /// A scheme that the document names and the surface checks by itself, before the route or with the body.
@@ -133,9 +132,9 @@ scheme!(
     MetaSecurityScheme {
         ty: "apiKey",
         description: Some(
-            "`sha256=` and the hex HMAC-SHA256 of `<timestamp>.<body>` under the shared secret; the timestamp, in seconds since the epoch, is `X-Paceline-Timestamp`."
+            "`sha256=` and the hex HMAC-SHA256, in lower case, under the shared secret, of five parts: `v2`, the timestamp, the method in capitals, the path with its query as they stand in the request's first line, each with a line feed behind it, and the body. The timestamp, in seconds since the epoch and at most 300 s from the backend's clock, is `X-Paceline-Timestamp`. A proxy between the two must not change the path. Decided: for one release the form before, `X-Paceline-Signature` with the HMAC of `<timestamp>.<body>`, is sent beside it and taken in its place; `gateway_old_signature = false` ends both."
         ),
-        name: Some("X-Paceline-Signature"),
+        name: Some("X-Paceline-Signature-V2"),
         key_in: Some("header"),
         ..BARE
     }

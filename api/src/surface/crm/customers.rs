@@ -9,9 +9,10 @@ use crate::foundation::fields::Fields;
 use crate::foundation::idempotency::{Asked, Hold, KeyText, Once};
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal, Within};
+use crate::foundation::search;
 use crate::foundation::to_its_end;
 use domain::contacts::customers::{self, CreateError, Cursor, NewCustomer, Page};
-use domain::contacts::phone::{self, Phone};
+use domain::contacts::phone::{self, Country, Phone, Unmarked};
 use domain::feed::{self, News};
 use domain::messages::inbox;
 use domain::users::Permission;
@@ -118,10 +119,10 @@ struct Making {
     status: String,
 }
 
-fn read_phone(f: &mut Fields<'_>, name: &str) -> Option<Phone> {
+fn read_phone(f: &mut Fields<'_>, name: &str, unmarked: Unmarked) -> Option<Phone> {
     let text = f.required_text(name, 1..=40);
-    match phone::normalise(&text) {
-        Ok(phone) => Some(phone),
+    match phone::read(&text, unmarked) {
+        Ok(reading) => Some(reading.phone),
         Err(_) if text.is_empty() => None,
         Err(error) => {
             f.bad(name, error.to_string());
@@ -130,10 +131,10 @@ fn read_phone(f: &mut Fields<'_>, name: &str) -> Option<Phone> {
     }
 }
 
-fn read_making(body: &[u8]) -> Result<Making, Refusal> {
+fn read_making(body: &[u8], home: Option<Country>) -> Result<Making, Refusal> {
     let mut f = Fields::parse(body)?;
     let name = f.required_text("name", 1..=200);
-    let phone = read_phone(&mut f, "phone");
+    let phone = read_phone(&mut f, "phone", Unmarked::ByPeople(home));
     let status = f.text("status", 1..=40).unwrap_or_else(|| customers::NEW.into());
     f.finish()?;
     let phone = phone.ok_or_else(|| Refusal::field("phone", "is required"))?;
@@ -143,7 +144,8 @@ fn read_making(body: &[u8]) -> Result<Making, Refusal> {
 /// An address that a browser can show; it is kept, and never asked for by us.
 fn read_photo(body: &[u8]) -> Result<(Phone, Option<String>), Refusal> {
     let mut f = Fields::parse(body)?;
-    let phone = read_phone(&mut f, "phone");
+    // A gateway names the number as its network does.
+    let phone = read_phone(&mut f, "phone", Unmarked::International);
     let url = f.text("photo_url", 0..=2_048).filter(|url| !url.is_empty());
     let fine = |url: &str| {
         let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
@@ -158,7 +160,7 @@ fn read_photo(body: &[u8]) -> Result<(Phone, Option<String>), Refusal> {
 
 impl CustomerRoutes {
     async fn make(app: &App, body: &[u8], whole: bool, hold: &Hold) -> Result<String, Refusal> {
-        let making = read_making(body)?;
+        let making = read_making(body, app.settings.default_country)?;
         let now = app.clock.now();
         let rng = &mut StdRng::from_rng(&mut rand::rng());
         let tx = app.db.begin().await?;
@@ -168,7 +170,7 @@ impl CustomerRoutes {
             CreateError::PhoneTaken => Refusal::new(Kind::Conflict, "a customer with this phone exists"),
             CreateError::Database(error) => error.into(),
         })?;
-        let news = News { contact: made.id, data: inbox::new_customer(&made, None, 0) };
+        let news = News { contact: made.id, data: inbox::new_customer(&made, None, 0), bulk: false };
         let identities = customers::identities(&tx, &made).await?;
         let body = CustomerView::of(made, Some(identities), whole).to_json_string();
         hold.complete(&tx, 201, &body).await?;
@@ -218,8 +220,9 @@ impl CustomerRoutes {
         Ok(Summaries::Ok(Json(rows), next.map(|next| link("/customers/summary", limit, &write_cursor(next)))))
     }
 
-    /// Lists customers by their numbers.
+    /// Lists customers by their numbers, or finds them.
     #[oai(path = "/customers/", method = "get")]
+    #[expect(clippy::too_many_arguments, reason = "one for each parameter")]
     async fn list(
         &self,
         request: &Request,
@@ -230,18 +233,28 @@ impl CustomerRoutes {
         /// From behind this customer on.
         #[oai(validator(minimum(value = "0")))]
         after: Query<Option<Lenient<i64>>>,
+        /// A phone number in any spelling, or a part of one of 4 digits or more; or a part of a name.
+        search: Query<Option<Lenient<String>>>,
+        /// A phone number in any spelling, or a part of one of 4 digits or more.
+        phone: Query<Option<Lenient<String>>>,
+        /// Only those with this tag.
+        tag: Query<Option<Lenient<String>>>,
     ) -> Result<Customers, Failure> {
         let asker = Asker::found(request)?;
         asker.needs(Permission::ContactsRead)?;
         let mut params = Params::default();
         let limit = self::limit(&mut params, limit.0);
         let after = params.number("after", after.0, 0, i64::MAX, 0);
+        let search = search::read(&mut params, search.0, phone.0, tag.0);
         refuse_query(params)?;
         let rows = usize::try_from(limit).unwrap_or(1);
-        let Page { rows, next } = customers::list(self.app.db.read(), Some(ContactId(after)), rows).await?;
+        let Page { rows, next } = customers::list(self.app.db.read(), &search, Some(ContactId(after)), rows).await?;
         let whole = asker.sees_phones();
         let rows = rows.into_iter().map(|row| CustomerView::of(row, None, whole)).collect();
-        Ok(Customers::Ok(Json(rows), next.map(|next| link("/customers/", limit, &next.to_string()))))
+        Ok(Customers::Ok(
+            Json(rows),
+            next.map(|next| link("/customers/", limit, &format!("{next}{}", search::query(&search)))),
+        ))
     }
 
     /// Makes a customer.

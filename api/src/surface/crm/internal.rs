@@ -1,4 +1,5 @@
-//! What the gateway tells: signed with the shared secret, and idempotent.
+//! What the gateway tells: signed with the shared secret, and idempotent. What comes from a network is cut at our limits,
+//! never refused for them: the network has had its answer, and would not tell it again.
 
 use super::access::{Signature, signed};
 use super::envelope::Failure;
@@ -8,9 +9,11 @@ use crate::foundation::fields::Fields;
 use crate::foundation::refusal::{Kind, Refusal};
 use domain::MessageId;
 use domain::contacts::customers::Identity;
-use domain::messages::inbox::{self, Inbound};
+use domain::messages::inbox::Inbound;
+use domain::messages::limits;
 use domain::messages::receipts::{ACK_PLAYED, ACK_SENT, About, Receipt, Said};
 use domain::messages::reports::{Report, Taken};
+use listener::lenient_json;
 use poem::Request;
 use poem_openapi::payload::Json;
 use poem_openapi::types::Any;
@@ -20,16 +23,11 @@ use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The largest report: a text of WhatsApp's greatest length and a description of its media.
-const MAX_REPORT: usize = 512 * 1024;
+/// The largest report: a text of WhatsApp's greatest length and a description of its media, with room. Ours sends less
+/// than half of that.
+const MAX_REPORT: usize = 1024 * 1024;
 
 type ReportBody<T> = JsonBody<T, MAX_REPORT>;
-
-/// The longest id of a network.
-const MAX_NETWORK_ID: usize = 256;
-
-/// The most addresses that a writer may have.
-const MAX_IDENTITIES: usize = 16;
 
 /// What became of a report.
 #[derive(Debug, Object)]
@@ -51,35 +49,31 @@ enum TookStatus {
 /// A message that a customer wrote.
 #[derive(Debug, Object)]
 struct InboxReport {
-    /// The writer's number, digits; may be absent where `identities` tells who it is.
+    /// The writer's number, digits; may be absent where `identities` tells who it is. What can be no number is kept as an
+    /// address of the kind `wa_id`.
     phone: Option<String>,
-    /// The text.
-    #[oai(validator(max_length = 65536))]
+    /// The text; its first 65,536 characters are kept.
     content: String,
-    /// The writer's own name.
+    /// The writer's own name; its first 200 characters are kept.
     name: Option<String>,
-    /// The network's id: the same one twice is one message.
-    #[oai(validator(min_length = 1, max_length = 256))]
+    /// The network's id: the same one twice is one message. Of more than 256 characters the beginning and a digest are kept.
     whatsapp_id: Option<String>,
     /// When it was written, RFC 3339.
     timestamp: Option<String>,
-    /// `text`, `image`, …: the network's word.
-    #[oai(validator(min_length = 1, max_length = 40))]
+    /// `text`, `image`, …: the network's word; its first 40 characters are kept.
     message_type: Option<String>,
     /// What the network says of its media.
     media: Option<Any<Value>>,
-    /// The writer's other addresses.
+    /// The writer's other addresses; the first 16 are kept.
     identities: Option<Vec<IdentityReport>>,
 }
 
 /// An address.
-#[derive(Debug, Object, Deserialize)]
+#[derive(Debug, Object)]
 struct IdentityReport {
-    /// `bsuid`, `lid`, `jid`, …
-    #[oai(validator(min_length = 1, max_length = 40))]
+    /// `bsuid`, `lid`, `jid`, …; its first 40 characters are kept.
     kind: String,
-    /// The address.
-    #[oai(validator(min_length = 1, max_length = 256))]
+    /// The address; kept as `whatsapp_id` is.
     value: String,
 }
 
@@ -87,7 +81,7 @@ struct IdentityReport {
 #[derive(Debug, Object)]
 struct AckReport {
     /// The network's id of the message.
-    #[oai(validator(min_length = 1, max_length = 256))]
+    #[oai(validator(min_length = 1))]
     message_id: String,
     /// 1 sent, 2 delivered, 3 read, 4 played.
     #[oai(validator(minimum(value = "1"), maximum(value = "4")))]
@@ -102,8 +96,12 @@ struct MapReport {
     /// The message as `/send` was told: a number or a text.
     backend_id: Any<Value>,
     /// The network's id.
-    #[oai(validator(min_length = 1, max_length = 256))]
+    #[oai(validator(min_length = 1))]
     whatsapp_id: String,
+    /// The account that the network resolved the number to, where that is not the number as it was written: digits. The
+    /// customer is known by it from now on.
+    #[oai(validator(max_length = 256))]
+    wa_id: Option<String>,
 }
 
 /// A message could not be delivered.
@@ -111,11 +109,10 @@ struct MapReport {
 struct FailedReport {
     /// The message as `/send` was told: a number or a text.
     backend_message_id: Any<Value>,
-    /// A stable word; `outcome_unknown`: nobody knows whether it was sent.
-    #[oai(validator(min_length = 1, max_length = 64))]
+    /// A stable word; `outcome_unknown`: nobody knows whether it was sent. Its first 64 characters are kept.
+    #[oai(validator(min_length = 1))]
     code: String,
-    /// The reason for people.
-    #[oai(validator(max_length = 500))]
+    /// The reason for people; its first 500 characters are kept.
     detail: Option<String>,
 }
 
@@ -125,10 +122,8 @@ struct SeenReport {
     /// The message as `/send` was told: a number or a text.
     backend_message_id: Any<Value>,
     /// The network's id.
-    #[oai(validator(min_length = 1, max_length = 256))]
     whatsapp_id: Option<String>,
-    /// How long after it was sent, in milliseconds.
-    #[oai(validator(minimum(value = "0")))]
+    /// How long after it was sent, in milliseconds; less than nothing is nothing.
     delay_ms: Option<i64>,
     /// Who read it.
     to: Option<String>,
@@ -170,65 +165,49 @@ fn required_about(f: &mut Fields<'_>, name: &str) -> Option<About> {
     about(f, name)
 }
 
-/// A number from 0 up.
-fn count(f: &mut Fields<'_>, name: &str) -> Option<i64> {
-    let raw = f.raw(name)?;
-    let number = serde_json::from_str::<i64>(raw.get()).ok().filter(|n| *n >= 0);
-    if number.is_none() {
-        f.bad(name, "must be a whole number from 0 up");
-    }
-    number
-}
-
 /// What a report must have, once it is known that all of it is there.
 fn must<T>(found: Option<T>, name: &str) -> Result<T, Refusal> {
     found.ok_or_else(|| Refusal::field(name, "is required"))
 }
 
 fn read_inbox(body: &[u8]) -> Result<Inbound, Refusal> {
-    let mut f = Fields::parse(body)?;
-    let digits = f.text("phone", 1..=40);
-    let phone = digits.as_deref().and_then(|text| inbox::writers_phone(text.trim().trim_start_matches('+')));
-    if digits.is_some() && phone.is_none() {
-        f.bad("phone", "must be a phone number: 6 to 15 digits");
-    }
+    let body = lenient_json(body);
+    let mut f = Fields::parse(body.as_bytes())?;
+    let from = f.told("phone").filter(|from| !from.trim().is_empty());
     if f.raw("content").is_none() {
         f.bad("content", "is required");
     }
-    let content = f.text("content", 0..=65_536).unwrap_or_default();
-    let name = f.text("name", 0..=200).filter(|name| !name.trim().is_empty());
-    let whatsapp_id = f.text("whatsapp_id", 1..=MAX_NETWORK_ID);
+    let content = f.told("content").unwrap_or_default();
+    let name = f.told("name");
+    let whatsapp_id = f.told("whatsapp_id");
     let at = f.time("timestamp");
-    let message_type = f.text("message_type", 1..=40).unwrap_or_else(|| "text".into());
+    let message_type = f.told("message_type").unwrap_or_default();
     let media = f.raw("media").and_then(|raw| serde_json::from_str(raw.get()).ok());
     let identities = identities(&mut f);
-    if phone.is_none() && digits.is_none() && identities.is_empty() {
+    let told = Inbound { phone: None, identities, name, content, whatsapp_id, message_type, media, at };
+    let inbound = limits::inbound(from.as_deref(), told);
+    if inbound.phone.is_none() && inbound.identities.is_empty() {
         f.bad("phone", "is required");
     }
     f.finish()?;
-    Ok(Inbound { phone, identities, name, content, whatsapp_id, message_type, media, at })
+    Ok(inbound)
 }
 
 fn identities(f: &mut Fields<'_>) -> Vec<Identity> {
-    let Some(raw) = f.raw("identities") else { return Vec::new() };
-    let word = |text: &str, most: usize| (1..=most).contains(&text.chars().count()) && !text.contains('\0');
-    let fine = |list: &Vec<IdentityReport>| {
-        list.len() <= MAX_IDENTITIES && list.iter().all(|one| word(&one.kind, 40) && word(&one.value, MAX_NETWORK_ID))
-    };
-    match serde_json::from_str::<Vec<IdentityReport>>(raw.get()).ok().filter(fine) {
-        Some(list) => list.into_iter().map(|one| Identity { kind: one.kind, value: one.value }).collect(),
-        None => {
-            f.bad("identities", format!("must be a list of at most {MAX_IDENTITIES} {{kind, value}}"));
-            Vec::new()
-        }
-    }
+    let list = f.objects("identities", 1_000, |one| Identity {
+        // One that says nothing is passed over where the report is cut.
+        kind: one.told("kind").unwrap_or_default(),
+        value: one.told("value").unwrap_or_default(),
+    });
+    list.unwrap_or_default()
 }
 
 type Read = (About, Said);
 
 fn read_ack(body: &[u8]) -> Result<Read, Refusal> {
-    let mut f = Fields::parse(body)?;
-    let id = f.required_text("message_id", 1..=MAX_NETWORK_ID);
+    let body = lenient_json(body);
+    let mut f = Fields::parse(body.as_bytes())?;
+    let id = f.required_told("message_id");
     let levels = u32::try_from(ACK_SENT).unwrap_or(1)..=u32::try_from(ACK_PLAYED).unwrap_or(4);
     if f.raw("ack").is_none() {
         f.bad("ack", "is required");
@@ -244,29 +223,47 @@ fn read_ack(body: &[u8]) -> Result<Read, Refusal> {
 }
 
 fn read_map(body: &[u8]) -> Result<Read, Refusal> {
-    let mut f = Fields::parse(body)?;
+    let body = lenient_json(body);
+    let mut f = Fields::parse(body.as_bytes())?;
     let ours = required_about(&mut f, "backend_id");
-    let whatsapp_id = f.required_text("whatsapp_id", 1..=MAX_NETWORK_ID);
+    let whatsapp_id = f.required_told("whatsapp_id");
+    // What is no number says nothing; the map is worth more than a word about it.
+    let wa_id = f.told("wa_id");
     f.finish()?;
-    Ok((must(ours, "backend_id")?, Said::Mapped { whatsapp_id }))
+    Ok((must(ours, "backend_id")?, Said::Mapped { whatsapp_id, wa_id }))
 }
 
 fn read_failed(body: &[u8]) -> Result<Read, Refusal> {
-    let mut f = Fields::parse(body)?;
+    let body = lenient_json(body);
+    let mut f = Fields::parse(body.as_bytes())?;
     let ours = required_about(&mut f, "backend_message_id");
-    let code = f.required_text("code", 1..=64);
-    let detail = f.text("detail", 0..=500).unwrap_or_default();
+    let code = f.required_told("code");
+    let detail = f.told("detail").unwrap_or_default();
     f.finish()?;
     Ok((must(ours, "backend_message_id")?, Said::Failed { code, detail }))
 }
 
 fn read_seen(body: &[u8]) -> Result<Read, Refusal> {
-    let mut f = Fields::parse(body)?;
+    let body = lenient_json(body);
+    let mut f = Fields::parse(body.as_bytes())?;
     let ours = required_about(&mut f, "backend_message_id");
-    let whatsapp_id = f.text("whatsapp_id", 1..=MAX_NETWORK_ID);
-    let delay_ms = count(&mut f, "delay_ms");
+    let whatsapp_id = f.told("whatsapp_id").filter(|id| !id.is_empty());
+    let delay_ms = delay(&mut f, "delay_ms");
+    // The original's gateway says it; the message says whom it is to.
+    f.knows("to");
     f.finish()?;
     Ok((must(ours, "backend_message_id")?, Said::Seen { whatsapp_id, delay_ms }))
+}
+
+/// A number, which may be any.
+fn delay(f: &mut Fields<'_>, name: &str) -> Option<i64> {
+    let number = serde_json::from_str::<f64>(f.raw(name)?.get()).ok();
+    if number.is_none() {
+        f.bad(name, "must be a number");
+    }
+    // A cast ends at the ends of the range.
+    #[expect(clippy::cast_possible_truncation, reason = "milliseconds, whole")]
+    number.map(|number| number as i64)
 }
 
 pub(crate) struct InternalRoutes {
@@ -282,7 +279,8 @@ impl InternalRoutes {
     ) -> Result<Json<Took>, Failure> {
         signed(&self.app, request, body)?;
         let (about, said) = read(body)?;
-        self.take(Report::Receipt(Receipt { about, said, at: self.app.clock.now() })).await
+        let receipt = limits::receipt(Receipt { about, said, at: self.app.clock.now() });
+        self.take(Report::Receipt(receipt)).await
     }
 
     async fn take(&self, report: Report) -> Result<Json<Took>, Failure> {
@@ -384,12 +382,33 @@ mod tests {
 
     #[test]
     fn every_bad_field_of_a_report_is_named() {
-        let bad = read_inbox(br#"{"phone": "x", "timestamp": "soon", "identities": [{"kind": ""}]}"#);
-        assert_eq!(bad.map_err(fields).expect_err("refused"), ["phone", "content", "timestamp", "identities"]);
+        let bad = read_inbox(br#"{"phone": 7, "timestamp": "soon", "identities": [{"kind": ""}]}"#);
+        assert_eq!(bad.map_err(fields).expect_err("refused"), ["phone", "content", "timestamp", "phone"]);
         let bad = read_ack(br#"{"ack": 5}"#);
         assert_eq!(bad.map_err(fields).expect_err("refused"), ["message_id", "ack"]);
-        let bad = read_seen(br#"{"delay_ms": -1}"#);
+        let bad = read_seen(br#"{"delay_ms": "soon"}"#);
         assert_eq!(bad.map_err(fields).expect_err("refused"), ["backend_message_id", "delay_ms"]);
+    }
+
+    #[test]
+    fn what_comes_from_a_network_is_cut_and_not_refused() {
+        let long = "\u{e9}".repeat(300);
+        let body = format!(
+            r#"{{"phone": "60123456789", "content": "half \ud83d", "name": "{long}", "message_type": "{long}",
+                "whatsapp_id": "{long}", "identities": [{{"kind": "{long}", "value": "{long}"}}, {{"kind": "", "value": ""}}]}}"#
+        );
+        let read = read_inbox(body.as_bytes()).expect("taken");
+        assert_eq!(read.content, "half \u{fffd}");
+        let length = |text: &str| text.chars().count();
+        assert_eq!(read.name.as_deref().map(length), Some(200));
+        assert_eq!((length(&read.message_type), read.whatsapp_id.as_deref().map(length)), (40, Some(256)));
+        assert_eq!((read.identities.len(), length(&read.identities[0].kind)), (1, 40));
+        let (_, said) =
+            read_failed(format!(r#"{{"backend_message_id": 1, "code": "{long}", "detail": "\ude00"}}"#).as_bytes())
+                .expect("taken");
+        assert_eq!(said, Said::Failed { code: long, detail: "\u{fffd}".into() }, "cut when it is taken");
+        let (_, said) = read_seen(br#"{"backend_message_id": 1, "delay_ms": -1.5e300}"#).expect("taken");
+        assert_eq!(said, Said::Seen { whatsapp_id: None, delay_ms: Some(i64::MIN) });
     }
 
     #[test]

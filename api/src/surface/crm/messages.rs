@@ -11,7 +11,7 @@ use crate::foundation::idempotency::{Asked, Hold, KeyText, Once};
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::to_its_end;
-use crate::realtime::feed::{self, Watcher};
+use crate::realtime::feed::{self, Seen, Watcher};
 use domain::messages::compose::{self, Author, ComposeError};
 use domain::messages::history::{self, Part};
 use domain::messages::receipts::ACK_SENT;
@@ -83,7 +83,8 @@ impl IntoResponse for Stream {
 /// Events as they happen.
 #[derive(ApiResponse)]
 enum Events {
-    /// The stream: each event's `data` is one of `inbound_message`, `new_customer`, `message_seen`, `message_ack`.
+    /// The stream: each event's `data` has as its `type` one of `inbound_message`, `new_customer`, `message_seen`,
+    /// `message_ack`, `reset`.
     #[oai(status = 200)]
     Ok(Stream),
 }
@@ -216,8 +217,13 @@ impl MessageRoutes {
         Ok(History::Ok(Json(messages.into_iter().map(Into::into).collect()), link))
     }
 
-    /// Tells what happens as Server-Sent Events. A client that comes again with `Last-Event-ID` goes on behind it: the
-    /// last 1,000 events are kept.
+    /// Tells what happens as Server-Sent Events. A client that comes again with `Last-Event-ID` goes on behind it.
+    ///
+    /// Decided: events are kept for 24 hours, the last 1,000 about people and the last 50,000 with the receipts of
+    /// batches, so that a campaign does not push out what people wrote. A client that comes from before what is kept, or
+    /// with an id that was never given, gets `{"type": "reset", "missed": "all", "reason": "too_old" | "unknown_id"}` and
+    /// everything from now on: it reads the lists again. Where only receipts of batches are gone, it gets `"missed":
+    /// "receipts"` and then everything that is kept.
     #[oai(path = "/messages/events/stream", method = "get")]
     async fn stream(
         &self,
@@ -232,8 +238,7 @@ impl MessageRoutes {
     ) -> Result<Events, Failure> {
         let asker = Asker::found(request)?;
         asker.needs(Permission::ConversationsRead)?;
-        // Some other server's id, or none at all, is no place to go on from: then it begins with now.
-        let seen = last_event_id.0.and_then(|text| text.trim().parse::<i64>().ok()).filter(|id| *id >= 0);
+        let seen = Seen::read(last_event_id.0.as_deref());
         let (session, until) = match asker {
             Asker::User(caller) => (caller.0.session(), Some(Timestamp(caller.0.exp.saturating_mul(1_000)))),
             Asker::Anybody => (None, None),

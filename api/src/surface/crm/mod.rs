@@ -7,14 +7,16 @@ mod internal;
 mod messages;
 mod wire;
 
+use crate::foundation::accept::{Wanted, wanted};
 use crate::foundation::coalesce::Coalesced;
+use crate::foundation::known::Operations;
 use crate::foundation::refusal::{Kind, Refusal};
-use crate::foundation::{auth, body, guarded, limits, timing};
+use crate::foundation::{auth, body, by_method, guarded, limits, timing};
 use crate::{App, RenderMetrics, realtime};
 use access::Asker;
 use domain::messages::tally::{self, Tally};
 use poem::endpoint::BoxEndpoint;
-use poem::http::{Method, Uri, header};
+use poem::http::{HeaderValue, Uri, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response};
 use poem_openapi::OpenApiService;
 use poem_openapi::payload::Json;
@@ -34,7 +36,19 @@ pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
         "Paceline: WhatsApp CRM",
         env!("CARGO_PKG_VERSION"),
     )
-    .description("Customers, their messages as they come and go, and what the gateway reports.")
+    .description(
+        "Customers, their messages as they come and go, and what the gateway reports.\n\n\
+         Decided:\n\
+         - A field or a parameter that is not in this document is refused with 422 like any other bad one, `loc` naming \
+         it: the original's form of several bad fields has this status alone. `to` of `/webhooks/whatsapp/seen` is taken \
+         and not read.\n\
+         - `/metrics` follows `Accept` with its qualities. Of two forms that are wanted as much, the one that is named more \
+         closely, then JSON; 406 where neither is wanted.\n\
+         - A body may come with `Content-Encoding: gzip`; a signature is of what it unpacks to.\n\
+         - Two spellings of one number are one customer. Two customers who turn out to be one are merged: the older stays, \
+         with everything that both had, the stream tells `{type: \"customer_merged\", customer_id, merged_id}`, and the \
+         other's number still finds the one that stayed, wherever a customer is named.",
+    )
     .server("/")
 }
 
@@ -42,12 +56,13 @@ pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
 pub(crate) fn endpoint(app: Arc<App>) -> Arc<BoxEndpoint<'static>> {
     let numbers = Arc::new(numbers(app.clone()).boxed());
     let routes = service(app.clone());
+    let operations = Arc::new(Operations::of::<Routes>().and_get("/metrics", &[]));
     crate::shared(routes.around(move |routes, request| {
-        let (app, numbers) = (app.clone(), numbers.clone());
+        let (app, numbers, operations) = (app.clone(), numbers.clone(), operations.clone());
         async move {
             Ok(match kind_of(request.uri().path()) {
-                Use::Metrics => answer(&app, &numbers, Use::Metrics, request).await,
-                kind => answer(&app, routes.as_ref(), kind, request).await,
+                Use::Metrics => answer(&app, &operations, &numbers, Use::Metrics, request).await,
+                kind => answer(&app, &operations, routes.as_ref(), kind, request).await,
             })
         }
     }))
@@ -72,7 +87,16 @@ fn kind_of(path: &str) -> Use {
     }
 }
 
-async fn answer(app: &App, routes: &impl Endpoint, kind: Use, mut request: Request) -> Response {
+async fn answer(
+    app: &App,
+    operations: &Operations,
+    routes: &impl Endpoint,
+    kind: Use,
+    mut request: Request,
+) -> Response {
+    if let Some(response) = by_method(operations, &request, envelope::refuse) {
+        return response;
+    }
     // The contract writes it with the slash, and the library routes it without.
     if request.uri().path() == "/customers/" {
         let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
@@ -80,7 +104,6 @@ async fn answer(app: &App, routes: &impl Endpoint, kind: Use, mut request: Reque
             *request.uri_mut() = uri;
         }
     }
-    let path = request.uri().path().to_owned();
     if matches!(kind, Use::Frontend | Use::Stream) {
         match admit(app, &request, kind).await {
             Ok(asker) => {
@@ -92,14 +115,7 @@ async fn answer(app: &App, routes: &impl Endpoint, kind: Use, mut request: Reque
             }
         }
     }
-    let refuse = |refusal: &Refusal| {
-        let mut refusal = refusal.clone();
-        if refusal.kind == Kind::MethodNotAllowed {
-            refusal.allow = Some(allowed(&path).into());
-        }
-        envelope::refuse(&refusal)
-    };
-    guarded(routes, request, refuse).await
+    guarded(operations, routes, request, envelope::refuse).await
 }
 
 async fn admit(app: &App, request: &Request, kind: Use) -> Result<Asker, Refusal> {
@@ -112,17 +128,6 @@ async fn admit(app: &App, request: &Request, kind: Use) -> Result<Asker, Refusal
     Ok(asker)
 }
 
-/// The methods of a path, for `Allow`.
-fn allowed(path: &str) -> &'static str {
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    match parts.as_slice() {
-        ["customers"] => "GET, POST",
-        ["customers", "photo"] | ["customers", _, "read"] | ["webhooks", ..] => "POST",
-        ["messages", "send" | "inbox" | "ack" | "map" | "failed"] => "POST",
-        _ => "GET",
-    }
-}
-
 /// The process's numbers as Prometheus reads them.
 pub(crate) fn metrics(render: RenderMetrics) -> impl Endpoint<Output = Response> {
     poem::endpoint::make_sync(move |_| prometheus(&render))
@@ -132,13 +137,27 @@ fn prometheus(render: &RenderMetrics) -> Response {
     render().with_content_type("text/plain; version=0.0.4; charset=utf-8").into_response()
 }
 
-/// Whether a client asks for what Prometheus reads.
-fn wants_text(request: &Request) -> bool {
-    let accept = request.header(header::ACCEPT).unwrap_or_default();
-    accept.split(',').any(|kind| {
-        let kind = kind.split(';').next().unwrap_or_default().trim();
-        kind.eq_ignore_ascii_case("text/plain") || kind.eq_ignore_ascii_case("application/openmetrics-text")
-    })
+/// What the numbers may be told as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    /// What Prometheus reads.
+    Text,
+}
+
+impl Form {
+    /// The form that a client wants most; `None`: it takes neither. Of two that it wants as much it gets the one that it
+    /// named more closely, and else JSON: `application/json, text/plain, */*` is what JavaScript's clients send.
+    fn wanted(request: &Request) -> Option<Self> {
+        let of = |media_type| wanted(request, media_type).filter(|wanted: &Wanted| wanted.quality > 0);
+        // Prometheus's newer format is not written; who names it reads the older one as well.
+        let text = of("text/plain").max(of("application/openmetrics-text").filter(|wanted| wanted.closeness == 2));
+        match (of("application/json"), text) {
+            (None, None) => None,
+            (json, text) if text > json => Some(Self::Text),
+            _ => Some(Self::Json),
+        }
+    }
 }
 
 /// Within what a customer is active who wrote or was written to.
@@ -150,11 +169,17 @@ fn numbers(app: Arc<App>) -> impl Endpoint<Output = Response> {
     poem::endpoint::make(move |request: Request| {
         let (app, reads) = (app.clone(), reads.clone());
         async move {
-            if !matches!(*request.method(), Method::GET | Method::HEAD) {
-                return Err(Refusal::new(Kind::MethodNotAllowed, "the path has no such method").into());
-            }
-            if wants_text(&request) {
-                return Ok(prometheus(&app.observed.render_metrics));
+            let differs = |mut response: Response| {
+                response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));
+                response
+            };
+            match Form::wanted(&request) {
+                Some(Form::Json) => {}
+                Some(Form::Text) => return Ok(differs(prometheus(&app.observed.render_metrics))),
+                None => {
+                    let message = "the numbers are there as application/json and as text/plain alone";
+                    return Err(Refusal::new(Kind::NotAcceptable, message).into());
+                }
             }
             let asked = app.clone();
             let Counts { sent, received, active } = reads.get((), move || async move { counts(&asked).await }).await?;
@@ -165,7 +190,7 @@ fn numbers(app: Arc<App>) -> impl Endpoint<Output = Response> {
                 average_response_time_ms: timing::average_ms(),
                 uptime_seconds: app.started.elapsed().as_secs(),
             };
-            Ok::<_, poem::Error>(Json(numbers).into_response())
+            Ok::<_, poem::Error>(differs(Json(numbers).into_response()))
         }
     })
 }
@@ -186,4 +211,45 @@ async fn counts(app: &App) -> Result<Counts, Refusal> {
         received: tally::total(db, Tally::Received).await?,
         active: domain::contacts::customers::active_since(db, since).await?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_come_in_the_form_that_is_wanted_most() {
+        let of = |accept: &str| Form::wanted(&Request::builder().header("accept", accept).finish());
+        let (json, text) = (Some(Form::Json), Some(Form::Text));
+        for (accept, form) in [
+            ("*/*", json),
+            ("application/json, text/plain, */*", json),
+            ("text/plain, application/json", json),
+            ("text/plain, */*", text),
+            ("text/plain", text),
+            ("text/*", text),
+            ("application/openmetrics-text", text),
+            ("application/*", json),
+            ("application/json;q=0.1, text/plain;q=0.2", text),
+            ("text/plain;q=0.9, application/json", json),
+            ("text/plain;q=0.9, */*;q=0.1", text),
+            ("text/plain;q=0, */*", json),
+            ("text/plain;q=0, application/json;q=0.5, */*", json),
+            ("application/json;q=0, */*", text),
+            ("application/json;q=0, */*;q=0.1", text),
+            ("text/html, application/xhtml+xml, application/xml;q=0.9, */*;q=0.8", json),
+            (
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                 application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+                 text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                text,
+            ),
+            ("image/png", None),
+            ("*/*;q=0", None),
+            ("application/json;q=0", None),
+        ] {
+            assert_eq!(of(accept), form, "{accept}");
+        }
+        assert_eq!(Form::wanted(&Request::default()), json);
+    }
 }

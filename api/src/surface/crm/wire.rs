@@ -53,7 +53,7 @@ impl CustomerSummary {
 #[derive(Debug, Object)]
 #[oai(rename = "Identity")]
 pub(super) struct IdentityView {
-    /// `phone`, `bsuid`, `lid`, `jid`.
+    /// `phone`, `bsuid`, `lid`, `jid`, or `wa_id`: the network's own id of a number's account.
     pub(super) kind: String,
     /// The address.
     pub(super) value: String,
@@ -95,8 +95,8 @@ impl CustomerView {
         let identities = identities.map(|list| {
             list.into_iter()
                 .map(|identity| {
-                    let value =
-                        if identity.kind == "phone" && !whole { mask_digits(&identity.value) } else { identity.value };
+                    let number = matches!(identity.kind.as_str(), "phone" | "wa_id");
+                    let value = if number && !whole { mask_digits(&identity.value) } else { identity.value };
                     IdentityView { kind: identity.kind, value }
                 })
                 .collect()

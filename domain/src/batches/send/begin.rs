@@ -10,7 +10,7 @@ use crate::db;
 use crate::jobs::{self, Claimed, Ending};
 use crate::time::Timestamp;
 use crate::{Event, Step};
-use entities::SenderId;
+use entities::{GatewayId, SenderId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 
@@ -23,6 +23,8 @@ pub struct Work {
     pub content: String,
     /// Who sends it.
     pub sender: Option<SenderId>,
+    /// The gateway of whoever claims, where that is known: a batch of another one gives nothing.
+    pub gateway: Option<GatewayId>,
     pub(super) chunk: Chunk,
     pub(super) refs: Vec<ContactRef>,
 }
@@ -80,7 +82,7 @@ pub async fn begin(
     let refs = serde_json::from_str(&chunk.data).map_err(|e| DbErr::Json(format!("chunk {no}: {e}")))?;
     let content = batch.content.clone().unwrap_or_default();
     Ok(Step {
-        value: Begin::Go(Box::new(Work { held, content, sender: batch.sender, chunk, refs })),
+        value: Begin::Go(Box::new(Work { held, content, sender: batch.sender, gateway: None, chunk, refs })),
         rings: Vec::new(),
         events,
     })

@@ -2,10 +2,11 @@
 
 use super::{Going, Held, Outgoing, Work, sender};
 use crate::batches::model::ItemStatus;
-use crate::batches::recipients::ContactRef;
+use crate::batches::recipients::{ContactRef, where_they_went};
 use crate::batches::row::{self, Batch, Counts};
 use crate::circuit::{Leave, RECHECK};
 use crate::db::{self, Dialect};
+use crate::gateways;
 use crate::jobs;
 use crate::pacing::{self, Pace};
 use crate::time::Timestamp;
@@ -15,7 +16,8 @@ use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// What a claim of items gave.
@@ -27,6 +29,8 @@ pub struct ClaimedItems {
     pub probe: bool,
     /// Whether to go on.
     pub going: Going,
+    /// The batch belongs to another gateway: nothing of it is claimed.
+    pub elsewhere: bool,
     /// When there may be more: `None` when the chunk has nothing left that is not in flight.
     pub more_at: Option<Timestamp>,
 }
@@ -60,17 +64,27 @@ struct ClaimedRow {
 }
 
 #[derive(Clone)]
-struct Recipient {
-    id: ContactId,
-    phone: String,
-    name: Option<String>,
-    attributes: Value,
+pub(in crate::batches) struct Recipient {
+    pub(in crate::batches) id: ContactId,
+    /// Empty: it has none.
+    pub(in crate::batches) phone: String,
+    pub(in crate::batches) name: Option<String>,
+    pub(in crate::batches) attributes: Value,
     /// Wants no bulk messages.
-    suppressed: bool,
+    pub(in crate::batches) suppressed: bool,
 }
 
+/// The code and the reason of an item whose recipient is there and has no number.
+pub(in crate::batches) const NO_NUMBER: (&str, &str) = ("contact_has_no_number", "the contact has no phone number");
+
+/// The code and the reason of an item whose recipient has another item of the batch: they were two contacts when it was made.
+const TWICE: (&str, &str) = ("duplicate", "the contact is in the batch already: two contacts were merged");
+
 /// The code and the reason of an item whose recipient wants no bulk messages.
-const SUPPRESSED: (&str, &str) = ("suppressed", "the recipient has opted out");
+pub(in crate::batches) const SUPPRESSED: (&str, &str) = ("suppressed", "the recipient has opted out");
+
+/// How long a chunk of another gateway's is left to its workers.
+pub const ELSEWHERE: Duration = Duration::from_secs(5);
 
 /// Claims up to `wanted` items of the chunk: those whose retry or slot is due first, then recipients that have no row
 /// yet. Each gets a slot of the batch's and the sender's pace; `sender_rate` is the configured limit of a sender whose
@@ -99,14 +113,23 @@ pub async fn claim_items(
         batch = locked;
     }
     let going = Going::of(&batch);
+    let nothing = |more_at, elsewhere| {
+        Ok(Some(Step::quiet(ClaimedItems { items: Vec::new(), probe: false, going, elsewhere, more_at })))
+    };
     if going != Going::On {
-        return Ok(Some(Step::quiet(ClaimedItems { items: Vec::new(), probe: false, going, more_at: None })));
+        return nothing(None, false);
+    }
+    if let Some(ours) = work.gateway
+        && !gateways::bind(conn, batch_id, batch.gateway, ours).await?
+    {
+        return nothing(Some(now.plus(ELSEWHERE)), true);
     }
     if let Leave::NoneUntil(at) = sender::circuit_of(conn, batch.sender).await?.leave(now) {
-        return Ok(Some(Step::quiet(ClaimedItems { items: Vec::new(), probe: false, going, more_at: Some(at) })));
+        return nothing(Some(at), false);
     }
 
-    let Due { mut candidates, mut gone, mut suppressed, unresolved } = due_items(conn, now, work, wanted).await?;
+    let Due { mut candidates, mut gone, mut numberless, mut suppressed, unresolved } =
+        due_items(conn, now, work, wanted).await?;
     let room = wanted.saturating_sub(candidates.len() + unresolved.len());
     let fresh_from = work.chunk.next_seq;
     let fresh_to = (fresh_from + i64::try_from(room).unwrap_or(i64::MAX)).min(work.chunk.end_seq());
@@ -120,6 +143,7 @@ pub async fn claim_items(
         })
         .collect();
     let found = resolve(conn, named.iter().map(|(_, _, contact)| *contact)).await?;
+    let mut twice = Twice::of(conn, &batch, found.values()).await?;
     let mut ended: Vec<ClaimedRow> = Vec::new();
     let unsent = |seq, contact_id, input, status, (code, message): (&'static str, &'static str)| ClaimedRow {
         seq,
@@ -141,6 +165,13 @@ pub async fn claim_items(
                 ended.push(unsent(seq, Some(recipient.id), None, ItemStatus::Skipped, SUPPRESSED));
             }
             Some(recipient) if recipient.suppressed => suppressed.push(seq),
+            Some(recipient) if recipient.phone.is_empty() && fresh => {
+                ended.push(unsent(seq, Some(recipient.id), None, ItemStatus::Failed, NO_NUMBER));
+            }
+            Some(recipient) if recipient.phone.is_empty() => numberless.push(seq),
+            Some(recipient) if fresh && twice.is_so(recipient.id) => {
+                ended.push(unsent(seq, Some(recipient.id), None, ItemStatus::Skipped, TWICE));
+            }
             Some(recipient) => candidates.push(Candidate {
                 seq,
                 message_id: uuid::Builder::from_unix_timestamp_millis(u64::try_from(now.0).unwrap_or(0), &rng.random())
@@ -157,12 +188,13 @@ pub async fn claim_items(
             None => gone.push(seq),
         }
     }
-    if !gone.is_empty() || !suppressed.is_empty() || !ended.is_empty() {
+    if !gone.is_empty() || !numberless.is_empty() || !suppressed.is_empty() || !ended.is_empty() {
         // Its counts will change. Locked before the sender and the items: a cancel locks them in this order too.
         row::lock(conn, batch_id).await?;
     }
     let reason = ("contact_not_found", "the contact was deleted meanwhile");
     end_items(conn, now, &batch, &gone, ItemStatus::Failed, reason).await?;
+    end_items(conn, now, &batch, &numberless, ItemStatus::Failed, NO_NUMBER).await?;
     end_items(conn, now, &batch, &suppressed, ItemStatus::Skipped, SUPPRESSED).await?;
 
     let sender = sender::load(conn, now, batch.sender, sender_rate).await?;
@@ -232,6 +264,7 @@ pub async fn claim_items(
                 attempt: candidate.attempt,
                 doubtful: candidate.waits_as == Some(ItemStatus::Unknown),
                 send_at_us: slot,
+                gateway: work.gateway,
             });
         }
     }
@@ -240,7 +273,7 @@ pub async fn claim_items(
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let skipped = ended.iter().filter(|row| row.status == ItemStatus::Skipped).count();
     let counts = Counts {
-        failed: count(gone.len() + ended.len() - skipped),
+        failed: count(gone.len() + numberless.len() + ended.len() - skipped),
         skipped: count(suppressed.len() + skipped),
         ..Counts::default()
     };
@@ -284,10 +317,50 @@ pub async fn claim_items(
         next_wake(conn, work).await?
     };
     Ok(Some(Step {
-        value: ClaimedItems { items: outgoing, probe, going, more_at },
+        value: ClaimedItems { items: outgoing, probe, going, elsewhere: false, more_at },
         rings: step.rings,
         events: step.events,
     }))
+}
+
+/// Recipients who were two contacts when the batch was made and are one now: they get its message once.
+#[derive(Default)]
+struct Twice {
+    merged: HashSet<ContactId>,
+    served: HashSet<ContactId>,
+}
+
+impl Twice {
+    async fn of<'a>(
+        conn: &impl ConnectionTrait,
+        batch: &Batch,
+        found: impl Iterator<Item = &'a Recipient>,
+    ) -> Result<Self, DbErr> {
+        let ids: Vec<i64> = found.map(|recipient| recipient.id.0).collect();
+        if ids.is_empty() {
+            return Ok(Self::default());
+        }
+        let dialect = Dialect::of(conn);
+        let read = |rows: Vec<QueryResult>| {
+            rows.iter().map(|row| Ok(ContactId(row.try_get("", "id")?))).collect::<Result<HashSet<_>, DbErr>>()
+        };
+        let sql = format!("SELECT into_id AS id FROM contact_merges WHERE into_id {}", dialect.one_of(1, "bigint"));
+        let merged = read(db::all(conn, sql, [json!(ids).to_string().into()]).await?)?;
+        if merged.is_empty() {
+            return Ok(Self::default());
+        }
+        let sql = format!(
+            "SELECT contact_id AS id FROM batch_items WHERE batch_id = $2 AND contact_id {}",
+            dialect.one_of(1, "bigint")
+        );
+        let served = read(db::all(conn, sql, [json!(merged).to_string().into(), batch.summary.id.into()]).await?)?;
+        Ok(Self { merged, served })
+    }
+
+    /// Whether the batch has an item of this one; if not, it has now.
+    fn is_so(&mut self, contact: ContactId) -> bool {
+        self.merged.contains(&contact) && !self.served.insert(contact)
+    }
 }
 
 /// Items of the chunk that have a row and are due.
@@ -295,6 +368,8 @@ struct Due {
     candidates: Vec<Candidate>,
     /// Their contact was deleted.
     gone: Vec<i64>,
+    /// Their contact is there and has no number.
+    numberless: Vec<i64>,
     /// Their contact has opted out.
     suppressed: Vec<i64>,
     /// They failed before they had a contact, and are tried again.
@@ -322,7 +397,8 @@ async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wan
     )
     .await?;
     let candidates = Vec::with_capacity(rows.len());
-    let mut due = Due { candidates, gone: Vec::new(), suppressed: Vec::new(), unresolved: Vec::new() };
+    let mut due =
+        Due { candidates, gone: Vec::new(), numberless: Vec::new(), suppressed: Vec::new(), unresolved: Vec::new() };
     for row in rows {
         let seq = row.try_get("", "seq")?;
         let phone: Option<String> = row.try_get("", "phone")?;
@@ -332,7 +408,12 @@ async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wan
             continue;
         };
         if phone.is_none() {
-            due.gone.push(seq);
+            let there = row.try_get::<Option<i64>>("", "id")?.is_some();
+            if there {
+                due.numberless.push(seq)
+            } else {
+                due.gone.push(seq)
+            }
             continue;
         }
         let status: ItemStatus = row::named(&row, "status")?;
@@ -358,7 +439,7 @@ fn recipient(row: &QueryResult) -> Result<Recipient, DbErr> {
     let attributes: Option<String> = row.try_get("", "attributes")?;
     Ok(Recipient {
         id: ContactId(row.try_get("", "id")?),
-        phone: row.try_get("", "phone")?,
+        phone: row.try_get::<Option<String>>("", "phone")?.unwrap_or_default(),
         name: row.try_get("", "name")?,
         attributes: match attributes {
             Some(text) => serde_json::from_str(&text).map_err(|e| DbErr::Json(e.to_string()))?,
@@ -368,8 +449,9 @@ fn recipient(row: &QueryResult) -> Result<Recipient, DbErr> {
     })
 }
 
-/// Looks contacts up as the request named them. Those who are not in the answer do not exist, or have no number.
-async fn resolve<'a>(
+/// Looks contacts up as the request named them; one that was merged into another is that one. Those who are not in the answer
+/// do not exist.
+pub(in crate::batches) async fn resolve<'a>(
     conn: &impl ConnectionTrait,
     refs: impl Iterator<Item = &'a ContactRef> + Clone,
 ) -> Result<HashMap<ContactRef, Recipient>, DbErr> {
@@ -378,7 +460,7 @@ async fn resolve<'a>(
     let numbers: Vec<i64> =
         refs.clone().filter_map(|r| if let ContactRef::Number(n) = r { Some(*n) } else { None }).collect();
     let columns = "id, phone, name, attributes, suppressed_at, CAST(identifier AS TEXT) AS identifier FROM contacts
-        WHERE deleted_at IS NULL AND phone IS NOT NULL AND";
+        WHERE deleted_at IS NULL AND";
     if !numbers.is_empty() {
         let sql = format!("SELECT {columns} id {}", dialect.one_of(1, "bigint"));
         for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {
@@ -387,6 +469,7 @@ async fn resolve<'a>(
         }
     }
     let uuids: Vec<&str> = refs
+        .clone()
         .filter_map(|r| if let ContactRef::Text(t) = r { Some(&**t) } else { None })
         .filter(|t| Uuid::try_parse(t).is_ok())
         .collect();
@@ -396,6 +479,16 @@ async fn resolve<'a>(
             let identifier: String = row.try_get("", "identifier")?;
             found.insert(ContactRef::Text(identifier.into()), recipient(&row)?);
         }
+    }
+    let missing = refs.filter(|contact| !found.contains_key(*contact)).collect::<Vec<_>>();
+    let moved = where_they_went(conn, &missing).await?;
+    if !moved.is_empty() {
+        let ids: Vec<i64> = moved.iter().map(|(_, kept)| *kept).collect();
+        let sql = format!("SELECT {columns} id {}", dialect.one_of(1, "bigint"));
+        let rows = db::all(conn, sql, [json!(ids).to_string().into()]).await?;
+        let kept = rows.iter().map(|row| Ok((row.try_get::<i64>("", "id")?, recipient(row)?)));
+        let kept = kept.collect::<Result<HashMap<_, _>, DbErr>>()?;
+        found.extend(moved.into_iter().filter_map(|(contact, id)| Some((contact, kept.get(&id)?.clone()))));
     }
     Ok(found)
 }

@@ -13,7 +13,7 @@ use crate::messages::tally::{self, Tally};
 use crate::retry::{Backoff, MAX_MESSAGE_RETRIES};
 use crate::time::Timestamp;
 use crate::{Event, Step};
-use entities::ContactId;
+use entities::{ContactId, GatewayId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::Serialize;
@@ -107,6 +107,8 @@ pub struct ItemResult {
     pub attempt: i64,
     /// Whether an earlier attempt may have reached the gateway: then no failure of this one says that nothing was sent.
     pub doubtful: bool,
+    /// The gateway that was asked, if one was.
+    pub gateway: Option<GatewayId>,
     /// The text that was sent, if one was rendered.
     pub text: Option<String>,
     /// When the attempt ended.
@@ -292,6 +294,7 @@ fn message_row<'a>(result: &'a ItemResult, decision: &Decision) -> MessageRow<'a
         error_message: detail,
         at: result.at,
         sent_at: (status == "sent").then_some(result.at),
+        gateway_id: result.gateway,
     }
 }
 
@@ -457,6 +460,7 @@ mod tests {
             contact: ContactId(1),
             attempt,
             doubtful,
+            gateway: None,
             text: None,
             at: Timestamp(1_000_000),
             outcome,

@@ -103,9 +103,10 @@ pub(super) async fn learn(
         | ItemOutcome::Returned => None,
     });
     if let Some(until) = wait.max() {
-        let sql = "UPDATE senders SET next_slot_us = $2, urgent_slot_us = CASE WHEN urgent_slot_us < $2 THEN $2 ELSE urgent_slot_us END
-                   WHERE id = $1 AND next_slot_us < $2";
-        db::execute(conn, sql, [id.into(), until.0.saturating_mul(1000).into()]).await?;
+        let sql = "UPDATE senders SET next_slot_us = CASE WHEN next_slot_us < $2 THEN $2 ELSE next_slot_us END,
+                          urgent_slot_us = CASE WHEN urgent_slot_us < $2 THEN $2 ELSE urgent_slot_us END, throttled_until = $3
+                   WHERE id = $1 AND (next_slot_us < $2 OR throttled_until IS NULL OR throttled_until < $3)";
+        db::execute(conn, sql, [id.into(), until.0.saturating_mul(1000).into(), until.0.into()]).await?;
     }
     if after(known, now, results) == known {
         return Ok(known);

@@ -1,19 +1,22 @@
 //! A contact's row, before and after its check.
 
-use crate::contacts::phone::{self, Phone};
+use crate::contacts::phone::{self, Country, Phone, Unmarked, Warning};
+use crate::contacts::tags;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The most characters of a name or a source.
 const MAX_NAME: usize = 200;
-/// The most tags of one row,
+/// The most tags of one row.
 const MAX_TAGS: usize = 50;
-/// and the most characters of one.
-const MAX_TAG: usize = 64;
 /// The most attributes of one row,
 const MAX_ATTRIBUTES: usize = 50;
 /// and the most characters of one's value.
 const MAX_ATTRIBUTE: usize = 1_000;
+
+/// The most bytes of a failed row's cells that are kept to be given back.
+const MAX_KEPT: usize = 32 * 1024;
 
 /// A row as it came.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,19 +42,34 @@ pub struct ImportRow {
 }
 
 /// A row that may become a contact.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CleanRow {
     /// Its line in the file, or its place in the list, from 1.
+    #[serde(rename = "l")]
     pub line: u32,
     /// The normalised number.
+    #[serde(rename = "p")]
     pub phone: Phone,
+    /// The number as it was written; not kept.
+    #[serde(skip)]
+    pub input: String,
+    /// The country that the number was read as; not kept.
+    #[serde(skip)]
+    pub country: Option<Country>,
+    /// What is odd about the number.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<Warning>,
     /// The name: 1 to 200 characters.
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Its own tags: at most 50, each 1 to 64 characters.
+    /// Its own tags: at most 50, normalised.
+    #[serde(rename = "t", default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// Where it comes from.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Further values.
+    #[serde(rename = "a", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -65,42 +83,84 @@ pub struct RowError {
     /// The reason for people.
     #[serde(rename = "m")]
     pub message: String,
+    /// A stable word for the reason.
+    #[serde(rename = "r", default)]
+    pub reason: Cow<'static, str>,
+    /// The number as it was written.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// The row's cells as they came, so that it can be mended.
+    #[serde(rename = "c", default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<String>,
 }
 
-/// Checks a row and normalises its number.
+impl RowError {
+    /// A line's reason: a stable word, and a text for people.
+    #[must_use]
+    pub fn new(line: u32, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { line, message: message.into(), reason: reason.into(), input: None, cells: Vec::new() }
+    }
+
+    /// With the row's cells, unless they are too many to be kept.
+    #[must_use]
+    pub fn with_cells(mut self, cells: Vec<String>) -> Self {
+        if cells.iter().map(String::len).sum::<usize>() <= MAX_KEPT {
+            self.cells = cells;
+        }
+        self
+    }
+}
+
+/// A row of a file with its cells, or why it is none.
+pub type FileRow = Result<(ImportRow, Vec<String>), RowError>;
+
+/// Checks a row, keeping its cells where it fails.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
-pub fn validate_row(row: ImportRow) -> Result<CleanRow, RowError> {
+pub fn check_row(row: FileRow, home: Option<Country>) -> Result<CleanRow, RowError> {
+    let (row, cells) = row?;
+    validate_row(row, home).map_err(|error| error.with_cells(cells))
+}
+
+/// Checks a row and normalises its number; `home` is where a number without a country's code is at home.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn validate_row(row: ImportRow, home: Option<Country>) -> Result<CleanRow, RowError> {
     let line = row.line;
-    let bad = |message: String| RowError { line, message };
-    let phone = phone::normalise(&row.phone).map_err(|e| bad(e.to_string()))?;
+    let input = row.phone;
+    let bad = |reason: &'static str, message: String| {
+        let input = Some(input.chars().take(64).collect());
+        RowError { input, ..RowError::new(line, reason, message) }
+    };
+    let read = phone::read(&input, Unmarked::ByPeople(home)).map_err(|e| bad(e.code(), e.to_string()))?;
     let text = |what: &str, text: Option<String>| match text.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()) {
-        Some(t) if t.chars().count() > MAX_NAME => Err(bad(format!("the {what} is longer than {MAX_NAME} characters"))),
-        Some(t) if t.contains('\0') => Err(bad(format!("the {what} has a NUL character"))),
+        Some(t) if t.chars().count() > MAX_NAME => {
+            Err(bad("too_long", format!("the {what} is longer than {MAX_NAME} characters")))
+        }
+        Some(t) if t.contains('\0') => Err(bad("nul_character", format!("the {what} has a NUL character"))),
         other => Ok(other),
     };
     let name = text("name", row.name)?;
     let source = text("source", row.source)?;
-    let mut tags: Vec<String> = Vec::with_capacity(row.tags.len());
-    for tag in row.tags.iter().map(|tag| tag.trim()).filter(|tag| !tag.is_empty()) {
-        if tag.chars().count() > MAX_TAG || tag.contains('\0') {
-            return Err(bad(format!("a tag is longer than {MAX_TAG} characters or has a NUL character")));
-        }
-        if !tags.iter().any(|known| known == tag) {
-            tags.push(tag.to_owned());
-        }
+    let tags = tags::normalise_all(&row.tags);
+    if tags.iter().any(|tag| !tags::is_fine(tag)) {
+        let most = tags::MAX_TAG;
+        return Err(bad("bad_tag", format!("a tag is longer than {most} characters or has a NUL character")));
     }
     if tags.len() > MAX_TAGS {
-        return Err(bad(format!("more than {MAX_TAGS} tags")));
+        return Err(bad("too_many_tags", format!("more than {MAX_TAGS} tags")));
     }
     if row.attributes.len() > MAX_ATTRIBUTES {
-        return Err(bad(format!("more than {MAX_ATTRIBUTES} attributes")));
+        return Err(bad("too_many_attributes", format!("more than {MAX_ATTRIBUTES} attributes")));
     }
     if row.attributes.values().any(|value| value.chars().count() > MAX_ATTRIBUTE || value.contains('\0')) {
-        return Err(bad(format!("an attribute is longer than {MAX_ATTRIBUTE} characters or has a NUL character")));
+        let message = format!("an attribute is longer than {MAX_ATTRIBUTE} characters or has a NUL character");
+        return Err(bad("bad_attribute", message));
     }
-    Ok(CleanRow { line, phone, name, tags, source, attributes: row.attributes })
+    let phone::Reading { phone, country, warning } = read;
+    Ok(CleanRow { line, phone, country, warning, name, tags, source, attributes: row.attributes, input })
 }
 
 #[cfg(test)]
@@ -113,11 +173,11 @@ mod tests {
             line: 3,
             phone: "+60 12-345 6789".into(),
             name: Some("  Ann ".into()),
-            tags: vec!["vip".into(), " vip ".into(), "".into(), "new".into()],
+            tags: vec!["VIP".into(), " vip ".into(), "".into(), "new".into()],
             source: Some(" ".into()),
             ..ImportRow::default()
         };
-        let clean = validate_row(row).expect("clean");
+        let clean = validate_row(row, None).expect("clean");
         assert_eq!(clean.phone.as_digits(), "60123456789");
         assert_eq!(clean.name.as_deref(), Some("Ann"));
         assert_eq!(clean.tags, ["vip", "new"]);
@@ -133,7 +193,7 @@ mod tests {
             ..ImportRow::default()
         };
         for bad in [row("123", "a"), row("+60123456789", &"x".repeat(201)), row("+60123456789", "a\0b")] {
-            assert_eq!(validate_row(bad).expect_err("bad").line, 7);
+            assert_eq!(validate_row(bad, None).expect_err("bad").line, 7);
         }
     }
 }

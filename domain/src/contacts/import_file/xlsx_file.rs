@@ -1,11 +1,14 @@
-//! Rows of the first sheet of an XLSX workbook, cell by cell: the sheet is never whole in memory. (Its shared strings
-//! are: the format keeps all texts in one table.)
+//! Rows of a sheet of an XLSX workbook, cell by cell: the sheet is never whole in memory. (Its shared strings are: the
+//! format keeps all texts in one table.)
 
-use super::columns::{ColumnPlan, Mapping};
-use super::row::{ImportRow, RowError};
-use super::{FileError, MAX_ROWS};
-use calamine::{DataRef, Reader, Xlsx};
+use super::columns::ColumnPlan;
+use super::row::{FileRow, RowError};
+use super::shown::Formats;
+use super::{FileError, FileOptions, MAX_ROWS};
+use calamine::{Reader, SheetType, SheetVisible, Xlsx};
+use regex::Regex;
 use std::io::{BufReader, Read, Seek};
+use std::sync::LazyLock;
 use zip::ZipArchive;
 
 /// The most columns that are looked at.
@@ -60,74 +63,140 @@ fn refuse_bombs(input: impl Read + Seek) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Reads the rows of a workbook's first sheet through a callback.
+/// The sheets of a workbook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sheets {
+    /// The one that is read.
+    pub taken: String,
+    /// All that hold cells, in their order, hidden ones too.
+    pub all: Vec<String>,
+}
+
+/// The most bytes of the part that lists the sheets.
+const MAX_LIST: u64 = 1024 * 1024;
+
+/// The place of the sheet that is in front when the workbook is opened.
+fn front(input: impl Read + Seek) -> Option<usize> {
+    static FRONT: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r#"<(?:\w+:)?workbookView\b[^>]*\bactiveTab\s*=\s*["'](\d{1,5})["']"#).ok());
+    let mut parts = ZipArchive::new(input).ok()?;
+    let mut list = String::new();
+    parts.by_name("xl/workbook.xml").ok()?.take(MAX_LIST).read_to_string(&mut list).ok()?;
+    FRONT.as_ref()?.captures(&list)?.get(1)?.as_str().parse().ok()
+}
+
+/// The sheet that was asked for, by its name or its place from 1; else the one that a person sees first: the one in front,
+/// or the first that is not hidden.
+fn choose(sheets: &[calamine::Sheet], front: Option<usize>, asked: Option<&str>) -> Result<Sheets, FileError> {
+    let is_table = |sheet: &&calamine::Sheet| sheet.typ == SheetType::WorkSheet;
+    let all: Vec<String> = sheets.iter().filter(is_table).map(|sheet| sheet.name.clone()).collect();
+    let same = |a: &str, b: &str| a.trim().to_lowercase() == b.trim().to_lowercase();
+    let taken = match asked {
+        Some(asked) => all
+            .iter()
+            .find(|name| *name == asked)
+            .or_else(|| all.iter().find(|name| same(name, asked)))
+            .or_else(|| all.get(asked.trim().parse::<usize>().ok()?.checked_sub(1)?))
+            .ok_or_else(|| FileError::NoSheet(asked.to_owned(), format!("{all:?}")))?
+            .clone(),
+        None => {
+            let seen = |sheet: &&calamine::Sheet| is_table(sheet) && sheet.visible == SheetVisible::Visible;
+            let front = front.and_then(|front| sheets.get(front)).filter(seen);
+            front.or_else(|| sheets.iter().find(seen)).map(|sheet| sheet.name.clone()).ok_or(FileError::Empty)?
+        }
+    };
+    Ok(Sheets { taken, all })
+}
+
+/// Reads the rows of a workbook's sheet through a callback.
 ///
 /// The cells' reader borrows the workbook, so rows are pushed, not pulled.
 #[derive(Debug)]
 pub struct XlsxRows;
 
+/// The rows of a sheet as they are told, one after the other.
+struct Telling<'a, F> {
+    options: &'a FileOptions,
+    row: F,
+    plan: Option<ColumnPlan>,
+    rows: usize,
+}
+
+impl<F, E> Telling<'_, F>
+where
+    F: FnMut(FileRow) -> Result<bool, E>,
+{
+    /// Takes a row's cells: the first one tells the columns. Returns whether to go on.
+    fn take(&mut self, line: u32, cells: Vec<String>) -> Result<Result<bool, E>, FileError> {
+        let read = match &self.plan {
+            None => {
+                let made = ColumnPlan::from_first_row(&cells, &self.options.mapping)?;
+                let data = made.header.is_none().then(|| made.read(line, cells));
+                self.plan = Some(made);
+                data
+            }
+            Some(plan) => Some(plan.read(line, cells)),
+        };
+        let Some(read) = read else { return Ok(Ok(true)) };
+        self.rows += 1;
+        if self.rows > MAX_ROWS {
+            let message = format!("more than {MAX_ROWS} rows; the rest was not read");
+            return Ok((self.row)(Err(RowError::new(line, "too_many_rows", message))).map(|_| false));
+        }
+        Ok((self.row)(read))
+    }
+
+    /// Whether a column holds phone numbers; before the columns are known, each may.
+    fn is_phone(&self, column: usize) -> bool {
+        self.plan.as_ref().is_none_or(|plan| plan.is_phone(column))
+    }
+}
+
 impl XlsxRows {
-    /// Calls `row` for each row after the header until it returns `false`; returns what each column holds.
+    /// Calls `row` for each row after the header until it returns `false`; returns what each column holds, and the sheets.
     ///
     /// # Errors
     /// See [`FileError`].
     pub fn read<E>(
         mut input: impl Read + Seek,
-        mapping: &Mapping,
-        mut row: impl FnMut(Result<ImportRow, RowError>) -> Result<bool, E>,
-    ) -> Result<Result<ColumnPlan, E>, FileError> {
+        options: &FileOptions,
+        row: impl FnMut(FileRow) -> Result<bool, E>,
+    ) -> Result<Result<(ColumnPlan, Sheets), E>, FileError> {
         let broken = |error: calamine::XlsxError| FileError::Workbook(error.to_string());
         refuse_bombs(BufReader::new(&mut input))?;
         input.rewind()?;
+        let front = front(BufReader::new(&mut input));
+        input.rewind()?;
         let mut workbook: Xlsx<_> = Xlsx::new(BufReader::new(input)).map_err(broken)?;
-        let sheet = workbook.sheet_names().first().cloned().ok_or(FileError::Empty)?;
-        let mut cells = workbook.worksheet_cells_reader(&sheet).map_err(broken)?;
-        let mut plan: Option<ColumnPlan> = None;
+        let sheets = choose(workbook.sheets_metadata(), front, options.sheet.as_deref())?;
+        let mut cells = workbook.worksheet_cells_reader(&sheets.taken).map_err(broken)?;
+        let formats = Formats::new(
+            cells
+                .styles()
+                .iter()
+                .map(|style| style.number_format.as_ref().map(|f| (f.format_id, f.format_code.clone()))),
+        );
+        let mut telling = Telling { options, row, plan: None, rows: 0 };
         let mut current: Option<u32> = None;
         let mut values: Vec<String> = Vec::new();
-        let mut rows = 0usize;
         loop {
-            let cell = cells.next_cell().map_err(broken)?;
-            let place = cell.as_ref().map(|cell| cell.get_position());
-            if let Some(line) = current
-                && place.is_none_or(|(next, _)| next != line)
-            {
-                let number = line + 1;
-                let finished = std::mem::take(&mut values);
-                let read = match &plan {
-                    None => {
-                        let made = ColumnPlan::from_first_row(&finished, mapping)?;
-                        let data = made.header.is_none().then(|| made.read(number, &finished));
-                        plan = Some(made);
-                        data
-                    }
-                    Some(plan) => Some(plan.read(number, &finished)),
-                };
-                if let Some(read) = read {
-                    rows += 1;
-                    let over = rows > MAX_ROWS;
-                    let read = match over {
-                        true => Err(RowError {
-                            line: number,
-                            message: format!("more than {MAX_ROWS} rows; the rest was not read"),
-                        }),
-                        false => read,
-                    };
-                    match row(read) {
-                        Ok(true) if !over => {}
-                        Ok(_) => break,
-                        Err(error) => return Ok(Err(error)),
-                    }
-                }
+            let cell = cells.next_cell_with_style_id().map_err(broken)?;
+            let place = cell.as_ref().map(|(cell, _)| cell.get_position());
+            if let Some(line) = current.filter(|line| place.is_none_or(|(next, _)| next != *line)) {
                 current = None;
+                match telling.take(line + 1, std::mem::take(&mut values))? {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => return Ok(Err(error)),
+                }
             }
-            let (Some(cell), Some((line, column))) = (cell, place) else { break };
-            let text = text(cell.get_value());
+            let (Some((cell, style)), Some((line, column))) = (cell, place) else { break };
+            let column = usize::try_from(column).unwrap_or(usize::MAX);
+            let text = formats.text(cell.get_value(), style, telling.is_phone(column));
             if text.is_empty() {
                 continue;
             }
             current = Some(line);
-            let column = usize::try_from(column).unwrap_or(usize::MAX);
             if column < MAX_COLUMNS {
                 if values.len() <= column {
                     values.resize(column + 1, String::new());
@@ -135,21 +204,6 @@ impl XlsxRows {
                 values[column] = text;
             }
         }
-        plan.map(Ok).ok_or(FileError::Empty)
-    }
-}
-
-/// A cell as a person would read it: a number kept as a number (a phone, most likely) without exponent or fraction.
-fn text(value: &DataRef<'_>) -> String {
-    match value {
-        DataRef::String(s) => s.trim().to_owned(),
-        DataRef::SharedString(s) => s.trim().to_owned(),
-        DataRef::Int(i) => i.to_string(),
-        DataRef::Float(f) if f.fract() == 0.0 && f.abs() < 1e16 => format!("{f:.0}"),
-        DataRef::Float(f) => f.to_string(),
-        DataRef::Bool(b) => b.to_string(),
-        DataRef::DateTimeIso(s) | DataRef::DurationIso(s) => s.clone(),
-        DataRef::DateTime(t) => t.to_string(),
-        DataRef::Error(_) | DataRef::Empty => String::new(),
+        telling.plan.map(|plan| Ok((plan, sheets))).ok_or(FileError::Empty)
     }
 }

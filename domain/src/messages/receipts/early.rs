@@ -14,6 +14,7 @@ use uuid::Uuid;
 struct ForMessage {
     level: AckLevel,
     whatsapp_id: Option<String>,
+    wa_id: Option<String>,
     error: Option<(String, String)>,
     at: Timestamp,
 }
@@ -29,7 +30,7 @@ impl Kept {
     /// Keeps a report whose message is not there.
     pub(super) fn keep(&mut self, receipt: &Receipt) -> Taken {
         let (level, told, error) = match &receipt.said {
-            Said::Mapped { whatsapp_id } => (ACK_SENT, Some(whatsapp_id), None),
+            Said::Mapped { whatsapp_id, .. } => (ACK_SENT, Some(whatsapp_id), None),
             Said::Ack { level, whatsapp_id } => (*level, whatsapp_id.as_ref(), None),
             Said::Seen { whatsapp_id, .. } => (ACK_READ, whatsapp_id.as_ref(), None),
             Said::Failed { code, detail } => (0, None, Some((code.clone(), detail.clone()))),
@@ -39,8 +40,13 @@ impl Kept {
             About::Number(_) => Taken::NoMessage,
             About::Uuid(uuid) => {
                 let at = receipt.at;
-                let kept =
-                    self.messages.entry(*uuid).or_insert(ForMessage { level, whatsapp_id: None, error: None, at });
+                let wa_id = match &receipt.said {
+                    Said::Mapped { wa_id, .. } => wa_id.clone(),
+                    Said::Ack { .. } | Said::Seen { .. } | Said::Failed { .. } => None,
+                };
+                let nothing = ForMessage { level, whatsapp_id: None, wa_id: None, error: None, at };
+                let kept = self.messages.entry(*uuid).or_insert(nothing);
+                kept.wa_id = kept.wa_id.take().or(wa_id);
                 kept.level = kept.level.max(level);
                 kept.whatsapp_id = kept.whatsapp_id.take().or(told.cloned());
                 kept.error = kept.error.take().or(error);
@@ -59,7 +65,7 @@ impl Kept {
         if !self.messages.is_empty() {
             let row = |(uuid, kept): (&Uuid, &ForMessage)| {
                 let (code, message) = kept.error.clone().unzip();
-                json!({ "uuid": uuid, "ack": kept.level, "whatsapp_id": kept.whatsapp_id, "error_code": code,
+                json!({ "uuid": uuid, "ack": kept.level, "whatsapp_id": kept.whatsapp_id, "wa_id": kept.wa_id, "error_code": code,
                     "error_message": message, "at": kept.at })
             };
             let rows: Vec<Value> = self.messages.iter().map(row).collect();
@@ -67,16 +73,18 @@ impl Kept {
                 ("uuid", "uuid"),
                 ("ack", "bigint"),
                 ("whatsapp_id", "text"),
+                ("wa_id", "text"),
                 ("error_code", "text"),
                 ("error_message", "text"),
                 ("at", "bigint"),
             ];
             let sql = format!(
-                "INSERT INTO early_receipts (uuid, ack, whatsapp_id, error_code, error_message, received_at)
-                 SELECT uuid, ack, whatsapp_id, error_code, error_message, at FROM {} WHERE TRUE
+                "INSERT INTO early_receipts (uuid, ack, whatsapp_id, wa_id, error_code, error_message, received_at)
+                 SELECT uuid, ack, whatsapp_id, wa_id, error_code, error_message, at FROM {} WHERE TRUE
                  ON CONFLICT (uuid) DO UPDATE SET
                     ack = CASE WHEN early_receipts.ack > excluded.ack THEN early_receipts.ack ELSE excluded.ack END,
                     whatsapp_id = coalesce(early_receipts.whatsapp_id, excluded.whatsapp_id),
+                    wa_id = coalesce(early_receipts.wa_id, excluded.wa_id),
                     error_code = coalesce(early_receipts.error_code, excluded.error_code),
                     error_message = coalesce(early_receipts.error_message, excluded.error_message)",
                 dialect.rows(1, &columns)
@@ -110,7 +118,7 @@ pub(crate) async fn take_early(conn: &impl ConnectionTrait, messages: &[Uuid]) -
     receipts(&rows)
 }
 
-const COLUMNS: &str = "CAST(uuid AS TEXT) AS uuid, ack, whatsapp_id, error_code, error_message, received_at";
+const COLUMNS: &str = "CAST(uuid AS TEXT) AS uuid, ack, whatsapp_id, wa_id, error_code, error_message, received_at";
 
 fn receipts(rows: &[QueryResult]) -> Result<Vec<Receipt>, DbErr> {
     let mut receipts = Vec::with_capacity(rows.len());
@@ -123,6 +131,11 @@ fn receipts(rows: &[QueryResult]) -> Result<Vec<Receipt>, DbErr> {
         if let Some(code) = row.try_get::<Option<String>>("", "error_code")? {
             let detail = row.try_get::<Option<String>>("", "error_message")?.unwrap_or_default();
             receipts.push(Receipt { about: about.clone(), said: Said::Failed { code, detail }, at });
+        }
+        let wa_id: Option<String> = row.try_get("", "wa_id")?;
+        if let (Some(whatsapp_id), Some(_)) = (&whatsapp_id, &wa_id) {
+            let said = Said::Mapped { whatsapp_id: whatsapp_id.clone(), wa_id };
+            receipts.push(Receipt { about: about.clone(), said, at });
         }
         if level > 0 {
             receipts.push(Receipt { about, said: Said::Ack { level, whatsapp_id }, at });
@@ -173,14 +186,16 @@ pub(crate) async fn take_found(conn: &impl ConnectionTrait, limit: u64) -> Resul
     Ok(found)
 }
 
-/// Throws away what was kept since before `before` for messages that never came; returns how much.
+/// Throws away what was kept since before `before` for messages that never came, at most `limit` of each kind; returns how
+/// much of the kind of which there was more.
 ///
 /// # Errors
 /// The database's.
-pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp) -> Result<u64, DbErr> {
+pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, limit: u64) -> Result<u64, DbErr> {
     let mut gone = 0;
-    for table in ["early_receipts", "early_acks"] {
-        gone += db::execute(conn, format!("DELETE FROM {table} WHERE received_at < $1"), [before.0.into()]).await?;
+    for (table, key) in [("early_receipts", "uuid"), ("early_acks", "whatsapp_id")] {
+        let some = Dialect::of(conn).some_of(table, key, "received_at < $1", limit);
+        gone = gone.max(db::execute(conn, format!("DELETE FROM {table} WHERE {some}"), [before.0.into()]).await?);
     }
     Ok(gone)
 }

@@ -15,9 +15,11 @@ pub use early::prune;
 pub(crate) use early::{take_early, take_found};
 pub(crate) use outgoing::{MessageRow, record_outgoing};
 
+use super::inbox::merged_news;
 use super::reports::Taken;
 use crate::Event;
 use crate::batches::{self, ItemFate};
+use crate::contacts::addresses;
 use crate::contacts::suppressions::{self, Cause};
 use crate::db::{self, Dialect};
 use crate::feed::News;
@@ -59,6 +61,8 @@ pub enum Said {
     Mapped {
         /// The network's id.
         whatsapp_id: String,
+        /// The account that the network resolved the number to, where that is not the number as it was written: digits.
+        wa_id: Option<String>,
     },
     /// It came further.
     Ack {
@@ -143,22 +147,25 @@ pub(crate) async fn apply(
                 drop(suppressions::begin(conn, now, &phone, Cause::Network { message: row.id }).await?);
             }
         }
-        applied.news.extend(row.tales.iter().map(|tale| news(row.contact, row.id, *tale)));
+        let bulk = row.item.is_some();
+        applied.news.extend(row.tales.iter().map(|tale| News { bulk, ..news(row.contact, row.id, *tale) }));
     }
+    let merged = addresses::resolved(conn, now, &known.resolved).await?;
+    applied.news.extend(merged.into_iter().map(merged_news));
     Ok(applied)
 }
 
 fn news(contact: ContactId, message: MessageId, tale: Tale) -> News {
     match tale {
         Tale::Ack(ack) => ack_news(contact, message, ack),
-        Tale::Seen => News { contact, data: json!({ "type": "message_seen", "customer_id": contact }) },
+        Tale::Seen => News { contact, data: json!({ "type": "message_seen", "customer_id": contact }), bulk: false },
     }
 }
 
 /// That a message has come so far.
 pub(crate) fn ack_news(contact: ContactId, message: MessageId, ack: AckLevel) -> News {
     let data = json!({ "type": "message_ack", "customer_id": contact, "message_id": message, "ack": ack });
-    News { contact, data }
+    News { contact, data, bulk: false }
 }
 
 /// The messages that a group of reports is about.
@@ -166,6 +173,8 @@ struct Messages {
     rows: Vec<Known>,
     by: HashMap<About, usize>,
     newly_mapped: Vec<String>,
+    /// Which accounts the network told of the contacts that were written to.
+    resolved: Vec<(ContactId, String)>,
 }
 
 impl Messages {
@@ -179,7 +188,7 @@ impl Messages {
                 About::Number(id) => numbers.push(id.0),
                 About::Network(id) => networks.push(id.clone()),
             }
-            if let Said::Mapped { whatsapp_id }
+            if let Said::Mapped { whatsapp_id, .. }
             | Said::Ack { whatsapp_id: Some(whatsapp_id), .. }
             | Said::Seen { whatsapp_id: Some(whatsapp_id), .. } = &receipt.said
             {
@@ -198,7 +207,8 @@ impl Messages {
         }
         numbers.sort_unstable();
         numbers.dedup();
-        let mut messages = Self { rows: Vec::new(), by: HashMap::new(), newly_mapped: Vec::new() };
+        let mut messages =
+            Self { rows: Vec::new(), by: HashMap::new(), newly_mapped: Vec::new(), resolved: Vec::new() };
         if numbers.is_empty() {
             return Ok(messages);
         }
@@ -223,7 +233,7 @@ impl Messages {
 
     fn apply(&mut self, receipt: &Receipt, kept: &mut early::Kept) -> Taken {
         let told = match &receipt.said {
-            Said::Mapped { whatsapp_id } => Some(whatsapp_id),
+            Said::Mapped { whatsapp_id, .. } => Some(whatsapp_id),
             Said::Ack { whatsapp_id, .. } | Said::Seen { whatsapp_id, .. } => whatsapp_id.as_ref(),
             Said::Failed { .. } => None,
         };
@@ -243,6 +253,9 @@ impl Messages {
             self.newly_mapped.push(id.clone());
         }
         row.take(&receipt.said, receipt.at);
+        if let Said::Mapped { wa_id: Some(wa_id), .. } = &receipt.said {
+            self.resolved.push((row.contact, wa_id.clone()));
+        }
         Taken::Applied
     }
 }

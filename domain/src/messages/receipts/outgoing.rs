@@ -4,12 +4,12 @@ use super::{AckLevel, Applied, apply, take_early};
 use crate::contacts::activity;
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
-use entities::{BatchId, ContactId};
+use entities::{BatchId, ContactId, GatewayId};
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::Serialize;
 use uuid::Uuid;
 
-const COLUMNS: [(&str, &str); 10] = [
+const COLUMNS: [(&str, &str); 11] = [
     ("uuid", "uuid"),
     ("contact_id", "bigint"),
     ("item_seq", "bigint"),
@@ -20,6 +20,7 @@ const COLUMNS: [(&str, &str); 10] = [
     ("error_message", "text"),
     ("at", "bigint"),
     ("sent_at", "bigint"),
+    ("gateway_id", "bigint"),
 ];
 
 /// A message that left, or was to.
@@ -35,6 +36,8 @@ pub(crate) struct MessageRow<'a> {
     pub(crate) error_message: Option<String>,
     pub(crate) at: Timestamp,
     pub(crate) sent_at: Option<Timestamp>,
+    /// The gateway that was asked.
+    pub(crate) gateway_id: Option<GatewayId>,
 }
 
 /// Writes the messages of a group of outcomes, and what was reported of them early. The items' outcomes are written
@@ -53,14 +56,16 @@ pub(crate) async fn record_outgoing(
         conn,
         format!(
             "INSERT INTO messages (uuid, contact_id, batch_id, item_seq, direction, content, status, ack, error_code,
-                                   error_message, created_at, sent_at)
-             SELECT uuid, contact_id, $1, item_seq, 'outbound', content, status, ack, error_code, error_message, at, sent_at
+                                   error_message, created_at, sent_at, gateway_id)
+             SELECT uuid, contact_id, $1, item_seq, 'outbound', content, status, ack, error_code, error_message, at, sent_at,
+                    gateway_id
              FROM {source} WHERE TRUE
              ON CONFLICT (uuid) DO UPDATE SET content = coalesce(excluded.content, messages.content),
                 status = CASE WHEN messages.ack > 1 THEN messages.status ELSE excluded.status END,
                 ack = CASE WHEN messages.ack > excluded.ack THEN messages.ack ELSE excluded.ack END,
                 error_code = excluded.error_code, error_message = excluded.error_message,
-                sent_at = coalesce(messages.sent_at, excluded.sent_at)"
+                sent_at = coalesce(messages.sent_at, excluded.sent_at),
+                gateway_id = coalesce(excluded.gateway_id, messages.gateway_id)"
         ),
         [batch.into(), db::rows_json(messages)?],
     )

@@ -259,7 +259,7 @@ mod tests {
         message.take(&failed(OUTCOME_UNKNOWN), Timestamp(1));
         assert!(matches!(message.fate(), Some(ItemFate::Unknown { .. })));
         message.troubled = true;
-        message.take(&Said::Mapped { whatsapp_id: "w".into() }, Timestamp(2));
+        message.take(&Said::Mapped { whatsapp_id: "w".into(), wa_id: None }, Timestamp(2));
         assert_eq!((message.status.as_str(), message.fate()), ("sent", Some(ItemFate::Sent)));
     }
 
@@ -268,7 +268,7 @@ mod tests {
         #[test]
         fn reports_told_again_change_nothing(levels in prop::collection::vec(0i64..7, 1..12)) {
             let said = |n: i64| match n {
-                0 => Said::Mapped { whatsapp_id: "w".into() },
+                0 => Said::Mapped { whatsapp_id: "w".into(), wa_id: None },
                 1..=4 => ack(n),
                 5 => Said::Seen { whatsapp_id: None, delay_ms: Some(1) },
                 _ => failed("131026"),

@@ -1,13 +1,12 @@
-//! Checking a template on all its paths: minijinja finds an unknown filter only when it meets it, which may be at the
-//! millionth recipient.
+//! Checking a template whole: minijinja finds an unknown filter only when it meets it, which may be at the millionth
+//! recipient.
 
 use super::TemplateError;
-use minijinja::machinery::ast::{BinOpKind, Expr, Spanned, Stmt};
+use minijinja::machinery::ast::{BinOpKind, Expr, Stmt};
 use minijinja::machinery::{Span, Token, WhitespaceConfig, parse, tokenize};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value, filters as f};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 type AddFilter = fn(&mut Environment<'static>, &'static str);
 
@@ -53,46 +52,83 @@ fn join(list: &Value, between: Option<Cow<'_, str>>) -> Result<String, Error> {
 
 const VARIABLES: [&str; 3] = ["name", "phone", "attributes"];
 
-/// Finds the first error of a template.
-pub(super) fn check(content: &str) -> Result<(), TemplateError> {
-    check_size(content)?;
-    let tree = parse(content, super::NAME, SyntaxConfig, WhitespaceConfig::default())
-        .map_err(|error| error_at(content, &error))?;
-    let mut checker = Checker { scopes: vec![VARIABLES.into_iter().map(|name| (name, 1)).collect()], depth: 0 };
-    checker.statement(&tree)
+/// The engine's syntax with `{{ … }}` as its only marks. Blocks and comments cannot be switched off there, so they get
+/// marks with a NUL, which no text of a message has.
+pub(super) fn syntax() -> Result<SyntaxConfig, Error> {
+    SyntaxConfig::builder().block_delimiters("\0%", "%\0").comment_delimiters("\0#", "#\0").build()
 }
+
+/// Finds the first error of a template.
+pub(super) fn check(content: &str, syntax: &SyntaxConfig) -> Result<(), TemplateError> {
+    check_tokens(content, syntax)?;
+    let tree = parse(content, super::NAME, syntax.clone(), WhitespaceConfig::default())
+        .map_err(|error| error_at(content, &error))?;
+    Checker { depth: 0 }.statement(&tree)
+}
+
+/// What is said of a `{{` that is never closed.
+const NOT_CLOSED: &str =
+    "this {{ is not closed; write }} behind the placeholder, or {{ '{{' }} for the braces themselves";
 
 /// The most words and signs between one pair of braces. The engine's parser goes down a level for some of them, and has
 /// no limit of its own for those: a line of minus signs took the stack, and the process with it.
 const MAX_TOKENS: usize = 300;
 
-fn check_size(content: &str) -> Result<(), TemplateError> {
-    let mut tokens = 0;
-    for token in tokenize(content, false, SyntaxConfig, WhitespaceConfig::default()) {
-        let (token, span) = token.map_err(|error| error_at(content, &error))?;
+fn check_tokens(content: &str, syntax: &SyntaxConfig) -> Result<(), TemplateError> {
+    let (mut tokens, mut begun, mut brace_at) = (0, None, None);
+    for token in tokenize(content, false, syntax.clone(), WhitespaceConfig::default()) {
+        let (token, span) = match (token, begun) {
+            (Ok(token), _) => token,
+            (Err(_), Some(begun)) if !closes(content, begun) => return refuse(begun, NOT_CLOSED.into()),
+            (Err(error), _) => return Err(error_at(content, &error)),
+        };
+        // A mark within a placeholder is that of the next one: the first was not closed.
+        if let (Token::BraceOpen, Some(begun), Some(before)) = (&token, begun, brace_at)
+            && before == span.start_offset
+        {
+            return refuse(begun, NOT_CLOSED.into());
+        }
+        brace_at = matches!(token, Token::BraceOpen).then_some(span.end_offset);
         tokens = match token {
-            Token::VariableEnd | Token::BlockEnd => 0,
+            Token::VariableStart => {
+                begun = Some(span);
+                0
+            }
+            Token::VariableEnd => {
+                begun = None;
+                0
+            }
             _ if tokens == MAX_TOKENS => return refuse(span, "is too long".into()),
             _ => tokens + 1,
         };
     }
-    Ok(())
+    begun.map_or(Ok(()), |begun| refuse(begun, NOT_CLOSED.into()))
+}
+
+/// Whether there is a closing mark behind an opening one, and before the next opening one.
+fn closes(content: &str, begun: Span) -> bool {
+    let end = usize::try_from(begun.end_offset).unwrap_or(usize::MAX);
+    let rest = content.get(end..).unwrap_or_default();
+    rest.find("}}").is_some_and(|closed| rest.find("{{").is_none_or(|next| closed < next))
 }
 
 /// An error of the engine with its place.
 pub(super) fn error_at(content: &str, error: &minijinja::Error) -> TemplateError {
     let message = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     match error.range() {
-        Some(range) => {
-            let before = content.get(..range.start.min(content.len())).unwrap_or(content);
-            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-            TemplateError {
-                line: number(before.matches('\n').count() + 1),
-                column: number(before.get(line_start..).map_or(0, |line| line.chars().count()) + 1),
-                message,
-            }
-        }
+        Some(range) => error_behind(content, range.start, message),
         None => TemplateError { line: error.line().map_or(1, number), column: 1, message },
+    }
+}
+
+/// An error at a byte of the text.
+pub(super) fn error_behind(content: &str, at: usize, message: String) -> TemplateError {
+    let before = content.get(..at.min(content.len())).unwrap_or(content);
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    TemplateError {
+        line: number(before.matches('\n').count() + 1),
+        column: number(before.get(line_start..).map_or(0, |line| line.chars().count()) + 1),
+        message,
     }
 }
 
@@ -110,9 +146,8 @@ type Weight = u32;
 /// The most that a value may come to.
 const MAX_WEIGHT: Weight = 32;
 
-/// The names that are known, and what their values may come to; and how deep the walk is.
-struct Checker<'a> {
-    scopes: Vec<BTreeMap<&'a str, Weight>>,
+/// How deep the walk is.
+struct Checker {
     depth: usize,
 }
 
@@ -122,64 +157,18 @@ fn refuse<T>(span: Span, message: String) -> Checked<T> {
     Err(TemplateError { line: u32::from(span.start_line).max(1), column: u32::from(span.start_col) + 1, message })
 }
 
-impl<'a> Checker<'a> {
-    fn all(&mut self, statements: &[Stmt<'a>]) -> Checked {
-        statements.iter().try_for_each(|statement| self.statement(statement))
-    }
-
-    fn statement(&mut self, statement: &Stmt<'a>) -> Checked {
-        self.depth += 1;
-        let checked = self.statement_here(statement);
-        self.depth -= 1;
-        checked
-    }
-
-    fn statement_here(&mut self, statement: &Stmt<'a>) -> Checked {
+impl Checker {
+    fn statement(&mut self, statement: &Stmt<'_>) -> Checked {
         match statement {
-            Stmt::Template(t) => self.all(&t.children),
+            Stmt::Template(t) => t.children.iter().try_for_each(|statement| self.statement(statement)),
             Stmt::EmitExpr(e) => self.expr(&e.expr).map(drop),
             Stmt::EmitRaw(_) => Ok(()),
-            Stmt::ForLoop(s) if self.depth <= MAX_DEPTH => {
-                let weight = self.expr(&s.iter)?;
-                self.scopes.push(BTreeMap::from([("loop", weight)]));
-                self.bind(&s.target, weight);
-                let filter = s.filter_expr.iter().try_for_each(|e| self.expr(e).map(drop));
-                let inner = filter.and_then(|()| self.all(&s.body));
-                self.scopes.pop();
-                inner?;
-                self.all(&s.else_body)
-            }
-            Stmt::IfCond(s) if self.depth <= MAX_DEPTH => {
-                self.expr(&s.expr)?;
-                self.all(&s.true_body)?;
-                self.all(&s.false_body)
-            }
-            Stmt::Set(s) => {
-                let weight = self.expr(&s.expr)?;
-                self.bind(&s.target, weight);
-                Ok(())
-            }
-            Stmt::ForLoop(s) => refuse(s.span(), "nested too deeply".into()),
-            Stmt::IfCond(s) => refuse(s.span(), "nested too deeply".into()),
-            other => refuse(span_of(other), format!("{} is not allowed in a message", statement_name(other))),
+            // The syntax has no mark for any other: should there be one, it is not taken.
+            _ => refuse(Span::default(), "only {{ … }} has a meaning in a message".into()),
         }
     }
 
-    fn bind(&mut self, target: &Expr<'a>, weight: Weight) {
-        match target {
-            Expr::Var(var) => {
-                if let Some(scope) = self.scopes.last_mut() {
-                    // Of several values, the branches of an `if` have one: the largest counts.
-                    let known = scope.entry(var.id).or_insert(weight);
-                    *known = weight.max(*known);
-                }
-            }
-            Expr::List(list) => list.items.iter().for_each(|item| self.bind(item, weight)),
-            _ => {}
-        }
-    }
-
-    fn expr(&mut self, expr: &Expr<'a>) -> Checked<Weight> {
+    fn expr(&mut self, expr: &Expr<'_>) -> Checked<Weight> {
         self.depth += 1;
         let checked = if self.depth > 4 * MAX_DEPTH {
             refuse(expr.span(), "nested too deeply".into())
@@ -194,22 +183,17 @@ impl<'a> Checker<'a> {
     }
 
     /// The weight of all of them together.
-    fn sum<'e>(&mut self, exprs: impl IntoIterator<Item = &'e Expr<'a>>) -> Checked<Weight>
-    where
-        'a: 'e,
-    {
+    fn sum<'e, 'a: 'e>(&mut self, exprs: impl IntoIterator<Item = &'e Expr<'a>>) -> Checked<Weight> {
         exprs.into_iter().try_fold(0, |sum: Weight, expr| Ok(sum.saturating_add(self.expr(expr)?)))
     }
 
-    fn expr_here(&mut self, expr: &Expr<'a>) -> Checked<Weight> {
+    fn expr_here(&mut self, expr: &Expr<'_>) -> Checked<Weight> {
         match expr {
-            Expr::Var(var) => match self.scopes.iter().rev().find_map(|scope| scope.get(var.id)) {
-                Some(weight) => Ok(*weight),
-                None => {
-                    let known = "there are name, phone and attributes";
-                    refuse(var.span(), format!("unknown variable {:?}; {known}", var.id))
-                }
-            },
+            Expr::Var(var) if VARIABLES.contains(&var.id) => Ok(1),
+            Expr::Var(var) => {
+                let known = "there are name, phone and attributes";
+                refuse(var.span(), format!("unknown variable {:?}; {known}", var.id))
+            }
             Expr::Const(_) => Ok(1),
             Expr::Slice(e) => {
                 self.sum([&e.start, &e.stop, &e.step].into_iter().flatten())?;
@@ -258,7 +242,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn argument(&mut self, argument: &minijinja::machinery::ast::CallArg<'a>) -> Checked<Weight> {
+    fn argument(&mut self, argument: &minijinja::machinery::ast::CallArg<'_>) -> Checked<Weight> {
         use minijinja::machinery::ast::CallArg;
         match argument {
             CallArg::Pos(e) | CallArg::Kwarg(_, e) | CallArg::PosSplat(e) | CallArg::KwargSplat(e) => self.expr(e),
@@ -290,37 +274,5 @@ fn describe(expr: &Expr<'_>) -> String {
         Expr::Var(var) => var.id.to_owned(),
         Expr::GetAttr(attr) => attr.name.to_owned(),
         _ => expr.description().to_owned(),
-    }
-}
-
-fn span_of(statement: &Stmt<'_>) -> Span {
-    fn of<T>(spanned: &Spanned<T>) -> Span {
-        spanned.span()
-    }
-    match statement {
-        Stmt::Template(s) => of(s),
-        Stmt::EmitExpr(s) => of(s),
-        Stmt::EmitRaw(s) => of(s),
-        Stmt::ForLoop(s) => of(s),
-        Stmt::IfCond(s) => of(s),
-        Stmt::WithBlock(s) => of(s),
-        Stmt::Set(s) => of(s),
-        Stmt::SetBlock(s) => of(s),
-        Stmt::AutoEscape(s) => of(s),
-        Stmt::FilterBlock(s) => of(s),
-        Stmt::Do(s) => of(s),
-        #[allow(unreachable_patterns, reason = "the engine's further statements depend on its features")]
-        _ => Span::default(),
-    }
-}
-
-fn statement_name(statement: &Stmt<'_>) -> &'static str {
-    match statement {
-        Stmt::WithBlock(_) => "with",
-        Stmt::SetBlock(_) => "a set block",
-        Stmt::AutoEscape(_) => "autoescape",
-        Stmt::FilterBlock(_) => "a filter block",
-        Stmt::Do(_) => "do",
-        _ => "this statement",
     }
 }

@@ -8,13 +8,13 @@
 mod asks;
 mod refusal;
 
-use self::asks::{SendAsk, read_page, read_send};
-use self::refusal::{JSON, NOT_READY, Refusal, answer};
+use self::asks::{PAGE_FIELDS, SendAsk, nothing, only, read_page, read_send};
+use self::refusal::{JSON, NOT_READY, Refusal, allow, answer};
 use super::Server;
 use super::store::{Accepted, NewMessage};
 use crate::sqlite::StoreError;
 use crate::transport::HookRequest;
-use crate::{SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
+use crate::{GATEWAY_HEADER, Identity, MISDIRECTED, Request as Signed, Signer};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use poem::endpoint::BoxEndpoint;
@@ -99,14 +99,45 @@ impl Path {
             // The server leaves the body out.
             request.set_method(Method::GET);
         }
-        let answered = if self.methods.contains(request.method()) {
-            (self.answer)(app, request).await
-        } else {
+        let method = request.method();
+        if *method == Method::OPTIONS {
+            return StatusCode::NO_CONTENT.with_header(header::ALLOW, allow(self.methods)).into_response();
+        }
+        let answered = if self.methods.contains(method) {
+            match self.strict(&mut request).await {
+                Ok(()) => (self.answer)(app, request).await,
+                Err(refusal) => Err(refusal),
+            }
+        } else if KNOWN.contains(method) || method.as_str() == "QUERY" {
+            // QUERY is a registered method that no path here has.
             Err(Refusal::Method(self.methods))
+        } else {
+            Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "this server does not know the method"))
         };
         answered.unwrap_or_else(IntoResponse::into_response)
     }
+
+    /// Refuses what the path does not read. What a network sends is its own: of that nothing is refused for its name.
+    async fn strict(&self, request: &mut Request) -> Result<(), Refusal> {
+        let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+        if !request.headers().get_all(header::CONTENT_ENCODING).iter().all(plain) {
+            return Err(Refusal::Coding);
+        }
+        let known = match self.at {
+            "/webhook" => return Ok(()),
+            "/messages" | "/sim/messages" => PAGE_FIELDS,
+            _ => &[],
+        };
+        only(request.uri().query().unwrap_or_default(), known)?;
+        if self.methods == GET {
+            nothing(&read(request.take_body(), MAX_BODY).await?)?;
+        }
+        Ok(())
+    }
 }
+
+/// The methods that there are; one that is not among them is not implemented anywhere.
+const KNOWN: [Method; 6] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::TRACE];
 
 /// All paths, for all methods.
 pub(crate) fn routes(server: Arc<Server>, settings: HttpSettings) -> BoxEndpoint<'static> {
@@ -181,20 +212,24 @@ async fn read(body: Body, most: usize) -> Result<Vec<u8>, Refusal> {
 impl App {
     /// Checks the signature over a body.
     fn signed(&self, request: &Request, body: &[u8]) -> Result<(), Refusal> {
-        let refuse = |detail: &str| Refusal::new(StatusCode::UNAUTHORIZED, detail);
-        let (Some(timestamp), Some(signature)) = (request.header(TIMESTAMP_HEADER), request.header(SIGNATURE_HEADER))
-        else {
-            return Err(refuse("a signature is required: X-Paceline-Signature and X-Paceline-Timestamp"));
-        };
         let now = (self.server.store.now)().div_euclid(1_000);
-        self.settings.signer.verify(now, timestamp, body, signature).map_err(|error| refuse(&error.to_string()))
+        let target = request.original_uri().path_and_query().map_or("/", |target| target.as_str());
+        let signed = Signed { method: request.method().as_str(), target, body };
+        self.settings
+            .signer
+            .verify_request(now, &signed, |name| request.header(name))
+            .map_err(|error| Refusal::new(StatusCode::UNAUTHORIZED, error.to_string()))
     }
 }
 
 async fn status(app: App, _: Request) -> Answered {
     let session = app.server.transport.session();
     let ready = session.ready && app.server.takes_messages().await;
-    let body = json!({ "ready": ready, "need_qr": session.need_qr, "session_active": session.active });
+    let Identity { name, transport } = &app.server.identity;
+    let body = json!({
+        "ready": ready, "need_qr": session.need_qr, "session_active": session.active,
+        "gateway_id": name, "transport": transport,
+    });
     Ok(answer(StatusCode::OK, &body))
 }
 
@@ -234,6 +269,10 @@ async fn send(app: App, mut request: Request) -> Answered {
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json"));
     }
     let SendAsk { to, message, id, numeric } = read_send(&body)?;
+    // Whoever asked for another gateway must not take this one for it.
+    if request.header(GATEWAY_HEADER).is_some_and(|asked| !asked.is_empty() && asked != app.server.identity.name) {
+        return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, MISDIRECTED));
+    }
     if !app.server.transport.session().ready {
         return Err(Refusal::unavailable("the gateway is not ready to send", NOT_READY));
     }
@@ -274,9 +313,9 @@ async fn hook(app: App, mut request: Request) -> Answered {
     let Some(answered) = app.server.transport.hook(&asked).await else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, "this transport has no webhook"));
     };
-    if !answered.events.is_empty() {
+    if answered.tells {
         // Told again by the network, if it is not durable.
-        app.server.store.heard(answered.events).await?;
+        app.server.hear(body).await?;
     }
     let status = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     Ok(Response::builder().status(status).content_type("text/plain; charset=utf-8").body(answered.body))
@@ -364,6 +403,10 @@ mod tests {
         let send = &document["components"]["schemas"]["Send"]["properties"];
         assert_eq!(send["message"]["maxLength"], json!(MAX_MESSAGE));
         assert_eq!(send["backend_message_id"]["oneOf"][1]["pattern"], json!(format!("^[!-~]{{1,{MAX_ID}}}$")));
+        let parameters = document["components"]["parameters"].as_object().expect("parameters").keys();
+        let named: BTreeSet<&str> = parameters.map(String::as_str).collect();
+        assert!(PAGE_FIELDS.iter().all(|name| named.contains(name)), "{named:?}");
+        assert_eq!(document["components"]["schemas"]["Send"]["additionalProperties"], json!(false));
         let limit = &document["components"]["parameters"]["limit"]["schema"];
         assert_eq!((&limit["maximum"], &limit["default"]), (&json!(PAGE_MAX), &json!(PAGE)));
     }

@@ -1,10 +1,12 @@
 //! Refusals, in the envelope: `{detail}`.
 
 use crate::sqlite::StoreError;
+use listener::names;
 use poem::error::NotFoundError;
 use poem::http::{HeaderValue, Method, StatusCode, header};
 use poem::{IntoResponse, Response};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::time::Duration;
 
 pub(super) const JSON: &str = "application/json; charset=utf-8";
@@ -18,9 +20,22 @@ const CHALLENGE: &str = "Paceline-Signature";
 /// One bad field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Issue {
-    pub(super) loc: Vec<&'static str>,
-    pub(super) msg: &'static str,
+    pub(super) loc: Vec<Cow<'static, str>>,
+    pub(super) msg: Cow<'static, str>,
     pub(super) kind: &'static str,
+}
+
+impl Issue {
+    /// A bad field or parameter of ours.
+    pub(super) fn new(loc: &[&'static str], msg: &'static str, kind: &'static str) -> Self {
+        Self { loc: loc.iter().map(|part| Cow::Borrowed(*part)).collect(), msg: msg.into(), kind }
+    }
+
+    /// A name that nothing reads.
+    pub(super) fn unknown(within: &'static str, name: &str, known: &[&str]) -> Self {
+        let loc = vec![within.into(), names::shown(name).into()];
+        Self { loc, msg: names::unknown(name, known.iter().copied()).into(), kind: "extra_forbidden" }
+    }
 }
 
 /// Why a request was not done.
@@ -32,6 +47,14 @@ pub(super) enum Refusal {
     Invalid(Vec<Issue>),
     /// The path takes none but these methods.
     Method(&'static [Method]),
+    /// The body is packed, and is read as it comes.
+    Coding,
+}
+
+/// What `Allow` says of a path with these methods.
+pub(super) fn allow(methods: &[Method]) -> String {
+    let head = methods.contains(&Method::GET).then_some("HEAD");
+    methods.iter().map(Method::as_str).chain(head).collect::<Vec<_>>().join(", ")
 }
 
 impl Refusal {
@@ -94,11 +117,15 @@ impl IntoResponse for Refusal {
             Self::Method(methods) => {
                 let detail = "the path does not take this method";
                 let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, &json!({ "detail": detail }));
-                let head = methods.contains(&Method::GET).then_some("HEAD");
-                let allow: Vec<&str> = methods.iter().map(Method::as_str).chain(head).collect();
-                if let Ok(value) = HeaderValue::from_str(&allow.join(", ")) {
+                if let Ok(value) = HeaderValue::from_str(&allow(methods)) {
                     response.headers_mut().insert(header::ALLOW, value);
                 }
+                response
+            }
+            Self::Coding => {
+                let detail = "the body must come without a Content-Encoding";
+                let mut response = answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, &json!({ "detail": detail }));
+                response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
                 response
             }
         }

@@ -23,8 +23,8 @@ pub(super) async fn heard(conn: &mut Db, now: i64, events: &[Event]) -> Sql<Answ
     let statuses: Vec<_> = events
         .iter()
         .filter_map(|event| match event {
-            Event::Status { message_id, network_id, status, at_ms } => {
-                Some((message_id.as_deref(), network_id.as_str(), status, *at_ms))
+            Event::Status { message_id, network_id, wa_id, status, at_ms } => {
+                Some((message_id.as_deref(), network_id.as_str(), wa_id.as_deref(), status, *at_ms))
             }
             Event::Inbound(_) => None,
         })
@@ -53,7 +53,7 @@ pub(super) async fn heard(conn: &mut Db, now: i64, events: &[Event]) -> Sql<Answ
     Ok(Answer::Done)
 }
 
-pub(super) type Heard<'a> = (Option<&'a str>, &'a str, &'a Status, i64);
+pub(super) type Heard<'a> = (Option<&'a str>, &'a str, Option<&'a str>, &'a Status, i64);
 
 /// Takes what was told of messages; returns what is of nobody's whom we know yet.
 pub(super) async fn hear_all<'a>(
@@ -87,7 +87,7 @@ pub(super) async fn hear_all<'a>(
     let by_network: HashMap<String, usize> =
         known.iter().enumerate().filter_map(|(at, m)| Some((m.network_id.clone()?, at))).collect();
     let mut orphans = Vec::new();
-    for (id, network_id, status, at_ms) in statuses {
+    for (id, network_id, wa_id, status, at_ms) in statuses {
         let at = id.and_then(|id| by_id.get(id)).or_else(|| by_network.get(*network_id));
         let Some(message) = at.and_then(|at| known.get_mut(*at)) else {
             metrics::counter!("paceline_gateway_orphans_total").increment(1);
@@ -96,7 +96,14 @@ pub(super) async fn hear_all<'a>(
             }
             continue;
         };
-        let heard = rules::hear(message, network_id, status, *at_ms);
+        // The event may be here before the answer to the hand-over, which would have told it.
+        let account = wa_id.filter(|wa_id| *wa_id != message.recipient.trim_start_matches('+'));
+        let mut heard = rules::hear(message, network_id, status, *at_ms);
+        for report in &mut heard {
+            if let Report::Mapped { wa_id, .. } = report {
+                *wa_id = account.map(str::to_owned);
+            }
+        }
         reports.extend(heard.into_iter().map(|report| (message.seq, Outgoing { report, numeric: message.numeric })));
         if let Status::Failed(refusal) = status
             && refusal.class == Class::StopSender
@@ -135,7 +142,7 @@ pub(super) async fn adopt(conn: &mut Db, now: i64, mapped: &[&str]) -> Sql<()> {
     }
     told.sort_by_key(|(seq, ..)| *seq);
     let statuses: Vec<Heard<'_>> =
-        told.iter().map(|(_, network, status, at)| (None, network.as_str(), status, *at)).collect();
+        told.iter().map(|(_, network, status, at)| (None, network.as_str(), None, status, *at)).collect();
     let mut reports = Vec::new();
     hear_all(conn, now, &statuses, &mut reports).await?;
     write_reports(conn, now, &reports).await

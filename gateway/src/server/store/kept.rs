@@ -51,6 +51,12 @@ pub struct KeptPage {
     pub complete_since_ms: i64,
     /// What time it is here, in milliseconds since the epoch.
     pub now_ms: i64,
+    /// Requests of the network with parts that could not be read, for a release that can.
+    #[serde(default)]
+    pub webhooks_set_aside: i64,
+    /// Reports that the backend refused.
+    #[serde(default)]
+    pub reports_refused: i64,
 }
 
 impl Store {
@@ -87,7 +93,11 @@ async fn kept(conn: &mut Db, now_ms: i64, after: i64, most: i64) -> Sql<KeptPage
     let rows = sqlx::query(sql).bind(after).bind(most).fetch_all(&mut *conn).await?;
     let messages = rows.iter().map(read).collect::<Sql<Vec<Kept>>>()?;
     let next_cursor = messages.last().filter(|_| i64::try_from(messages.len()) == Ok(most)).map(|last| last.seq);
-    Ok(KeptPage { messages, next_cursor, complete_since_ms, now_ms })
+    let reports_refused = sqlx::query_scalar("SELECT count(*) FROM refused").fetch_one(&mut *conn).await?;
+    // A store that no release since has opened has no place for them.
+    let webhooks = sqlx::query_scalar("SELECT count(*) FROM webhooks WHERE unread > 0").fetch_one(conn).await;
+    let webhooks_set_aside = webhooks.unwrap_or_default();
+    Ok(KeptPage { messages, next_cursor, complete_since_ms, now_ms, webhooks_set_aside, reports_refused })
 }
 
 fn read(row: &SqliteRow) -> Sql<Kept> {

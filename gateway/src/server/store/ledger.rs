@@ -4,6 +4,7 @@ use super::events::heard;
 use super::messages::{accept, claim, recover, settle, unclaim};
 use super::prune::prune;
 use super::reports::tell;
+use super::webhooks;
 use super::{Accepted, Bells, Claims, Due, NewMessage, Now, Outcome, Told};
 use crate::sqlite::Book;
 use crate::transport::{Event, Settles};
@@ -36,7 +37,23 @@ pub(crate) enum Ask {
         settles: Settles,
     },
     Settle(Vec<Outcome>),
-    Heard(Vec<Event>),
+    /// What a network told, by itself or in a body that is kept: its place, and how many parts of it are unread.
+    Heard {
+        events: Vec<Event>,
+        from: Option<(i64, u64)>,
+    },
+    /// A request's body, before it is read.
+    Keep(Vec<u8>),
+    /// The next body that is to be read again.
+    Reread {
+        after: i64,
+        last: i64,
+    },
+    /// What the backend refused of what people wrote is told again.
+    TellAgain {
+        after: i64,
+        last: i64,
+    },
     Told(Vec<(Due, Told)>),
     Prune {
         before_ms: i64,
@@ -50,8 +67,8 @@ pub(crate) enum Answer {
     Accepted(Accepted),
     Claims(Claims),
     Done,
-    /// Where to go on pruning; absent: all is done.
-    Pruned(Option<i64>),
+    /// Where something is, or where to go on; absent: all is done.
+    Place(Option<i64>),
 }
 
 pub(crate) struct Ledger {
@@ -65,9 +82,11 @@ pub(super) fn steps(asks: &[Ask]) -> HashSet<GatewayStep> {
         Ask::Accept(_) => Some(GatewayStep::Accept),
         Ask::Claim { .. } => Some(GatewayStep::Claim),
         Ask::Settle(_) => Some(GatewayStep::Outcome),
-        Ask::Heard(_) => Some(GatewayStep::Heard),
+        Ask::Heard { .. } | Ask::Keep(_) => Some(GatewayStep::Heard),
         Ask::Told(_) => Some(GatewayStep::Told),
-        Ask::Unclaim { .. } | Ask::Recover { .. } | Ask::Prune { .. } => None,
+        Ask::Unclaim { .. } | Ask::Recover { .. } | Ask::Reread { .. } | Ask::TellAgain { .. } | Ask::Prune { .. } => {
+            None
+        }
     };
     asks.iter().filter_map(step).collect()
 }
@@ -96,7 +115,15 @@ impl Book for Ledger {
                 Ask::Unclaim { except } => unclaim(conn, now, except).await?,
                 Ask::Recover { settles } => recover(conn, now, *settles).await?,
                 Ask::Settle(outcomes) => settle(conn, now, outcomes).await?,
-                Ask::Heard(events) => heard(conn, now, events).await?,
+                Ask::Heard { events, from } => {
+                    if let Some((seq, unread)) = from {
+                        webhooks::read(conn, *seq, *unread).await?;
+                    }
+                    heard(conn, now, events).await?
+                }
+                Ask::Keep(body) => webhooks::keep(conn, now, body).await?,
+                Ask::Reread { after, last } => webhooks::begin(conn, *after, *last).await?,
+                Ask::TellAgain { after, last } => webhooks::tell_again(conn, now, *after, *last).await?,
                 Ask::Told(told) => tell(conn, now, told).await?,
                 Ask::Prune { before_ms, after_seq } => prune(conn, now, *before_ms, *after_seq).await?,
             });
@@ -117,12 +144,12 @@ impl Book for Ledger {
             match ask {
                 Ask::Accept(_) | Ask::Unclaim { .. } => self.bells.sending.notify_one(),
                 // What ended may have been before another to its recipient.
-                Ask::Settle(_) | Ask::Heard(_) => {
+                Ask::Settle(_) | Ask::Heard { .. } => {
                     self.bells.sending.notify_one();
                     self.bells.reporting.notify_one();
                 }
-                Ask::Told(_) => self.bells.reporting.notify_one(),
-                Ask::Claim { .. } | Ask::Recover { .. } | Ask::Prune { .. } => {}
+                Ask::Told(_) | Ask::TellAgain { .. } => self.bells.reporting.notify_one(),
+                Ask::Claim { .. } | Ask::Recover { .. } | Ask::Keep(_) | Ask::Reread { .. } | Ask::Prune { .. } => {}
             }
         }
     }

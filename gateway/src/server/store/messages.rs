@@ -235,7 +235,9 @@ pub(super) async fn settle(conn: &mut Db, now: i64, outcomes: &[Outcome]) -> Sql
         .map(|(outcome, (next, _))| {
             let (seq, tried) = (outcome.seq, outcome.standing.attempts);
             match next {
-                Next::Sent { network_id } => Settled(seq, 3, None, tried, false, Some(network_id), None, None, true),
+                Next::Sent { network_id, .. } => {
+                    Settled(seq, 3, None, tried, false, Some(network_id), None, None, true)
+                }
                 Next::Failed { code, detail } => {
                     Settled(seq, 4, None, tried + 1, false, None, Some(code), Some(detail), true)
                 }
@@ -270,9 +272,9 @@ pub(super) async fn settle(conn: &mut Db, now: i64, outcomes: &[Outcome]) -> Sql
     for (outcome, (next, _)) in outcomes.iter().zip(&judged).filter(|(outcome, _)| settled.contains(&outcome.seq)) {
         let message_id = outcome.id.clone();
         let report = match next {
-            Next::Sent { network_id } => {
+            Next::Sent { network_id, wa_id } => {
                 mapped.push(network_id.as_str());
-                Report::Mapped { message_id, whatsapp_id: network_id.clone() }
+                Report::Mapped { message_id, whatsapp_id: network_id.clone(), wa_id: wa_id.clone() }
             }
             Next::Failed { code, detail } => Report::Failed { message_id, code: code.clone(), detail: detail.clone() },
             Next::Again { .. } | Next::Unknown { .. } => continue,

@@ -4,18 +4,20 @@
 //! and the slots it took. Each ask may be repeated: it finds what it did and does nothing more.
 
 mod events;
+mod identity;
 mod kept;
 mod ledger;
 mod messages;
 mod prune;
 mod reports;
 mod senders;
+mod webhooks;
 
 use self::ledger::{Answer, Ask, Ledger};
 use super::rules::Standing;
 use crate::Outgoing;
 use crate::sqlite::{OpenError, Place, StoreError, Writer, lock};
-use crate::transport::{Event, Handed, Settles};
+use crate::transport::{Event, Handed, Heard, Settles};
 use serde::Serialize;
 use sqlx::sqlite::{SqliteRow, SqliteSynchronous};
 use sqlx::{Row, SqlitePool};
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
+pub(crate) use self::identity::{identity, identity_in};
 pub(crate) use self::kept::kept_in;
 pub use self::kept::{Kept, KeptPage, KeptState};
 pub use self::senders::Sender;
@@ -35,7 +38,7 @@ pub(crate) use self::senders::{resume_in, senders_in};
 pub const FILE: &str = "gateway.db";
 
 /// The schema, a step each.
-const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("complete.sql")];
+const STEPS: [&str; 3] = [include_str!("schema.sql"), include_str!("complete.sql"), include_str!("identity.sql")];
 
 /// Tells the time, in milliseconds since the epoch.
 pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -147,6 +150,8 @@ pub struct Depths {
     pub reports_waiting: i64,
     /// Reports that it will never take.
     pub reports_refused: i64,
+    /// Requests of the network with parts that could not be read.
+    pub webhooks_set_aside: i64,
 }
 
 impl Store {
@@ -171,7 +176,7 @@ impl Store {
     pub(crate) async fn accept(&self, message: NewMessage) -> Result<Accepted, StoreError> {
         match self.writer.ask(Ask::Accept(message)).await? {
             Answer::Accepted(accepted) => Ok(accepted),
-            Answer::Claims(_) | Answer::Done | Answer::Pruned(_) => Err(StoreError::Fault),
+            Answer::Claims(_) | Answer::Done | Answer::Place(_) => Err(StoreError::Fault),
         }
     }
 
@@ -179,7 +184,7 @@ impl Store {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         match self.writer.ask(Ask::Claim { sender: sender.to_owned(), most, settles }).await? {
             Answer::Claims(claims) => Ok(claims),
-            Answer::Accepted(_) | Answer::Done | Answer::Pruned(_) => Err(StoreError::Fault),
+            Answer::Accepted(_) | Answer::Done | Answer::Place(_) => Err(StoreError::Fault),
         }
     }
 
@@ -196,7 +201,28 @@ impl Store {
     }
 
     pub(crate) async fn heard(&self, events: Vec<Event>) -> Result<(), StoreError> {
-        self.writer.ask(Ask::Heard(events)).await.map(drop)
+        self.writer.ask(Ask::Heard { events, from: None }).await.map(drop)
+    }
+
+    /// What the body that is kept at a place told.
+    pub(crate) async fn heard_at(&self, seq: i64, heard: Heard) -> Result<(), StoreError> {
+        let Heard { events, unread } = heard;
+        self.writer.ask(Ask::Heard { events, from: Some((seq, unread)) }).await.map(drop)
+    }
+
+    /// Keeps a request's body: its place.
+    pub(crate) async fn keep(&self, body: Vec<u8>) -> Result<i64, StoreError> {
+        self.place(Ask::Keep(body)).await?.ok_or(StoreError::Fault)
+    }
+
+    /// The place of the next body that is to be read again, up to a last one.
+    pub(crate) async fn begin_rereading(&self, after: i64, last: i64) -> Result<Option<i64>, StoreError> {
+        self.place(Ask::Reread { after, last }).await
+    }
+
+    /// Tells again some of what was refused, up to a last one: where to go on.
+    pub(crate) async fn tell_refused_again(&self, after: i64, last: i64) -> Result<Option<i64>, StoreError> {
+        self.place(Ask::TellAgain { after, last }).await
     }
 
     pub(crate) async fn told(&self, told: Vec<(Due, Told)>) -> Result<(), StoreError> {
@@ -204,8 +230,12 @@ impl Store {
     }
 
     pub(crate) async fn prune(&self, before_ms: i64, after_seq: i64) -> Result<Option<i64>, StoreError> {
-        match self.writer.ask(Ask::Prune { before_ms, after_seq }).await? {
-            Answer::Pruned(next) => Ok(next),
+        self.place(Ask::Prune { before_ms, after_seq }).await
+    }
+
+    async fn place(&self, ask: Ask) -> Result<Option<i64>, StoreError> {
+        match self.writer.ask(ask).await? {
+            Answer::Place(place) => Ok(place),
             Answer::Accepted(_) | Answer::Claims(_) | Answer::Done => Err(StoreError::Fault),
         }
     }
@@ -260,7 +290,8 @@ impl Store {
         let row = sqlx::query(
             "SELECT (SELECT count(*) FROM messages WHERE due_at IS NOT NULL) AS messages,
                     (SELECT count(*) FROM reports) AS reports,
-                    (SELECT count(*) FROM refused) AS refused",
+                    (SELECT count(*) FROM refused) AS refused,
+                    (SELECT count(*) FROM webhooks WHERE unread > 0) AS webhooks",
         )
         .fetch_one(&self.readers)
         .await?;
@@ -268,6 +299,7 @@ impl Store {
             messages_waiting: row.try_get("messages")?,
             reports_waiting: row.try_get("reports")?,
             reports_refused: row.try_get("refused")?,
+            webhooks_set_aside: row.try_get("webhooks")?,
         })
     }
 

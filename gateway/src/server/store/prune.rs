@@ -15,6 +15,7 @@ pub(super) async fn prune(conn: &mut Db, now: i64, before: i64, after_seq: i64) 
         sqlx::query("DELETE FROM inbound WHERE at < ?1").bind(before).execute(&mut *conn).await?;
         sqlx::query("UPDATE complete SET since = max(since, ?1)").bind(before).execute(&mut *conn).await?;
         sqlx::query("DELETE FROM refused WHERE refused_at < ?1").bind(before).execute(&mut *conn).await?;
+        sqlx::query("DELETE FROM webhooks WHERE kept_at < ?1").bind(before).execute(&mut *conn).await?;
     }
     let last: Option<i64> = sqlx::query_scalar(
         "SELECT max(seq) FROM (SELECT seq, accepted_at FROM messages WHERE seq > ?1 ORDER BY seq LIMIT ?2)
@@ -25,7 +26,7 @@ pub(super) async fn prune(conn: &mut Db, now: i64, before: i64, after_seq: i64) 
     .bind(before)
     .fetch_one(&mut *conn)
     .await?;
-    let Some(last) = last else { return Ok(Answer::Pruned(None)) };
+    let Some(last) = last else { return Ok(Answer::Place(None)) };
     sqlx::query(
         "DELETE FROM messages WHERE seq > ?1 AND seq <= ?2 AND state >= 3 AND ended_at < ?3
            AND NOT EXISTS (SELECT 1 FROM reports WHERE thread = messages.seq)",
@@ -35,5 +36,5 @@ pub(super) async fn prune(conn: &mut Db, now: i64, before: i64, after_seq: i64) 
     .bind(before)
     .execute(conn)
     .await?;
-    Ok(Answer::Pruned(Some(last)))
+    Ok(Answer::Place(Some(last)))
 }

@@ -83,11 +83,11 @@ impl World {
 }
 
 fn taken(network_id: &str) -> Handed {
-    Handed::Taken { network_id: network_id.into() }
+    Handed::Taken { network_id: network_id.into(), wa_id: None }
 }
 
 fn status(id: Option<&str>, network_id: &str, status: Status) -> Event {
-    Event::Status { message_id: id.map(str::to_owned), network_id: network_id.into(), status, at_ms: 1 }
+    Event::Status { message_id: id.map(str::to_owned), network_id: network_id.into(), wa_id: None, status, at_ms: 1 }
 }
 
 #[tokio::test]

@@ -555,11 +555,20 @@ fn new_id() -> String {
     format!("wamid.HBgL{}", uuid::Uuid::new_v4().simple().to_string().to_ascii_uppercase())
 }
 
+/// The account of a number, as Meta resolves it: Brazilian mobiles of most areas without their 9, Mexican ones with a 1.
+fn account_of(digits: &str) -> String {
+    match digits.as_bytes() {
+        [b'5', b'5', b'3'..=b'9', _, b'9', ..] if digits.len() == 13 => format!("{}{}", &digits[..4], &digits[5..]),
+        [b'5', b'2', ..] if digits.len() == 12 => format!("521{}", &digits[2..]),
+        _ => digits.to_owned(),
+    }
+}
+
 fn taken(message: &CloudMessage) -> Value {
-    let digits = message.to.trim_start_matches('+');
+    let account = account_of(message.to.trim_start_matches('+'));
     json!({
         "messaging_product": "whatsapp",
-        "contacts": [{"input": message.to, "wa_id": digits}],
+        "contacts": [{"input": message.to, "wa_id": account}],
         "messages": [{"id": message.network_id}],
     })
 }

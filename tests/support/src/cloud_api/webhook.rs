@@ -98,7 +98,7 @@ fn status_of(message: &CloudMessage, status: &str, failure: Option<MetaError>) -
         "id": message.network_id,
         "status": status,
         "timestamp": now().to_string(),
-        "recipient_id": message.to,
+        "recipient_id": super::account_of(message.to.trim_start_matches('+')),
     });
     if let Some(data) = &message.callback_data {
         told["biz_opaque_callback_data"] = data.as_str().into();

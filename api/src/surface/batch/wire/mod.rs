@@ -1,10 +1,13 @@
 //! The surface's types on the wire.
 
+mod plans;
 mod requests;
 mod views;
 
+pub(super) use plans::{SendPlanView, SetPlanView};
 pub(super) use requests::{
-    DeleteRequest, ImportRequest, PatchRequest, SendRequest, TagRequest, TemplatePreviewRequest, TemplateRequest,
+    DeleteRequest, ImportContact, ImportRequest, PatchRequest, SendRequest, TagRequest, TemplatePreviewRequest,
+    TemplateRequest,
 };
 pub(crate) use views::summary_json;
 pub(super) use views::{
@@ -86,6 +89,18 @@ pub(crate) enum OnUnknown {
     Hold,
 }
 
+/// What holds a batch's pace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub(crate) enum LimitedBy {
+    /// Its own `ratePerMinute`.
+    Batch,
+    /// Its sender's limit, which all its batches share.
+    Sender,
+    /// The gateway: nothing of ours limits it, or the gateway asks the sender to wait, or does not work.
+    Gateway,
+}
+
 /// What an import would do with a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename_all = "lowercase")]
@@ -116,5 +131,6 @@ macro_rules! same {
 }
 
 same!(BatchType <=> batches::BatchType { Send, Import, Tag, Delete });
+same!(LimitedBy <=> batches::LimitedBy { Batch, Sender, Gateway });
 same!(BatchStatus <=> batches::BatchStatus { Pending, Processing, Completed, Failed, Cancelled });
 same!(ItemStatus <=> batches::ItemStatus { Pending, Sending, Succeeded, Failed, Skipped, Cancelled, Unknown });

@@ -1,6 +1,7 @@
 //! What clients send: described here for the document; `Fields` reads it, and holds the same limits.
 
 use super::{OnUnknown, TagOperation};
+use crate::foundation::country::CountryCode;
 use crate::foundation::time::Time;
 use poem_openapi::Object;
 use poem_openapi::types::Example;
@@ -24,16 +25,21 @@ pub(crate) struct AudienceRequest {
     tags_none: Option<Vec<String>>,
 }
 
-/// A send to many contacts: to `contactIds` or to an `audience`, of `content` or of a template.
+/// A send to many contacts: to `contactIds`, to an `audience` or to the `remainderOf` a cancelled one, of `content` or of a
+/// template.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none, example)]
 pub(crate) struct SendRequest {
-    /// Contact ids: numbers or identifiers. Either these or an audience.
+    /// Contact ids: numbers or identifiers. These, an audience, or the remainder of a cancelled batch.
     #[oai(validator(min_items = 1, max_items = 1_000_000, min_length = 1))]
     contact_ids: Option<Vec<String>>,
     /// Whom to write to, by tags.
     audience: Option<AudienceRequest>,
-    /// The message, with placeholders; required unless a template is given.
+    /// A cancelled batch: the recipients are those that it never wrote to. Message, pace, jitter and `onUnknown` are its
+    /// own unless they are given.
+    #[oai(validator(pattern = "^[1-9][0-9]{0,18}$"))]
+    remainder_of: Option<String>,
+    /// The message, with placeholders; required unless a template or the remainder of a batch is given.
     #[oai(validator(min_length = 1, max_length = 4096))]
     content: Option<String>,
     /// The template to send.
@@ -49,6 +55,8 @@ pub(crate) struct SendRequest {
     schedule_at: Option<Time>,
     /// What becomes of a send whose outcome is not known.
     on_unknown: Option<OnUnknown>,
+    /// Writes nothing, and answers 200 with what it would do; the query may say it as well.
+    dry_run: Option<bool>,
 }
 
 impl Example for SendRequest {
@@ -56,12 +64,14 @@ impl Example for SendRequest {
         Self {
             contact_ids: Some(vec!["1".into(), "2".into()]),
             audience: None,
+            remainder_of: None,
             content: Some("Hello {{ name | default('there') }}".into()),
             template_id: None,
             rate_per_minute: Some(600),
             jitter_ms: Some(250),
             schedule_at: None,
             on_unknown: Some(OnUnknown::Resend),
+            dry_run: None,
         }
     }
 }
@@ -78,11 +88,14 @@ pub(crate) struct TagRequest {
     tags: Vec<String>,
     /// What to do with them.
     operation: TagOperation,
+    /// Writes nothing, and answers 200 with what it would do; the query may say it as well.
+    dry_run: Option<bool>,
 }
 
 impl Example for TagRequest {
     fn example() -> Self {
-        Self { contact_ids: vec!["1".into(), "2".into()], tags: vec!["vip".into()], operation: TagOperation::Add }
+        let (contact_ids, tags) = (vec!["1".into(), "2".into()], vec!["vip".into()]);
+        Self { contact_ids, tags, operation: TagOperation::Add, dry_run: Some(false) }
     }
 }
 
@@ -93,11 +106,13 @@ pub(crate) struct DeleteRequest {
     /// Contact ids: numbers or identifiers.
     #[oai(validator(min_items = 1, max_items = 1_000_000, min_length = 1))]
     contact_ids: Vec<String>,
+    /// Writes nothing, and answers 200 with what it would do; the query may say it as well.
+    dry_run: Option<bool>,
 }
 
 impl Example for DeleteRequest {
     fn example() -> Self {
-        Self { contact_ids: vec!["3".into()] }
+        Self { contact_ids: vec!["3".into()], dry_run: Some(false) }
     }
 }
 
@@ -105,7 +120,7 @@ impl Example for DeleteRequest {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
 pub(crate) struct ImportContact {
-    /// The number, with its country's code.
+    /// The number, as +60123456789; without a country's code it is read in `defaultCountry`.
     #[oai(rename = "phoneE164")]
     phone_e164: String,
     /// The name.
@@ -129,6 +144,10 @@ pub(crate) struct ImportRequest {
     /// Where they come from.
     #[oai(validator(min_length = 1, max_length = 200))]
     source: Option<String>,
+    /// Where numbers without a country's code are at home: two letters of ISO 3166-1.
+    default_country: Option<CountryCode>,
+    /// Writes nothing, and answers 200 with what each row would become; the query may say it as well.
+    dry_run: Option<bool>,
 }
 
 impl Example for ImportRequest {
@@ -143,6 +162,8 @@ impl Example for ImportRequest {
             skip_duplicates: Some(true),
             tags: Some(vec!["fair".into()]),
             source: Some("trade fair".into()),
+            default_country: "MY".parse().ok().map(CountryCode),
+            dry_run: None,
         }
     }
 }

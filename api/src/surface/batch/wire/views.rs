@@ -1,8 +1,8 @@
 //! What is answered.
 
-use super::{BatchStatus, BatchType, ItemStatus, PlannedAction};
+use super::{BatchStatus, BatchType, ItemStatus, LimitedBy, PlannedAction};
 use crate::foundation::time::Time;
-use domain::batches::{self, Batch, BatchSummary, Item, Stats};
+use domain::batches::{self, Batch, BatchSummary, Item, SenderPaces, Stats};
 use domain::messages::templates::StoredTemplate;
 use domain::{Timestamp, contacts};
 use poem_openapi::Object;
@@ -22,6 +22,8 @@ pub(crate) struct BatchStatusView {
     batch_type: BatchType,
     /// Where it stands.
     status: BatchStatus,
+    /// Whether it is paused.
+    paused: bool,
     /// How many items it has.
     #[oai(validator(minimum(value = "0")))]
     total_count: i64,
@@ -51,6 +53,7 @@ impl From<&BatchSummary> for BatchStatusView {
             id: s.id.to_string(),
             batch_type: s.batch_type.into(),
             status: s.status.into(),
+            paused: s.paused,
             total_count: s.total,
             processed_count: s.processed(),
             success_count: s.succeeded,
@@ -66,6 +69,15 @@ impl From<&BatchSummary> for BatchStatusView {
 /// A batch's status and counts as a socket's frame carries them.
 pub(crate) fn summary_json(summary: &BatchSummary) -> Value {
     BatchStatusView::from(summary).to_json().unwrap_or_default()
+}
+
+/// Something that is taken, and will not do what it seems to.
+#[derive(Debug, Object)]
+pub(crate) struct Warning {
+    /// The field.
+    field: String,
+    /// What to know of it.
+    message: String,
 }
 
 /// A batch operation.
@@ -86,33 +98,52 @@ pub(crate) struct BatchOperation {
     /// How many items were skipped.
     #[oai(validator(minimum(value = "0")))]
     skipped_count: i64,
-    /// Whether it is paused.
-    paused: bool,
+    /// The pace that holds, in messages a minute: the least of its own and its sender's or, where the gateway holds it,
+    /// how fast it went so far. Absent where nothing limits it.
+    #[oai(validator(minimum(value = "0")))]
+    effective_rate_per_minute: Option<i64>,
+    /// What that pace is of. Absent where nothing limits it.
+    limited_by: Option<LimitedBy>,
+    /// What is taken, and will not do what it seems to. Absent where there is nothing to say.
+    warnings: Option<Vec<Warning>>,
+    /// How to go on with what a cancelled operation left.
+    hint: Option<String>,
     /// Why it could not go on.
     error_message: Option<String>,
     /// Who asked for it: the user's number.
     #[oai(validator(pattern = "^[1-9][0-9]{0,18}$"))]
     created_by: String,
-    /// The request without its lists.
+    /// The request without its lists, as it was changed since.
     config: Value,
     /// When it will probably end.
     estimated_completion_at: Option<Time>,
 }
 
 impl BatchOperation {
-    pub(crate) fn of(batch: &Batch, now: Timestamp, sender_rate: Option<i64>) -> Self {
+    pub(crate) fn of(batch: &Batch, now: Timestamp, senders: &SenderPaces) -> Self {
         let sends = batch.sender.is_some();
+        let sender = senders.of(batch);
+        let pace = batch.effective_pace(now, sender);
+        let above = batch.pace_above_senders(sender).map(|limit| {
+            vec![Warning {
+                field: "ratePerMinute".into(),
+                message: format!("is above the sender's limit: at most {limit} messages a minute leave"),
+            }]
+        });
         Self {
             summary: (&batch.summary).into(),
             schedule_at: batch.schedule_at.map(Time),
             rate_per_minute: batch.rate_per_minute,
             jitter_ms: sends.then_some(batch.jitter_ms),
             skipped_count: batch.summary.skipped,
-            paused: batch.paused,
+            effective_rate_per_minute: pace.rate_per_minute,
+            limited_by: pace.limited_by.map(Into::into),
+            warnings: above,
+            hint: batch.hint(),
             error_message: batch.error_message.clone(),
             created_by: batch.created_by.to_string(),
             config: batch.config.clone(),
-            estimated_completion_at: batch.estimated_completion_at(now, sender_rate).map(Time),
+            estimated_completion_at: batch.estimated_completion_at(now, sender.rate_per_minute).map(Time),
         }
     }
 }
@@ -163,10 +194,13 @@ pub(crate) struct ItemView {
     /// Its place in the batch, from 0.
     #[oai(validator(minimum(value = "0")))]
     pub(crate) seq: i64,
-    /// The contact; null while there is none.
+    /// The contact; where the request named nobody, what it named; null while a row of an import has none.
     pub(crate) contact_id: Option<String>,
-    /// The contact's number, masked for those who may not read contacts' data; or what the request named.
+    /// The contact's number, masked for those who may not read contacts' data; null where there is none. Of an import's row that
+    /// has no contact, the number as the file has it.
     pub(crate) phone: Option<String>,
+    /// What the request named, where that is no contact: an id, or the number as the file has it, masked like `phone`.
+    pub(crate) input: Option<String>,
     /// Where it stands.
     pub(crate) status: ItemStatus,
     /// How many attempts were made.
@@ -176,6 +210,8 @@ pub(crate) struct ItemView {
     pub(crate) error_code: Option<String>,
     /// The last error for people.
     pub(crate) error_message: Option<String>,
+    /// What is odd about it, though it was done: `unassigned_range` for a number outside its country's known ranges.
+    pub(crate) warning: Option<String>,
     /// The message's id.
     pub(crate) message_id: Option<String>,
     /// When its first attempt began.
@@ -191,12 +227,22 @@ impl ItemView {
     pub(crate) fn of(item: Item, plain: bool) -> Self {
         Self {
             seq: item.seq,
-            contact_id: item.contact.map(|id| id.to_string()),
+            // The number of an import's row is no contact's id.
+            contact_id: match (item.contact, &item.phone) {
+                (Some(id), _) => Some(id.to_string()),
+                (None, None) => item.input.clone(),
+                (None, Some(_)) => None,
+            },
+            input: match (item.input, &item.phone) {
+                (Some(input), Some(_)) if !plain => Some(contacts::phone::mask_digits(&input)),
+                (input, _) => input,
+            },
             phone: item.phone.map(|phone| if plain { phone } else { contacts::phone::mask_digits(&phone) }),
             status: item.status.into(),
             attempts: item.attempts,
             error_code: item.error_code,
             error_message: item.error_message,
+            warning: item.warning,
             message_id: item.message_id,
             started_at: item.started_at.map(Time),
             finished_at: item.finished_at.map(Time),
@@ -274,16 +320,26 @@ pub(crate) struct PlannedRowView {
     pub(crate) line: i64,
     /// What would become of it.
     pub(crate) action: PlannedAction,
+    /// The number as it was written.
+    pub(crate) input: Option<String>,
     /// The normalised number.
     pub(crate) phone: Option<String>,
+    /// The country that it was read as, by its two letters.
+    pub(crate) country: Option<String>,
+    /// What is odd about the number: `unassigned_range`.
+    pub(crate) warning: Option<String>,
     /// The name.
     pub(crate) name: Option<String>,
     /// Its own tags.
     pub(crate) tags: Option<Vec<String>>,
     /// Further values.
     pub(crate) attributes: Option<BTreeMap<String, String>>,
-    /// Why it would fail.
+    /// A stable word for why it would fail.
+    pub(crate) reason: Option<String>,
+    /// Why it would fail, for people.
     pub(crate) error: Option<String>,
+    /// The cells of a row that would fail.
+    pub(crate) cells: Option<Vec<String>>,
 }
 
 /// What an import would do: nothing was written.
@@ -307,8 +363,23 @@ pub(crate) struct DryRun {
     /// How many would fail.
     #[oai(validator(minimum(value = "0")))]
     pub(crate) fail_count: i64,
+    /// How many would fail for each reason.
+    pub(crate) fail_reasons: BTreeMap<String, i64>,
+    /// How many numbers are outside the known ranges of their country.
+    #[oai(validator(minimum(value = "0")))]
+    pub(crate) warning_count: i64,
+    /// The country that numbers without a country's code were read in.
+    pub(crate) default_country: Option<String>,
     /// What each column holds, for a file: its name, or its place, and the field.
     pub(crate) columns: Option<BTreeMap<String, String>>,
+    /// The columns that are not read.
+    pub(crate) ignored_columns: Option<Vec<String>>,
+    /// The encoding of a CSV file.
+    pub(crate) encoding: Option<String>,
+    /// The sheet of a workbook that is read.
+    pub(crate) sheet: Option<String>,
+    /// All its sheets.
+    pub(crate) sheets: Option<Vec<String>>,
     /// The first rows.
     pub(crate) rows: Vec<PlannedRowView>,
     /// The first errors by line.

@@ -1,0 +1,433 @@
+//! What a batch would do, told beforehand: read by the same rules as its jobs follow, and nothing written.
+
+use super::create::{CreateError, NewSend, NewTag, Recipients};
+use super::model::TagOperation;
+use super::pace::LimitedBy;
+use super::recipients::{Audience, ContactRef, ContactRefs};
+use super::send::{NO_NUMBER, SUPPRESSED, resolve};
+use crate::db::{self, Dialect};
+use crate::messages::template::{self, Template};
+use crate::pacing::Pace;
+use crate::time::Timestamp;
+use entities::ContactId;
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// How many contacts are read at once.
+const PAGE: usize = 2_000;
+
+/// How many are shown of those who are served, and of each reason for which others are not.
+const SAMPLES: usize = 5;
+
+/// How many messages are rendered to see whether they can be: all of most batches. Of the others the rest is not known.
+const RENDERED: i64 = 10_000;
+
+/// Contacts that would be left out, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Excluded {
+    /// The code that their items would have.
+    pub reason: &'static str,
+    /// How many.
+    pub count: i64,
+    /// Some of them, as the request named them, or by their numbers.
+    pub samples: Vec<String>,
+}
+
+/// One of those who would be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendSample {
+    /// Who.
+    pub contact: ContactId,
+    /// The number, in full: who may not see it is for the surface to know.
+    pub phone: String,
+    /// What they would read.
+    pub text: String,
+}
+
+/// Something that whoever sends should know, and that is no error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// A stable word.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+/// What a send would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendPlan {
+    /// How many would get it; who is excluded is not among them.
+    pub recipients: i64,
+    /// Who would not, by reason.
+    pub excluded: Vec<Excluded>,
+    /// When the first would leave.
+    pub starts_at: Timestamp,
+    /// When the last would leave, without jitter and if nothing else takes the sender's pace; `None`: see
+    /// [`LimitedBy::Gateway`].
+    pub ends_at: Option<Timestamp>,
+    /// The same with all of the last one's jitter.
+    pub ends_at_latest: Option<Timestamp>,
+    /// What says how fast it goes.
+    pub limited_by: LimitedBy,
+    /// Some of its messages.
+    pub samples: Vec<SendSample>,
+    /// What to know.
+    pub warnings: Vec<Warning>,
+}
+
+/// Contacts in a set-based batch that would change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetSample {
+    /// Who.
+    pub contact: ContactId,
+    /// The number in full, if there is one.
+    pub phone: Option<String>,
+    /// The name.
+    pub name: Option<String>,
+    /// For a change of tags: those it has.
+    pub before: Option<Vec<String>>,
+    /// For a change of tags: those it would have.
+    pub after: Option<Vec<String>>,
+}
+
+/// What a change of tags or a deletion would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetPlan {
+    /// How many contacts were named, each counted once.
+    pub total: i64,
+    /// How many would change.
+    pub changed: i64,
+    /// How many are as they would become already.
+    pub unchanged: i64,
+    /// Which would not be touched, by reason.
+    pub excluded: Vec<Excluded>,
+    /// Some of those that would change.
+    pub samples: Vec<SetSample>,
+}
+
+#[derive(Default)]
+struct LeftOut(BTreeMap<&'static str, Excluded>);
+
+impl LeftOut {
+    fn add(&mut self, reason: &'static str, who: impl Into<String>) {
+        let entry = self.0.entry(reason).or_insert_with(|| Excluded { reason, ..Excluded::default() });
+        entry.count += 1;
+        if entry.samples.len() < SAMPLES {
+            entry.samples.push(who.into());
+        }
+    }
+
+    fn list(self) -> Vec<Excluded> {
+        self.0.into_values().collect()
+    }
+}
+
+/// Tells what a send would do. `sender_rate` is the configured limit of a sender whose row has none.
+///
+/// # Errors
+/// What [`create_send`](super::create_send) would refuse, and the database's.
+pub async fn plan_send(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    new: &NewSend,
+    sender_rate: Option<i64>,
+) -> Result<SendPlan, CreateError> {
+    let content = match new.template {
+        Some(id) => crate::messages::templates::content(conn, id).await?.ok_or(CreateError::NoTemplate)?,
+        None => new.content.clone().unwrap_or_default(),
+    };
+    let mut sending = Sending::of(Template::parse(&content)?);
+    match &new.recipients {
+        Recipients::Contacts(refs) => {
+            for page in refs.as_slice().chunks(PAGE) {
+                sending.add(conn, page).await?;
+            }
+        }
+        Recipients::Audience(audience) => {
+            if audience.count(conn).await? == 0 {
+                return Err(CreateError::EmptyAudience);
+            }
+            sending.add_audience(conn, audience).await?;
+        }
+    }
+    sending.plan(conn, now, new, sender_rate).await
+}
+
+struct Sending {
+    template: Template,
+    recipients: i64,
+    rendered: i64,
+    left_out: LeftOut,
+    seen: HashSet<i64>,
+    twice: i64,
+    samples: Vec<SendSample>,
+}
+
+impl Sending {
+    fn of(template: Template) -> Self {
+        let (left_out, seen, samples) = (LeftOut::default(), HashSet::new(), Vec::new());
+        Self { template, recipients: 0, rendered: 0, left_out, seen, twice: 0, samples }
+    }
+
+    async fn add_audience(&mut self, conn: &impl ConnectionTrait, audience: &Audience) -> Result<(), DbErr> {
+        let mut after = 0;
+        loop {
+            let page = audience.page(conn, after, PAGE as u64).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = *last;
+            let refs: Vec<ContactRef> = page.into_iter().map(ContactRef::Number).collect();
+            self.add(conn, &refs).await?;
+        }
+    }
+
+    async fn add(&mut self, conn: &impl ConnectionTrait, refs: &[ContactRef]) -> Result<(), DbErr> {
+        let found = resolve(conn, refs.iter()).await?;
+        for contact in refs {
+            let Some(recipient) = found.get(contact) else {
+                self.left_out.add("contact_not_found", contact.to_string());
+                continue;
+            };
+            if recipient.suppressed {
+                self.left_out.add(SUPPRESSED.0, recipient.id.to_string());
+                continue;
+            }
+            if recipient.phone.is_empty() {
+                self.left_out.add(NO_NUMBER.0, recipient.id.to_string());
+                continue;
+            }
+            if self.rendered < RENDERED {
+                self.rendered += 1;
+                let (name, attributes) = (recipient.name.as_deref(), &recipient.attributes);
+                let values = template::Recipient { name, phone: &recipient.phone, attributes };
+                let Ok(text) = self.template.render(&values) else {
+                    self.left_out.add("template_error", recipient.id.to_string());
+                    continue;
+                };
+                if self.samples.len() < SAMPLES {
+                    self.samples.push(SendSample { contact: recipient.id, phone: recipient.phone.clone(), text });
+                }
+            }
+            self.recipients += 1;
+            self.twice += i64::from(!self.seen.insert(recipient.id.0));
+        }
+        Ok(())
+    }
+
+    async fn plan(
+        self,
+        conn: &impl ConnectionTrait,
+        now: Timestamp,
+        new: &NewSend,
+        sender_rate: Option<i64>,
+    ) -> Result<SendPlan, CreateError> {
+        let sender = Sender::first(conn, sender_rate).await?;
+        let mut warnings = self.warnings();
+        warnings.extend(sender.warnings(now, new.rate_per_minute.map(i64::from)));
+        let rates = [(LimitedBy::Batch, new.rate_per_minute.map(i64::from)), (LimitedBy::Sender, sender.rate)];
+        let paces = rates.into_iter().filter_map(|(by, rate)| Some((by, Pace::per_minute(rate, 0)?.interval_us)));
+        // Of two that are equal, the batch's own is the one that its writer can change.
+        let slowest = paces.rev().max_by_key(|(_, interval)| *interval);
+        let starts = new.schedule_at.unwrap_or(now).max(now).max(Timestamp(sender.next_slot_us / 1_000));
+        let after_the_first = (self.recipients - 1).max(0);
+        let ends = slowest.map(|(_, interval)| Timestamp(starts.0 + interval.saturating_mul(after_the_first) / 1_000));
+        Ok(SendPlan {
+            recipients: self.recipients,
+            excluded: self.left_out.list(),
+            starts_at: starts,
+            ends_at: ends,
+            ends_at_latest: ends.map(|ends| Timestamp(ends.0.saturating_add(i64::from(new.jitter_ms)))),
+            limited_by: slowest.map_or(LimitedBy::Gateway, |(by, _)| by),
+            samples: self.samples,
+            warnings,
+        })
+    }
+
+    fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        if self.recipients == 0 {
+            warnings.push(Warning { code: "nobody", message: "nobody would get it".into() });
+        }
+        if self.twice > 0 {
+            let message =
+                format!("{} contacts are named twice, by number and by identifier: they get it twice", self.twice);
+            warnings.push(Warning { code: "named_twice", message });
+        }
+        if self.rendered >= RENDERED && self.recipients > RENDERED {
+            let message =
+                format!("the first {RENDERED} messages were rendered; whether all others can be is not known");
+            warnings.push(Warning { code: "rendered_partly", message });
+        }
+        warnings
+    }
+}
+
+/// The sender that a batch gets.
+#[derive(Default)]
+struct Sender {
+    rate: Option<i64>,
+    next_slot_us: i64,
+    circuit_open: bool,
+    /// Batches that write through it now.
+    batches: i64,
+}
+
+impl Sender {
+    async fn first(conn: &impl ConnectionTrait, configured: Option<i64>) -> Result<Self, DbErr> {
+        let sql = "SELECT s.rate_per_minute AS rate, s.next_slot_us AS next_slot_us, s.circuit_opened AS opened,
+                          (SELECT count(*) FROM batches b
+                           WHERE b.sender_id = s.id AND b.status = 'PROCESSING' AND NOT b.paused) AS batches
+                   FROM senders s WHERE s.id = (SELECT min(id) FROM senders)";
+        let Some(row) = db::one(conn, sql, []).await? else { return Ok(Self { rate: configured, ..Self::default() }) };
+        Ok(Self {
+            rate: row.try_get::<Option<i64>>("", "rate")?.or(configured).filter(|rate| *rate > 0),
+            next_slot_us: row.try_get("", "next_slot_us")?,
+            circuit_open: row.try_get::<i64>("", "opened")? > 0,
+            batches: row.try_get("", "batches")?,
+        })
+    }
+
+    fn warnings(&self, now: Timestamp, batch_rate: Option<i64>) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        if let (Some(batch), Some(sender)) = (batch_rate, self.rate)
+            && batch > sender
+        {
+            let message = format!("the sender takes {sender} a minute: ratePerMinute {batch} is more than that");
+            warnings.push(Warning { code: "rate_above_sender", message });
+        }
+        if self.circuit_open {
+            let message = "the sender's gateway fails at the moment: nothing leaves until it works again";
+            warnings.push(Warning { code: "sender_circuit", message: message.into() });
+        } else if self.next_slot_us / 1_000 > now.0 + 1_000 {
+            let message = "the sender's next free place is later than now";
+            warnings.push(Warning { code: "sender_busy", message: message.into() });
+        }
+        if self.batches > 0 {
+            let message = format!("{} other batches write through the same sender and share its pace", self.batches);
+            warnings.push(Warning { code: "others_at_work", message });
+        }
+        warnings
+    }
+}
+
+/// Tells what a change of tags would do.
+///
+/// # Errors
+/// The database's.
+pub async fn plan_tag(conn: &impl ConnectionTrait, new: &NewTag) -> Result<SetPlan, DbErr> {
+    plan_set(conn, &new.contacts, Some((new.operation, &new.tags))).await
+}
+
+/// Tells what a deletion would do.
+///
+/// # Errors
+/// The database's.
+pub async fn plan_delete(conn: &impl ConnectionTrait, contacts: &ContactRefs) -> Result<SetPlan, DbErr> {
+    plan_set(conn, contacts, None).await
+}
+
+async fn plan_set(
+    conn: &impl ConnectionTrait,
+    contacts: &ContactRefs,
+    tags: Option<(TagOperation, &[String])>,
+) -> Result<SetPlan, DbErr> {
+    let total = i64::try_from(contacts.len()).unwrap_or(i64::MAX);
+    let mut plan = SetPlan { total, ..SetPlan::default() };
+    let (mut left_out, mut seen) = (LeftOut::default(), HashSet::new());
+    for page in contacts.as_slice().chunks(PAGE) {
+        let found = lookup(conn, page).await?;
+        let ids: Vec<i64> = found.values().map(|sample| sample.contact.0).collect();
+        let mut has = match tags {
+            Some(_) => tags_of(conn, &ids).await?,
+            None => HashMap::new(),
+        };
+        for contact in page {
+            let Some(sample) = found.get(contact) else {
+                left_out.add("contact_not_found", contact.to_string());
+                continue;
+            };
+            if !seen.insert(sample.contact.0) {
+                left_out.add("duplicate", contact.to_string());
+                continue;
+            }
+            let mut sample = sample.clone();
+            if let Some((operation, tags)) = tags {
+                let before = has.remove(&sample.contact.0).unwrap_or_default();
+                let after = changed(&before, operation, tags);
+                if after == before {
+                    plan.unchanged += 1;
+                    continue;
+                }
+                (sample.before, sample.after) = (Some(before.into_iter().collect()), Some(after.into_iter().collect()));
+            }
+            plan.changed += 1;
+            if plan.samples.len() < SAMPLES {
+                plan.samples.push(sample);
+            }
+        }
+    }
+    plan.excluded = left_out.list();
+    Ok(plan)
+}
+
+fn changed(before: &BTreeSet<String>, operation: TagOperation, tags: &[String]) -> BTreeSet<String> {
+    let tags: BTreeSet<String> = tags.iter().cloned().collect();
+    match operation {
+        TagOperation::Add => before | &tags,
+        TagOperation::Remove => before - &tags,
+        TagOperation::Set => tags,
+    }
+}
+
+/// Contacts as a request names them, without a lock: nothing is done to them.
+async fn lookup(conn: &impl ConnectionTrait, refs: &[ContactRef]) -> Result<HashMap<ContactRef, SetSample>, DbErr> {
+    let (mut numbers, mut uuids) = (Vec::new(), Vec::new());
+    for contact in refs {
+        match contact {
+            ContactRef::Number(n) => numbers.push(*n),
+            ContactRef::Text(t) if uuid::Uuid::try_parse(t).is_ok() => uuids.push(&**t),
+            ContactRef::Text(_) => {}
+        }
+    }
+    let dialect = Dialect::of(conn);
+    let columns = "id, phone, name, CAST(identifier AS TEXT) AS identifier FROM contacts WHERE deleted_at IS NULL AND";
+    let mut found = HashMap::with_capacity(numbers.len() + uuids.len());
+    if !numbers.is_empty() {
+        let sql = format!("SELECT {columns} id {}", dialect.one_of(1, "bigint"));
+        for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {
+            let sample = sample(&row)?;
+            found.insert(ContactRef::Number(sample.contact.0), sample);
+        }
+    }
+    if !uuids.is_empty() {
+        let sql = format!("SELECT {columns} identifier {}", dialect.one_of(1, "uuid"));
+        for row in db::all(conn, sql, [json!(uuids).to_string().into()]).await? {
+            let identifier: String = row.try_get("", "identifier")?;
+            found.insert(ContactRef::Text(identifier.into()), sample(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+fn sample(row: &QueryResult) -> Result<SetSample, DbErr> {
+    Ok(SetSample {
+        contact: ContactId(row.try_get("", "id")?),
+        phone: row.try_get("", "phone")?,
+        name: row.try_get("", "name")?,
+        before: None,
+        after: None,
+    })
+}
+
+async fn tags_of(conn: &impl ConnectionTrait, ids: &[i64]) -> Result<HashMap<i64, BTreeSet<String>>, DbErr> {
+    let sql = format!(
+        "SELECT ct.contact_id AS id, t.name AS name FROM contact_tags ct JOIN tags t ON t.id = ct.tag_id
+         WHERE ct.contact_id {}",
+        Dialect::of(conn).one_of(1, "bigint")
+    );
+    let mut tags: HashMap<i64, BTreeSet<String>> = HashMap::new();
+    for row in db::all(conn, sql, [json!(ids).to_string().into()]).await? {
+        tags.entry(row.try_get("", "id")?).or_default().insert(row.try_get("", "name")?);
+    }
+    Ok(tags)
+}

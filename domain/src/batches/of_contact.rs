@@ -1,0 +1,247 @@
+//! What a contact got, waits for, was skipped for and why, over all batches.
+//!
+//! What was decided has a row, found by the contact (`batch_items_contact`). Who waits has none: their chunk knows them. A chunk
+//! that is not closed says between which numbers its contacts are, so of a list in the order of its numbers one chunk is read;
+//! of any other list the database looks through the chunks' texts, of unfinished batches alone.
+
+use super::items::{self, Item};
+use super::model::{BatchStatus, BatchType, ItemStatus};
+use super::recipients::ContactRef;
+use super::row;
+use crate::db::{self, Dialect};
+use crate::time::Timestamp;
+use entities::{BatchId, ContactId};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
+
+/// An item of a contact, with its batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContactItem {
+    /// The batch.
+    pub batch: BatchId,
+    /// What the batch does.
+    pub batch_type: BatchType,
+    /// Where the batch stands.
+    pub batch_status: BatchStatus,
+    /// When the batch was accepted.
+    pub created_at: Timestamp,
+    /// When the batch is to start, if it has a time.
+    pub schedule_at: Option<Timestamp>,
+    /// What became of the contact in it.
+    pub item: Item,
+}
+
+impl ContactItem {
+    /// Where it stands in the list.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        Place { batch: self.batch.0, seq: self.item.seq }
+    }
+}
+
+/// Where a list goes on: behind this item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The batch's number.
+    pub batch: i64,
+    /// The item's place in the batch.
+    pub seq: i64,
+}
+
+/// A page, and where the next one begins.
+pub type Items = (Vec<ContactItem>, Option<Place>);
+
+/// How many chunks are read at a time.
+const CHUNKS: usize = 20;
+
+/// A contact as batches may name it: by its own number and identifier, and by those of contacts that were merged into it.
+struct Names {
+    contact: ContactId,
+    phone: Option<String>,
+    numbers: Vec<i64>,
+    identifiers: Vec<String>,
+}
+
+/// Lists a contact's items, the newest batch first, from behind `after`, at most `limit` (1 to 1,000). `None`: no such contact.
+///
+/// # Errors
+/// The database's.
+pub async fn items_of_contact(
+    conn: &impl ConnectionTrait,
+    contact: ContactId,
+    status: Option<ItemStatus>,
+    after: Option<Place>,
+    limit: usize,
+) -> Result<Option<Items>, DbErr> {
+    let Some(names) = names(conn, contact).await? else { return Ok(None) };
+    let before = after.unwrap_or(Place { batch: i64::MAX, seq: i64::MAX });
+    let mut found = written(conn, &names, status, before, limit + 1).await?;
+    if matches!(status, None | Some(ItemStatus::Pending | ItemStatus::Cancelled)) {
+        let waiting = waiting(conn, &names, before, limit + 1).await?;
+        found.extend(waiting.into_iter().filter(|one| status.is_none_or(|status| one.item.status == status)));
+    }
+    // A claim between the two readings shows an item in both.
+    found.sort_by_key(|one| std::cmp::Reverse(one.place()));
+    found.dedup_by_key(|one| one.place());
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(ContactItem::place);
+    Ok(Some((found, next)))
+}
+
+async fn names(conn: &impl ConnectionTrait, contact: ContactId) -> Result<Option<Names>, DbErr> {
+    let sql = "SELECT c.id AS id, c.phone AS phone, CAST(c.identifier AS TEXT) AS identifier FROM contacts c
+               WHERE c.deleted_at IS NULL
+                 AND c.id = coalesce((SELECT into_id FROM contact_merges WHERE from_id = $1), $1)";
+    let Some(row) = db::one(conn, sql, [contact.into()]).await? else { return Ok(None) };
+    let contact = ContactId(row.try_get("", "id")?);
+    let mut names = Names {
+        contact,
+        phone: row.try_get("", "phone")?,
+        numbers: vec![contact.0],
+        identifiers: vec![row.try_get("", "identifier")?],
+    };
+    let sql = "SELECT c.id AS id, CAST(c.identifier AS TEXT) AS identifier FROM contact_merges m
+               JOIN contacts c ON c.id = m.from_id WHERE m.into_id = $1 ORDER BY c.id LIMIT 100";
+    for row in db::all(conn, sql, [contact.into()]).await? {
+        names.numbers.push(row.try_get("", "id")?);
+        names.identifiers.push(row.try_get("", "identifier")?);
+    }
+    Ok(Some(names))
+}
+
+const BATCH: &str = "b.id AS batch_id, b.type AS type, b.status AS batch_status, b.created_at AS created_at,
+    b.schedule_at AS schedule_at";
+
+async fn written(
+    conn: &impl ConnectionTrait,
+    names: &Names,
+    status: Option<ItemStatus>,
+    before: Place,
+    limit: usize,
+) -> Result<Vec<ContactItem>, DbErr> {
+    let equals = if status.is_some() { "AND i.status = $4" } else { "AND $4 = ''" };
+    let sql = format!(
+        "SELECT {BATCH}, {} FROM batch_items i JOIN batches b ON b.id = i.batch_id
+         LEFT JOIN contacts c ON c.id = i.contact_id
+         WHERE i.contact_id = $1 AND (i.batch_id, i.seq) < ($2, $3) {equals}
+         ORDER BY i.batch_id DESC, i.seq DESC LIMIT {limit}",
+        items::COLUMNS
+    );
+    let status = status.map_or("", ItemStatus::as_str);
+    let values = [names.contact.into(), before.batch.into(), before.seq.into(), status.into()];
+    let read = |row: &QueryResult| {
+        let batch_type = row::named(row, "type")?;
+        of_batch(row, batch_type, items::item(row, batch_type)?)
+    };
+    db::all(conn, sql, values).await?.iter().map(read).collect()
+}
+
+fn of_batch(row: &QueryResult, batch_type: BatchType, item: Item) -> Result<ContactItem, DbErr> {
+    Ok(ContactItem {
+        batch: BatchId(row.try_get("", "batch_id")?),
+        batch_type,
+        batch_status: row::named(row, "batch_status")?,
+        created_at: Timestamp(row.try_get("", "created_at")?),
+        schedule_at: row::time(row, "schedule_at")?,
+        item,
+    })
+}
+
+async fn waiting(
+    conn: &impl ConnectionTrait,
+    names: &Names,
+    before: Place,
+    limit: usize,
+) -> Result<Vec<ContactItem>, DbErr> {
+    let mut found = Vec::new();
+    for name in names.numbers.iter().zip(&names.identifiers) {
+        found.extend(waiting_as(conn, names, name, before, limit).await?);
+    }
+    Ok(found)
+}
+
+/// The newest places, behind one, of those who are named so. A chunk says between which numbers it is, which the index has; its
+/// text is looked into only then.
+async fn waiting_as(
+    conn: &impl ConnectionTrait,
+    names: &Names,
+    (number, identifier): (&i64, &String),
+    before: Place,
+    limit: usize,
+) -> Result<Vec<ContactItem>, DbErr> {
+    let holds = match Dialect::of(conn) {
+        Dialect::Postgres => "strpos",
+        Dialect::Sqlite => "instr",
+    };
+    let sql = format!(
+        "SELECT {BATCH}, k.no AS no, k.first_seq AS first_seq, k.next_seq AS next_seq, k.data AS data
+         FROM batch_chunks k JOIN batches b ON b.id = k.batch_id
+         WHERE k.state <> 'closed' AND (k.batch_id, k.no) < ($1, $2) AND k.lowest_contact <= $3 AND k.highest_contact >= $3
+           AND k.next_seq < k.first_seq + k.item_count AND b.type <> 'IMPORT'
+           AND ({holds}(k.data, $4) > 0 OR k.data LIKE $5 OR k.data LIKE $6 OR k.data = $7 OR {holds}(k.data, $8) > 0)
+         ORDER BY k.batch_id DESC, k.no DESC LIMIT {CHUNKS}"
+    );
+    let texts = [
+        format!(",{number},"),
+        format!("[{number},%"),
+        format!("%,{number}]"),
+        format!("[{number}]"),
+        format!("\"{identifier}\""),
+    ];
+    let mut found = Vec::new();
+    let mut from = (before.batch.saturating_add(1), 0_i64);
+    while found.len() < limit {
+        let mut values: Vec<Value> = vec![from.0.into(), from.1.into(), (*number).into()];
+        values.extend(texts.iter().map(|text| Value::from(text.as_str())));
+        let rows = db::all(conn, sql.clone(), values).await?;
+        for row in &rows {
+            let here = in_chunk(row, names.contact, names.phone.as_ref(), *number, identifier)?;
+            found.extend(here.into_iter().filter(|one| one.place() < before));
+            from = (row.try_get("", "batch_id")?, row.try_get("", "no")?);
+        }
+        if rows.len() < CHUNKS {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// The contact's places in a chunk that have no row.
+fn in_chunk(
+    row: &QueryResult,
+    contact: ContactId,
+    phone: Option<&String>,
+    number: i64,
+    identifier: &str,
+) -> Result<Vec<ContactItem>, DbErr> {
+    let data: String = row.try_get("", "data")?;
+    let refs: Vec<ContactRef> = serde_json::from_str(&data).map_err(|e| DbErr::Json(e.to_string()))?;
+    let (first, next): (i64, i64) = (row.try_get("", "first_seq")?, row.try_get("", "next_seq")?);
+    let (batch_type, batch_status) = (row::named(row, "type")?, row::named::<BatchStatus>(row, "batch_status")?);
+    let is_it = |contact: &ContactRef| match contact {
+        ContactRef::Number(id) => *id == number,
+        ContactRef::Text(text) => **text == *identifier,
+    };
+    (first..)
+        .zip(refs)
+        .filter(|(seq, contact)| *seq >= next && is_it(contact))
+        .map(|(seq, _)| {
+            let item = Item {
+                seq,
+                contact: Some(contact),
+                phone: phone.cloned(),
+                input: None,
+                status: items::unwritten_as(batch_status),
+                attempts: 0,
+                error_code: None,
+                error_message: None,
+                warning: None,
+                message_id: None,
+                started_at: None,
+                finished_at: None,
+                next_attempt_at: None,
+            };
+            of_batch(row, batch_type, item)
+        })
+        .collect()
+}

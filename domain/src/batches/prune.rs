@@ -1,0 +1,82 @@
+//! Throwing away batches that ended long ago, in steps.
+
+use crate::db::{self, Dialect};
+use crate::time::Timestamp;
+use sea_orm::{ConnectionTrait, DbErr, Value};
+
+/// How much data of a chunk counts as one row: on SQLite they are pages to be freed.
+const BYTES_A_ROW: u64 = 1_024;
+
+/// What a batch costs beside its rows: the statements that find nothing.
+const A_BATCH: u64 = 20;
+
+/// A step of throwing away batches that ended before `before`, with their chunks, items and jobs: some `rows` rows.
+/// `false`: nothing is left. Messages stay: they are the contacts' history. So do dead jobs, until a person has seen to
+/// them.
+///
+/// # Errors
+/// The database's.
+pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, rows: u64) -> Result<bool, DbErr> {
+    let mut left = rows.max(1);
+    while left > 0 {
+        let old = "SELECT id FROM batches WHERE completed_at < $1 ORDER BY id LIMIT 1";
+        let Some(batch) = db::one(conn, old, [before.0.into()]).await? else { return Ok(false) };
+        let id: i64 = batch.try_get("", "id")?;
+        if !chunks(conn, id, &mut left).await? {
+            return Ok(true);
+        }
+        // What no chunk has, and what moved it on.
+        for (table, key, which) in
+            [("batch_items", "batch_id, seq", "batch_id = $1"), ("jobs", "id", "batch_id = $1 AND state <> 'dead'")]
+        {
+            if !some(conn, table, key, which, [id.into()], &mut left).await? {
+                return Ok(true);
+            }
+        }
+        db::execute(conn, "DELETE FROM batches WHERE id = $1", [id.into()]).await?;
+        left = left.saturating_sub(A_BATCH);
+    }
+    Ok(true)
+}
+
+/// A step of throwing away a batch's chunks with their items. `false`: there is more.
+pub(super) async fn chunks(conn: &impl ConnectionTrait, batch: i64, left: &mut u64) -> Result<bool, DbErr> {
+    loop {
+        let sql = "SELECT no, first_seq, item_count, length(data) AS size FROM batch_chunks WHERE batch_id = $1
+                   ORDER BY no LIMIT 1";
+        let Some(chunk) = db::one(conn, sql, [batch.into()]).await? else { return Ok(true) };
+        let first: i64 = chunk.try_get("", "first_seq")?;
+        let end = first + chunk.try_get::<i64>("", "item_count")?;
+        let which = "batch_id = $1 AND seq >= $2 AND seq < $3";
+        if !some(conn, "batch_items", "batch_id, seq", which, [batch.into(), first.into(), end.into()], left).await? {
+            return Ok(false);
+        }
+        let no: i64 = chunk.try_get("", "no")?;
+        let sql = "DELETE FROM batch_chunks WHERE batch_id = $1 AND no = $2";
+        db::execute(conn, sql, [batch.into(), no.into()]).await?;
+        let size = match Dialect::of(conn) {
+            Dialect::Postgres => chunk.try_get::<i32>("", "size").map(i64::from)?,
+            Dialect::Sqlite => chunk.try_get::<i64>("", "size")?,
+        };
+        *left = left.saturating_sub(1 + u64::try_from(size).unwrap_or(0) / BYTES_A_ROW);
+        if *left == 0 {
+            return Ok(false);
+        }
+    }
+}
+
+/// Deletes as many of these rows as are left to a step. `false`: there may be more.
+async fn some(
+    conn: &impl ConnectionTrait,
+    table: &str,
+    key: &str,
+    which: &str,
+    values: impl IntoIterator<Item = Value>,
+    left: &mut u64,
+) -> Result<bool, DbErr> {
+    let some = Dialect::of(conn).some_of(table, key, which, *left);
+    let gone = db::execute(conn, format!("DELETE FROM {table} WHERE {some}"), values).await?;
+    let all = gone < *left;
+    *left = left.saturating_sub(gone);
+    Ok(all)
+}

@@ -1,0 +1,168 @@
+//! Writing a large batch before it is there.
+//!
+//! A batch of a million has hundreds of chunks. In one transaction they would keep SQLite's writer for seconds, while a file
+//! is read even for minutes. So all that is more than a little is written in transactions of its own, under a number that
+//! was reserved for the batch. Nobody sees such chunks: whatever reads chunks comes from a batch's row or a job, and
+//! there is none. The last transaction makes the batch. What is given up, or left by a process that died, is thrown away
+//! ([`prune_uploads`]).
+
+use super::chunks::{NewChunk, chunk_size};
+use super::create::{NewSend, Recipients};
+use super::model::BatchType;
+use super::recipients::ContactRefs;
+use super::{chunks, prune, recipients};
+use crate::db;
+use crate::time::Timestamp;
+use entities::BatchId;
+use sea_orm::{ConnectionTrait, DbErr};
+use std::time::Duration;
+
+/// How much chunk data one transaction writes.
+pub(super) const STAGE_BYTES: usize = 512 * 1024;
+
+/// How long an upload may bring nothing before it is taken for given up.
+const GIVEN_UP: Duration = Duration::from_secs(3_600);
+
+/// How many contacts of a list the batch's own transaction takes: with so many there is nothing to stage.
+const LITTLE: usize = 10_000;
+
+/// What was done for a batch before its transaction. By default nothing, as with most batches.
+#[derive(Clone, Debug, Default)]
+pub struct Staged {
+    pub(super) id: Option<BatchId>,
+    pub(super) no: i64,
+    pub(super) seq: i64,
+    /// How many contacts its audience matches.
+    pub(super) count: Option<i64>,
+}
+
+/// Chunks that one transaction writes.
+#[derive(Debug)]
+pub struct Part(pub(super) Vec<NewChunk>);
+
+impl Staged {
+    /// Counts the contacts of a send's audience, if it has one: among a million that takes too long for a transaction.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn count(&mut self, conn: &impl ConnectionTrait, new: &NewSend) -> Result<(), DbErr> {
+        if let Recipients::Audience(audience) = &new.recipients {
+            self.count = Some(audience.count(conn).await?);
+        }
+        Ok(())
+    }
+
+    /// The next part of a list of contacts that is to be written by itself; `None`: what is left is little.
+    ///
+    /// # Errors
+    /// When a contact cannot be said in JSON.
+    pub fn next_part(&self, contacts: &ContactRefs, batch_type: BatchType) -> Result<Option<Part>, DbErr> {
+        let left = contacts.as_slice().get(usize::try_from(self.seq).unwrap_or(usize::MAX)..).unwrap_or(&[]);
+        if left.len() <= LITTLE {
+            return Ok(None);
+        }
+        let (mut seq, mut bytes, mut part) = (self.seq, 0, Vec::new());
+        for refs in left.chunks_exact(chunk_size(batch_type)) {
+            let data = serde_json::to_string(refs).map_err(|e| DbErr::Json(e.to_string()))?;
+            bytes += data.len();
+            let item_count = i64::try_from(refs.len()).unwrap_or(i64::MAX);
+            part.push(NewChunk { first_seq: seq, item_count, data, between: recipients::between(refs) });
+            seq += item_count;
+            if bytes >= STAGE_BYTES {
+                break;
+            }
+        }
+        Ok(Some(Part(part)))
+    }
+
+    /// Writes a part, in a transaction of its own. Until that is committed `self` is ahead of the database: after an error
+    /// all is given up.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn write(&mut self, conn: &impl ConnectionTrait, now: Timestamp, part: &Part) -> Result<(), DbErr> {
+        let id = match self.id {
+            Some(id) => {
+                let sql = "UPDATE uploads SET seen_at = $2 WHERE batch_id = $1 AND seen_at >= 0";
+                if db::execute(conn, sql, [id.into(), now.0.into()]).await? == 0 {
+                    return Err(gone());
+                }
+                id
+            }
+            None => reserve(conn, now).await?,
+        };
+        self.id = Some(id);
+        chunks::insert(conn, id, self.no, &part.0).await?;
+        self.no += i64::try_from(part.0.len()).unwrap_or(i64::MAX);
+        self.seq += part.0.iter().map(|chunk| chunk.item_count).sum::<i64>();
+        Ok(())
+    }
+
+    /// The batch is made by this transaction: its chunks are no longer an upload's.
+    pub(super) async fn take(&self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
+        let Some(id) = self.id else { return Ok(()) };
+        match db::execute(conn, "DELETE FROM uploads WHERE batch_id = $1 AND seen_at >= 0", [id.into()]).await? {
+            0 => Err(gone()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn gone() -> DbErr {
+    DbErr::Custom("the upload took too long, and was thrown away".into())
+}
+
+/// A number that no batch has or will get: that of a batch which is gone before anybody sees it.
+async fn reserve(conn: &impl ConnectionTrait, now: Timestamp) -> Result<BatchId, DbErr> {
+    let row = db::one(
+        conn,
+        "INSERT INTO batches (type, status, created_by, config, created_at) VALUES ('IMPORT', 'CANCELLED', 0, '{}', $1)
+         RETURNING id",
+        [now.0.into()],
+    )
+    .await?
+    .ok_or(DbErr::RecordNotInserted)?;
+    let id = BatchId(row.try_get("", "id")?);
+    db::execute(conn, "DELETE FROM batches WHERE id = $1", [id.into()]).await?;
+    let sql = "INSERT INTO uploads (batch_id, seen_at) VALUES ($1, $2)";
+    db::execute(conn, sql, [id.into(), now.0.into()]).await?;
+    Ok(id)
+}
+
+/// A step of throwing away what was written of a batch that does not come to be: some `rows` rows. `false`: nothing is
+/// left.
+///
+/// # Errors
+/// The database's.
+pub async fn unstage(conn: &impl ConnectionTrait, staged: &Staged, rows: u64) -> Result<bool, DbErr> {
+    match staged.id {
+        Some(id) => throw_away(conn, id.0, rows).await,
+        None => Ok(false),
+    }
+}
+
+/// The same for all that nobody brings anything for any more.
+///
+/// # Errors
+/// The database's.
+pub async fn prune_uploads(conn: &impl ConnectionTrait, now: Timestamp, rows: u64) -> Result<bool, DbErr> {
+    let sql = "SELECT batch_id FROM uploads WHERE seen_at < $1 ORDER BY batch_id LIMIT 1";
+    let Some(row) = db::one(conn, sql, [now.minus(GIVEN_UP).0.into()]).await? else { return Ok(false) };
+    throw_away(conn, row.try_get("", "batch_id")?, rows).await?;
+    Ok(true)
+}
+
+async fn throw_away(conn: &impl ConnectionTrait, id: i64, rows: u64) -> Result<bool, DbErr> {
+    // Its own no more from here on: an upload that goes on after all finds that it was given up.
+    let marked = db::execute(conn, "UPDATE uploads SET seen_at = -1 WHERE batch_id = $1", [id.into()]).await?;
+    if marked == 0 {
+        // It became a batch, or is gone.
+        return Ok(false);
+    }
+    let mut left = rows.max(1);
+    let all = prune::chunks(conn, id, &mut left).await?;
+    if all {
+        db::execute(conn, "DELETE FROM uploads WHERE batch_id = $1", [id.into()]).await?;
+    }
+    Ok(!all)
+}

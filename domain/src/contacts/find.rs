@@ -1,0 +1,312 @@
+//! Finding a person: by the number in any spelling, by the name, by a tag.
+//!
+//! A whole number is looked up by its key. What is no whole number, or nobody's, is looked for as a part of the numbers: people
+//! write numbers as they call them at home, without the country's code. A name is looked for as a part of the names, however
+//! its letters are written; the databases differ in which letters' cases they know, so four ways of writing it are tried.
+
+use super::{phone, spelling};
+use crate::db::{self, Dialect};
+use crate::time::Timestamp;
+use entities::ContactId;
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
+use serde_json::json;
+use std::collections::HashMap;
+use uuid::Uuid;
+
+use super::customers::Page;
+
+/// How few digits are a part of a number: fewer are in nearly all of them.
+pub const MIN_DIGITS: usize = 4;
+
+/// What to look for. All that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Search {
+    /// A number in any spelling, or a part of one; or a part of a name.
+    pub text: Option<String>,
+    /// A number in any spelling, or a part of one.
+    pub phone: Option<String>,
+    /// A tag's name.
+    pub tag: Option<String>,
+}
+
+impl Search {
+    /// Whether it looks for nothing: everybody is found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The digits of what may be a number or a part of one; `None`: it is something else.
+#[must_use]
+pub fn digits_of(text: &str) -> Option<String> {
+    let around = |c: char| c.is_whitespace() || "+-()./\u{2010}\u{2011}\u{2012}\u{2013}".contains(c);
+    if !text.chars().all(|c| c.is_ascii_digit() || around(c)) {
+        return None;
+    }
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    (digits.len() >= MIN_DIGITS).then_some(digits)
+}
+
+/// How a number is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Number {
+    /// It is this one.
+    Whole(String),
+    /// These digits are in it.
+    Part(String),
+}
+
+/// A search that is ready to be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    numbers: Vec<Number>,
+    name: Option<String>,
+    tag: Option<String>,
+}
+
+impl Search {
+    /// Finds out what is meant. A whole number that somebody has means them; otherwise its digits are a part of one.
+    pub(crate) async fn ask(&self, conn: &impl ConnectionTrait) -> Result<Asked, DbErr> {
+        let mut asked = Asked { tag: self.tag.clone(), ..Asked::default() };
+        for text in [&self.phone, &self.text].into_iter().flatten() {
+            match digits_of(text) {
+                Some(digits) => asked.numbers.push(number(conn, text, digits).await?),
+                None => asked.name = Some(text.clone()),
+            }
+        }
+        Ok(asked)
+    }
+}
+
+async fn number(conn: &impl ConnectionTrait, text: &str, digits: String) -> Result<Number, DbErr> {
+    let whole = phone::normalise(text).map(|phone| spelling::key(phone.as_digits()).into_owned());
+    let written = spelling::key(&digits).into_owned();
+    for key in whole.into_iter().chain([written]) {
+        if db::one(conn, format!("SELECT 1 AS one FROM ({HAS_KEY}) AS h LIMIT 1"), [key.as_str().into()])
+            .await?
+            .is_some()
+        {
+            return Ok(Number::Whole(key));
+        }
+    }
+    // A zero before a national number is not in the international one.
+    let part = digits.trim_start_matches('0');
+    Ok(Number::Part(if part.len() < MIN_DIGITS { digits } else { part.to_owned() }))
+}
+
+/// The contacts that have the number with the key `$1`.
+const HAS_KEY: &str = "SELECT id FROM contacts WHERE phone_key = $1
+    UNION ALL SELECT contact_id AS id FROM contact_identities WHERE phone_key = $1";
+
+/// A part of a text, as `LIKE` looks for it.
+fn part(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{escaped}%")
+}
+
+/// Ways in which the letters of a name may be written.
+fn ways_of_writing(name: &str) -> Vec<String> {
+    let mut title = String::with_capacity(name.len());
+    let mut begins = true;
+    for c in name.chars() {
+        if begins {
+            title.extend(c.to_uppercase())
+        } else {
+            title.extend(c.to_lowercase())
+        }
+        begins = !c.is_alphanumeric();
+    }
+    let mut ways = vec![name.to_owned(), name.to_lowercase(), name.to_uppercase(), title];
+    ways.dedup();
+    ways
+}
+
+impl Asked {
+    /// The condition on `contacts c` and its parameters, numbered from `first`.
+    pub(crate) fn condition(&self, first: usize) -> (String, Vec<Value>) {
+        let mut sql = String::from("c.deleted_at IS NULL");
+        let mut values: Vec<Value> = Vec::new();
+        let mut bind = |value: String| {
+            values.push(value.into());
+            format!("${}", first + values.len() - 1)
+        };
+        for number in &self.numbers {
+            match number {
+                Number::Whole(key) => {
+                    let has_key = HAS_KEY.replace("$1", &bind(key.clone()));
+                    sql.push_str(&format!(" AND c.id IN ({has_key})"));
+                }
+                Number::Part(digits) => {
+                    let like = bind(part(digits));
+                    sql.push_str(&format!(" AND (c.phone LIKE {like} OR c.phone_key LIKE {like})"));
+                }
+            }
+        }
+        if let Some(name) = &self.name {
+            let lower = bind(part(&name.to_lowercase()));
+            let mut ways = vec![format!("lower(c.name) LIKE {lower} ESCAPE '\\'")];
+            ways.extend(ways_of_writing(name).iter().map(|way| format!("c.name LIKE {} ESCAPE '\\'", bind(part(way)))));
+            sql.push_str(&format!(" AND ({})", ways.join(" OR ")));
+        }
+        if let Some(tag) = &self.tag {
+            let tag = bind(tag.trim().to_owned());
+            sql.push_str(&format!(
+                " AND c.id IN (SELECT contact_id FROM contact_tags WHERE tag_id IN (
+                    SELECT id FROM tags WHERE name = {tag} OR lower(name) = lower({tag})))"
+            ));
+        }
+        (sql, values)
+    }
+}
+
+/// A contact, as it is found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contact {
+    /// Its number.
+    pub id: ContactId,
+    /// Its identifier.
+    pub identifier: String,
+    /// The name.
+    pub name: Option<String>,
+    /// The phone number: digits without `+`.
+    pub phone: Option<String>,
+    /// Where it comes from.
+    pub source: Option<String>,
+    /// The attributes: a JSON object.
+    pub attributes: serde_json::Value,
+    /// The tags, in their order.
+    pub tags: Vec<String>,
+    /// Since when it gets no bulk messages.
+    pub suppressed_at: Option<Timestamp>,
+    /// When it last wrote or was written to.
+    pub last_message_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+const COLUMNS: &str = "c.id AS id, CAST(c.identifier AS TEXT) AS identifier, c.name AS name, c.phone AS phone,
+    c.source AS source, c.attributes AS attributes, c.suppressed_at AS suppressed_at, c.created_at AS created_at,
+    c.updated_at AS updated_at,
+    (SELECT a.last_message_at FROM contact_activity a WHERE a.contact_id = c.id) AS last_message_at";
+
+fn contact(row: &QueryResult) -> Result<Contact, DbErr> {
+    let time = |column: &str| Ok::<_, DbErr>(row.try_get::<Option<i64>>("", column)?.map(Timestamp));
+    let attributes: Option<String> = row.try_get("", "attributes")?;
+    Ok(Contact {
+        id: ContactId(row.try_get("", "id")?),
+        identifier: row.try_get("", "identifier")?,
+        name: row.try_get("", "name")?,
+        phone: row.try_get("", "phone")?,
+        source: row.try_get("", "source")?,
+        attributes: serde_json::from_str(attributes.as_deref().unwrap_or("{}"))
+            .map_err(|e| DbErr::Json(e.to_string()))?,
+        tags: Vec::new(),
+        suppressed_at: time("suppressed_at")?,
+        last_message_at: time("last_message_at")?,
+        created_at: Timestamp(row.try_get("", "created_at")?),
+        updated_at: Timestamp(row.try_get("", "updated_at")?),
+    })
+}
+
+/// Finds contacts, by their numbers from behind `after`, at most `limit`.
+///
+/// # Errors
+/// The database's.
+pub async fn find(
+    conn: &impl ConnectionTrait,
+    search: &Search,
+    after: i64,
+    limit: usize,
+) -> Result<Page<Contact, ContactId>, DbErr> {
+    let (condition, mut values) = search.ask(conn).await?.condition(2);
+    values.insert(0, after.into());
+    let sql =
+        format!("SELECT {COLUMNS} FROM contacts c WHERE c.id > $1 AND {condition} ORDER BY c.id LIMIT {}", limit + 1);
+    let mut rows = db::all(conn, sql, values).await?.iter().map(contact).collect::<Result<Vec<_>, _>>()?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    tagged(conn, &mut rows).await?;
+    let next = rows.last().filter(|_| more).map(|last| last.id);
+    Ok(Page { rows, next })
+}
+
+/// The number of a contact that is named by its number or its identifier, or of the one that it was merged into. `None`: there is
+/// none.
+///
+/// # Errors
+/// The database's.
+pub async fn resolve(conn: &impl ConnectionTrait, named: &str) -> Result<Option<ContactId>, DbErr> {
+    let (condition, value): (String, Value) = match (named.parse::<ContactId>(), Uuid::try_parse(named)) {
+        (Ok(id), _) => ("c.id = $1".into(), id.into()),
+        (Err(_), Ok(uuid)) => {
+            (format!("c.identifier = {}", Dialect::of(conn).uuid(1)), uuid.hyphenated().to_string().into())
+        }
+        (Err(_), Err(_)) => return Ok(None),
+    };
+    let sql = format!(
+        "SELECT k.id AS id FROM contacts c LEFT JOIN contact_merges m ON m.from_id = c.id
+         JOIN contacts k ON k.id = coalesce(m.into_id, c.id) AND k.deleted_at IS NULL WHERE {condition}"
+    );
+    let row = db::one(conn, sql, [value]).await?;
+    row.map(|row| Ok(ContactId(row.try_get("", "id")?))).transpose()
+}
+
+/// Reads a contact.
+///
+/// # Errors
+/// The database's.
+pub async fn get(conn: &impl ConnectionTrait, id: ContactId) -> Result<Option<Contact>, DbErr> {
+    let sql = format!("SELECT {COLUMNS} FROM contacts c WHERE c.id = $1 AND c.deleted_at IS NULL");
+    let mut found = db::one(conn, sql, [id.into()]).await?.as_ref().map(contact).transpose()?;
+    tagged(conn, found.as_mut_slice()).await?;
+    Ok(found)
+}
+
+async fn tagged(conn: &impl ConnectionTrait, contacts: &mut [Contact]) -> Result<(), DbErr> {
+    if contacts.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<i64> = contacts.iter().map(|contact| contact.id.0).collect();
+    let sql = format!(
+        "SELECT ct.contact_id AS contact_id, t.name AS name FROM contact_tags ct JOIN tags t ON t.id = ct.tag_id
+         WHERE ct.contact_id {} ORDER BY t.name",
+        Dialect::of(conn).one_of(1, "bigint")
+    );
+    let mut tags: HashMap<i64, Vec<String>> = HashMap::new();
+    for row in db::all(conn, sql, [json!(ids).to_string().into()]).await? {
+        tags.entry(row.try_get("", "contact_id")?).or_default().push(row.try_get("", "name")?);
+    }
+    for contact in contacts {
+        contact.tags = tags.remove(&contact.id.0).unwrap_or_default();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_a_number_and_anything_else_a_name() {
+        for (text, digits) in [
+            ("+60 12-345 6789", Some("60123456789")),
+            ("012 345", Some("012345")),
+            ("(11) 98765\u{2011}4321", Some("11987654321")),
+            ("123", None),
+            ("Ann", None),
+            ("Ann 2345678", None),
+            ("", None),
+        ] {
+            assert_eq!(digits_of(text).as_deref(), digits, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_looked_for_as_it_is() {
+        assert_eq!(part("100%_\\"), "%100\\%\\_\\\\%");
+        assert_eq!(ways_of_writing("zoë LEE"), ["zoë LEE", "zoë lee", "ZOË LEE", "Zoë Lee"]);
+    }
+}

@@ -1,0 +1,99 @@
+//! Jobs that only another release knows: of a kind or in a lane that it brought, or in a version of the payload that this
+//! one cannot read. A release that was rolled back leaves them.
+
+use super::enqueue::ring_of;
+use super::{IS_READY, PAYLOAD_VERSION, SWEEP_GRACE};
+use crate::db::{self, Dialect};
+use crate::ring::{JobKind, Lane, Ring};
+use crate::time::Timestamp;
+use sea_orm::{ConnectionTrait, DbErr};
+
+/// How many jobs are parked at once: a transaction that others do not wait long for.
+const PARKED_AT_ONCE: u64 = 2_000;
+
+fn list(names: impl Iterator<Item = &'static str>) -> String {
+    names.map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
+}
+
+/// The condition that this release knows a job.
+pub(super) fn is_known() -> String {
+    let kinds = list(JobKind::ALL.into_iter().map(JobKind::as_str));
+    let lanes = list(Lane::ALL.into_iter().map(Lane::as_str));
+    format!("kind IN ({kinds}) AND lane IN ({lanes}) AND payload_version <= {PAYLOAD_VERSION}")
+}
+
+/// Parks jobs that are due and that this release does not know; returns how many. Not before [`SWEEP_GRACE`] after they
+/// were rung: in the middle of an upgrade there are processes that know them.
+pub(super) async fn park(conn: &impl ConnectionTrait, now: Timestamp) -> Result<usize, DbErr> {
+    let skip = Dialect::of(conn).for_update_skip_locked();
+    let sql = format!(
+        "UPDATE jobs SET state = 'parked', rung_at = NULL WHERE {IS_READY} AND id IN (
+            SELECT id FROM jobs WHERE state = 'ready' AND run_at <= $1 AND (rung_at IS NULL OR rung_at <= $2)
+               AND run_at <= $2 AND NOT ({}) ORDER BY run_at LIMIT {PARKED_AT_ONCE}{skip})",
+        is_known()
+    );
+    let parked = db::execute(conn, sql, [now.0.into(), now.minus(SWEEP_GRACE).0.into()]).await?;
+    Ok(usize::try_from(parked).unwrap_or(usize::MAX))
+}
+
+/// Whether [`unpark`] would find anything: nearly always not, and this takes no lock.
+///
+/// # Errors
+/// The database's.
+pub async fn any_known(conn: &impl ConnectionTrait) -> Result<bool, DbErr> {
+    let sql = format!("SELECT id FROM jobs WHERE state = 'parked' AND {} LIMIT 1", is_known());
+    Ok(db::one(conn, sql, []).await?.is_some())
+}
+
+/// Lets parked jobs go on that this release knows, up to `limit` of them.
+///
+/// # Errors
+/// The database's.
+pub async fn unpark(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<Vec<Ring>, DbErr> {
+    let skip = Dialect::of(conn).for_update_skip_locked();
+    let sql = format!(
+        "UPDATE jobs SET state = 'ready', rung_at = $1 WHERE state = 'parked' AND id IN (
+            SELECT id FROM jobs WHERE state = 'parked' AND {} LIMIT {limit}{skip})
+         RETURNING id, kind, lane",
+        is_known()
+    );
+    db::all(conn, sql, [now.0.into()]).await?.iter().map(ring_of).collect()
+}
+
+/// Jobs that this release does not know, of one kind, lane and version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The kind's name.
+    pub kind: String,
+    /// The lane's name.
+    pub lane: String,
+    /// The version that their payloads were written in.
+    pub version: i64,
+    /// How many.
+    pub jobs: i64,
+    /// Since when the oldest of them could have run.
+    pub since: Timestamp,
+}
+
+/// The jobs that this release does not know and that are not over, parked or not yet; at most `limit` kinds of them.
+///
+/// # Errors
+/// The database's.
+pub async fn unknown(conn: &impl ConnectionTrait, limit: u64) -> Result<Vec<Unknown>, DbErr> {
+    let sql = format!(
+        "SELECT kind, lane, payload_version, count(*) AS jobs, min(run_at) AS since FROM jobs
+         WHERE state IN ('ready', 'running', 'paused', 'parked') AND NOT ({})
+         GROUP BY kind, lane, payload_version ORDER BY kind, lane, payload_version LIMIT {limit}",
+        is_known()
+    );
+    let read = |row: &sea_orm::QueryResult| {
+        Ok(Unknown {
+            kind: row.try_get("", "kind")?,
+            lane: row.try_get("", "lane")?,
+            version: row.try_get("", "payload_version")?,
+            jobs: row.try_get("", "jobs")?,
+            since: Timestamp(row.try_get("", "since")?),
+        })
+    };
+    db::all(conn, sql, []).await?.iter().map(read).collect()
+}

@@ -1,0 +1,7 @@
+//! What large batches are done in: each transaction writes few rows, whatever a batch names, and nobody waits for one.
+
+mod leases;
+mod ledger;
+mod sets;
+mod staging;
+mod timeouts;
