@@ -54,7 +54,9 @@ pub(super) async fn accept(app: &App, tx: Tx, hold: Hold, step: Step<Batch>) -> 
         return Err(error.into());
     }
     hold.keep();
-    app.after(step);
+    let batch = app.after(step);
+    let (kind, user) = (batch.summary.batch_type, batch.created_by.0);
+    tracing::info!(batch = batch.summary.id.0, %kind, user, total = batch.summary.total, "a batch was accepted");
     Ok(Accepted::Accepted(JsonText::new(body), None))
 }
 
