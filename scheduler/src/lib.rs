@@ -8,7 +8,7 @@ use backplane::{After, Backplane};
 use domain::jobs::Rescued;
 use domain::jobs::workers::{self, SILENCE};
 use domain::messages::{receipts, reports};
-use domain::{Clock, Db, Dialect, batches, db, idempotency, jobs};
+use domain::{Clock, Db, Dialect, Timestamp, batches, contacts, db, idempotency, jobs, users};
 use faults::Commit;
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -41,7 +41,15 @@ const SWEEP_ROWS: u64 = 1_000;
 const RESCUE_ROWS: u64 = 100;
 const PRUNE_ROWS: u64 = 5_000;
 const PRUNE_BATCHES: u64 = 20;
+/// How many sessions and tokens a statement deletes, and how many chunks of cancelled imports lose their rows with one.
+const PRUNE_STEP: u64 = 500;
+const LET_GO_CHUNKS: u64 = 10;
 const EARLY_ROWS: u64 = 500;
+
+/// How long after a deletion it is looked at again: no transaction is open for so long.
+const ERASE_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How far back a scheduler that starts looks: another may have stopped before it had looked.
+const ERASED_BEFORE: Duration = Duration::from_secs(3_600);
 
 /// How long a report is kept for a message that does not come.
 const EARLY_KEPT: Duration = Duration::from_secs(3 * 86_400);
@@ -56,6 +64,8 @@ struct Scheduler {
     after: After,
     settings: Settings,
     watch: Mutex<Watch>,
+    /// Up to when deletions were looked at again.
+    erased_until: Mutex<Timestamp>,
     /// The senders whose gateway was last seen not to work.
     told_open: Mutex<BTreeSet<String>>,
 }
@@ -88,7 +98,8 @@ pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings,
     let watch = Mutex::new(Watch { since: began, last: began });
     let after = After::new(&backplane, clock.clone());
     let told_open = Mutex::default();
-    let scheduler = Scheduler { db, clock, backplane, after, settings, watch, told_open };
+    let erased_until = Mutex::new(clock.now().minus(ERASED_BEFORE));
+    let scheduler = Scheduler { db, clock, backplane, after, settings, watch, erased_until, told_open };
     tracing::info!("scheduler started");
     tokio::join!(
         every(SWEEP_EVERY, "sweep", &stop, || scheduler.sweep()),
@@ -236,11 +247,37 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Erases what was written beside deletions.
+    async fn erase_again(&self) -> Result<(), DbErr> {
+        let from = *self.erased_until.lock();
+        let to = self.clock.now().minus(ERASE_AGAIN_AFTER);
+        let erased = contacts::erase_again(self.db.read(), self.db.write(), from, to).await?;
+        if erased > 0 {
+            tracing::info!(rows = erased, "what was written beside deletions is erased");
+        }
+        *self.erased_until.lock() = to;
+        Ok(())
+    }
+
+    /// Takes one small step after the other until one finds nothing, or the time of a pass is over: each is a transaction
+    /// of its own.
+    async fn prune_in_steps<F>(&self, mut step: impl FnMut() -> F) -> Result<(), DbErr>
+    where
+        F: Future<Output = Result<u64, DbErr>>,
+    {
+        let began = Instant::now();
+        while step().await? > 0 && began.elapsed() < PRUNE_FOR {}
+        Ok(())
+    }
+
     /// Throws away what is old, a little at a time.
     async fn prune(&self) -> Result<(), DbErr> {
         let now = self.clock.now();
         idempotency::prune(self.db.write(), now, PRUNE_ROWS).await?;
         receipts::prune(self.db.write(), now.minus(EARLY_KEPT)).await?;
+        self.erase_again().await?;
+        self.prune_in_steps(|| users::prune(self.db.write(), now, PRUNE_STEP)).await?;
+        self.prune_in_steps(|| batches::let_go_of_cancelled(self.db.write(), LET_GO_CHUNKS)).await?;
         let Some(retention) = self.settings.retention else { return Ok(()) };
         let before = now.minus(retention);
         jobs::prune(self.db.write(), before, PRUNE_ROWS).await?;

@@ -185,7 +185,7 @@ pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, limit: u64) -
     .await?;
     for batch in &old {
         let id: i64 = batch.try_get("", "id")?;
-        for table in ["batch_items", "batch_chunks", "jobs"] {
+        for table in ["batch_items", "batch_chunks", "contact_traces", "jobs"] {
             db::execute(conn, format!("DELETE FROM {table} WHERE batch_id = $1"), [id.into()]).await?;
         }
         db::execute(conn, "DELETE FROM batches WHERE id = $1", [id.into()]).await?;

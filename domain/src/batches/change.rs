@@ -3,11 +3,13 @@
 use super::model::{ItemStatus, TagOperation};
 use super::recipients::ContactRef;
 use super::sets::{self, Decided, Opened, Ran, Set};
+use super::traces::{self, Trace};
 use crate::Step;
 use crate::contacts::{erase, tags};
 use crate::db::{self, Dialect};
 use crate::jobs::Claimed;
 use crate::time::Timestamp;
+use entities::BatchId;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::json;
@@ -55,7 +57,9 @@ pub async fn run_delete(
         Opened::Not(ran) => return Ok(Step::quiet(ran)),
     };
     let (decided, contacts) = find(conn, &set).await?;
+    let left = traces::forget(conn, &contacts).await?;
     erase::erase(conn, now, &contacts).await?;
+    left.finish(conn).await?;
     sets::close(conn, now, job, *set, &decided, rng).await
 }
 
@@ -69,7 +73,7 @@ async fn find(conn: &impl ConnectionTrait, set: &Set) -> Result<(Vec<Decided>, V
     let found = lookup(conn, wanted.iter().map(|(_, contact)| *contact)).await?;
     let mut contacts = Vec::with_capacity(wanted.len());
     let mut seen = HashSet::with_capacity(wanted.len());
-    let decided = wanted
+    let decided: Vec<Decided> = wanted
         .into_iter()
         .map(|(seq, contact)| {
             let id = found.get(contact).copied();
@@ -86,8 +90,15 @@ async fn find(conn: &impl ConnectionTrait, set: &Set) -> Result<(Vec<Decided>, V
             Decided { seq, contact: id, input: id.is_none().then(|| contact.to_string()), status, error }
         })
         .collect();
+    note_typed(conn, set.batch.summary.id, &decided).await?;
     contacts.sort_unstable();
     Ok((decided, contacts))
+}
+
+/// What stands in the place of a contact's id may be the number of one.
+async fn note_typed(conn: &impl ConnectionTrait, batch: BatchId, decided: &[Decided]) -> Result<(), DbErr> {
+    let typed = decided.iter().filter_map(|item| Trace::of(item.input.as_deref()?, item.seq)).collect::<Vec<_>>();
+    traces::note(conn, batch, &typed).await
 }
 
 async fn lookup<'a>(

@@ -9,6 +9,7 @@
 
 use super::model::{BatchStatus, BatchSummary, BatchType};
 use super::row::{self, SUMMARY, summary};
+use super::traces;
 use crate::db;
 use crate::jobs::{self, NewJob};
 use crate::ring::{JobKind, Lane, Ring};
@@ -188,6 +189,9 @@ pub(super) async fn close(
     );
     let Some(row) = db::one(conn, sql, [batch.into()]).await? else { return Ok(step) };
     let after = summary(&row)?;
+    if after.batch_type == BatchType::Import {
+        traces::let_go(conn, batch, no).await?;
+    }
     if after.status.is_terminal() {
         return Ok(step);
     }

@@ -2,6 +2,7 @@
 
 use super::model::ItemStatus;
 use super::sets::{self, Decided, Opened, Ran};
+use super::traces;
 use crate::Step;
 use crate::contacts::import_file::{CleanRow, ImportRow, RowError, validate_row};
 use crate::contacts::tags;
@@ -23,6 +24,9 @@ pub enum ImportLine {
     /// A line that could not be read as a row.
     #[serde(rename = "e")]
     Unreadable(RowError),
+    /// A row of which nothing is kept: its contact is written, or it was forgotten with its contact.
+    #[serde(rename = "d")]
+    Done,
 }
 
 /// A phone number's contact: one, however many rows of the chunk name it.
@@ -45,8 +49,7 @@ pub async fn run_import(
         Opened::Work(set) => set,
         Opened::Not(ran) => return Ok(Step::quiet(ran)),
     };
-    let lines: Vec<ImportLine> =
-        serde_json::from_str(&set.chunk.data).map_err(|e| DbErr::Json(format!("chunk {}: {e}", set.chunk.no)))?;
+    let lines = traces::lines(&set.chunk.data, set.chunk.item_count)?;
     let config = &set.batch.config;
     let skip_duplicates = config["skipDuplicates"].as_bool().unwrap_or(true);
     let batch_source = config["source"].as_str();
@@ -70,6 +73,11 @@ pub async fn run_import(
         let row = match line {
             ImportLine::Unreadable(error) => {
                 decided.push(bad(error, None));
+                continue;
+            }
+            ImportLine::Done => {
+                let error = Some(("erased", traces::ERASED.to_owned()));
+                decided.push(Decided { seq, contact: None, input: None, status: ItemStatus::Failed, error });
                 continue;
             }
             ImportLine::Row(row) => row,
@@ -250,6 +258,7 @@ pub async fn preview_import(
         .map(|line| match line {
             ImportLine::Row(row) => validate_row(row),
             ImportLine::Unreadable(error) => Err(error),
+            ImportLine::Done => Err(RowError { line: 0, message: traces::ERASED.to_owned() }),
         })
         .collect();
     let phones: Vec<&str> = checked.iter().flatten().map(|row| row.phone.as_digits()).collect();

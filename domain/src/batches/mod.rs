@@ -23,6 +23,7 @@ mod recipients;
 mod row;
 pub mod send;
 mod sets;
+mod traces;
 
 pub use audit::{Finding, audit, prune};
 pub use change::{run_delete, run_tag};
@@ -40,3 +41,4 @@ pub use recipients::{Audience, ContactRef, ContactRefs};
 pub use row::Batch;
 pub(crate) use row::{ItemFate, settle_item};
 pub use sets::Ran;
+pub use traces::let_go_of_cancelled;

@@ -205,7 +205,9 @@ pub(crate) async fn settle_item(
     let (code, detail) = error.map(|(code, detail)| (code.clone(), detail.clone())).unzip();
     let write = async |from: &str| {
         let sql = format!(
-            "UPDATE batch_items SET status = $4, error_code = $5, error_message = $6, finished_at = $7
+            "UPDATE batch_items SET status = $4, error_code = $5, finished_at = $7,
+                    error_message = CASE WHEN EXISTS (SELECT 1 FROM contacts c WHERE c.id = batch_items.contact_id
+                                                      AND c.deleted_at IS NULL) THEN CAST($6 AS TEXT) END
              WHERE batch_id = $1 AND seq = $2 AND message_id = {} AND finished_at IS NOT NULL AND status {from}",
             Dialect::of(conn).uuid(3)
         );

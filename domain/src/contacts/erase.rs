@@ -18,7 +18,7 @@ pub(crate) async fn erase(conn: &impl ConnectionTrait, now: Timestamp, contacts:
         conn,
         format!(
             "UPDATE contacts SET phone = NULL, name = NULL, source = NULL, attributes = NULL, remark = NULL,
-                    photo_url = NULL, deleted_at = $2, updated_at = $2 WHERE id {these}"
+                    photo_url = NULL, status = 'new', suppressed_at = NULL, deleted_at = $2, updated_at = $2 WHERE id {these}"
         ),
         [list.clone().into(), now.0.into()],
     )

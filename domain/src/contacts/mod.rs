@@ -4,8 +4,11 @@
 pub(crate) mod activity;
 pub mod customers;
 pub(crate) mod erase;
+mod erase_again;
 pub mod import_file;
 pub mod phone;
 pub mod stop_words;
 pub mod suppressions;
 pub(crate) mod tags;
+
+pub use erase_again::erase_again;

@@ -2,7 +2,8 @@
 //!
 //! A suppression is a number's, not a contact's: it outlives the deletion of the contact, and holds for one that is made
 //! with the number later. While one is active, the contact's row says so too (`suppressed_at`), where the claims of
-//! batches read it. Rows are ended and never deleted: when, why, by whom and by which message.
+//! batches read it. Rows are ended: when, why, by whom and by which message. Those that ended are deleted with the contact;
+//! one that holds stays.
 
 use crate::db;
 use crate::time::Timestamp;
@@ -234,4 +235,16 @@ pub async fn list(
     );
     let found = db::all(conn, sql, phone()).await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     Ok((found, count))
+}
+
+/// Forgets what is known of numbers whose contacts are deleted. A wish that holds stays, with its number, reason and time:
+/// without the number nobody could keep to it. It names no contact and no message any more. What ended goes: it protects
+/// nobody.
+pub(crate) async fn forget(conn: &impl ConnectionTrait, phones: &[String]) -> Result<(), DbErr> {
+    let these = crate::db::Dialect::of(conn).one_of(1, "text");
+    let list = serde_json::json!(phones).to_string();
+    let sql = format!("DELETE FROM suppressions WHERE phone {these} AND ended_at IS NOT NULL");
+    db::execute(conn, sql, [list.clone().into()]).await?;
+    let sql = format!("UPDATE suppressions SET contact_id = NULL, message_id = NULL WHERE phone {these}");
+    db::execute(conn, sql, [list.into()]).await.map(|_| ())
 }

@@ -15,7 +15,9 @@ async fn ensure(
 ) -> Result<HashMap<String, i64>, DbErr> {
     let dialect = Dialect::of(conn);
     let list = json!(names).to_string();
-    let select = format!("SELECT id, name FROM tags WHERE name {}", dialect.one_of(1, "text"));
+    // Held until the commit: a deletion drops a tag that nobody has, and not one that somebody is about to have.
+    let select =
+        format!("SELECT id, name FROM tags WHERE name {}{}", dialect.one_of(1, "text"), dialect.for_key_share());
     let mut rows = db::all(conn, select.clone(), [list.clone().into()]).await?;
     if rows.len() < names.len() {
         let insert = format!(
@@ -113,4 +115,33 @@ pub(crate) async fn set(
     );
     db::execute(conn, sql, [json!(contacts).to_string().into(), json!(names).to_string().into()]).await?;
     add(conn, now, contacts, names).await
+}
+
+/// The tags of contacts.
+pub(crate) async fn of(conn: &impl ConnectionTrait, contacts: &[i64]) -> Result<BTreeSet<i64>, DbErr> {
+    let sql = format!(
+        "SELECT DISTINCT tag_id FROM contact_tags WHERE contact_id {}",
+        Dialect::of(conn).one_of(1, "bigint")
+    );
+    let rows = db::all(conn, sql, [json!(contacts).to_string().into()]).await?;
+    rows.iter().map(|row| row.try_get("", "tag_id")).collect()
+}
+
+/// Drops those of the tags that no contact has any more: the name of a tag that only one person had tells of that person.
+/// One that somebody is just giving to a contact stays.
+pub(crate) async fn drop_unused(conn: &impl ConnectionTrait, tags: &BTreeSet<i64>) -> Result<(), DbErr> {
+    let dialect = Dialect::of(conn);
+    let unused = format!(
+        "id {} AND NOT EXISTS (SELECT 1 FROM contact_tags ct WHERE ct.tag_id = tags.id)",
+        dialect.one_of(1, "bigint")
+    );
+    let list = json!(tags).to_string();
+    let sql = format!("SELECT id FROM tags WHERE {unused} ORDER BY id{}", dialect.for_update_skip_locked());
+    let found = db::all(conn, sql, [list.into()]).await?;
+    let found = found.iter().map(|row| row.try_get("", "id")).collect::<Result<Vec<i64>, _>>()?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    // Asked again under the locks: who held one before may have committed meanwhile.
+    db::execute(conn, format!("DELETE FROM tags WHERE {unused}"), [json!(found).to_string().into()]).await.map(|_| ())
 }

@@ -49,7 +49,9 @@ pub async fn compose(
     author: Author,
     rng: &mut impl Rng,
 ) -> Result<Step<Message>, ComposeError> {
-    let sql = "SELECT phone FROM contacts WHERE id = $1 AND deleted_at IS NULL";
+    // Kept until the commit: a deletion comes before the text, or finds it.
+    let kept = Dialect::of(conn).for_key_share();
+    let sql = format!("SELECT phone FROM contacts WHERE id = $1 AND deleted_at IS NULL{kept}");
     let row = db::one(conn, sql, [contact.into()]).await?.ok_or(ComposeError::NoContact)?;
     if row.try_get::<Option<String>>("", "phone")?.is_none() {
         return Err(ComposeError::NoPhone);

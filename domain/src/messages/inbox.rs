@@ -132,15 +132,20 @@ async fn writer(
     rng: &mut impl Rng,
 ) -> Result<(ContactId, Option<Customer>), DbErr> {
     let mut known = None;
+    // Kept until the commit: a deletion comes before the message, which makes a new customer then, or finds it.
+    let kept = Dialect::of(conn).for_key_share();
     if let Some(phone) = &inbound.phone {
-        let sql = "SELECT id FROM contacts WHERE phone = $1";
+        let sql = format!("SELECT id FROM contacts WHERE phone = $1{kept}");
         known = db::one(conn, sql, [phone.as_digits().into()]).await?;
     }
     for identity in &inbound.identities {
         if known.is_none() {
-            let sql = "SELECT i.contact_id AS id FROM contact_identities i
-                       JOIN contacts c ON c.id = i.contact_id AND c.deleted_at IS NULL
-                       WHERE i.kind = $1 AND i.value = $2";
+            let kept = if kept.is_empty() { "" } else { " FOR KEY SHARE OF c" };
+            let sql = format!(
+                "SELECT i.contact_id AS id FROM contact_identities i
+                 JOIN contacts c ON c.id = i.contact_id AND c.deleted_at IS NULL
+                 WHERE i.kind = $1 AND i.value = $2{kept}"
+            );
             known = db::one(conn, sql, [identity.kind.as_str().into(), identity.value.as_str().into()]).await?;
         }
     }

@@ -1,11 +1,13 @@
 //! Users: who they are, what they may do, and how they show it.
 
 pub mod password;
+mod prune;
 mod role;
 mod session;
 mod store;
 mod token;
 
+pub use prune::{ENDED_KEPT, prune};
 pub use role::{Permission, Role};
 pub use session::{
     REFRESH_TTL, Refreshed, SignedIn, is_live, known_addresses, open_session, open_token_session, refresh, revoke,

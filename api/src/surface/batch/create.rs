@@ -44,7 +44,7 @@ pub(super) async fn accept(app: &App, tx: Tx, hold: Hold, step: Step<Batch>) -> 
     let now = app.clock.now();
     let answer = Answer::new(BatchOperation::of(&step.value, now, app.settings.sender_rate_per_minute));
     let body = answer.to_json_string();
-    if let Err(refusal) = hold.complete(&tx, 202, &body).await {
+    if let Err(refusal) = hold.complete(&tx, 202, &body, None).await {
         tx.rollback().await?;
         hold.free().await;
         return Err(refusal);

@@ -55,7 +55,7 @@ async fn retry(app: &App, id: BatchId, hold: &Hold) -> Result<String, Refusal> {
     let step = batches::retry(&tx, now, id).await.map_err(unsteered)?;
     let view = BatchOperation::of(&step.value, now, app.settings.sender_rate_per_minute);
     let body = Answer::new(view).to_json_string();
-    hold.complete(&tx, 200, &body).await?;
+    hold.complete(&tx, 200, &body, None).await?;
     db::commit(tx, Commit::Retry).await?;
     app.after(step);
     Ok(body)

@@ -4,6 +4,7 @@ use super::{Going, Held, Outgoing, Work, sender};
 use crate::batches::model::ItemStatus;
 use crate::batches::recipients::ContactRef;
 use crate::batches::row::{self, Batch, Counts};
+use crate::batches::traces::{self, Trace};
 use crate::circuit::{Leave, RECHECK};
 use crate::db::{self, Dialect};
 use crate::jobs;
@@ -246,6 +247,8 @@ pub async fn claim_items(
     };
     written.extend(ended);
 
+    let typed: Vec<_> = written.iter().filter_map(|row| Trace::of(row.input.as_deref()?, row.seq)).collect();
+    traces::note(conn, batch_id, &typed).await?;
     insert_items(conn, work.held, &written).await?;
     update_items(conn, now, work.held, &updated).await?;
     if next_seq != work.chunk.next_seq {

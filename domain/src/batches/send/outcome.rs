@@ -344,7 +344,10 @@ async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow<'
         conn,
         format!(
             "UPDATE batch_items SET status = r.status, attempts = r.attempts, error_code = r.error_code,
-                    error_message = r.error_message, finished_at = r.finished_at, next_attempt_at = r.next_attempt_at,
+                    error_message = CASE WHEN r.error_message IS NULL OR EXISTS (
+                        SELECT 1 FROM contacts c WHERE c.id = batch_items.contact_id AND c.deleted_at IS NULL)
+                        THEN r.error_message END,
+                    finished_at = r.finished_at, next_attempt_at = r.next_attempt_at,
                     slot_us = NULL
              FROM {source}
              WHERE batch_items.batch_id = $1 AND batch_items.seq = r.seq AND batch_items.fence = $2

@@ -273,7 +273,10 @@ async fn write(conn: &impl ConnectionTrait, changed: &[&Known]) -> Result<(), Db
         conn,
         format!(
             "UPDATE messages SET ack = r.ack, status = r.status, whatsapp_id = r.whatsapp_id, error_code = r.error_code,
-                    error_message = r.error_message, sent_at = r.sent_at, delivered_at = r.delivered_at,
+                    error_message = CASE WHEN r.error_message IS NULL OR EXISTS (
+                        SELECT 1 FROM contacts c WHERE c.id = messages.contact_id AND c.deleted_at IS NULL)
+                        THEN r.error_message END,
+                    sent_at = r.sent_at, delivered_at = r.delivered_at,
                     read_at = r.read_at, seen_delay_ms = r.seen_delay_ms
              FROM {source} WHERE messages.id = r.id{among}"
         ),

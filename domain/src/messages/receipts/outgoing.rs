@@ -49,12 +49,15 @@ pub(crate) async fn record_outgoing(
         return Ok(Applied::default());
     }
     let source = Dialect::of(conn).rows(2, &COLUMNS);
+    // A contact that was deleted while its message was under way has no text any more.
+    let there = "EXISTS (SELECT 1 FROM contacts c WHERE c.id = r.contact_id AND c.deleted_at IS NULL)";
     db::execute(
         conn,
         format!(
             "INSERT INTO messages (uuid, contact_id, batch_id, item_seq, direction, content, status, ack, error_code,
                                    error_message, created_at, sent_at)
-             SELECT uuid, contact_id, $1, item_seq, 'outbound', content, status, ack, error_code, error_message, at, sent_at
+             SELECT uuid, contact_id, $1, item_seq, 'outbound', CASE WHEN {there} THEN content END, status, ack,
+                    error_code, CASE WHEN error_message IS NULL OR {there} THEN error_message END, at, sent_at
              FROM {source} WHERE TRUE
              ON CONFLICT (uuid) DO UPDATE SET content = coalesce(excluded.content, messages.content),
                 status = CASE WHEN messages.ack > 1 THEN messages.status ELSE excluded.status END,
