@@ -237,7 +237,12 @@ mod tests {
 
     const NOW: i64 = 1_700_000_000;
 
-    fn signed(headers: &[(&'static str, String)], method: &str, target: &str, signer: &Signer) -> Result<(), SignatureError> {
+    fn signed(
+        headers: &[(&'static str, String)],
+        method: &str,
+        target: &str,
+        signer: &Signer,
+    ) -> Result<(), SignatureError> {
         let header = |name| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
         signer.verify_request(NOW, &Request { method, target, body: b"body" }, header)
     }
@@ -247,7 +252,10 @@ mod tests {
         // printf 'v2\n1700000000\nPOST\n/send?a=1\n{"a":1}' | openssl dgst -sha256 -hmac secret
         let signer = Signer::new(b"secret").expect("not empty");
         let request = Request { method: "POST", target: "/send?a=1", body: b"{\"a\":1}" };
-        assert_eq!(signer.sign_request(NOW, &request), "sha256=ff417230da5381b1625467aaae4e4c90fa98cdb532b96a94c2b19def50fdb8f0");
+        assert_eq!(
+            signer.sign_request(NOW, &request),
+            "sha256=ff417230da5381b1625467aaae4e4c90fa98cdb532b96a94c2b19def50fdb8f0"
+        );
     }
 
     #[test]
@@ -271,8 +279,7 @@ mod tests {
     fn the_old_form_is_taken_until_it_is_switched_off() {
         let both = Signer::new(b"secret").expect("not empty");
         let strict = both.clone().with_old_form(false);
-        let old =
-            [(TIMESTAMP_HEADER, NOW.to_string()), (SIGNATURE_HEADER, both.sign(NOW, b"body"))];
+        let old = [(TIMESTAMP_HEADER, NOW.to_string()), (SIGNATURE_HEADER, both.sign(NOW, b"body"))];
         assert_eq!(signed(&old, "POST", "/send", &both), Ok(()));
         assert_eq!(signed(&old, "POST", "/send", &strict), Err(SignatureError::OldForm));
         assert_eq!(signed(&old[..1], "POST", "/send", &both), Err(SignatureError::Missing));

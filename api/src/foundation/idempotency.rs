@@ -3,8 +3,8 @@
 use super::refusal::{Kind, Refusal};
 use super::schema::{described, patterned};
 use crate::App;
-use domain::{ContactId, UserId};
 use domain::idempotency::{self, Begin, Held};
+use domain::{ContactId, UserId};
 use poem::Request;
 use poem_openapi::types::{ParseFromParameter, ParseResult};
 use sea_orm::ConnectionTrait;

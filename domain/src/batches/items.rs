@@ -177,17 +177,15 @@ type Named = (Option<ContactId>, Option<String>);
 fn names(batch_type: BatchType, data: &str, count: i64, skip: usize, take: usize) -> Result<Vec<Named>, DbErr> {
     let bad = |e: serde_json::Error| DbErr::Json(e.to_string());
     Ok(match batch_type {
-        BatchType::Import => {
-            traces::lines(data, count)?
-                .into_iter()
-                .skip(skip)
-                .take(take)
-                .map(|line| match line {
-                    ImportLine::Row(row) => (None, Some(row.phone)),
-                    ImportLine::Unreadable(_) | ImportLine::Done => (None, None),
-                })
-                .collect()
-        }
+        BatchType::Import => traces::lines(data, count)?
+            .into_iter()
+            .skip(skip)
+            .take(take)
+            .map(|line| match line {
+                ImportLine::Row(row) => (None, Some(row.phone)),
+                ImportLine::Unreadable(_) | ImportLine::Done => (None, None),
+            })
+            .collect(),
         BatchType::Send | BatchType::Tag | BatchType::Delete => {
             let refs: Vec<ContactRef> = serde_json::from_str(data).map_err(bad)?;
             refs.into_iter()

@@ -119,10 +119,8 @@ pub(crate) async fn set(
 
 /// The tags of contacts.
 pub(crate) async fn of(conn: &impl ConnectionTrait, contacts: &[i64]) -> Result<BTreeSet<i64>, DbErr> {
-    let sql = format!(
-        "SELECT DISTINCT tag_id FROM contact_tags WHERE contact_id {}",
-        Dialect::of(conn).one_of(1, "bigint")
-    );
+    let sql =
+        format!("SELECT DISTINCT tag_id FROM contact_tags WHERE contact_id {}", Dialect::of(conn).one_of(1, "bigint"));
     let rows = db::all(conn, sql, [json!(contacts).to_string().into()]).await?;
     rows.iter().map(|row| row.try_get("", "tag_id")).collect()
 }

@@ -2,8 +2,8 @@
 
 use crate::report::Outgoing;
 use crate::requests::{self, bounded};
-use crate::transport::Inbound;
 use crate::signature::{Request, Signer, target};
+use crate::transport::Inbound;
 use crate::{ClientError, Clock, Report};
 use chrono::{DateTime, SecondsFormat};
 use reqwest::header::CONTENT_TYPE;
@@ -165,8 +165,7 @@ impl Backend for HttpBackend {
         let away = |detail: &str| Verdict::Later { retry_after: None, away: true, detail: detail.to_owned() };
         let Ok(url) = self.base.join(path) else { return away("backend_url has no place for paths") };
         let (body, timestamp) = (body.to_string().into_bytes(), (self.clock)());
-        let headers =
-            self.signer.headers(timestamp, &Request { method: "POST", target: &target(&url), body: &body });
+        let headers = self.signer.headers(timestamp, &Request { method: "POST", target: &target(&url), body: &body });
         let request = self.client.post(url).header(CONTENT_TYPE, "application/json");
         match requests::with(request, headers).body(body).send().await {
             Ok(answer) => {
