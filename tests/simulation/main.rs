@@ -9,6 +9,7 @@
 //! A seed that fails is printed: `PACELINE_TEST_SEED=123 cargo xtask test --test simulation` plays it again, with a
 //! trace. `PACELINE_TEST_SEEDS=100000` plays so many.
 
+mod concurrent;
 mod end;
 mod gateway;
 mod ledger;
