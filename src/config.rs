@@ -97,6 +97,8 @@ pub(crate) struct Config {
     pub(crate) sse_max_connections: usize,
     /// Whether the CRM's frontend paths take requests without a token; only where nobody but this machine can ask.
     pub(crate) crm_open: bool,
+    /// Whether browsers reach the console by TLS: its cookies are for TLS alone then.
+    pub(crate) console_secure: bool,
     /// The origins whose pages may read answers; `*` means all.
     pub(crate) cors_origins: Vec<String>,
     /// How long what is under way may take to end after SIGTERM.
@@ -178,6 +180,7 @@ impl Default for Config {
             ws_max_connections: 1_000,
             sse_max_connections: 2_000,
             crm_open: false,
+            console_secure: false,
             cors_origins: vec!["http://localhost:3000".into(), "http://127.0.0.1:3000".into()],
             shutdown_grace_secs: 25,
             log_format: LogFormat::Auto,

@@ -204,10 +204,17 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
         let keys = token_keys(config)?;
         let observed = api::Observed { ready: ready_check(&process), render_metrics: render_metrics.clone() };
         let stop = stop_api.clone();
+        let pages = console::Settings {
+            login_per_minute: config.limit_login_per_min,
+            batch_per_minute: config.limit_general_per_min,
+            sender_rate_per_minute: config.sender_rate(),
+            secure: config.console_secure,
+        };
+        let pages = console::endpoint(db.clone(), clock.clone(), backplane.clone(), pages, stop.clone());
         serving = Some(tokio::spawn(async move {
-            api::serve(listener, db, clock, backplane, keys, settings, observed, stop).await
+            api::serve(listener, db, clock, backplane, keys, settings, observed, pages, stop).await
         }));
-        println!("listening on http://{address}");
+        println!("listening on http://{address}; the console: http://{address}/console");
         if let Some((email, password)) = admin {
             println!("first start: sign in as {email} with the one-time password {password}");
         }

@@ -28,11 +28,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "paceline-api",
         &["paceline-domain", "paceline-backplane", "paceline-gateway", "paceline-listener", "paceline-faults"],
     ),
+    ("paceline-console", &["paceline-domain", "paceline-backplane", "paceline-faults"]),
     (
         "paceline",
         &[
             "paceline-api",
             "paceline-backplane",
+            "paceline-console",
             "paceline-domain",
             "paceline-entities",
             "paceline-faults",
@@ -53,7 +55,11 @@ const NEVER: &[(&str, &[&str])] = &[
     ("paceline-domain", &["poem", "poem-openapi", "apalis", "apalis-core", "redis", "reqwest"]),
     ("paceline-backplane", &["poem", "poem-openapi", "apalis", "apalis-core", "reqwest"]),
     ("paceline-migration", &["paceline-entities"]),
-    ("paceline-api", &["paceline-worker", "paceline-scheduler", "apalis", "apalis-core", "redis"]),
+    ("paceline-api", &["paceline-worker", "paceline-scheduler", "paceline-console", "apalis", "apalis-core", "redis"]),
+    (
+        "paceline-console",
+        &["paceline-api", "paceline-worker", "paceline-scheduler", "apalis", "apalis-core", "redis", "reqwest"],
+    ),
     ("paceline-worker", &["paceline-api", "paceline-scheduler", "poem", "poem-openapi"]),
     ("paceline-scheduler", &["paceline-api", "paceline-worker", "poem", "poem-openapi", "apalis", "apalis-core"]),
 ];

@@ -7,6 +7,7 @@
 mod after;
 mod embedded;
 mod on_redis;
+pub mod sign_in;
 mod supervise;
 
 use async_trait::async_trait;

@@ -7,6 +7,7 @@ mod m0002_ledger;
 mod m0003_templates;
 mod m0004_workers;
 mod m0005_conversations;
+mod m0013_browser_sessions;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_templates::Migration),
             Box::new(m0004_workers::Migration),
             Box::new(m0005_conversations::Migration),
+            Box::new(m0013_browser_sessions::Migration),
         ]
     }
 }

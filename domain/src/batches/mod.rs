@@ -35,7 +35,7 @@ pub use expand::{Expanded, run_expand, run_start};
 pub use import::{ImportLine, Plan, PlannedRow, preview_import, run_import};
 pub use items::{Item, Page, items};
 pub use model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, TagOperation};
-pub use read::{Filter, Preview, Stats, get, going, list, live, preview, sender_rate, stats};
+pub use read::{Cause, Filter, Preview, Stats, causes, get, going, list, live, page, preview, sender_rate, stats};
 pub use recipients::{Audience, ContactRef, ContactRefs};
 pub use row::Batch;
 pub(crate) use row::{ItemFate, settle_item};

@@ -31,7 +31,7 @@ impl std::fmt::Debug for SignedIn {
     }
 }
 
-fn hash(token: &str) -> String {
+pub(super) fn hash(token: &str) -> String {
     hex::encode(Sha256::digest(token))
 }
 
@@ -66,7 +66,7 @@ pub async fn open_token_session(
     insert(conn, now, user, now.plus(ttl), None, Some("paceline token")).await
 }
 
-async fn insert(
+pub(super) async fn insert(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     user: UserId,

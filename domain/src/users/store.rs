@@ -56,7 +56,7 @@ pub enum UserError {
 
 const COLUMNS: &str = "id, email, full_name, role, avatar_url, active";
 
-fn read(row: &QueryResult) -> Result<User, DbErr> {
+pub(super) fn read(row: &QueryResult) -> Result<User, DbErr> {
     let role: String = row.try_get("", "role")?;
     Ok(User {
         id: UserId(row.try_get("", "id")?),
