@@ -259,7 +259,7 @@ impl World {
 
     /// Somebody new writes, is read and answered, and wants no campaigns any more.
     async fn talk(&mut self) -> (i64, String) {
-        let phone = format!("6012{:08}", 90_000_000 + self.nth);
+        let phone = format!("+6012{:08}", 90_000_000 + self.nth);
         let made = self.post_bare("/customers/", json!({ "name": "Somebody", "phone": &phone })).await;
         let customer = made["id"].as_i64().expect("a number");
         let said = json!({ "phone": &phone, "content": "stop", "whatsapp_id": format!("in-{phone}") });
