@@ -1,7 +1,7 @@
 //! Arguments.
 
 use clap::{Args, Parser, Subcommand};
-use domain::users::Role;
+use domain::users::{Permission, Role};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -84,6 +84,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: User,
     },
+    /// API keys, for programs
+    Key {
+        /// What to do with them.
+        #[command(subcommand)]
+        action: Key,
+    },
     /// Print an access token for a user, and nothing else
     Token {
         /// The user's address
@@ -114,11 +120,14 @@ pub(crate) enum Command {
 pub(crate) enum Migrate {
     /// Apply all steps that are not applied
     Up,
-    /// Take steps back
+    /// Take steps back, with the data that they brought; asks first
     Down {
         /// How many
         #[arg(long, default_value_t = 1)]
         steps: u32,
+        /// Without asking
+        #[arg(long)]
+        yes: bool,
     },
     /// List the steps
     Status,
@@ -154,6 +163,60 @@ pub(crate) enum User {
         /// Read the password from standard input
         #[arg(long, required = true)]
         password_stdin: bool,
+    },
+    /// List them
+    List,
+    /// Let one sign in no more: sessions end, API keys are revoked
+    Disable {
+        /// The address
+        #[arg(long, value_name = "E")]
+        email: String,
+    },
+    /// Let one sign in again
+    Enable {
+        /// The address
+        #[arg(long, value_name = "E")]
+        email: String,
+    },
+    /// Set the password; without --password-stdin it is one for a single sign-in. Sessions end
+    Password {
+        /// The address
+        #[arg(long, value_name = "E")]
+        email: String,
+        /// Read the password from standard input
+        #[arg(long)]
+        password_stdin: bool,
+    },
+}
+
+/// What to do with API keys.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make one and print it, this once: `Authorization: Bearer pk_…`
+    Add {
+        /// The address of its user, whose limits hold for it
+        #[arg(long, value_name = "E")]
+        email: String,
+        /// What it is for
+        #[arg(long, value_name = "N")]
+        name: String,
+        /// What it may do, of what its user may: batches:read,batches:write
+        #[arg(long = "scope", alias = "scopes", value_name = "P,…", required = true, value_delimiter = ',', value_parser = scope)]
+        scopes: Vec<Permission>,
+        /// How long it is good: 24h, 90d
+        #[arg(long, alias = "expires", value_name = "TTL", default_value = "90d", value_parser = duration)]
+        ttl: Duration,
+    },
+    /// List them
+    List {
+        /// Of this user alone
+        #[arg(long, value_name = "E")]
+        email: Option<String>,
+    },
+    /// End one, everywhere, within a second
+    Revoke {
+        /// Its number, from `paceline key list`
+        id: i64,
     },
 }
 
@@ -192,6 +255,11 @@ pub(crate) struct Soak {
     /// What decides the load and the faults; without it: another each time
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+}
+
+fn scope(text: &str) -> Result<Permission, String> {
+    let names = || Permission::ALL.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(", ");
+    text.trim().parse().map_err(|_| format!("{text:?} is no permission; there are {}", names()))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

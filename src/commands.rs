@@ -1,15 +1,13 @@
 //! What each command does.
 
-use crate::cli::{Cli, Command, Migrate, User};
+use crate::cli::{Cli, Command, Migrate};
 use crate::config::{self, Config, Loaded, Role};
 use crate::roles::{self, Parts};
 use crate::{store, telemetry};
-use anyhow::{Context, Result, anyhow, bail};
-use domain::users::{self, NewUser};
+use anyhow::{Result, anyhow, bail};
+use domain::users;
 use domain::{Clock, batches};
 use gateway::CloudConfig;
-use migration::{Migrator, MigratorTrait};
-use std::io::BufRead;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -42,6 +40,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Migrate { .. }
         | Command::Sender { .. }
         | Command::User { .. }
+        | Command::Key { .. }
         | Command::Token { .. }
         | Command::Config { .. }
         | Command::Doctor(_)
@@ -60,9 +59,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Sender { action } => crate::gateway::senders(config, action).await?,
         Command::Demo => crate::demo::run(config).await?,
         Command::Migrate { action } => migrate(config, action).await?,
-        Command::User { action: User::Add { email, role, name, password_stdin: _ } } => {
-            add_user(config, email, role, name).await?;
-        }
+        Command::User { action } => crate::access::users(config, action).await?,
+        Command::Key { action } => crate::access::keys(config, action).await?,
         Command::Token { email, ttl } => token(config, &email, ttl).await?,
         Command::Config { json } => print_config(&loaded, json)?,
         Command::Doctor(doctor) => return Ok(crate::doctor::run(config, doctor).await?),
@@ -72,67 +70,83 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 async fn migrate(config: &Config, action: Migrate) -> Result<()> {
     match action {
         Migrate::Up => {
             store::migrate_up(config).await?;
-            println!("the schema is up to date");
+            say!("the schema is up to date");
         }
-        Migrate::Down { steps } => {
+        Migrate::Down { steps, yes } => {
+            let db = store::open_present(config).await?;
+            let going = store::going(&db, steps).await?;
+            db.close().await;
+            if going.is_empty() {
+                say!("no step is applied; nothing was taken back");
+                return Ok(());
+            }
+            if !yes {
+                agreed(&going)?;
+            }
+            let steps = u32::try_from(going.len())?;
             store::migrate_down(config, steps).await?;
-            println!("{steps} steps were taken back");
+            say!("{steps} steps were taken back");
         }
         Migrate::Status => {
-            let db = store::open(config).await?;
-            let pending = store::pending(&db).await?;
-            for step in Migrator::migrations() {
-                let state = if pending.iter().any(|name| name == step.name()) { "pending" } else { "applied" };
-                println!("{state}  {}", step.name());
+            let (pending, unknown) = match store::open_if_present(config).await? {
+                Some(db) => {
+                    let state = (store::pending(&db).await?, store::unknown(&db).await?);
+                    db.close().await;
+                    state
+                }
+                None => (store::steps(), Vec::new()),
+            };
+            for step in store::steps() {
+                let state = if pending.contains(&step) { "pending" } else { "applied" };
+                say!("{state}  {step}");
+            }
+            for step in &unknown {
+                say!("unknown  {step}");
+            }
+            if !unknown.is_empty() {
+                bail!(store::newer(&unknown));
             }
         }
     }
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-async fn add_user(config: &Config, email: String, role: users::Role, name: Option<String>) -> Result<()> {
-    let mut password = String::new();
-    std::io::stdin().lock().read_line(&mut password).context("the password cannot be read")?;
-    let password = password.trim_end_matches(['\r', '\n']).to_owned();
-    if config.is_sqlite() {
-        store::migrate_up(config).await?;
+/// Asks whether steps may be taken back.
+fn agreed(going: &[String]) -> Result<()> {
+    crate::out::complain(format_args!("this takes back, with all data in what they made: {}", going.join(", ")));
+    if !crate::out::agreed()? {
+        bail!("nothing was taken back; answer yes, or give --yes");
     }
-    let db = store::open(config).await?;
-    let full_name = name.unwrap_or_else(|| email.split('@').next().unwrap_or(&email).to_owned());
-    let user = users::create(db.write(), Clock::machine().now(), NewUser { email, full_name, role, password }).await?;
-    println!("added {} ({})", user.email, user.role);
-    db.close().await;
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 async fn token(config: &Config, email: &str, ttl: Duration) -> Result<()> {
-    let db = store::open(config).await?;
+    let keys = roles::present_token_keys(config)?;
+    let db = store::open_current(config).await?;
     let user = users::by_email(db.read(), email).await?.ok_or_else(|| anyhow!("there is no user {email}"))?;
     if !user.active {
-        bail!("{email} may not sign in");
+        bail!("{email} may not sign in; `paceline user enable` lets them");
     }
     let clock = Clock::machine();
     clock.correct(db.now().await?);
     let now = clock.now();
     let session = users::open_token_session(db.write(), now, user.id, ttl).await?;
-    println!("{}", roles::token_keys(config)?.issue(&user, session, now, ttl)?);
+    say!("{}", keys.issue(&user, session, now, ttl)?);
     db.close().await;
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 fn print_config(loaded: &Loaded, as_json: bool) -> Result<()> {
     let mut values = serde_json::to_value(&loaded.config)?;
     if let Some(values) = values.as_object_mut() {
         for secret in config::SECRETS {
-            if let Some(value) = values.get_mut(secret).filter(|value| !value.is_null()) {
+            if let Some(value) =
+                values.get_mut(secret).filter(|value| !value.is_null() && *value != &serde_json::json!([]))
+            {
                 *value = "***".into();
             }
         }
@@ -157,12 +171,12 @@ fn print_config(loaded: &Loaded, as_json: bool) -> Result<()> {
                 .iter()
                 .map(|(key, value)| (key.clone(), serde_json::json!({ "value": value, "source": loaded.source(key) })))
                 .collect();
-            println!("{}", serde_json::to_string_pretty(&rows)?);
+            say!("{}", serde_json::to_string_pretty(&rows)?);
             return Ok(());
         }
         for (key, value) in values.iter() {
             let value = if value.is_null() { "(none)".to_owned() } else { value.to_string() };
-            println!("{key:<32} {value:<28} {}", loaded.source(key));
+            say!("{key:<32} {value:<28} {}", loaded.source(key));
         }
     }
     Ok(())

@@ -77,6 +77,8 @@ pub(crate) struct Config {
     pub(crate) gateway_daily_cap: u32,
     /// The secret that signs tokens, at least 32 bytes; absent: made and kept in the data folder.
     pub(crate) jwt_secret: Option<Secret>,
+    /// Secrets whose tokens are taken too: what `jwt_secret` was until now, or will be.
+    pub(crate) jwt_secrets_accepted: Vec<Secret>,
     /// Sign-ins a minute; 0: no limit.
     pub(crate) limit_login_per_min: u32,
     /// Writes of batches a minute for a user; 0: no limit.
@@ -184,6 +186,7 @@ impl Default for Config {
             gateway_sender_rate_per_min: 0,
             gateway_daily_cap: 0,
             jwt_secret: None,
+            jwt_secrets_accepted: Vec::new(),
             limit_login_per_min: 5,
             limit_batch_per_min: 10,
             limit_general_per_min: 100,
@@ -280,7 +283,7 @@ const TEXTS: [&str; 20] = [
 ];
 
 /// Lists: their parts are separated by commas in a variable.
-const LISTS: [&str; 3] = ["cors_origins", "opt_out_stop_words", "opt_out_start_words"];
+const LISTS: [&str; 4] = ["jwt_secrets_accepted", "cors_origins", "opt_out_stop_words", "opt_out_start_words"];
 
 /// Tables: a variable names the table, then the key.
 pub(crate) const TABLES: [&str; 3] = ["opt_out", "simulator", "cloud_api"];
@@ -441,6 +444,9 @@ fn check(config: &Config) -> Vec<String> {
     if config.jwt_secret.as_ref().is_some_and(|secret| secret.expose().len() < domain::users::MIN_SECRET) {
         problems.push(format!("jwt_secret: expected at least {} bytes", domain::users::MIN_SECRET));
     }
+    if config.jwt_secrets_accepted.iter().any(|secret| secret.expose().len() < domain::users::MIN_SECRET) {
+        problems.push(format!("jwt_secrets_accepted: expected at least {} bytes in each", domain::users::MIN_SECRET));
+    }
     if config.gateway_url.is_some() && config.gateway_secret.is_none() {
         problems.push("gateway_secret: is required with gateway_url".into());
     }
@@ -547,7 +553,8 @@ impl Config {
 }
 
 /// The names of secrets: masked where the configuration is printed.
-pub(crate) const SECRETS: [&str; 4] = ["database_url", "redis_url", "gateway_secret", "jwt_secret"];
+pub(crate) const SECRETS: [&str; 5] =
+    ["database_url", "redis_url", "gateway_secret", "jwt_secret", "jwt_secrets_accepted"];
 
 /// An address without the user and password that it may have in it.
 pub(crate) fn without_credentials(url: &str) -> String {

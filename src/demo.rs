@@ -20,7 +20,6 @@ const EMAIL: &str = "demo@localhost";
 const PASSWORD: &str = "demo-password";
 
 /// Serves a demo in `<data_dir>/demo`, made at its first start.
-#[expect(clippy::print_stdout, reason = "how to sign in is what the command answers")]
 pub(crate) async fn run(config: &Config) -> Result<()> {
     let config = Config {
         data_dir: config.data_dir.join("demo"),
@@ -50,7 +49,7 @@ pub(crate) async fn run(config: &Config) -> Result<()> {
         fill(&db, &Clock::machine()).await?;
     }
     db.close().await;
-    println!("demo: sign in as {EMAIL} with the password {PASSWORD}");
+    tell!("demo: sign in as {EMAIL} with the password {PASSWORD}");
     roles::run(&config, Role::Serve, Parts::ALL).await
 }
 

@@ -9,7 +9,6 @@ use gateway::server::{
     self, Backend, BackendSettings, HttpBackend, HttpSettings, Network, Server, Settings, machine_clock,
 };
 use gateway::{CloudApi, Signer, SimulatedNetwork};
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -63,7 +62,6 @@ pub(crate) fn http(config: &Config, render_metrics: RenderMetrics) -> Option<Htt
 }
 
 /// Runs the gateway until a signal comes; a second one ends the process at once.
-#[expect(clippy::print_stdout, reason = "where it listens is what the command answers")]
 pub(crate) async fn run(config: &Config) -> Result<()> {
     let render_metrics = telemetry::init_metrics()?;
     let http = http(config, render_metrics).context("gateway_secret: must not be empty")?;
@@ -83,8 +81,7 @@ pub(crate) async fn run(config: &Config) -> Result<()> {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("gateway_listen: {address} cannot be listened on"))?;
     let address = listener.local_addr()?;
-    println!("listening on http://{address}");
-    std::io::stdout().flush()?;
+    tell!("listening on http://{address}");
     tracing::info!(%address, "listening");
     let (stop, stop_sending) = (CancellationToken::new(), CancellationToken::new());
     let sending = tokio::spawn(server.clone().run(stop_sending.clone()));
@@ -116,7 +113,6 @@ pub(crate) async fn run(config: &Config) -> Result<()> {
 }
 
 /// Lists the senders, or lets one send again.
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 pub(crate) async fn senders(config: &Config, action: Sender) -> Result<()> {
     match action {
         Sender::List => {
@@ -128,7 +124,7 @@ pub(crate) async fn senders(config: &Config, action: Sender) -> Result<()> {
                     _ => String::new(),
                 };
                 let limit = |n: i64| if n == 0 { "no limit".to_owned() } else { n.to_string() };
-                println!(
+                say!(
                     "{:<16} {:<8} {} a minute, {} a day  {reason}",
                     sender.name,
                     sender.health(now),
@@ -141,7 +137,7 @@ pub(crate) async fn senders(config: &Config, action: Sender) -> Result<()> {
             if !server::resume_sender(&config.data_dir, &name).await? {
                 bail!("there is no sender {name}; `paceline sender list` lists them");
             }
-            println!("{name} may send again");
+            say!("{name} may send again");
         }
     }
     Ok(())

@@ -1,5 +1,9 @@
 //! Paceline's one executable: arguments, configuration, wiring. What it does is in the crates beside it.
 
+#[macro_use]
+mod out;
+
+mod access;
 mod bench;
 mod cli;
 mod commands;
@@ -7,6 +11,7 @@ mod config;
 mod demo;
 mod doctor;
 mod gateway;
+mod metrics_help;
 mod rig;
 mod roles;
 mod soak;
@@ -35,14 +40,17 @@ fn main() -> ExitCode {
     match runtime.block_on(commands::run(cli)) {
         Ok(code) => code,
         Err(commands::Failure::Misconfigured(errors)) => fail(MISCONFIGURED, &errors.join("\n")),
+        // Whoever read the answer has had enough of it.
+        Err(commands::Failure::Failed(error)) if error.chain().any(|cause| cause.is::<out::Closed>()) => {
+            ExitCode::SUCCESS
+        }
         Err(commands::Failure::Failed(error)) => fail(FAILED, &format!("{error:#}")),
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the last word of a command that failed, logging or not")]
 fn fail(code: u8, message: &str) -> ExitCode {
     for line in message.lines() {
-        eprintln!("paceline: {line}");
+        out::complain(format_args!("paceline: {line}"));
     }
     ExitCode::from(code)
 }

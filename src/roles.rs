@@ -1,7 +1,7 @@
 //! Wiring: the parts of each role, started and stopped.
 
 use crate::config::{Config, Role};
-use crate::{store, telemetry};
+use crate::{access, store, telemetry};
 use anyhow::{Context, Result, bail};
 use backplane::{Backplane, supervise};
 use domain::jobs::workers;
@@ -50,10 +50,7 @@ pub(crate) async fn open(config: &Config, role: Role) -> Result<Process> {
         store::migrate_up(config).await?;
     }
     let db = store::open(config).await?;
-    let pending = store::pending(&db).await?;
-    if !pending.is_empty() {
-        bail!("the database lacks {} steps of its schema; run `paceline migrate up`", pending.len());
-    }
+    store::current(&db).await?;
     let clock = Clock::machine();
     let offset_ms = clock.correct(db.now().await?);
     if offset_ms.abs() > 1_000 {
@@ -75,14 +72,26 @@ pub(crate) async fn open(config: &Config, role: Role) -> Result<Process> {
 
 /// The secret that signs tokens: configured, or made at the first start and kept in the data folder.
 pub(crate) fn token_keys(config: &Config) -> Result<TokenKeys> {
-    let secret = match &config.jwt_secret {
-        Some(secret) => secret.expose().as_bytes().to_vec(),
-        None => kept_secret(&config.data_dir)?,
-    };
-    TokenKeys::new(&secret).context("jwt_secret")
+    if config.jwt_secret.is_none() {
+        make_secret(&config.data_dir)?;
+    }
+    present_token_keys(config)
 }
 
-fn kept_secret(dir: &Path) -> Result<Vec<u8>> {
+/// The same for who only looks: where the secret is not there yet, none is made.
+pub(crate) fn present_token_keys(config: &Config) -> Result<TokenKeys> {
+    let secret = match &config.jwt_secret {
+        Some(secret) => secret.expose().as_bytes().to_vec(),
+        None => read_secret(&config.data_dir)?,
+    };
+    let keys = TokenKeys::new(&secret).context("jwt_secret")?;
+    config
+        .jwt_secrets_accepted
+        .iter()
+        .try_fold(keys, |keys, secret| keys.accepting(secret.expose().as_bytes()).context("jwt_secrets_accepted"))
+}
+
+fn make_secret(dir: &Path) -> Result<()> {
     store::make_dir(dir)?;
     let path = dir.join("jwt-secret");
     if !path.exists() {
@@ -100,6 +109,14 @@ fn kept_secret(dir: &Path) -> Result<Vec<u8>> {
             return Err(error).with_context(|| format!("{} cannot be made", path.display()));
         }
     }
+    Ok(())
+}
+
+fn read_secret(dir: &Path) -> Result<Vec<u8>> {
+    let path = dir.join("jwt-secret");
+    if !path.exists() {
+        bail!("there is no {}: `paceline serve` makes it at its first start; or set jwt_secret", path.display());
+    }
     let mode = std::fs::metadata(&path)?.permissions().mode();
     if mode & 0o077 != 0 {
         bail!("{} can be read by others (mode {:o}); run chmod 600 on it", path.display(), mode & 0o777);
@@ -107,20 +124,29 @@ fn kept_secret(dir: &Path) -> Result<Vec<u8>> {
     Ok(std::fs::read(&path)?)
 }
 
-/// At the very first start there is nobody who could sign in: makes an admin with a one-time password.
-async fn first_admin(db: &Db, clock: &Clock) -> Result<Option<(String, String)>> {
+/// At the very first start there is nobody who could sign in: makes an admin with a one-time password. Returns how to
+/// sign in.
+async fn first_admin(config: &Config, db: &Db, clock: &Clock) -> Result<Option<String>> {
     if !users::none_exists(db.read()).await? {
         return Ok(None);
     }
-    let password: String = (0..20).map(|_| char::from(rand::rng().sample(rand::distr::Alphanumeric))).collect();
+    let password = access::one_time_password();
     let admin = NewUser {
         email: "admin@localhost".into(),
         full_name: "Administrator".into(),
         role: users::Role::Admin,
         password: password.clone(),
     };
-    let made = users::create(db.write(), clock.now(), admin).await?;
-    Ok(Some((made.email, password)))
+    let tx = db.begin().await?;
+    let made = users::create_one_time(&tx, clock.now(), admin).await?;
+    // Before the commit: an admin whose password nobody was told could not sign in.
+    let path = access::hand_over(&config.data_dir, made.id, &password)?;
+    tx.commit().await?;
+    let how = match path {
+        Some(path) => format!("in {}", path.display()),
+        None => password,
+    };
+    Ok(Some(format!("sign in once as {} with the password {how}, and choose another then", made.email)))
 }
 
 /// How often the clock is set by the database's.
@@ -170,7 +196,6 @@ fn ready_check(process: &Process) -> api::ReadyCheck {
 }
 
 /// Runs the parts until a signal comes; a second one ends the process at once.
-#[expect(clippy::print_stdout, reason = "where it listens and how to sign in is what the command answers")]
 pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()> {
     let render_metrics = telemetry::init_metrics()?;
     let process = open(config, role).await?;
@@ -186,7 +211,7 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
             .await
             .with_context(|| format!("listen: {} cannot be listened on", config.listen))?;
         let address = listener.local_addr()?;
-        let admin = if role == Role::Serve { first_admin(&process.db, &process.clock).await? } else { None };
+        let admin = if role == Role::Serve { first_admin(config, &process.db, &process.clock).await? } else { None };
         let settings = api::Settings {
             login_per_minute: config.limit_login_per_min,
             batch_per_minute: config.limit_batch_per_min,
@@ -210,16 +235,16 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
         serving = Some(tokio::spawn(async move {
             api::serve(listener, db, clock, backplane, keys, settings, observed, stop).await
         }));
-        println!("listening on http://{address}");
-        if let Some((email, password)) = admin {
-            println!("first start: sign in as {email} with the one-time password {password}");
+        tell!("listening on http://{address}");
+        if let Some(how) = admin {
+            tell!("first start: {how}");
         }
         tracing::info!(%address, "listening");
     } else if let Some(address) = &config.observe_listen {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("observe_listen: {address} cannot be listened on"))?;
-        println!("listening on http://{}", listener.local_addr()?);
+        tell!("listening on http://{}", listener.local_addr()?);
         let observed = api::Observed { ready: ready_check(&process), render_metrics: render_metrics.clone() };
         let stop = stop_api.clone();
         serving = Some(tokio::spawn(async move { api::serve_observability(listener, observed, stop).await }));
@@ -238,9 +263,8 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
         process.tasks.spawn(scheduler::run(db, clock, backplane, settings, process.stop.clone()));
     }
     if !parts.api {
-        println!("started");
+        tell!("started");
     }
-    std::io::stdout().flush()?;
     until_stopped(&process, stop_api, serving, gateway).await
 }
 
@@ -355,7 +379,6 @@ struct Inside {
 const REPORTS_WAITING: usize = 1_024;
 
 impl Inside {
-    #[expect(clippy::print_stdout, reason = "where it listens is what the command answers")]
     async fn start(config: &Config, process: &Process, render_metrics: api::RenderMetrics) -> Result<Self> {
         let (backend, reported) = LocalBackend::new(REPORTS_WAITING);
         let server = crate::gateway::open(config, Arc::new(backend), crate::gateway::REPORTS_INSIDE).await?;
@@ -367,7 +390,7 @@ impl Inside {
             let listener = TcpListener::bind(address)
                 .await
                 .with_context(|| format!("gateway_listen: {address} cannot be listened on"))?;
-            println!("the gateway listens on http://{}", listener.local_addr()?);
+            tell!("the gateway listens on http://{}", listener.local_addr()?);
             let (server, stop) = (server.clone(), stop.clone());
             serving = Some(tokio::spawn(async move { server.serve(listener, http, stop).await }));
         }

@@ -26,7 +26,7 @@ const SQLITE_READERS: u32 = 4;
 pub(crate) async fn open(config: &Config) -> Result<Db> {
     match config.database_url.as_ref().map(|url| url.expose()) {
         Some(url) if !url.starts_with("sqlite:") => open_postgres(url, config).await,
-        _ => open_sqlite(sqlite_options(config)?, config).await,
+        _ => open_sqlite(sqlite_made(config)?, config).await,
     }
 }
 
@@ -35,11 +35,68 @@ fn sqlite_options(config: &Config) -> Result<SqliteConnectOptions> {
     match &config.database_url {
         Some(url) => SqliteConnectOptions::from_str(url.expose())
             .map_err(|_| anyhow::anyhow!("database_url: not a sqlite:// address")),
-        None => {
-            make_dir(&config.data_dir)?;
-            Ok(SqliteConnectOptions::new().filename(config.data_dir.join("paceline.db")))
+        None => Ok(SqliteConnectOptions::new().filename(config.data_dir.join("paceline.db"))),
+    }
+}
+
+/// The same for who may make it: in a data folder of its own, the folder is made.
+fn sqlite_made(config: &Config) -> Result<SqliteConnectOptions> {
+    if config.database_url.is_none() {
+        make_dir(&config.data_dir)?;
+    }
+    sqlite_options(config)
+}
+
+/// Opens the database for a command that makes none: `None` where SQLite's file is not there.
+pub(crate) async fn open_if_present(config: &Config) -> Result<Option<Db>> {
+    if config.is_sqlite() && !sqlite_options(config)?.get_filename().is_file() {
+        return Ok(None);
+    }
+    open(config).await.map(Some)
+}
+
+/// Opens a database that is there.
+pub(crate) async fn open_present(config: &Config) -> Result<Db> {
+    let file = || sqlite_options(config).map(|options| options.get_filename().display().to_string());
+    match open_if_present(config).await? {
+        Some(db) => Ok(db),
+        None => bail!("there is no database {}; `paceline serve` or `paceline migrate up` makes it", file()?),
+    }
+}
+
+/// Opens a database whose schema is this binary's.
+pub(crate) async fn open_current(config: &Config) -> Result<Db> {
+    let db = open_present(config).await?;
+    match current(&db).await {
+        Ok(()) => Ok(db),
+        Err(error) => {
+            db.close().await;
+            Err(error)
         }
     }
+}
+
+/// Refuses a schema that is not this binary's, and says what to do.
+pub(crate) async fn current(db: &Db) -> Result<()> {
+    let unknown = unknown(db).await?;
+    if !unknown.is_empty() {
+        bail!(newer(&unknown));
+    }
+    let pending = pending(db).await?;
+    if !pending.is_empty() {
+        bail!("the database lacks {} steps of its schema; run `paceline migrate up`", pending.len());
+    }
+    Ok(())
+}
+
+/// What to say of a schema that has steps which this binary does not know.
+pub(crate) fn newer(unknown: &[String]) -> String {
+    format!(
+        "the database's schema is newer than paceline {}, which does not know {}: this binary is older; run the release \
+         that made the schema, or let that one take its steps back (`paceline migrate down`)",
+        env!("CARGO_PKG_VERSION"),
+        unknown.join(", ")
+    )
 }
 
 /// Makes the data folder, for nobody else to look into: it has people's numbers and the token secret.
@@ -142,6 +199,14 @@ const MIGRATION_LOCK: &str = "SELECT pg_advisory_lock(7236487263)";
 
 /// Applies all steps that are not applied; several processes do it one after the other.
 pub(crate) async fn migrate_up(config: &Config) -> Result<()> {
+    if let Some(db) = open_if_present(config).await? {
+        let unknown = unknown(&db).await;
+        db.close().await;
+        let unknown = unknown?;
+        if !unknown.is_empty() {
+            bail!(newer(&unknown));
+        }
+    }
     with_migrator(config, async |db| Migrator::up(db, None).await)
         .await
         .context("the database's schema could not be brought up to date")
@@ -172,7 +237,7 @@ async fn with_migrator(
             db.execute_unprepared(MIGRATION_LOCK).await?;
             db
         }
-        None => sqlite_writer(sqlite_options(config)?, config).await?,
+        None => sqlite_writer(sqlite_made(config)?, config).await?,
     };
     let lock = config.is_sqlite().then(|| sqlite_lock(config, "migrating")).transpose()?;
     let lock = match lock {
@@ -185,19 +250,49 @@ async fn with_migrator(
     Ok(done?)
 }
 
+/// The names of this binary's steps, in order.
+pub(crate) fn steps() -> Vec<String> {
+    Migrator::migrations().iter().map(|step| step.name().to_owned()).collect()
+}
+
 /// The names of steps that are not applied.
 pub(crate) async fn pending(db: &Db) -> Result<Vec<String>> {
-    let steps: Vec<String> = Migrator::migrations().iter().map(|step| step.name().to_owned()).collect();
+    let applied = applied_if_any(db).await?;
+    Ok(steps().into_iter().filter(|step| !applied.contains(step)).collect())
+}
+
+/// The names of steps that are applied and that this binary does not know.
+pub(crate) async fn unknown(db: &Db) -> Result<Vec<String>> {
+    let ours = steps();
+    let mut unknown = applied_if_any(db).await?;
+    unknown.retain(|step| !ours.contains(step));
+    unknown.sort();
+    Ok(unknown)
+}
+
+/// The last steps that are applied, the last one first.
+pub(crate) async fn going(db: &Db, count: u32) -> Result<Vec<String>> {
+    let unknown = unknown(db).await?;
+    if !unknown.is_empty() {
+        bail!(newer(&unknown));
+    }
+    let applied = applied_if_any(db).await?;
+    let mut steps: Vec<String> = steps().into_iter().filter(|step| applied.contains(step)).collect();
+    steps.reverse();
+    steps.truncate(usize::try_from(count)?);
+    Ok(steps)
+}
+
+async fn applied_if_any(db: &Db) -> Result<Vec<String>> {
     // A database that nobody has migrated yet has no list.
     let list = match db.dialect() {
         Dialect::Postgres => "SELECT 1 AS n WHERE to_regclass('seaql_migrations') IS NOT NULL",
         Dialect::Sqlite => "SELECT 1 AS n FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'",
     };
     if domain::db::one(db.read(), list, []).await.context("the schema's state cannot be read")?.is_none() {
-        return Ok(steps);
+        return Ok(Vec::new());
     }
-    let applied = applied(db).await.context("the schema's state cannot be read")?;
-    Ok(steps.into_iter().filter(|step| !applied.contains(step)).collect())
+    applied(db).await.context("the schema's state cannot be read")
 }
 
 async fn applied(db: &Db) -> Result<Vec<String>> {
@@ -224,7 +319,7 @@ fn sqlite_lock(config: &Config, extension: &str) -> Result<File> {
 
 /// A lock beside SQLite's file, for as long as the process lives: SQLite has one process.
 pub(crate) fn lock_sqlite(config: &Config) -> Result<File> {
-    let database = sqlite_options(config)?.get_filename().to_owned();
+    let database = sqlite_made(config)?.get_filename().to_owned();
     let file = sqlite_lock(config, "lock")?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -18,7 +18,7 @@ const SECONDS: [f64; 17] =
 /// How often samples are summed up.
 const UPKEEP: Duration = Duration::from_secs(2);
 
-/// Begins to log, to standard error. Panics are logged without what they say: it may be anybody's data.
+/// Begins to log, to standard error; that nobody reads it any more (a closed pipe) is no fault. Panics are logged without what they say: it may be anybody's data.
 pub(crate) fn init_logs(config: &Config) -> Result<()> {
     let filter = EnvFilter::try_new(&config.log_level)
         .with_context(|| format!("log_level: {:?} is no level or filter", config.log_level))?;
@@ -29,9 +29,15 @@ pub(crate) fn init_logs(config: &Config) -> Result<()> {
     };
     let registry = tracing_subscriber::registry().with(filter);
     if text {
-        registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init()?;
+        registry
+            .with(tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(std::io::stderr))
+            .try_init()?;
     } else {
-        let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+        let layer = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .log_internal_errors(false)
+            .with_writer(std::io::stderr);
         registry.with(layer).try_init()?;
     }
     std::panic::set_hook(Box::new(|panic| {
@@ -47,6 +53,7 @@ pub(crate) fn init_metrics() -> Result<RenderMetrics> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
         .install_recorder()
         .context("metrics cannot be recorded")?;
+    crate::metrics_help::describe();
     let began = Instant::now();
     // Samples of histograms are kept one by one until somebody asks for them, and in a process that nobody asks they
     // would fill the memory.

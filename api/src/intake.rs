@@ -131,6 +131,6 @@ impl Writer {
         let step = reports::take(&tx, self.clock.now(), group, &self.opt_out, rng).await?;
         db::commit(tx, Commit::Reports).await?;
         metrics::counter!("paceline_reports_total").increment(group.len() as u64);
-        Ok(self.after.commit(step))
+        Ok(self.after.commit_reports(step))
     }
 }

@@ -130,6 +130,10 @@ pub async fn serve(
     tokio::spawn(async move { supervise("feed", || feed::follow(told_on.clone(), until.clone())).await });
     let (followed, until) = (app.clone(), stop.clone());
     tokio::spawn(async move { supervise("news", || realtime::follow(followed.clone(), until.clone())).await });
+    let (ended, until) = (app.clone(), stop.clone());
+    tokio::spawn(
+        async move { supervise("sessions", || realtime::sessions::follow(ended.clone(), until.clone())).await },
+    );
     let after = app.after.clone();
     let served = listener::serve(listener, routes(app), stop, grace).await;
     after.flush().await;

@@ -4,6 +4,7 @@
 //! One task of the process sends what has gathered since it last did, all of it at once.
 
 use crate::{Backplane, BackplaneError, Notifier, RingQueue};
+use domain::batches::BatchStatus;
 use domain::{Clock, Event, JobRef, Lane, Ring, Step, Timestamp};
 use faults::{Point, Side};
 use futures::FutureExt;
@@ -54,6 +55,14 @@ impl After {
 
     /// Does what a committed step left to do, and returns its value.
     pub fn commit<T>(&self, step: Step<T>) -> T {
+        note_ends(&step.events);
+        self.hand_over(step.rings, step.events);
+        step.value
+    }
+
+    /// The same of a step that wrote what a network reported: it may change the counts of batches that ended long ago, and
+    /// ends none.
+    pub fn commit_reports<T>(&self, step: Step<T>) -> T {
         self.hand_over(step.rings, step.events);
         step.value
     }
@@ -93,6 +102,20 @@ impl After {
             self.waiting.send_modify(|waiting| *waiting -= 1);
             let Outgoing { rings, events } = error.into_inner();
             count_lost(&rings, &events);
+        }
+    }
+}
+
+/// A line for each batch that the commit ended. (A cancel is noted by who asked for it.)
+fn note_ends(events: &[Event]) {
+    let mut noted = None;
+    for event in events {
+        if let Event::BatchChanged(s) = event
+            && matches!(s.status, BatchStatus::Completed | BatchStatus::Failed)
+            && noted.replace(s.id) != Some(s.id)
+        {
+            let (batch, kind, status) = (s.id.0, s.batch_type, s.status);
+            tracing::info!(batch, %kind, %status, total = s.total, succeeded = s.succeeded, failed = s.failed, skipped = s.skipped, "a batch has ended");
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::requests::{self, bounded, bounded_to};
 use crate::server::KeptPage;
-use crate::signature::{Request, Signer, target};
+use crate::signature::{Request, Signer, TOLERANCE, target};
 use crate::{GATEWAY_HEADER, Gateway, Identity, MISDIRECTED, Outbound, SendOutcome};
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, DATE};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -177,6 +177,7 @@ impl HttpGateway {
                 }
                 Ok(Some(page))
             }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(refused_signature(answer, timestamp).await),
             status => Err(format!("it answers {status} when it is asked what it has")),
         }
     }
@@ -199,7 +200,7 @@ impl Gateway for HttpGateway {
         }
         let sent = requests::with(request, headers).body(body).send().await;
         match sent {
-            Ok(response) => judge(response).await,
+            Ok(response) => judge(response, timestamp).await,
             // Before the connection stood nothing was written; after it, nobody knows.
             Err(error) if error.is_connect() || error.is_builder() => {
                 SendOutcome::Unreachable { detail: reason(&error) }
@@ -241,13 +242,18 @@ impl HttpGateway {
     }
 }
 
-/// What the gateway's answer says of the message.
-async fn judge(response: Response) -> SendOutcome {
+/// What the gateway's answer to a request, signed at that time, says of the message.
+async fn judge(response: Response, timestamp: i64) -> SendOutcome {
     let status = response.status();
     if status.is_success() {
         // Read to the end, so that the connection can be used again. The outcome is known already, so not for long.
         drop(tokio::time::timeout(REST_OF_ANSWER, bounded(response)).await);
         return SendOutcome::Accepted;
+    }
+    if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        // Ours is the wrong secret or clock, and the message is fine: it waits, with its sender, until somebody mends that.
+        tracing::error!("{}", refused_signature(response, timestamp).await);
+        return SendOutcome::Throttled { retry_after: UNAUTHORIZED_WAIT };
     }
     let retry_after = requests::retry_after(response.headers());
     let detail = detail(status, &bounded(response).await);
@@ -257,11 +263,6 @@ async fn judge(response: Response) -> SendOutcome {
             SendOutcome::Throttled { retry_after: after.unwrap_or(RETRY_AFTER_DEFAULT) }
         }
         (StatusCode::SERVICE_UNAVAILABLE, Some(retry_after)) => SendOutcome::Throttled { retry_after },
-        // Ours is the wrong secret, and the message is fine: it waits, with its sender, until somebody mends that.
-        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
-            tracing::error!(%status, "the gateway does not take our signature; is gateway_secret the same on both sides?");
-            SendOutcome::Throttled { retry_after: UNAUTHORIZED_WAIT }
-        }
         // It is another one than the one that was asked for, and has not looked at the message.
         (StatusCode::MISDIRECTED_REQUEST, _) => SendOutcome::Unreachable { detail: MISDIRECTED.into() },
         // A proxy's words for a gateway that broke off or did not answer in time: it may have taken the message first.
@@ -272,6 +273,31 @@ async fn judge(response: Response) -> SendOutcome {
         // Where it points to was not asked. That is somebody in between, and not this message's fault.
         (status, _) if status.is_server_error() || status.is_redirection() => SendOutcome::Failed { code, detail },
         _ => SendOutcome::Unknown { code, detail: format!("an answer that no gateway gives: {status}") },
+    }
+}
+
+/// What to say of a signature that is not taken: the secret is another, or a clock is wrong, and then whose.
+async fn refused_signature(answer: Response, ours: i64) -> String {
+    let status = answer.status();
+    let date = answer
+        .headers()
+        .get(DATE)
+        .and_then(|date| date.to_str().ok())
+        .and_then(|date| httpdate::parse_http_date(date).ok());
+    let theirs = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
+    let ahead = theirs.and_then(|theirs| i64::try_from(theirs.as_secs()).ok()).map(|theirs| theirs - ours);
+    let said = detail(status, &bounded(answer).await);
+    match ahead.filter(|ahead| ahead.unsigned_abs() > TOLERANCE.as_secs()) {
+        Some(ahead) => format!(
+            "the gateway does not take our signature ({status}): its clock is {} s {} ours, and more than {} s are not \
+             taken; set the clocks by NTP",
+            ahead.abs(),
+            if ahead > 0 { "ahead of" } else { "behind" },
+            TOLERANCE.as_secs()
+        ),
+        None => format!(
+            "the gateway does not take our signature ({status}); is gateway_secret the same on both sides? It says: {said}"
+        ),
     }
 }
 

@@ -12,6 +12,7 @@ mod m0007_feed_and_jobs;
 mod m0008_imports;
 mod m0009_gateways;
 mod m0010_people;
+mod m0011_access;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_imports::Migration),
             Box::new(m0009_gateways::Migration),
             Box::new(m0010_people::Migration),
+            Box::new(m0011_access::Migration),
         ]
     }
 }

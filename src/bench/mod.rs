@@ -99,16 +99,15 @@ pub(crate) async fn run(config: &Config, bench: Bench) -> Result<()> {
     print(&figures, bench.json.as_deref())
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 fn print(figures: &[Figure], json: Option<&std::path::Path>) -> Result<()> {
-    println!("{:<9} {:<52} {:>12} {:<11} note", "set-up", "what", "value", "unit");
-    for f in figures {
-        let note = f.note.as_deref().unwrap_or("");
-        println!("{:<9} {:<52} {:>12.1} {:<11} {note}", f.setup, f.what, f.value, f.unit);
-    }
     if let Some(path) = json {
         std::fs::write(path, serde_json::to_string_pretty(figures)?)
             .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    say!("{:<9} {:<52} {:>12} {:<11} note", "set-up", "what", "value", "unit");
+    for f in figures {
+        let note = f.note.as_deref().unwrap_or("");
+        say!("{:<9} {:<52} {:>12.1} {:<11} {note}", f.setup, f.what, f.value, f.unit);
     }
     Ok(())
 }

@@ -26,14 +26,20 @@ struct Report {
 }
 
 impl Report {
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     fn line(&mut self, part: &str, finding: Result<String, String>) {
         match finding {
-            Ok(text) => println!("ok    {part:<12} {text}"),
+            Ok(text) => self.print(format_args!("ok    {part:<12} {text}")),
             Err(text) => {
                 self.failed = true;
-                println!("FAIL  {part:<12} {text}");
+                self.print(format_args!("FAIL  {part:<12} {text}"));
             }
+        }
+    }
+
+    /// Who reads no further has seen enough; what was found by then is the answer.
+    fn print(&self, line: std::fmt::Arguments<'_>) {
+        if crate::out::line(line).is_err() {
+            std::process::exit(i32::from(self.failed));
         }
     }
 }
@@ -56,14 +62,24 @@ pub(crate) async fn run(config: &Config, doctor: Doctor) -> Result<ExitCode> {
 /// The database, if it can be read: its schema, its clock, what it holds.
 async fn database(config: &Config, report: &mut Report) -> Result<Option<Db>> {
     let patient = Config { database_statement_timeout_secs: STATEMENT_SECS, ..config.clone() };
-    let db = match store::open(&patient).await {
+    let db = match store::open_present(&patient).await {
         Ok(db) => db,
         Err(error) => {
-            report.line("database", Err(format!("{error:#}; check database_url and that it runs")));
+            let hint = if config.is_sqlite() { "" } else { "; check database_url and that it runs" };
+            report.line("database", Err(format!("{error:#}{hint}")));
             return Ok(None);
         }
     };
     report.line("database", Ok(if config.is_sqlite() { "SQLite" } else { "PostgreSQL" }.into()));
+    match store::unknown(&db).await {
+        Ok(unknown) if unknown.is_empty() => {}
+        Ok(unknown) => {
+            report.line("migrations", Err(store::newer(&unknown)));
+            db.close().await;
+            return Ok(None);
+        }
+        Err(error) => report.line("migrations", Err(format!("{error:#}"))),
+    }
     match store::pending(&db).await {
         Ok(pending) if pending.is_empty() => {
             report.line("migrations", Ok("all applied".into()));
@@ -156,14 +172,30 @@ async fn gateway(config: &Config, report: &mut Report, db: Option<&Db>, doctor: 
         return Ok(());
     };
     let hint = |error| format!("{error}; check gateway_url");
-    let old_signature = config.gateway_old_signature;
-    match HttpGateway::new(&ClientSettings { old_signature, ..ClientSettings::new(url, secret.expose(), 1) }) {
+    // As the worker signs: by the database's clock, where there is a database.
+    let clock = Clock::machine();
+    if let Some(db) = db {
+        match db.now().await {
+            Ok(now) => drop(clock.correct(now)),
+            Err(error) => report.line("clock", Err(format!("the database's is not read: {error}"))),
+        }
+    }
+    let settings = ClientSettings {
+        clock: std::sync::Arc::new(move || clock.now().0 / 1_000),
+        old_signature: config.gateway_old_signature,
+        ..ClientSettings::new(url, secret.expose(), 1)
+    };
+    match HttpGateway::new(&settings) {
         Err(error) => report.line("gateway", Err(hint(error.to_string()))),
         Ok(gateway) => match (gateway.check().await, gateway.identity().await) {
             (Err(error), _) | (Ok(()), Err(error)) => report.line("gateway", Err(hint(error))),
             (Ok(()), Ok(told)) => {
+                if let Err(refused) = gateway.kept(0, 1).await {
+                    report.line("gateway", Err(refused));
+                    return Ok(());
+                }
                 let name = told.as_ref().map_or("it does not say which it is", |told| told.name.as_str());
-                report.line("gateway", Ok(format!("reachable: {name}")));
+                report.line("gateway", Ok(format!("reachable, and takes our signature: {name}")));
                 if let Some(db) = db {
                     look(config, report, db, &Source::Http(&gateway), told, doctor).await?;
                 }

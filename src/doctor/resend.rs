@@ -4,7 +4,6 @@ use anyhow::Result;
 use domain::messages::resend::{self, Unsent};
 use domain::{BatchId, Clock, Db, GatewayId, MessageId, Step};
 use std::collections::BTreeMap;
-use std::io::{BufRead, Write};
 use uuid::Uuid;
 
 /// How many messages are read, and how many one transaction takes back.
@@ -34,7 +33,6 @@ async fn unsent(db: &Db, ours: GatewayId, gone: &[Uuid]) -> Result<Vec<Unsent>> 
 }
 
 /// Asks, and sends again. Jobs are rung by the sweep within its period, and whoever watches reads the rows.
-#[expect(clippy::print_stdout, reason = "the command's question and answer")]
 pub(super) async fn run(db: &Db, clock: &Clock, ours: GatewayId, name: &str, gone: &[Uuid], yes: bool) -> Result<()> {
     let all = unsent(db, ours, gone).await?;
     let mut batches: BTreeMap<Option<BatchId>, Vec<Unsent>> = BTreeMap::new();
@@ -44,19 +42,19 @@ pub(super) async fn run(db: &Db, clock: &Clock, ours: GatewayId, name: &str, gon
     let singles = batches.get(&None).map_or(0, Vec::len);
     let items: usize = batches.values().map(Vec::len).sum::<usize>() - singles;
     let ended = batches.keys().flatten().count();
-    println!(
+    say!(
         "resend: {items} messages of {ended} ended batches, with all that failed of these batches, and {singles} single \
          messages can be sent through the gateway {name}; batches under way that a simulator has go on through it"
     );
-    if !yes && !confirmed()? {
-        println!("resend: nothing was sent");
+    if !yes && !crate::out::agreed()? {
+        say!("resend: nothing was sent");
         return Ok(());
     }
     let tx = db.begin().await?;
     let adopted = resend::adopt(&tx, ours).await?;
     tx.commit().await?;
     for batch in adopted {
-        println!("resend: batch {batch} goes on; when it has ended, look again for what the simulator took of it");
+        tell!("resend: batch {batch} goes on; when it has ended, look again for what the simulator took of it");
     }
     for (batch, unsent) in batches {
         let mut groups = unsent.chunks(GROUP).peekable();
@@ -69,25 +67,15 @@ pub(super) async fn run(db: &Db, clock: &Clock, ours: GatewayId, name: &str, gon
             if let (Some(batch), None) = (batch, groups.peek()) {
                 let Step { value: goes_on, .. } = resend::go_on(&tx, clock.now(), batch, ours).await?;
                 if !goes_on {
-                    println!("resend: batch {batch} was changed by somebody meanwhile; look again");
+                    tell!("resend: batch {batch} was changed by somebody meanwhile; look again");
                 }
             }
             tx.commit().await?;
         }
         match batch {
-            Some(batch) => println!("resend: batch {batch}: {taken_back} are on their way"),
-            None => println!("resend: {taken_back} single messages are on their way"),
+            Some(batch) => tell!("resend: batch {batch}: {taken_back} are on their way"),
+            None => tell!("resend: {taken_back} single messages are on their way"),
         }
     }
     Ok(())
-}
-
-/// Whether somebody says yes.
-#[expect(clippy::print_stdout, reason = "the command's question")]
-fn confirmed() -> Result<bool> {
-    print!("resend: go on? [y/N] ");
-    std::io::stdout().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }

@@ -28,12 +28,11 @@ const BETWEEN: Duration = Duration::from_millis(60);
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Soaks; exit code 1 when anything was lost, sent twice, or disagrees.
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 pub(crate) async fn run(config: &Config, soak: Soak) -> Result<ExitCode> {
     let split = config.database_url.is_some() && config.redis_url.is_some();
     let kind = if split { Kind::Split } else { Kind::Embedded };
     let seed = soak.seed.unwrap_or_else(rand::random);
-    println!("soak: {} set-up, {} minutes, seed {seed}", kind.name(), soak.minutes);
+    tell!("soak: {} set-up, {} minutes, seed {seed}", kind.name(), soak.minutes);
     let gateway = Gateway::start(seed).await?;
     // A port that stays the same when the API is started again.
     let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
@@ -76,12 +75,12 @@ pub(crate) async fn run(config: &Config, soak: Soak) -> Result<ExitCode> {
     db.close().await;
     setup.stop().await?;
 
-    println!("faults:");
+    tell!("faults:");
     for (fault, times) in &faults.done {
-        println!("  {times:>4}  {fault}");
+        tell!("  {times:>4}  {fault}");
     }
-    println!("{report}");
-    println!("all had ended {:.1} s after the last fault", took.as_secs_f64());
+    tell!("{report}");
+    tell!("all had ended {:.1} s after the last fault", took.as_secs_f64());
     if users.accepted.is_empty() || faults.done.is_empty() {
         bail!("nothing was tried: the minutes were too few for this machine");
     }

@@ -75,6 +75,27 @@ on_both!(a_send_is_told_beforehand () |s: Rc<Setup>| Box::pin(async move {
     assert_eq!((&done["successCount"], &done["failedCount"], &done["skippedCount"]), (&json!(4), &json!(2), &json!(1)));
 }));
 
+on_both!(who_is_named_by_number_and_by_identifier_counts_once () |s: Rc<Setup>| Box::pin(async move {
+    let ids = s.contacts(3).await;
+    let mut to = vec![json!(ids[1])];
+    for id in &ids {
+        let contact = s.admin.get(&format!("/contacts/{id}")).await.expect(200)["data"].clone();
+        to.push(json!(contact["identifier"].as_str().expect("a text").to_uppercase()));
+    }
+    to.extend([json!(ids[2]), json!("nobody")]);
+    let body = json!({ "contactIds": to, "content": "x" });
+    let plan = s.admin.post("/batch/send?dryRun=true", &body).await.expect(200)["data"].clone();
+    assert_eq!((&plan["recipients"], &plan["warnings"]), (&json!(3), &json!([])), "{plan}");
+    let done = s.ended(&accepted(s.admin.post("/batch/send", &body).await.expect(202))).await;
+    assert_eq!((&done["totalCount"], &done["successCount"], &done["failedCount"]), (&json!(4), &json!(3), &json!(1)));
+    assert_eq!(s.gateway.sent().len(), 3, "one message each");
+    let tags = json!({ "contactIds": to, "tags": ["vip"], "operation": "add" });
+    let done = s.ended(&accepted(s.admin.post("/batch/tags", &tags).await.expect(202))).await;
+    assert_eq!((&done["totalCount"], &done["successCount"], &done["skippedCount"]), (&json!(4), &json!(3), &json!(0)));
+    let plan = s.admin.post("/batch/delete?dryRun=true", &json!({ "contactIds": to })).await.expect(200)["data"].clone();
+    assert_eq!((&plan["totalCount"], &plan["changeCount"]), (&json!(4), &json!(3)));
+}));
+
 on_both!(a_send_to_an_audience_is_told_too () |s: Rc<Setup>| Box::pin(async move {
     s.contacts(3).await;
     let ask = async |body: Value| s.admin.post("/batch/send?dryRun=true", &body).await;

@@ -17,7 +17,7 @@ async fn a_batch_survives_the_next_step_of_the_schema() {
         assert!(process.wait(PATIENCE).await.success());
     }
     // As it was before the last step, and then the step again: what an upgrade does to rows that are in use.
-    s.program.run(&["migrate", "down"], "").await;
+    s.program.run(&["migrate", "down", "--yes"], "").await;
     let pending = s.program.run(&["migrate", "status"], "").await;
     assert!(pending.contains("pending"), "{pending}");
     s.program.run(&["migrate", "up"], "").await;

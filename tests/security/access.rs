@@ -60,8 +60,9 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("post", "/webhooks/whatsapp/seen", Some(SIGNED)),
     ("post", "/api/v1/auth/login", None),
     ("post", "/api/v1/auth/refresh", None),
-    // Anyone who is signed in may sign out.
+    // Anyone who is signed in may sign out, and change the password.
     ("post", "/api/v1/auth/logout", Some("")),
+    ("post", "/api/v1/auth/password", Some("")),
 ];
 
 /// What each role permits of that, by the support desk's contract.

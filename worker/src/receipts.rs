@@ -176,6 +176,6 @@ impl Intake {
         let rng = &mut StdRng::from_rng(&mut rand::rng());
         let step = reports::take(&tx, self.clock.now(), reports, &self.opt_out, rng).await?;
         db::commit(tx, Commit::Reports).await?;
-        Ok(self.after.commit(step))
+        Ok(self.after.commit_reports(step))
     }
 }

@@ -111,6 +111,12 @@ impl FeedHub {
         }
     }
 
+    /// Ends the streams of a session that has ended.
+    pub(super) fn end(&self, session: SessionId) {
+        // An error says that nobody watches.
+        drop(self.ended.send(session));
+    }
+
     /// A place for one more watcher, if there is one.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
         let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.max).then_some(n + 1));

@@ -99,6 +99,11 @@ impl Hub {
         self.told.lock().extend(live.iter().map(|summary| (summary.id, summary.clone())));
     }
 
+    /// Closes the sockets of a session that has ended.
+    pub(super) fn end(&self, session: SessionId) {
+        self.tell(Told::Ended(session));
+    }
+
     fn tell(&self, told: Told) {
         // An error says that nobody listens.
         drop(self.tell.send(told));

@@ -3,6 +3,7 @@
 pub(crate) mod feed;
 mod hub;
 mod pacer;
+pub(crate) mod sessions;
 mod socket;
 
 pub(crate) use hub::{Hub, follow};

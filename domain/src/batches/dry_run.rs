@@ -4,7 +4,7 @@ use super::create::{CreateError, NewSend, NewTag, Recipients};
 use super::model::TagOperation;
 use super::pace::LimitedBy;
 use super::recipients::{Audience, ContactRef, ContactRefs};
-use super::send::{NO_NUMBER, SUPPRESSED, resolve};
+use super::send::{NO_NUMBER, SUPPRESSED, TWICE, resolve};
 use crate::db::{self, Dialect};
 use crate::messages::template::{self, Template};
 use crate::pacing::Pace;
@@ -160,14 +160,13 @@ struct Sending {
     rendered: i64,
     left_out: LeftOut,
     seen: HashSet<i64>,
-    twice: i64,
     samples: Vec<SendSample>,
 }
 
 impl Sending {
     fn of(template: Template) -> Self {
         let (left_out, seen, samples) = (LeftOut::default(), HashSet::new(), Vec::new());
-        Self { template, recipients: 0, rendered: 0, left_out, seen, twice: 0, samples }
+        Self { template, recipients: 0, rendered: 0, left_out, seen, samples }
     }
 
     async fn add_audience(&mut self, conn: &impl ConnectionTrait, audience: &Audience) -> Result<(), DbErr> {
@@ -196,6 +195,10 @@ impl Sending {
                 self.left_out.add(NO_NUMBER.0, recipient.id.to_string());
                 continue;
             }
+            if !self.seen.insert(recipient.id.0) {
+                self.left_out.add(TWICE.0, recipient.id.to_string());
+                continue;
+            }
             if self.rendered < RENDERED {
                 self.rendered += 1;
                 let (name, attributes) = (recipient.name.as_deref(), &recipient.attributes);
@@ -209,7 +212,6 @@ impl Sending {
                 }
             }
             self.recipients += 1;
-            self.twice += i64::from(!self.seen.insert(recipient.id.0));
         }
         Ok(())
     }
@@ -247,11 +249,6 @@ impl Sending {
         let mut warnings = Vec::new();
         if self.recipients == 0 {
             warnings.push(Warning { code: "nobody", message: "nobody would get it".into() });
-        }
-        if self.twice > 0 {
-            let message =
-                format!("{} contacts are named twice, by number and by identifier: they get it twice", self.twice);
-            warnings.push(Warning { code: "named_twice", message });
         }
         if self.rendered >= RENDERED && self.recipients > RENDERED {
             let message =

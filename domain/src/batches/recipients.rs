@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use uuid::Uuid;
 
+/// How many identifiers one statement looks up.
+const LOOKED_UP: usize = 1_000;
+
 /// A contact as a request names it. Written into a chunk's data as a JSON number or string.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -100,6 +103,31 @@ impl ContactRefs {
         if new {
             self.refs.push(contact);
         }
+    }
+
+    /// Leaves out who is named by identifier and by number: each counts once. Names are looked up a thousand at a time.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn each_once(&mut self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
+        if self.numbers.is_empty() {
+            return Ok(());
+        }
+        let identifiers: Vec<&str> =
+            self.texts.iter().map(|text| &**text).filter(|text| Uuid::try_parse(text).is_ok()).collect();
+        let mut twins: HashSet<Box<str>> = HashSet::new();
+        let source = Dialect::of(conn).one_of(1, "uuid");
+        let sql = format!("SELECT id, CAST(identifier AS TEXT) AS identifier FROM contacts WHERE identifier {source}");
+        for some in identifiers.chunks(LOOKED_UP) {
+            for row in db::all(conn, &sql, [serde_json::json!(some).to_string().into()]).await? {
+                if self.numbers.contains(&row.try_get("", "id")?) {
+                    twins.insert(row.try_get::<String>("", "identifier")?.into());
+                }
+            }
+        }
+        self.refs.retain(|contact| !matches!(contact, ContactRef::Text(text) if twins.contains(text)));
+        self.texts.retain(|text| !twins.contains(text));
+        Ok(())
     }
 
     /// How many there are, each counted once.

@@ -11,7 +11,7 @@ mod sender;
 
 pub use begin::{Work, begin};
 pub use claim::{ClaimedItems, ELSEWHERE, claim_items};
-pub(super) use claim::{NO_NUMBER, SUPPRESSED, resolve};
+pub(super) use claim::{NO_NUMBER, SUPPRESSED, TWICE, resolve};
 pub use outcome::{ItemOutcome, ItemResult, Rest, Settled, rest, settle};
 pub use sender::{OpenCircuit, open_circuits};
 

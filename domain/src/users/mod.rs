@@ -1,14 +1,23 @@
 //! Users: who they are, what they may do, and how they show it.
 
+mod account;
+mod key;
 pub mod password;
 mod role;
 mod session;
 mod store;
 mod token;
 
+pub use account::{Listed, change_password, disable, enable, list, password_of, set_password, take_one_time};
+pub use key::{
+    ApiKey, KEY_PREFIX, KeyError, KnownKey, NewKey, add_key, end_sessions, find_key, key_used, list_keys, revoke_key,
+};
 pub use role::{Permission, Role};
 pub use session::{
-    REFRESH_TTL, Refreshed, SignedIn, is_live, known_addresses, open_session, open_token_session, refresh, revoke,
+    REFRESH_TTL, Refreshed, SignedIn, Standing, known_addresses, open_session, open_token_session, refresh, revoke,
+    revoked_since, standing,
 };
-pub use store::{NewUser, User, UserError, by_email, create, credentials, get, none_exists};
+pub use store::{
+    Credentials, NewUser, User, UserError, by_email, create, create_one_time, credentials, get, none_exists,
+};
 pub use token::{ACCESS_TTL, Claims, MIN_SECRET, TokenError, TokenKeys};

@@ -44,6 +44,14 @@ pub fn hash(password: &str) -> Result<String, PasswordError> {
     argon2().hash_password(password.as_bytes(), &salt).map(|hash| hash.to_string()).map_err(|_| PasswordError::Hash)
 }
 
+/// Hashes a new password off the async threads.
+///
+/// # Errors
+/// See [`PasswordError`].
+pub async fn hashed(password: String) -> Result<String, PasswordError> {
+    tokio::task::spawn_blocking(move || hash(&password)).await.map_err(|_| PasswordError::Hash)?
+}
+
 /// Verifies a password off the async threads, in the same time whether or not there is a hash to verify against.
 pub async fn verify(password: String, hash: Option<String>) -> bool {
     let Ok(_place) = VERIFICATIONS.acquire().await else { return false };

@@ -47,6 +47,14 @@ permissions! {
     QueuesManage = "queues:manage": "Steer the queue.",
 }
 
+impl FromStr for Permission {
+    type Err = crate::ring::UnknownName;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.iter().copied().find(|permission| permission.as_str() == s);
+        found.ok_or_else(|| crate::ring::UnknownName(s.to_owned()))
+    }
+}
+
 /// What a user is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -31,11 +31,11 @@ impl std::fmt::Debug for SignedIn {
     }
 }
 
-fn hash(token: &str) -> String {
+pub(super) fn hash(token: &str) -> String {
     hex::encode(Sha256::digest(token))
 }
 
-/// Opens a session for a user who has shown the password.
+/// Opens a session for a user who has shown the password. With `must_change` it is open to a change of the password alone.
 ///
 /// # Errors
 /// The database's.
@@ -45,9 +45,10 @@ pub async fn open_session(
     user: UserId,
     ip_address: Option<&str>,
     user_agent: Option<&str>,
+    must_change: bool,
     rng: &mut impl Rng,
 ) -> Result<SignedIn, DbErr> {
-    let session = insert(conn, now, user, now.plus(REFRESH_TTL), ip_address, user_agent).await?;
+    let session = insert(conn, now, user, now.plus(REFRESH_TTL), ip_address, user_agent, must_change).await?;
     db::execute(conn, "UPDATE users SET last_login_at = $2 WHERE id = $1", [user.into(), now.0.into()]).await?;
     let refresh_token = issue(conn, now, session, rng).await?;
     Ok(SignedIn { session, refresh_token })
@@ -63,22 +64,24 @@ pub async fn open_token_session(
     user: UserId,
     ttl: Duration,
 ) -> Result<SessionId, DbErr> {
-    insert(conn, now, user, now.plus(ttl), None, Some("paceline token")).await
+    insert(conn, now, user, now.plus(ttl), None, Some("paceline token"), false).await
 }
 
-async fn insert(
+pub(super) async fn insert(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     user: UserId,
     until: Timestamp,
     ip_address: Option<&str>,
     user_agent: Option<&str>,
+    must_change: bool,
 ) -> Result<SessionId, DbErr> {
     let row = db::one(
         conn,
-        "INSERT INTO sessions (user_id, created_at, expires_at, ip_address, user_agent) VALUES ($1, $2, $3, $4, $5)
+        "INSERT INTO sessions (user_id, created_at, expires_at, ip_address, user_agent, must_change_password)
+         VALUES ($1, $2, $3, $4, $5, $6)
          RETURNING id",
-        [user.into(), now.0.into(), until.0.into(), ip_address.into(), user_agent.into()],
+        [user.into(), now.0.into(), until.0.into(), ip_address.into(), user_agent.into(), must_change.into()],
     )
     .await?
     .ok_or(DbErr::RecordNotInserted)?;
@@ -131,6 +134,7 @@ pub async fn refresh(
     let used = db::one(
         conn,
         "UPDATE refresh_tokens SET used_at = $2 WHERE token_hash = $1 AND used_at IS NULL AND expires_at > $2
+            AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = session_id AND s.must_change_password)
          RETURNING session_id",
         [hash.clone().into(), now.0.into()],
     )
@@ -174,19 +178,44 @@ pub async fn revoke(conn: &impl ConnectionTrait, now: Timestamp, session: Sessio
     Ok(Step { value: ended, rings: Vec::new(), events })
 }
 
-/// Whether a session has neither ended nor been revoked, and its user may still sign in.
+/// How a session stands that has neither ended nor been revoked, and whose user may still sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is open to all that its user may do.
+    Open,
+    /// It is open to a change of the password alone.
+    MustChangePassword,
+}
+
+/// How a session stands; `None`: it has ended.
 ///
 /// # Errors
 /// The database's.
-pub async fn is_live(conn: &impl ConnectionTrait, now: Timestamp, session: SessionId) -> Result<bool, DbErr> {
+pub async fn standing(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    session: SessionId,
+) -> Result<Option<Standing>, DbErr> {
     let row = db::one(
         conn,
-        "SELECT s.id AS id FROM sessions s JOIN users u ON u.id = s.user_id
+        "SELECT s.must_change_password AS must FROM sessions s JOIN users u ON u.id = s.user_id
          WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.active",
         [session.into(), now.0.into()],
     )
     .await?;
-    Ok(row.is_some())
+    let Some(row) = row else { return Ok(None) };
+    let must_change: bool = row.try_get("", "must")?;
+    Ok(Some(if must_change { Standing::MustChangePassword } else { Standing::Open }))
+}
+
+/// The sessions that were revoked since then, for who may have missed the news of it.
+///
+/// # Errors
+/// The database's.
+pub async fn revoked_since(conn: &impl ConnectionTrait, since: Timestamp) -> Result<Vec<SessionId>, DbErr> {
+    let sql = "SELECT id FROM sessions WHERE revoked_at IS NOT NULL AND revoked_at >= $1";
+    let rows = db::all(conn, sql, [since.0.into()]).await?;
+    rows.iter().map(|row| Ok(SessionId(row.try_get("", "id")?))).collect()
 }
 
 /// The addresses from which an account signed in lately, of its last 1,000 sessions.

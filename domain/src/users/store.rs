@@ -54,9 +54,9 @@ pub enum UserError {
     Database(DbErr),
 }
 
-const COLUMNS: &str = "id, email, full_name, role, avatar_url, active";
+pub(super) const COLUMNS: &str = "id, email, full_name, role, avatar_url, active";
 
-fn read(row: &QueryResult) -> Result<User, DbErr> {
+pub(super) fn read(row: &QueryResult) -> Result<User, DbErr> {
     let role: String = row.try_get("", "role")?;
     Ok(User {
         id: UserId(row.try_get("", "id")?),
@@ -68,11 +68,49 @@ fn read(row: &QueryResult) -> Result<User, DbErr> {
     })
 }
 
+/// How a user's password stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PasswordState {
+    /// The user's own.
+    Chosen,
+    /// Good for one sign-in, which may change it and nothing else.
+    OneTime,
+    /// It had that one sign-in.
+    Used,
+}
+
+impl PasswordState {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chosen => "chosen",
+            Self::OneTime => "one_time",
+            Self::Used => "used",
+        }
+    }
+}
+
 /// Makes a user. Takes as long as hashing a password does.
 ///
 /// # Errors
 /// See [`UserError`].
 pub async fn create(conn: &impl ConnectionTrait, now: Timestamp, new: NewUser) -> Result<User, UserError> {
+    insert(conn, now, new, PasswordState::Chosen).await
+}
+
+/// Makes a user whose password is good for one sign-in, which asks for a new one.
+///
+/// # Errors
+/// See [`UserError`].
+pub async fn create_one_time(conn: &impl ConnectionTrait, now: Timestamp, new: NewUser) -> Result<User, UserError> {
+    insert(conn, now, new, PasswordState::OneTime).await
+}
+
+async fn insert(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    new: NewUser,
+    state: PasswordState,
+) -> Result<User, UserError> {
     let email = new.email.trim().to_lowercase();
     let fine = email.len() <= 254
         && !email.contains(char::is_whitespace)
@@ -80,14 +118,19 @@ pub async fn create(conn: &impl ConnectionTrait, now: Timestamp, new: NewUser) -
     if !fine {
         return Err(UserError::BadEmail(new.email));
     }
-    let password = new.password;
-    let hash =
-        tokio::task::spawn_blocking(move || password::hash(&password)).await.map_err(|_| PasswordError::Hash)??;
+    let hash = password::hashed(new.password).await?;
     let sql = format!(
-        "INSERT INTO users (email, full_name, role, password_hash, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $5) RETURNING {COLUMNS}"
+        "INSERT INTO users (email, full_name, role, password_hash, password_state, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $6) RETURNING {COLUMNS}"
     );
-    let values = [email.into(), new.full_name.into(), new.role.as_str().into(), hash.into(), now.0.into()];
+    let values = [
+        email.into(),
+        new.full_name.into(),
+        new.role.as_str().into(),
+        hash.into(),
+        state.as_str().into(),
+        now.0.into(),
+    ];
     match db::one(conn, sql, values).await {
         Ok(Some(row)) => read(&row).map_err(UserError::Database),
         Ok(None) => Err(UserError::Database(DbErr::RecordNotInserted)),
@@ -117,15 +160,41 @@ pub async fn by_email(conn: &impl ConnectionTrait, email: &str) -> Result<Option
     row.as_ref().map(read).transpose()
 }
 
-/// A user who may sign in, with the hash of the password.
+/// What a sign-in is checked against.
+pub struct Credentials {
+    /// Who it is.
+    pub user: User,
+    /// The password's hash.
+    pub hash: String,
+    /// Whether the password is good for one sign-in.
+    pub one_time: bool,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("user", &self.user.id).finish_non_exhaustive()
+    }
+}
+
+/// A user who may sign in, with the hash of the password. One whose one-time password was used may not.
 ///
 /// # Errors
 /// The database's.
-pub async fn credentials(conn: &impl ConnectionTrait, email: &str) -> Result<Option<(User, String)>, DbErr> {
+pub async fn credentials(conn: &impl ConnectionTrait, email: &str) -> Result<Option<Credentials>, DbErr> {
     let email = email.trim().to_lowercase();
-    let sql = format!("SELECT {COLUMNS}, password_hash FROM users WHERE email = $1 AND active");
+    let sql = format!(
+        "SELECT {COLUMNS}, password_hash, password_state FROM users
+         WHERE email = $1 AND active AND password_state <> 'used'"
+    );
     let row = db::one(conn, sql, [email.into()]).await?;
-    row.map(|row| Ok((read(&row)?, row.try_get("", "password_hash")?))).transpose()
+    row.map(|row| {
+        Ok(Credentials {
+            user: read(&row)?,
+            hash: row.try_get("", "password_hash")?,
+            one_time: row.try_get::<String>("", "password_state")? == PasswordState::OneTime.as_str(),
+        })
+    })
+    .transpose()
 }
 
 /// Whether there is no user at all: the very first start.

@@ -44,6 +44,24 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// What a token of a user's session says, with all that the role permits; times in seconds since the epoch.
+    #[must_use]
+    pub(super) fn of(user: &User, session: SessionId, iat: i64, exp: i64) -> Self {
+        Self {
+            user_id: user.id,
+            email: user.email.clone(),
+            role: user.role,
+            permissions: user.role.permissions(),
+            name: user.full_name.clone(),
+            is_admin: user.role == Role::Admin,
+            jti: session.to_string(),
+            iss: ISSUER.into(),
+            aud: ISSUER.into(),
+            iat,
+            exp,
+        }
+    }
+
     /// The session that the token belongs to.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {
@@ -75,7 +93,7 @@ pub enum TokenError {
 #[derive(Clone)]
 pub struct TokenKeys {
     encoding: EncodingKey,
-    decoding: DecodingKey,
+    decoding: Vec<DecodingKey>,
     validation: Validation,
 }
 
@@ -100,7 +118,23 @@ impl TokenKeys {
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         // By our own clock, which a test can move.
         validation.validate_exp = false;
-        Ok(Self { encoding: EncodingKey::from_secret(secret), decoding: DecodingKey::from_secret(secret), validation })
+        Ok(Self {
+            encoding: EncodingKey::from_secret(secret),
+            decoding: vec![DecodingKey::from_secret(secret)],
+            validation,
+        })
+    }
+
+    /// The same, taking tokens too that were signed with another secret: one that was the secret until now, or will be.
+    ///
+    /// # Errors
+    /// [`TokenError::ShortSecret`].
+    pub fn accepting(mut self, secret: &[u8]) -> Result<Self, TokenError> {
+        if secret.len() < MIN_SECRET {
+            return Err(TokenError::ShortSecret);
+        }
+        self.decoding.push(DecodingKey::from_secret(secret));
+        Ok(self)
     }
 
     /// Signs a token for a user's session.
@@ -108,19 +142,7 @@ impl TokenKeys {
     /// # Errors
     /// [`TokenError::Invalid`], when the library cannot sign.
     pub fn issue(&self, user: &User, session: SessionId, now: Timestamp, ttl: Duration) -> Result<String, TokenError> {
-        let claims = Claims {
-            user_id: user.id,
-            email: user.email.clone(),
-            role: user.role,
-            permissions: user.role.permissions(),
-            name: user.full_name.clone(),
-            is_admin: user.role == Role::Admin,
-            jti: session.to_string(),
-            iss: ISSUER.into(),
-            aud: ISSUER.into(),
-            iat: now.0 / 1000,
-            exp: now.plus(ttl).0 / 1000,
-        };
+        let claims = Claims::of(user, session, now.0 / 1000, now.plus(ttl).0 / 1000);
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|_| TokenError::Invalid)
     }
 
@@ -129,9 +151,9 @@ impl TokenKeys {
     /// # Errors
     /// See [`TokenError`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, TokenError> {
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
-            .map_err(|_| TokenError::Invalid)?
-            .claims;
+        let decoded =
+            self.decoding.iter().find_map(|key| jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok());
+        let claims = decoded.ok_or(TokenError::Invalid)?.claims;
         if claims.exp <= now.0 / 1000 { Err(TokenError::Expired) } else { Ok(claims) }
     }
 }
@@ -190,5 +212,19 @@ mod tests {
             assert_eq!(keys().verify(&token, NOW), Err(TokenError::Invalid), "{token}");
         }
         assert_eq!(TokenKeys::new(&[7; 31]).err(), Some(TokenError::ShortSecret));
+    }
+
+    #[test]
+    fn a_secret_is_changed_without_an_end_of_sessions() {
+        let old = keys().issue(&user(), SessionId(9), NOW, ACCESS_TTL).expect("token");
+        let new = TokenKeys::new(&[8; 32]).expect("long enough");
+        assert_eq!(new.verify(&old, NOW), Err(TokenError::Invalid));
+        assert_eq!(new.clone().accepting(&[7; 31]).err(), Some(TokenError::ShortSecret));
+        let both = new.clone().accepting(&[7; 32]).expect("long enough");
+        assert!(both.verify(&old, NOW).is_ok());
+        assert_eq!(both.verify(&old, NOW.plus(ACCESS_TTL)), Err(TokenError::Expired));
+        let signed = both.issue(&user(), SessionId(9), NOW, ACCESS_TTL).expect("token");
+        assert!(new.verify(&signed, NOW).is_ok(), "the new one signs");
+        assert_eq!(keys().verify(&signed, NOW), Err(TokenError::Invalid));
     }
 }

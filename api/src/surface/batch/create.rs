@@ -65,7 +65,9 @@ pub(super) async fn accept(app: &App, tx: Tx, hold: Hold, step: Step<Batch>) -> 
         return Err(error.into());
     }
     hold.keep();
-    app.after(step);
+    let batch = app.after(step);
+    let (kind, user) = (batch.summary.batch_type, batch.created_by.0);
+    tracing::info!(batch = batch.summary.id.0, %kind, user, total = batch.summary.total, "a batch was accepted");
     Ok(Accepted::Accepted(JsonText::new(body), None))
 }
 
@@ -90,6 +92,9 @@ pub(super) trait OverContacts: Send + 'static {
     /// The list; `None`: an audience.
     fn contacts(&self) -> Option<&ContactRefs>;
 
+    /// The same, to take out who is named twice.
+    fn contacts_mut(&mut self) -> Option<&mut ContactRefs>;
+
     /// Counts the audience before the transaction.
     async fn count(&self, _app: &App, _staged: &mut Staged) -> Result<(), Refusal> {
         Ok(())
@@ -106,6 +111,13 @@ impl OverContacts for NewSend {
         }
     }
 
+    fn contacts_mut(&mut self) -> Option<&mut ContactRefs> {
+        match &mut self.recipients {
+            Recipients::Contacts(contacts) => Some(contacts),
+            Recipients::Audience(_) => None,
+        }
+    }
+
     async fn count(&self, app: &App, staged: &mut Staged) -> Result<(), Refusal> {
         Ok(staged.count(app.db.read(), self).await?)
     }
@@ -117,6 +129,10 @@ impl OverContacts for NewTag {
     fn contacts(&self) -> Option<&ContactRefs> {
         Some(&self.contacts)
     }
+
+    fn contacts_mut(&mut self) -> Option<&mut ContactRefs> {
+        Some(&mut self.contacts)
+    }
 }
 
 impl OverContacts for ContactRefs {
@@ -125,6 +141,18 @@ impl OverContacts for ContactRefs {
     fn contacts(&self) -> Option<&ContactRefs> {
         Some(self)
     }
+
+    fn contacts_mut(&mut self) -> Option<&mut ContactRefs> {
+        Some(self)
+    }
+}
+
+/// A request whose contacts are each in it once, however they are named.
+pub(super) async fn each_once<T: OverContacts>(app: &App, mut new: T) -> Result<T, Refusal> {
+    if let Some(contacts) = new.contacts_mut() {
+        contacts.each_once(app.db.read()).await?;
+    }
+    Ok(new)
 }
 
 /// Does what the batch's own transaction would take too long for: of a long list all but the last part is written.
@@ -172,7 +200,7 @@ where
     };
     let mut staged = Staged::default();
     let done = async {
-        let new = read.await?;
+        let new = each_once(app, read.await?).await?;
         stage(app, &new, &mut staged).await?;
         let tx = app.db.begin().await?;
         let step = work(&tx, app.clock.now(), new, staged.clone()).await?;

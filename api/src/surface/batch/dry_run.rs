@@ -1,7 +1,7 @@
 //! Dry runs: what a batch would do, told with a 200 and nothing written, wherever `dryRun` stands: in the query, in the
 //! body or in a form.
 
-use super::create::{Accepted, AskedSend, blocking, refuse};
+use super::create::{Accepted, AskedSend, blocking, each_once, refuse};
 use super::envelope::{Answer, Failure};
 use super::wire::{BatchOperation, SendPlanView, SetPlanView};
 use crate::App;
@@ -93,7 +93,7 @@ pub(super) async fn send(
     read: impl FnOnce() -> Result<AskedSend, Refusal> + Send + 'static,
     whole: bool,
 ) -> Result<Sent, Failure> {
-    let new = blocking(read).await?.settled(app).await?;
+    let new = each_once(app, blocking(read).await?.settled(app).await?).await?;
     let plan = batches::plan_send(app.db.read(), app.clock.now(), &new, app.settings.sender_rate_per_minute).await;
     Ok(Sent::DryRun(Answer::new(SendPlanView::of(plan.map_err(refuse)?, whole))))
 }
@@ -104,7 +104,7 @@ pub(super) async fn tags(
     read: impl FnOnce() -> Result<NewTag, Refusal> + Send + 'static,
     whole: bool,
 ) -> Result<Changed, Failure> {
-    let new = blocking(read).await?;
+    let new = each_once(app, blocking(read).await?).await?;
     let plan = batches::plan_tag(app.db.read(), &new).await?;
     Ok(Changed::DryRun(Answer::new(SetPlanView::of(plan, whole))))
 }
@@ -115,7 +115,7 @@ pub(super) async fn delete(
     read: impl FnOnce() -> Result<ContactRefs, Refusal> + Send + 'static,
     whole: bool,
 ) -> Result<Changed, Failure> {
-    let contacts = blocking(read).await?;
+    let contacts = each_once(app, blocking(read).await?).await?;
     let plan = batches::plan_delete(app.db.read(), &contacts).await?;
     Ok(Changed::DryRun(Answer::new(SetPlanView::of(plan, whole))))
 }

@@ -68,7 +68,8 @@ async fn retry(app: &App, id: BatchId, hold: &Hold) -> Result<String, Refusal> {
     let body = Answer::new(view).to_json_string();
     hold.complete(&tx, 200, &body).await?;
     db::commit(tx, Commit::Retry).await?;
-    app.after(step);
+    let batch = app.after(step);
+    tracing::info!(batch = batch.summary.id.0, failed = batch.summary.failed, "a batch's failed items are tried again");
     Ok(body)
 }
 

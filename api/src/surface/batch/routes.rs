@@ -94,8 +94,9 @@ impl BatchRoutes {
     /// Steers a batch in a transaction of its own. A user does not have to know that others were in the way: it is tried
     /// again then.
     async fn steer(&self, request: &Request, id: &str, how: Steering) -> Result<Batch, Failure> {
-        caller(request)?.needs(Permission::BatchesWrite)?;
-        let id = self::id(id)?;
+        let caller = caller(request)?;
+        caller.needs(Permission::BatchesWrite)?;
+        let (user, id) = (caller.0.user_id.0, self::id(id)?);
         let mut tries = 1;
         loop {
             match self.try_steer(id, how).await {
@@ -104,7 +105,11 @@ impl BatchRoutes {
                 {
                     tries += 1;
                 }
-                done => return Ok(self.app.after(done.map_err(unsteered)?)),
+                done => {
+                    let batch = self.app.after(done.map_err(unsteered)?);
+                    tracing::info!(batch = batch.summary.id.0, user, "{}", how.done());
+                    return Ok(batch);
+                }
             }
         }
     }
@@ -130,6 +135,18 @@ enum Steering {
     Pause,
     Resume,
     Patch(Patch),
+}
+
+impl Steering {
+    /// For the log.
+    const fn done(self) -> &'static str {
+        match self {
+            Self::Cancel => "a batch was cancelled",
+            Self::Pause => "a batch was paused",
+            Self::Resume => "a batch was resumed",
+            Self::Patch(_) => "a batch was given another pace or time",
+        }
+    }
 }
 
 /// How often a batch is tried to be steered when others are in the way.

@@ -2,12 +2,13 @@
 
 use super::envelope::{Failure, Success};
 use crate::App;
+use crate::foundation::auth::Shown;
 use crate::foundation::body::SmallBody;
 use crate::foundation::fields::Fields;
 use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::{auth, limits};
-use domain::db;
 use domain::users::{self, ACCESS_TTL, Permission, Refreshed, Role, User};
+use domain::{Event, SessionId, db};
 use faults::Commit;
 use poem::Request;
 use poem_openapi::payload::Json;
@@ -23,7 +24,7 @@ pub(crate) struct AuthRoutes {
     pub(super) app: Arc<App>,
 }
 
-/// `Authorization: Bearer <JWT>`; checked by the route.
+/// `Authorization: Bearer <JWT>`, or an API key; checked by the route.
 #[derive(SecurityScheme)]
 #[oai(ty = "bearer", bearer_format = "JWT")]
 struct Token(#[expect(dead_code, reason = "for the document")] poem_openapi::auth::Bearer);
@@ -52,6 +53,17 @@ struct RefreshRequest {
     /// The token; good once.
     #[oai(validator(min_length = 1, max_length = 256))]
     refresh_token: String,
+}
+
+/// A new password.
+#[derive(Debug, Object)]
+struct PasswordRequest {
+    /// The present one.
+    #[oai(validator(min_length = 1, max_length = 256))]
+    current_password: String,
+    /// The new one: 8 to 256 characters, and another.
+    #[oai(validator(min_length = 8, max_length = 256))]
+    new_password: String,
 }
 
 /// What a user is.
@@ -114,17 +126,24 @@ impl From<&User> for UserView {
 struct LoginView {
     /// Who signed in.
     user: UserView,
-    /// The access token, good for 15 minutes.
+    /// The access token.
     token: String,
+    /// How long the access token is good, in seconds.
+    expires_in: u64,
     /// The refresh token, good once, for 30 days.
     refresh_token: String,
+    /// Whether the password was good for this one sign-in: then the session is open to `POST /api/v1/auth/password` (and to
+    /// logout) alone until it was changed there.
+    must_change_password: bool,
 }
 
 /// A session's next tokens.
 #[derive(Debug, Object)]
 struct RefreshView {
-    /// The access token, good for 15 minutes.
+    /// The access token.
     token: String,
+    /// How long the access token is good, in seconds.
+    expires_in: u64,
     /// The refresh token, good once, for 30 days.
     refresh_token: String,
 }
@@ -184,19 +203,29 @@ impl AuthRoutes {
         let ip = address(request);
         self.limit_sign_ins(request, &email).await?;
         let known = users::credentials(app.db.read(), &email).await?;
-        let (user, hash) = known.unzip();
+        let (known, hash) = known.map(|known| ((known.user, known.one_time), known.hash)).unzip();
+        let wrong = || Refusal::new(Kind::AuthRequired, "the address or the password is wrong");
         if !users::password::verify(password, hash).await {
-            return Err(Refusal::new(Kind::AuthRequired, "the address or the password is wrong"));
+            return Err(wrong());
         }
-        let user = user.ok_or_else(Refusal::internal)?;
+        let (user, one_time) = known.ok_or_else(Refusal::internal)?;
         let now = app.clock.now();
         let agent = request.header("user-agent").map(|agent| agent.chars().take(200).collect::<String>());
         let mut rng = StdRng::from_rng(&mut rand::rng());
         let tx = app.db.begin().await?;
-        let signed_in = users::open_session(&tx, now, user.id, Some(&ip), agent.as_deref(), &mut rng).await?;
+        if one_time && !users::take_one_time(&tx, now, user.id).await? {
+            return Err(wrong());
+        }
+        let signed_in = users::open_session(&tx, now, user.id, Some(&ip), agent.as_deref(), one_time, &mut rng).await?;
         db::commit(tx, Commit::Session).await?;
         let token = app.keys.issue(&user, signed_in.session, now, ACCESS_TTL).map_err(|_| Refusal::internal())?;
-        Ok(LoginView { user: (&user).into(), token, refresh_token: signed_in.refresh_token })
+        Ok(LoginView {
+            user: (&user).into(),
+            token,
+            expires_in: ACCESS_TTL.as_secs(),
+            refresh_token: signed_in.refresh_token,
+            must_change_password: one_time,
+        })
     }
 
     async fn go_on(&self, request: &Request, body: &[u8]) -> Result<RefreshView, Refusal> {
@@ -215,7 +244,7 @@ impl AuthRoutes {
             Refreshed::Granted { user, signed_in } => {
                 let token =
                     app.keys.issue(&user, signed_in.session, now, ACCESS_TTL).map_err(|_| Refusal::internal())?;
-                Ok(RefreshView { token, refresh_token: signed_in.refresh_token })
+                Ok(RefreshView { token, expires_in: ACCESS_TTL.as_secs(), refresh_token: signed_in.refresh_token })
             }
             Refreshed::Refused => Err(Refusal::new(Kind::AuthRequired, "the refresh token is invalid or has expired")),
             Refreshed::Reused => {
@@ -225,12 +254,62 @@ impl AuthRoutes {
         }
     }
 
+    /// Who asks with a session of their own. A key has none to end and no password to change.
+    async fn in_session(&self, request: &Request) -> Result<(auth::Caller, SessionId), Refusal> {
+        let caller = auth::identify_any(&self.app, auth::bearer(request)).await?;
+        if caller.1 == Shown::Key {
+            let text = "an API key does not sign in or out; `paceline key revoke` ends it";
+            return Err(Refusal::new(Kind::PermissionDenied, text));
+        }
+        let session = caller.0.session().ok_or_else(Refusal::internal)?;
+        Ok((caller, session))
+    }
+
+    async fn change_password(&self, request: &Request, body: &[u8]) -> Result<(), Refusal> {
+        let app = &self.app;
+        let (caller, session) = self.in_session(request).await?;
+        let user = caller.0.user_id;
+        let mut f = Fields::parse(body)?;
+        let current = f.required_text("current_password", 1..=256);
+        let new = f.required_text("new_password", 8..=256);
+        if new.trim().chars().count() < 8 {
+            f.bad("new_password", "must have at least 8 characters between its spaces");
+        } else if new == current {
+            f.bad("new_password", "must be another than current_password");
+        }
+        f.finish()?;
+        // Who has stolen a token guesses the password no faster here than at the sign-in.
+        let key = format!("password:{user}");
+        limits::Standing::note(request, limits::check(app, &key, app.settings.login_per_minute).await?);
+        let wrong = || Refusal::field("current_password", "is wrong");
+        let present = users::password_of(app.db.read(), user).await?;
+        if !users::password::verify(current, present.clone()).await {
+            return Err(wrong());
+        }
+        let present = present.ok_or_else(Refusal::internal)?;
+        let new =
+            users::password::hashed(new).await.map_err(|error| Refusal::field("new_password", error.to_string()))?;
+        let tx = app.db.begin().await?;
+        let step = users::change_password(&tx, app.clock.now(), user, session, present, new).await?;
+        if !step.value {
+            return Err(wrong());
+        }
+        db::commit(tx, Commit::Session).await?;
+        for event in &step.events {
+            if let Event::SessionRevoked(session) = event {
+                app.sessions.forget(*session);
+            }
+        }
+        app.after(step);
+        tracing::info!(user = user.0, "a user changed their password; their other sessions have ended");
+        Ok(())
+    }
+
     async fn sign_out(&self, request: &Request) -> Result<(), Refusal> {
         let app = &self.app;
-        let caller = auth::identify(app, auth::bearer(request)).await?;
+        let (caller, session) = self.in_session(request).await?;
         let key = format!("general:{}", caller.0.user_id);
         limits::Standing::note(request, limits::check(app, &key, app.settings.general_per_minute).await?);
-        let session = caller.0.session().ok_or_else(Refusal::internal)?;
         let step = users::revoke(app.db.write(), app.clock.now(), session).await?;
         app.sessions.forget(session);
         app.after(step);
@@ -259,6 +338,19 @@ impl AuthRoutes {
         body: SmallBody<RefreshRequest>,
     ) -> Result<Json<Success<RefreshView>>, Failure> {
         Ok(Success::new(self.go_on(request, &body.bytes).await?))
+    }
+
+    /// Changes the password: all other sessions of the user end, and a session that had to change it is open. API keys
+    /// stay. A refusal of `current_password` is a 400, so that no client takes it for the end of its session.
+    #[oai(path = "/api/v1/auth/password", method = "post")]
+    async fn password(
+        &self,
+        request: &Request,
+        _token: Token,
+        body: SmallBody<PasswordRequest>,
+    ) -> Result<Json<Success<Nothing>>, Failure> {
+        self.change_password(request, &body.bytes).await?;
+        Ok(Success::new(Nothing {}))
     }
 
     /// Ends the session.

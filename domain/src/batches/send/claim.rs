@@ -78,7 +78,8 @@ pub(in crate::batches) struct Recipient {
 pub(in crate::batches) const NO_NUMBER: (&str, &str) = ("contact_has_no_number", "the contact has no phone number");
 
 /// The code and the reason of an item whose recipient has another item of the batch: they were two contacts when it was made.
-const TWICE: (&str, &str) = ("duplicate", "the contact is in the batch already: two contacts were merged");
+pub(in crate::batches) const TWICE: (&str, &str) =
+    ("duplicate", "the contact is in the batch already: two contacts were merged");
 
 /// The code and the reason of an item whose recipient wants no bulk messages.
 pub(in crate::batches) const SUPPRESSED: (&str, &str) = ("suppressed", "the recipient has opted out");

@@ -33,7 +33,7 @@ pub(crate) struct SendSampleView {
 /// Something to know that is no error.
 #[derive(Debug, Object)]
 pub(crate) struct WarningView {
-    /// A stable word: `nobody`, `named_twice`, `rendered_partly`, `rate_above_sender`, `sender_circuit`, `sender_busy`,
+    /// A stable word: `nobody`, `rendered_partly`, `rate_above_sender`, `sender_circuit`, `sender_busy`,
     /// `others_at_work`.
     code: String,
     /// For people.
