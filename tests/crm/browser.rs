@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Proxy, eventually};
+use support::{Proxy, Pushed, eventually};
 use tokio::net::TcpListener;
 
 /// How long a browser on a busy machine may take to start, or to come again.
@@ -119,4 +119,8 @@ async fn a_browser_that_is_cut_off_again_and_again_sees_everything_once() {
     })
     .await;
     assert_eq!(page.texts(), (wanted, true));
+    let pushed = Pushed::of(s.api().url()).await;
+    for told in page.told.lock().iter().filter(|told| told["opened"].is_null()) {
+        pushed.event(told["id"].as_str().expect("an id"), &told["data"]);
+    }
 }

@@ -3,10 +3,9 @@
 
 use crate::reports::{customer, history};
 use crate::setup::{PATIENCE, Runs, SECRET, Setup};
-use crate::stream::Events;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use support::{Paceline, Program, eventually};
+use support::{Events, Paceline, Program, eventually};
 
 /// A network whose recipients read everything at once and answer all of it.
 const EAGER: [(&str, &str); 8] = [

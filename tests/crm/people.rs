@@ -4,9 +4,9 @@
 use crate::reports::{Reporter, customer, history};
 use crate::setup::on_both;
 use crate::setup::{Setup, accepted};
-use crate::stream::Events;
 use serde_json::{Value, json};
 use std::rc::Rc;
+use support::Events;
 
 /// What people write, and what the network calls the account.
 const SPELLINGS: [(&str, &str); 5] = [

@@ -1,70 +1,11 @@
 //! The stream: every event once, in order, whatever happens to the connection or the process.
 
 use crate::reports::{Reporter, customer};
-use crate::setup::on_both;
-use crate::setup::{Runs, Setup};
+use crate::setup::{PATIENCE, Runs, Setup, on_both};
 use futures::StreamExt;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::rc::Rc;
-use std::time::Duration;
-use support::{Client, Method};
-
-/// How long an event may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A stream as it comes.
-pub(crate) struct Events {
-    answer: reqwest::Response,
-    unread: String,
-}
-
-#[derive(Debug)]
-pub(crate) struct Event {
-    pub(crate) id: i64,
-    pub(crate) data: Value,
-}
-
-impl Events {
-    pub(crate) async fn open(client: &Client, last: Option<i64>) -> Self {
-        let mut request = client.request(Method::GET, "/messages/events/stream").timeout(Duration::from_secs(300));
-        if let Some(last) = last {
-            request = request.header("last-event-id", last);
-        }
-        let answer = request.send().await.expect("an answer");
-        assert_eq!(answer.status(), 200);
-        assert_eq!(answer.headers()["content-type"], "text/event-stream");
-        let mut events = Self { answer, unread: String::new() };
-        assert_eq!(events.block().await.as_deref(), Some("retry: 3000"), "it begins with how long to wait");
-        events
-    }
-
-    /// The next block of lines; `None` at the end of the stream.
-    async fn block(&mut self) -> Option<String> {
-        loop {
-            if let Some((block, rest)) = self.unread.split_once("\n\n") {
-                let (block, rest) = (block.to_owned(), rest.to_owned());
-                self.unread = rest;
-                return Some(block);
-            }
-            let chunk = tokio::time::timeout(PATIENCE, self.answer.chunk()).await.expect("something comes");
-            self.unread.push_str(std::str::from_utf8(&chunk.ok()??).expect("text"));
-        }
-    }
-
-    pub(crate) async fn next(&mut self) -> Event {
-        loop {
-            let block = self.block().await.expect("the stream goes on");
-            if block.starts_with(':') {
-                continue;
-            }
-            let field = |name: &str| {
-                block.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{block}"))
-            };
-            let id = field("id: ").parse().expect("a number");
-            return Event { id, data: serde_json::from_str(field("data: ")).expect("JSON") };
-        }
-    }
-}
+use support::{Event, Events, Method};
 
 on_both!(what_happens_is_told_in_order () |s: Rc<Setup>| Box::pin(async move {
     let reporter = Reporter::of(&s);
@@ -168,14 +109,9 @@ on_both!(a_stream_ends_with_its_session () |s: Rc<Setup>| Box::pin(async move {
     // As `EventSource` does: it cannot send headers.
     let anyone = s.api().client();
     let path = format!("/messages/events/stream?token={token}");
-    let answer = anyone.request(Method::GET, &path).timeout(Duration::from_secs(300)).send().await.expect("an answer");
-    assert_eq!(answer.status(), 200);
-    let mut events = Events { answer, unread: String::new() };
-    assert_eq!(events.block().await.as_deref(), Some("retry: 3000"));
+    let events = Events::begin(&anyone, anyone.request(Method::GET, &path)).await;
     anyone.with_token(token).post("/api/v1/auth/logout", &json!({})).await.expect(200);
-    while let Some(block) = events.block().await {
-        assert!(block.starts_with(':'), "{block}");
-    }
+    events.end().await;
     anyone.get(&path).await.expect(401);
 }));
 
@@ -197,10 +133,7 @@ async fn number(s: &Setup, sql: &str) -> i64 {
 /// A stream that begins with a `reset`, and what it says.
 async fn reset(s: &Setup, last: &str) -> (Events, Event) {
     let request = s.admin.request(Method::GET, "/messages/events/stream").header("last-event-id", last);
-    let answer = request.timeout(Duration::from_secs(300)).send().await.expect("an answer");
-    assert_eq!(answer.status(), 200);
-    let mut events = Events { answer, unread: String::new() };
-    assert_eq!(events.block().await.as_deref(), Some("retry: 3000"));
+    let mut events = Events::begin(&s.admin, request).await;
     let first = events.next().await;
     assert_eq!(first.data["type"], "reset", "{first:?}");
     (events, first)
@@ -271,7 +204,7 @@ on_both!(people_are_bounded_by_count () |s: Rc<Setup>| Box::pin(async move {
     execute(&s, format!(
         "WITH RECURSIVE n(i) AS (SELECT {} UNION ALL SELECT i + 1 FROM n WHERE i < 2999)
          INSERT INTO crm_events (contact_id, data, created_at)
-         SELECT {customer}, '{{\"type\":\"inbound_message\"}}', (SELECT max(created_at) FROM crm_events) FROM n",
+         SELECT {customer}, (SELECT data FROM crm_events WHERE id = {newest}), (SELECT max(created_at) FROM crm_events) FROM n",
         newest + 1
     )).await;
     assert_eq!(number(&s, "SELECT max(id) FROM crm_events").await, 2_999);

@@ -146,6 +146,8 @@ on_both!(what_no_document_has_is_as_strict () |s: Rc<Setup>| Box::pin(async move
         ("/healthz?verbose", 400, ""),
         ("/readyz?verbose", 400, ""),
         ("/openapi/batch.json?v=2", 400, ""),
+        ("/openapi.json?v=2", 400, ""),
+        ("/asyncapi.json?v=2", 400, ""),
         ("/docs?x", 400, ""),
         ("/redoc/crm?x", 400, ""),
     ] {

@@ -96,19 +96,27 @@ const ROLES: &[(&str, &[&str])] = &[
     ("guest", &["", "contacts:read", "conversations:read"]),
 ];
 
-/// The routes of all documents that are served, as `(method, path)`.
+/// The routes of a document, as `(method, path)`.
+fn routes(document: &Value) -> impl Iterator<Item = (String, String)> {
+    document["paths"].as_object().expect("paths").iter().flat_map(|(path, methods)| {
+        methods.as_object().expect("methods").keys().map(|method| (method.clone(), path.clone()))
+    })
+}
+
+/// The routes of all documents that are served. The one of all surfaces has each of them once.
 async fn documented(served: &Served) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for page in served.anyone().get("/docs").await.text.split("href=\"").skip(1) {
         let path = page.split('"').next().expect("a quote ends it");
         if path.starts_with("/openapi/") {
-            let document = served.anyone().get(path).await.expect(200);
-            for (path, methods) in document["paths"].as_object().expect("paths") {
-                found.extend(methods.as_object().expect("methods").keys().map(|m| (m.clone(), path.clone())));
-            }
+            found.extend(routes(&served.anyone().get(path).await.expect(200)));
         }
     }
     found.sort();
+    let whole = served.anyone().get("/openapi.json").await.expect(200);
+    let mut merged: Vec<_> = routes(&whole).collect();
+    merged.sort();
+    assert_eq!(merged, found, "the document of all surfaces is of others");
     found
 }
 
@@ -193,6 +201,13 @@ async fn without_a_token_every_route_but_those_for_everybody_is_401() {
     // All else that is served is for everybody, or is nothing.
     for path in ["/healthz", "/readyz", "/metrics", "/docs", "/redoc", "/docs/batch", "/openapi/batch.json"] {
         assert_eq!(nobody.get(path).await.status, 200, "{path}");
+    }
+    for index in ["/docs", "/redoc"] {
+        let page = nobody.get(index).await.text;
+        for document in ["/openapi.json", "/asyncapi.json"] {
+            assert!(page.contains(&format!("href=\"{document}\"")), "{index} does not lead to {document}");
+            assert!(nobody.get(document).await.expect(200)["info"]["title"].is_string(), "{document}");
+        }
     }
     for path in ["/", "/api/v2/sessions", "/admin/chat/sessions", "/webhooks/x", "/.env", "/debug"] {
         assert_eq!(nobody.get(path).await.status, 404, "{path}");

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::io::Cursor;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use support::{Client, Method};
+use support::{Client, Method, Pushed};
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Runtime;
 
@@ -322,18 +322,20 @@ fn are_credentials(input: &[u8]) -> bool {
 
 #[test]
 fn websocket_frames() {
-    let token = std::cell::OnceCell::<String>::new();
+    let prepared = std::cell::OnceCell::<(String, Pushed)>::new();
     let prepare = async || {
         let served = Served::start(&[]).await;
-        token.set(served.program.token_for("agent").await).expect("once");
+        let token = served.program.token_for("agent").await;
+        prepared.set((token, Pushed::of(served.paceline.url()).await)).expect("once");
         served
     };
     on_binary("frames", prepare, async |served, input| {
-        let mut raw = handshake(served, token.get().expect("prepared")).await;
+        let (token, pushed) = prepared.get().expect("prepared");
+        let mut raw = handshake(served, token).await;
         raw.send(input).await;
         raw.send(frame(0x88, 2, b"\x03\xe8")).await;
         raw.0.shutdown().await.ok();
-        let (texts, code) = closed_with(&mut raw).await;
+        let (texts, code) = closed_with(&mut raw, pushed).await;
         let all_told = texts.iter().all(|text| text["type"].is_string() && text["timestamp"].is_string());
         assert!(all_told && texts.first().is_none_or(|text| text["type"] == "connection_established"), "{texts:?}");
         assert!(code.is_none_or(|code| matches!(code, 1000..=4999)), "{code:?}");

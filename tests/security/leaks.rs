@@ -30,6 +30,8 @@ async fn every_answer_tells_browsers_what_not_to_do() {
         "/readyz",
         "/metrics",
         "/openapi/batch.json",
+        "/openapi.json",
+        "/asyncapi.json",
         "/docs",
         "/redoc",
         "/docs/batch",

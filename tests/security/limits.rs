@@ -2,7 +2,7 @@
 
 use crate::setup::{Raw, Served, statuses};
 use serde_json::{Value, json};
-use support::{Client, Method, Response};
+use support::{Client, Method, Pushed, Response};
 use tokio::io::AsyncReadExt;
 
 async fn post(admin: &Client, path: &str, content_type: &str, body: String) -> Response {
@@ -137,8 +137,8 @@ pub(crate) fn frame(first: u8, told: usize, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Reads frames until the server's close; all texts before it, and its code, if it gives one.
-pub(crate) async fn closed_with(raw: &mut Raw) -> (Vec<Value>, Option<u16>) {
+/// Reads frames until the server's close; all texts before it, which the document describes, and its code, if it gives one.
+pub(crate) async fn closed_with(raw: &mut Raw, pushed: &Pushed) -> (Vec<Value>, Option<u16>) {
     let mut texts = Vec::new();
     let read = async {
         loop {
@@ -155,7 +155,11 @@ pub(crate) async fn closed_with(raw: &mut Raw) -> (Vec<Value>, Option<u16>) {
             raw.0.read_exact(&mut payload).await.ok()?;
             match head[0] & 0x0f {
                 8 => return payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]])),
-                1 => texts.push(serde_json::from_slice(&payload).expect("JSON")),
+                1 => {
+                    let text = serde_json::from_slice(&payload).expect("JSON");
+                    pushed.frame(&text);
+                    texts.push(text);
+                }
                 _ => {}
             }
         }
@@ -167,6 +171,7 @@ pub(crate) async fn closed_with(raw: &mut Raw) -> (Vec<Value>, Option<u16>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_closes_with_the_code_for_what_was_wrong() {
     let served = Served::start(&[]).await;
+    let pushed = Pushed::of(served.paceline.url()).await;
     let token = served.program.token_for("agent").await;
     let text = |n: usize| frame(0x81, n, &vec![b'x'; n]);
     let part = |first: u8| frame(first, 16_000, &vec![b'x'; 16_000]);
@@ -189,8 +194,9 @@ async fn a_socket_closes_with_the_code_for_what_was_wrong() {
     ] {
         let mut raw = handshake(&served, &token).await;
         raw.send(bytes).await;
-        let (texts, closed) = closed_with(&mut raw).await;
+        let (texts, closed) = closed_with(&mut raw, &pushed).await;
         assert_eq!(closed, Some(code), "{what}");
+        pushed.close(code);
         assert_eq!(texts.len(), 1, "{what}: {texts:?}");
     }
     // Up to its limit a frame is answered, whatever is in it.
@@ -199,7 +205,7 @@ async fn a_socket_closes_with_the_code_for_what_was_wrong() {
         [text(16 * 1024), frame(0x82, 3, b"\0\x01\x02"), frame(0x81, 0, b""), frame(0x88, 2, b"\x03\xe8")].concat(),
     )
     .await;
-    let (texts, closed) = closed_with(&mut raw).await;
+    let (texts, closed) = closed_with(&mut raw, &pushed).await;
     let kinds: Vec<_> = texts.iter().map(|text| text["type"].as_str().unwrap_or_default()).collect();
     assert_eq!((kinds, closed), (vec!["connection_established", "error", "error", "error"], Some(1000)));
 }

@@ -128,7 +128,8 @@ async fn connections_end_as_their_version_says() {
 async fn head_is_get_without_its_content() {
     let served = Served::start(&[]).await;
     let token = served.program.token_for("admin").await;
-    for path in ["/healthz", "/readyz", "/metrics", "/batch", "/customers/summary", "/openapi/batch.json", "/docs"] {
+    let documents = ["/openapi/batch.json", "/openapi.json", "/asyncapi.json", "/docs"];
+    for path in ["/healthz", "/readyz", "/metrics", "/batch", "/customers/summary"].into_iter().chain(documents) {
         let ask = |method: &str| {
             format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n")
         };

@@ -3,12 +3,10 @@
 use crate::setup::{JWT_SECRET, PATIENCE, Served};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use futures::StreamExt;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use std::net::IpAddr;
-use support::{DEADLINE, Method, Socket, eventually};
-use tokio_tungstenite::tungstenite::Message;
+use support::{Method, Socket, eventually};
 
 /// What a token says.
 pub(crate) fn claims(token: &str) -> Value {
@@ -86,19 +84,11 @@ async fn a_token_that_is_not_ours_is_refused_everywhere() {
     Socket::open(&client.socket_url("/ws")).await.close().await;
 }
 
-/// Reads an open socket until the server closes it; the code it gives.
+/// The code that the server closes a socket with.
 async fn closing_code(url: &str, meanwhile: impl Future<Output = ()>) -> Option<u16> {
-    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("opens");
+    let socket = Socket::open(url).await;
     meanwhile.await;
-    let closed = async {
-        while let Some(frame) = socket.next().await {
-            if let Ok(Message::Close(frame)) = frame {
-                return frame.map(|frame| u16::from(frame.code));
-            }
-        }
-        None
-    };
-    tokio::time::timeout(DEADLINE, closed).await.expect("closed in time")
+    socket.code().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,8 +11,9 @@ use std::process::{Command, Stdio};
 /// The release of schemathesis that the contracts are tested with.
 const SCHEMATHESIS: &str = "4.32.5";
 
-/// What makes types of the contracts, and what compiles them.
-const TYPE_TOOLS: [(&str, &str); 2] = [("openapi-typescript", "7.13.0"), ("typescript", "5.9.3")];
+/// What makes types of the contracts, what compiles them, and AsyncAPI's own schemas.
+const TYPE_TOOLS: [(&str, &str); 3] =
+    [("openapi-typescript", "7.13.0"), ("typescript", "5.9.3"), ("@asyncapi/specs", "6.11.1")];
 
 /// Tells the tests where the directory with `openapi-typescript` and `tsc` is.
 pub(crate) const TYPE_TOOLS_VAR: &str = "PACELINE_TEST_TYPE_TOOLS";
@@ -261,21 +262,22 @@ fn type_tools(npm: &Path) -> Result<PathBuf> {
     let dir = target_dir()?.join("tools").join(format!("types-{}", TYPE_TOOLS.map(|(_, version)| version).join("-")));
     let bin = dir.join("node_modules").join(".bin");
     let works = || {
-        ["openapi-typescript", "tsc"]
-            .iter()
-            .all(|name| bin.join(name).to_str().is_some_and(|program| quiet(program, &["--version"])))
+        dir.join("node_modules").join("@asyncapi").join("specs").join("schemas").is_dir()
+            && ["openapi-typescript", "tsc"]
+                .iter()
+                .all(|name| bin.join(name).to_str().is_some_and(|program| quiet(program, &["--version"])))
     };
     if works() {
         return Ok(bin);
     }
-    eprintln!("xtask: installing {} by npm into {}", versions.join(" and "), dir.display());
+    eprintln!("xtask: installing {} by npm into {}", versions.join(", "), dir.display());
     fs::create_dir_all(&dir)?;
     let mut install = Command::new(npm);
     install.args(["install", "--no-audit", "--no-fund", "--no-update-notifier", "--save-exact", "--prefix"]);
     install.arg(&dir).args(&versions);
     run(install).context("the type tools cannot be installed; `--fast` leaves out the suites that need them")?;
     if !works() {
-        bail!("{} were installed and do not run", versions.join(" and "));
+        bail!("{} were installed and do not run", versions.join(", "));
     }
     Ok(bin)
 }

@@ -1,6 +1,9 @@
-//! What is about the process and the documents: health, metrics, OpenAPI.
+//! What is about the process and the documents: health, metrics, OpenAPI, AsyncAPI.
 
 mod document;
+mod merged;
+#[cfg(test)]
+mod tests;
 
 use crate::foundation::guarded;
 use crate::foundation::known::Operations;
@@ -70,11 +73,50 @@ fn readyz(check: ReadyCheck) -> impl Endpoint<Output = Response> {
     })
 }
 
-const DOCUMENTS: [(&str, &str); 3] = [
-    ("/openapi/batch.json", "Batch operations"),
-    ("/openapi/crm.json", "WhatsApp CRM"),
-    ("/openapi/support-desk.json", "Support desk"),
+/// What is pushed: the socket's frames and the stream's events, as an AsyncAPI document. It is written by hand; the tests'
+/// sockets and streams hold each frame and event against it.
+pub(crate) const ASYNCAPI: &str = include_str!("asyncapi.json");
+
+/// A surface with a document.
+struct Documented {
+    /// Its name in addresses.
+    name: &'static str,
+    /// See [`merged::Part::prefix`].
+    prefix: &'static str,
+    /// What people call it.
+    title: &'static str,
+}
+
+const SURFACES: [Documented; 3] = [
+    Documented { name: "batch", prefix: "Batch", title: "Batch operations" },
+    Documented { name: "crm", prefix: "Crm", title: "WhatsApp CRM" },
+    Documented { name: "support-desk", prefix: "SupportDesk", title: "Support desk" },
 ];
+
+/// The pages of each of [`SURFACES`].
+fn pages(app: &Arc<App>) -> [Pages; 3] {
+    [
+        Pages::of(&surface::batch::service(app.clone())),
+        Pages::of(&surface::crm::service(app.clone())),
+        Pages::of(&surface::support_desk::service(app.clone())),
+    ]
+}
+
+/// The surfaces' documents in one.
+fn whole(pages: &[Pages; 3]) -> serde_json::Value {
+    let parts = SURFACES.iter().zip(pages).map(|(surface, pages)| merged::Part {
+        prefix: surface.prefix,
+        title: surface.title,
+        document: serde_json::from_str(&pages.json).unwrap_or_default(),
+    });
+    merged::merged(&parts.collect::<Vec<_>>())
+}
+
+fn document(json: String) -> impl Endpoint<Output = Response> {
+    poem::endpoint::make_sync(move |_| {
+        json.clone().with_content_type("application/json; charset=utf-8").into_response()
+    })
+}
 
 /// What a page of ours would tell others about who reads it.
 const FONTS: &str = r#"<link href="https://fonts.googleapis.com/css?family=Montserrat:300,400,700|Roboto:300,400,700" rel="stylesheet">"#;
@@ -131,16 +173,8 @@ impl Pages {
         };
         let paths = [format!("/openapi/{name}.json"), format!("/docs/{name}"), format!("/redoc/{name}")];
         let operations = paths.iter().fold(operations, |all, path| all.and_get(path, &[]));
-        let [document, docs_at, redoc_at] = paths;
-        let routes = routes
-            .at(
-                document,
-                poem::endpoint::make_sync(move |_| {
-                    json.clone().with_content_type("application/json; charset=utf-8").into_response()
-                }),
-            )
-            .at(docs_at, page(docs))
-            .at(redoc_at, page(redoc));
+        let [document_at, docs_at, redoc_at] = paths;
+        let routes = routes.at(document_at, document(json)).at(docs_at, page(docs)).at(redoc_at, page(redoc));
         (operations, routes)
     }
 }
@@ -148,13 +182,16 @@ impl Pages {
 /// Health, metrics and the documents; everything else is not found.
 pub(crate) fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
     let mut operations = Operations::default();
-    for path in ["/healthz", "/readyz", "/docs", "/redoc"] {
+    for path in ["/healthz", "/readyz", "/docs", "/redoc", "/openapi.json", "/asyncapi.json"] {
         operations = operations.and_get(path, &[]);
     }
-    let mut all = (operations, Route::new().at("/healthz", get(healthz)));
-    all = Pages::of(&surface::batch::service(app.clone())).serve(all, "batch");
-    all = Pages::of(&surface::crm::service(app.clone())).serve(all, "crm");
-    all = Pages::of(&surface::support_desk::service(app.clone())).serve(all, "support-desk");
+    let pages = pages(&app);
+    let routes = Route::new()
+        .at("/healthz", get(healthz))
+        .at("/openapi.json", document(whole(&pages).to_string()))
+        .at("/asyncapi.json", document(ASYNCAPI.to_owned()));
+    let all =
+        SURFACES.iter().zip(pages).fold((operations, routes), |all, (surface, pages)| pages.serve(all, surface.name));
     let (operations, mut routes) = all;
     for (path, kind) in [("/docs", "docs"), ("/redoc", "redoc")] {
         routes = routes.at(path, poem::endpoint::make_sync(move |_| page(index(kind), &policy(""))));
@@ -162,35 +199,19 @@ pub(crate) fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
     strict(operations, routes.at("/readyz", readyz(app.observed.ready.clone())).at("/*", not_found()))
 }
 
-/// A page that leads to each surface's document.
+/// A page that leads to each document.
 fn index(kind: &str) -> String {
-    let links: String = DOCUMENTS
+    let links: String = SURFACES
         .iter()
-        .map(|(document, title)| {
-            let name = document.trim_start_matches("/openapi/").trim_end_matches(".json");
-            format!("<li><a href=\"/{kind}/{name}\">{title}</a> (<a href=\"{document}\">OpenAPI</a>)</li>")
+        .map(|Documented { name, title, .. }| {
+            format!("<li><a href=\"/{kind}/{name}\">{title}</a> (<a href=\"/openapi/{name}.json\">OpenAPI</a>)</li>")
         })
         .collect();
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>Paceline: API</title><body style=\"font:16px/1.5 system-ui;margin:3rem auto;max-width:40rem\">\
-         <h1>Paceline</h1><p>The API's surfaces:</p><ul>{links}</ul></body></html>"
+         <h1>Paceline</h1><p>The API's surfaces:</p><ul>{links}</ul>\
+         <p>All of them in one document: <a href=\"/openapi.json\">OpenAPI</a>. What is pushed, over the socket and the \
+         stream: <a href=\"/asyncapi.json\">AsyncAPI</a>.</p></body></html>"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_may_run_its_own_scripts_alone() {
-        let html = "<p><script a=\"b\">one('<script>')</script>text<script>two()</script><script>unended";
-        assert_eq!(scripts(html), ["one('<script>')", "two()"]);
-        assert!(policy("<p>").contains("script-src 'none';"));
-        // printf 'two()' | openssl dgst -sha256 -binary | base64
-        assert!(
-            policy("<script>two()</script>")
-                .contains("script-src 'sha256-iMrPAWirDC2X0OhZzLsM2MRIWSmepJGI4r7D8ZlwBOw=';")
-        );
-    }
 }

@@ -36,6 +36,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What a stream begins with: how long a browser waits before it comes again, in milliseconds.
 const HELLO: &str = "retry: 3000\n\n";
 
+/// What a silent stream says.
+const HERE: &str = ": here\n\n";
+
 /// An event, formatted.
 #[derive(Clone, Debug)]
 struct Told {
@@ -320,7 +323,7 @@ impl Watching {
                     Ok(Handed::Gap) | Err(RecvError::Lagged(_)) => self.behind = true,
                     Err(RecvError::Closed) => return None,
                 },
-                () = tokio::time::sleep(KEEP_ALIVE) => return Some(Bytes::from_static(b": here\n\n")),
+                () = tokio::time::sleep(KEEP_ALIVE) => return Some(Bytes::from_static(HERE.as_bytes())),
             }
         }
     }
@@ -389,6 +392,16 @@ mod tests {
         ] {
             assert_eq!(Seen::read(text), seen, "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_document_says_how_a_stream_begins_and_that_it_lives() {
+        let document: Value = serde_json::from_str(crate::docs::ASYNCAPI).expect("JSON");
+        let told = &document["channels"]["stream"]["x-server-sent-events"];
+        assert_eq!(HELLO, format!("retry: {}\n\n", told["retry"]["milliseconds"]));
+        assert_eq!(told["keepAlive"]["seconds"], KEEP_ALIVE.as_secs());
+        let comment = told["keepAlive"]["comment"].as_str().expect("a text");
+        assert_eq!(HERE, format!(": {comment}\n\n"));
     }
 
     #[test]

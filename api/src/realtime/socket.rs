@@ -245,3 +245,28 @@ fn answer(app: &App, text: &str) -> String {
         Err(_) => error(app, "not a frame: {\"type\": …}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Close; 7] =
+        [Close::Stopping, Close::Broken, Close::NotUtf8, Close::TooLarge, Close::Token, Close::Silent, Close::Slow];
+
+    #[test]
+    fn the_document_has_each_code_with_its_reason_and_limit() {
+        let document: Value = serde_json::from_str(crate::docs::ASYNCAPI).expect("JSON");
+        let codes = document["channels"]["socket"]["x-close-codes"].as_object().expect("the codes");
+        assert_eq!(codes.len(), ALL.len());
+        for close in ALL {
+            assert_eq!(codes[&close.code().to_string()]["reason"], close.reason(), "{close:?}");
+        }
+        let told = |close: Close| {
+            let description = codes[&close.code().to_string()]["description"].as_str().expect("a text");
+            description.replace(',', "").split(' ').filter_map(|word| word.parse().ok()).collect::<Vec<u64>>()
+        };
+        assert_eq!(told(Close::TooLarge), [MAX_FRAME as u64]);
+        assert_eq!(told(Close::Silent), [SILENCE.as_secs()]);
+        assert_eq!(told(Close::Slow), [SLOW.as_secs(), super::super::hub::MAX_BEHIND as u64]);
+    }
+}

@@ -7,7 +7,8 @@
 //! - [`Gateway`]: a WhatsApp gateway that does what the test's script says and remembers everything.
 //! - [`CloudApi`]: Meta's WhatsApp Cloud API, with signed webhooks and faults by number.
 //! - [`Backend`]: what a WhatsApp gateway reports to, as the test says.
-//! - [`Client`] and [`Socket`]: HTTP and WebSocket as a client of the contracts sees them.
+//! - [`Client`], [`Socket`] and [`Events`]: HTTP, WebSocket and Server-Sent Events as a client of the contracts sees them.
+//!   What is pushed is held against the process's own AsyncAPI document ([`Pushed`]).
 //! - [`eventually`]: the only way to wait for what nobody announces.
 //!
 //! What is started here dies with the test, also when the test is killed (see the `servers` crate). Nothing has a fixed
@@ -18,11 +19,13 @@ mod backend;
 mod client;
 mod cloud_api;
 mod cluster;
+mod events;
 mod gateway;
 mod poll;
 mod postgres;
 mod program;
 mod proxy;
+mod pushed;
 mod redis;
 mod socket;
 
@@ -33,11 +36,13 @@ pub use cloud_api::{
     WebhookDelivery,
 };
 pub use cluster::{Cluster, ClusterBuilder, Links};
+pub use events::{Event, Events};
 pub use gateway::{Attempt, Gateway, Reply};
 pub use poll::{eventually, eventually_every};
 pub use postgres::{Database, Postgres, PostgresServer};
 pub use program::{Paceline, Program, User};
 pub use proxy::{Proxy, Way};
+pub use pushed::Pushed;
 pub use redis::Redis;
 pub use reqwest::Method;
 pub use servers::{Disk, Log, PostgresOptions, RedisOptions, tools};

@@ -1,6 +1,6 @@
 //! A WebSocket as a client of the contracts sees it.
 
-use crate::DEADLINE;
+use crate::{DEADLINE, Pushed};
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -8,9 +8,15 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-/// An open WebSocket that speaks JSON texts. Pings are answered while something is being awaited.
+/// An open WebSocket that speaks JSON texts. Pings are answered while something is being awaited. Each frame that is read is
+/// held against the process's AsyncAPI document.
 #[derive(Debug)]
-pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pushed: Pushed,
+    /// What the server closed it with, if it gave a code.
+    code: Option<u16>,
+}
 
 impl Socket {
     /// Opens a socket; the URL is [`crate::Client::socket_url`]'s.
@@ -27,10 +33,10 @@ impl Socket {
     /// The HTTP status of the refusal.
     ///
     /// # Panics
-    /// When nobody answers with HTTP at all.
+    /// When nobody answers with HTTP at all, or whoever opens it has no AsyncAPI document.
     pub async fn try_open(url: &str) -> Result<Self, u16> {
         match timeout(DEADLINE, connect_async(url)).await {
-            Ok(Ok((socket, _))) => Ok(Self(socket)),
+            Ok(Ok((stream, _))) => Ok(Self { stream, pushed: Pushed::of(&base(url)).await, code: None }),
             Ok(Err(Error::Http(response))) => Err(response.status().as_u16()),
             // The address has a token in it, so the message does not show it.
             Ok(Err(error)) => panic!("cannot open the socket: {error}"),
@@ -40,22 +46,23 @@ impl Socket {
 
     /// Sends a JSON text.
     pub async fn send(&mut self, value: &Value) {
-        self.0.send(Message::text(value.to_string())).await.unwrap_or_else(|error| panic!("cannot send: {error}"));
+        self.stream.send(Message::text(value.to_string())).await.unwrap_or_else(|error| panic!("cannot send: {error}"));
     }
 
     /// The next JSON text, or `None` when the server has closed the socket.
     ///
     /// # Panics
-    /// When nothing comes within [`DEADLINE`], or what comes is no JSON.
+    /// When nothing comes within [`DEADLINE`], or what comes is not what the document describes.
     pub async fn next(&mut self) -> Option<Value> {
         let text = async {
             loop {
-                match self.0.next().await? {
+                match self.stream.next().await? {
                     Ok(Message::Text(text)) => return Some(text),
                     Ok(Message::Ping(_) | Message::Pong(_)) => {}
-                    Ok(Message::Close(_)) => {
+                    Ok(Message::Close(said)) => {
+                        self.code = said.map(|said| said.code.into());
                         // The answer to a goodbye is queued, and would go out with the next read that never comes.
-                        self.0.flush().await.ok();
+                        self.stream.flush().await.ok();
                         return None;
                     }
                     Err(_) => return None,
@@ -63,8 +70,14 @@ impl Socket {
                 }
             }
         };
-        let text = timeout(DEADLINE, text).await.unwrap_or_else(|_| panic!("no message within {DEADLINE:?}"))?;
-        Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("not JSON ({error}): {text}")))
+        let text = timeout(DEADLINE, text).await.unwrap_or_else(|_| panic!("no message within {DEADLINE:?}"));
+        let Some(text) = text else {
+            self.code.into_iter().for_each(|code| self.pushed.close(code));
+            return None;
+        };
+        let frame = serde_json::from_str(&text).unwrap_or_else(|error| panic!("not JSON ({error}): {text}"));
+        self.pushed.frame(&frame);
+        Some(frame)
     }
 
     /// Reads until a message of which `pick` makes something.
@@ -94,7 +107,20 @@ impl Socket {
     /// Says goodbye and waits until the server does the same.
     pub async fn close(mut self) {
         // A server that is gone already has closed it too.
-        self.0.close(None).await.ok();
+        self.stream.close(None).await.ok();
         while self.next().await.is_some() {}
     }
+
+    /// Waits until the server closes the socket; the code that it gives, if it gives one.
+    pub async fn code(mut self) -> Option<u16> {
+        while self.next().await.is_some() {}
+        self.code
+    }
+}
+
+/// Where the process of a socket's address answers HTTP.
+fn base(url: &str) -> String {
+    let http = url.replacen("ws", "http", 1);
+    let path = http.match_indices('/').nth(2).map_or(http.len(), |(at, _)| at);
+    http[..path].to_owned()
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use support::{Client, DEADLINE, Gateway, Postgres, Program, Redis, Reply, Response, Socket, eventually};
 
 use futures::{FutureExt, SinkExt, StreamExt};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn each_database_is_fresh_and_goes_away_with_its_test() {
@@ -128,29 +128,71 @@ async fn what_hangs_is_let_go() {
     }
 }
 
+/// Takes a socket, says what is pushed over it when asked, sends back the first frame that comes, and says goodbye.
+async fn echo_once(listener: &tokio::net::TcpListener) {
+    let (stream, _) = listener.accept().await.expect("a comer");
+    let mut socket = tokio_tungstenite::accept_async(stream).await.expect("a handshake");
+    let payload = json!({ "required": ["type", "n"], "properties": { "n": { "type": "integer" } } });
+    let document = json!({
+        "channels": { "c": { "address": "/ws", "messages": { "hello": { "name": "hello", "payload": payload } } } },
+        "operations": { "greet": {
+            "action": "send",
+            "channel": { "$ref": "#/channels/c" },
+            "messages": [{ "$ref": "#/channels/c/messages/hello" }],
+        } },
+    })
+    .to_string();
+    let (mut asked, _) = listener.accept().await.expect("a comer");
+    let mut request = [0; 1024];
+    assert!(asked.read(&mut request).await.expect("a request") > 0 && request.starts_with(b"GET /asyncapi.json "));
+    let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", document.len());
+    asked.write_all((head + &document).as_bytes()).await.expect("the peer reads");
+    let message = socket.next().await.expect("a frame").expect("a whole one");
+    socket.send(message).await.expect("the peer reads");
+    socket.close(None).await.expect("the peer reads");
+    while socket.next().await.is_some() {}
+}
+
 #[tokio::test]
 async fn a_socket_speaks_json_and_knows_its_end() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = Client::new(format!("http://{}", listener.local_addr().unwrap())).with_token("secret");
     assert!(client.socket_url("/ws").ends_with("/ws?token=secret"));
     let server = tokio::spawn(async move {
-        // The first comer is refused, the second is echoed once and then dismissed.
+        // The first comer is refused.
         let (mut refused, _) = listener.accept().await.unwrap();
         refused.write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
-        let message = socket.next().await.unwrap().unwrap();
-        socket.send(message).await.unwrap();
-        socket.close(None).await.unwrap();
-        while socket.next().await.is_some() {}
+        echo_once(&listener).await;
     });
     assert_eq!(Socket::try_open(&client.socket_url("/ws")).await.unwrap_err(), 401);
     let mut socket = Socket::open(&client.socket_url("/ws")).await;
-    socket.send(&json!({"type": "hello"})).await;
+    socket.send(&json!({"type": "hello", "n": 1})).await;
     let kind = socket.wait_for("the echo", |message| message["type"].as_str().map(str::to_owned)).await;
     assert_eq!(kind, "hello");
     assert_eq!(socket.next().await, None, "the server said goodbye");
     server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_frame_that_its_document_does_not_describe_fails_the_test_that_reads_it() {
+    for (frame, wrong) in [
+        (json!({ "type": "hello", "n": "one" }), "\"one\" is not of type"),
+        (json!({ "type": "hello" }), "\"n\" is a required property"),
+        (json!({ "type": "goodbye", "n": 1 }), "nothing of this type on /ws"),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/ws", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move { echo_once(&listener).await });
+        let reading = tokio::spawn(async move {
+            let mut socket = Socket::open(&url).await;
+            socket.send(&frame).await;
+            socket.next().await
+        });
+        let panicked = reading.await.expect_err("the test fails").into_panic();
+        let said = panicked.downcast_ref::<String>().expect("a text");
+        assert!(said.contains(wrong), "{said}");
+        server.abort();
+    }
 }
 
 /// Answers 200 to everything, as a healthy process does; ends with the test process.

@@ -84,7 +84,7 @@ impl IntoResponse for Stream {
 #[derive(ApiResponse)]
 enum Events {
     /// The stream: each event's `data` has as its `type` one of `inbound_message`, `new_customer`, `message_seen`,
-    /// `message_ack`, `reset`.
+    /// `message_ack`, `customer_merged`, `reset`; `/asyncapi.json` describes each.
     #[oai(status = 200)]
     Ok(Stream),
 }
