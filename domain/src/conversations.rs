@@ -95,7 +95,7 @@ pub async fn read(conn: &impl ConnectionTrait, now: Timestamp, contact: ContactI
     }
     let sql = "UPDATE conversations SET unread = 0, updated_at = $2 WHERE contact_id = $1 AND unread > 0";
     db::execute(conn, sql, [contact.into(), now.0.into()]).await?;
-    // The unread ones are the newest that the contact wrote.
+    // The unread ones are those that came last, whenever they were written: one that comes late was not read either.
     let sql = format!(
         "UPDATE messages SET ack = {ACK_READ}, read_at = $2 WHERE id IN (
             SELECT id FROM messages WHERE contact_id = $1 AND direction = 'inbound' ORDER BY id DESC LIMIT $3)

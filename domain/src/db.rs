@@ -65,6 +65,15 @@ impl Dialect {
         }
     }
 
+    /// ` FOR KEY SHARE`: the row may change and may not go; nothing on SQLite.
+    #[must_use]
+    pub const fn for_key_share(self) -> &'static str {
+        match self {
+            Self::Postgres => " FOR KEY SHARE",
+            Self::Sqlite => "",
+        }
+    }
+
     /// ` FOR UPDATE SKIP LOCKED`, or nothing on SQLite.
     #[must_use]
     pub const fn for_update_skip_locked(self) -> &'static str {

@@ -5,7 +5,7 @@
 
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
-use entities::UserId;
+use entities::{ContactId, UserId};
 use sea_orm::{ConnectionTrait, DbErr};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub enum Begin {
         /// The body.
         body: String,
     },
+    /// It was done, and the answer was forgotten with the contact that it showed.
+    Forgotten,
     /// The key was used for another request.
     Mismatch,
     /// The first is still under way.
@@ -66,7 +68,7 @@ pub async fn begin(
          VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (user_id, key) DO UPDATE SET request_hash = excluded.request_hash, owner = excluded.owner,
             locked_until = excluded.locked_until, created_at = excluded.created_at, status_code = NULL,
-            response_body = NULL
+            response_body = NULL, contact_id = NULL
          WHERE idempotency_keys.created_at <= $7
             OR (idempotency_keys.status_code IS NULL AND idempotency_keys.locked_until <= $6
                 AND idempotency_keys.request_hash = excluded.request_hash)",
@@ -96,24 +98,34 @@ pub async fn begin(
     }
     match (row.try_get::<Option<i64>>("", "status_code")?, row.try_get::<Option<String>>("", "response_body")?) {
         (Some(status), Some(body)) => Ok(Begin::Replay { status: u16::try_from(status).unwrap_or(500), body }),
-        _ => Ok(Begin::InProgress),
+        (Some(_), None) => Ok(Begin::Forgotten),
+        (None, _) => Ok(Begin::InProgress),
     }
 }
 
-/// Remembers the answer, in the transaction of the effect. `false`: the key was taken over meanwhile; roll back.
+/// Remembers the answer, in the transaction of the effect. `shows`: the contact whose data is in it, with whom it is
+/// forgotten. `false`: the key was taken over meanwhile; roll back.
 ///
 /// # Errors
 /// The database's.
-pub async fn complete(conn: &impl ConnectionTrait, held: &Held, status: u16, body: &str) -> Result<bool, DbErr> {
+pub async fn complete(
+    conn: &impl ConnectionTrait,
+    held: &Held,
+    status: u16,
+    body: &str,
+    shows: Option<ContactId>,
+) -> Result<bool, DbErr> {
     let written = db::execute(
         conn,
-        "UPDATE idempotency_keys SET status_code = $4, response_body = $5 WHERE user_id = $1 AND key = $2 AND owner = $3",
+        "UPDATE idempotency_keys SET status_code = $4, response_body = $5, contact_id = $6
+         WHERE user_id = $1 AND key = $2 AND owner = $3",
         [
             held.user.into(),
             held.key.clone().into(),
             held.owner.clone().into(),
             i64::from(status).into(),
             body.into(),
+            shows.map(|contact| contact.0).into(),
         ],
     )
     .await?;
@@ -132,6 +144,22 @@ pub async fn abandon(conn: &impl ConnectionTrait, held: &Held) -> Result<(), DbE
     )
     .await?;
     Ok(())
+}
+
+/// Forgets the answers that show contacts. Their requests stay done: a key that comes again is [`Begin::Forgotten`]. A call
+/// takes what it writes off `left`; `false`: there is more.
+pub(crate) async fn forget(conn: &impl ConnectionTrait, contacts: &[i64], left: &mut u64) -> Result<bool, DbErr> {
+    if *left == 0 {
+        return Ok(false);
+    }
+    let dialect = Dialect::of(conn);
+    let shows = format!("contact_id {}", dialect.one_of(1, "bigint"));
+    let some = dialect.some_of("idempotency_keys", "user_id, key", &shows, *left);
+    let sql = format!("UPDATE idempotency_keys SET response_body = NULL, contact_id = NULL WHERE {some}");
+    let written = db::execute(conn, sql, [serde_json::json!(contacts).to_string().into()]).await?;
+    let all = written < *left;
+    *left = left.saturating_sub(written);
+    Ok(all)
 }
 
 /// Forgets keys older than [`REMEMBERED`], at most `limit`; returns how many.

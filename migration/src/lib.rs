@@ -13,6 +13,7 @@ mod m0008_imports;
 mod m0009_gateways;
 mod m0010_people;
 mod m0011_access;
+mod m0012_erasure;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_gateways::Migration),
             Box::new(m0010_people::Migration),
             Box::new(m0011_access::Migration),
+            Box::new(m0012_erasure::Migration),
         ]
     }
 }

@@ -9,7 +9,7 @@ use sea_orm_migration::prelude::*;
 pub(crate) struct Migration;
 
 /// The key of the number in a column: the rule of `domain::contacts::spelling`, in SQL.
-fn key(column: &str) -> String {
+pub(crate) fn key(column: &str) -> String {
     format!(
         "CASE
             WHEN length({column}) = 12 AND substr({column}, 1, 2) = '55' AND substr({column}, 5, 1) IN ('6', '7', '8', '9')

@@ -5,11 +5,12 @@
 //! leases whose worker is gone, schedules whose time has come, rows that nobody needs any more.
 
 use backplane::{After, Backplane};
+use domain::contacts::ErasedUntil;
 use domain::db::{Trouble, Tx};
 use domain::jobs::workers::{self, SILENCE};
 use domain::jobs::{Rescued, Swept};
 use domain::messages::{receipts, reports};
-use domain::{Clock, Db, Dialect, batches, db, feed, idempotency, jobs};
+use domain::{Clock, Db, Dialect, batches, contacts, db, feed, idempotency, jobs, users};
 use faults::Commit;
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -43,7 +44,15 @@ const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// How many rows one pass of a duty takes; the next pass takes the rest.
 const SWEEP_ROWS: u64 = 1_000;
 const RESCUE_ROWS: u64 = 100;
+/// How many sessions and tokens a statement deletes, and how many chunks of cancelled imports lose their rows with one.
+const PRUNE_STEP: u64 = 500;
+const LET_GO_CHUNKS: u64 = 2;
 const EARLY_ROWS: u64 = 500;
+
+/// How long after a deletion it is looked at again: no transaction is open for so long.
+const ERASE_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How far back a scheduler that starts looks: another may have stopped before it had looked.
+const ERASED_BEFORE: Duration = Duration::from_secs(3_600);
 
 /// How long a report is kept for a message that does not come.
 const EARLY_KEPT: Duration = Duration::from_secs(3 * 86_400);
@@ -58,6 +67,8 @@ struct Scheduler {
     after: After,
     settings: Settings,
     watch: Mutex<Watch>,
+    /// Up to where deletions were looked at again.
+    erased_until: Mutex<ErasedUntil>,
     /// The senders whose gateway was last seen not to work.
     told_open: Mutex<BTreeSet<String>>,
     sweep_rows: Rows,
@@ -96,6 +107,7 @@ pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings,
     let watch = Mutex::new(Watch { since: began, last: began });
     let after = After::new(&backplane, clock.clone());
     let (told_open, seen_depths) = (Mutex::default(), Mutex::default());
+    let erased_until = Mutex::new(ErasedUntil::from(clock.now().minus(ERASED_BEFORE)));
     let scheduler = Scheduler {
         sweep_rows: Rows::new(SWEEP_ROWS),
         rescue_rows: Rows::new(RESCUE_ROWS),
@@ -107,6 +119,7 @@ pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings,
         after,
         settings,
         watch,
+        erased_until,
         told_open,
         seen_depths,
     };
@@ -119,6 +132,7 @@ pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings,
         every(OBSERVE_EVERY, "observe", &stop, || scheduler.observe()),
         every(PRUNE_EVERY, "prune", &stop, || scheduler.prune()),
         every(PRUNE_EVERY, "prune_feed", &stop, || scheduler.prune_feed()),
+        every(PRUNE_EVERY, "erase_again", &stop, || scheduler.erase_again()),
     );
     tracing::info!("scheduler stopped");
 }
@@ -299,6 +313,27 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Erases what was written beside deletions, a few contacts after the other.
+    async fn erase_again(&self) -> Result<(), DbErr> {
+        let began = Instant::now();
+        let to = self.clock.now().minus(ERASE_AGAIN_AFTER);
+        let mut erased = 0;
+        loop {
+            let from = *self.erased_until.lock();
+            let (rows, until) = contacts::erase_again(self.db.read(), self.db.write(), from, to).await?;
+            erased += rows;
+            // There is one duty of the kind: nobody else has moved it meanwhile.
+            *self.erased_until.lock() = until;
+            if until.has_come_to(to) || began.elapsed() > PRUNE_FOR {
+                break;
+            }
+        }
+        if erased > 0 {
+            tracing::info!(rows = erased, "what was written beside deletions is erased");
+        }
+        Ok(())
+    }
+
     /// Throws away events that are too old to be resumed from, a transaction for a few.
     async fn prune_feed(&self) -> Result<(), DbErr> {
         let began = Instant::now();
@@ -321,6 +356,8 @@ impl Scheduler {
         while on() && self.prune_one(idempotency::prune(self.db.write(), now, rows()).await)? {}
         while on() && self.prune_one(receipts::prune(self.db.write(), now.minus(EARLY_KEPT), rows()).await)? {}
         while on() && self.prune_step(async |tx| batches::prune_uploads(tx, now, rows()).await).await? {}
+        while on() && users::prune(self.db.write(), now, PRUNE_STEP).await? > 0 {}
+        while on() && batches::let_go_of_cancelled(self.db.write(), LET_GO_CHUNKS).await? > 0 {}
         let Some(retention) = self.settings.retention else { return Ok(()) };
         let before = now.minus(retention);
         while on() && self.prune_one(jobs::prune(self.db.write(), before, rows()).await)? {}

@@ -30,7 +30,7 @@ pub(crate) async fn open() -> DatabaseConnection {
 pub(crate) async fn clear(db: &DatabaseConnection) {
     db.execute_unprepared(
         "DELETE FROM batches; DELETE FROM batch_chunks; DELETE FROM batch_items; DELETE FROM jobs; DELETE FROM messages;
-         DELETE FROM early_receipts; DELETE FROM workers; UPDATE contacts SET deleted_at = NULL;
+         DELETE FROM early_receipts; DELETE FROM workers; DELETE FROM contact_traces; UPDATE contacts SET deleted_at = NULL;
          DELETE FROM sqlite_sequence WHERE name IN ('batches', 'jobs', 'messages');
          UPDATE senders SET next_slot_us = 0, circuit_failures = 0, circuit_opened = 0, circuit_until = NULL,
             circuit_probing = FALSE, circuit_reason = NULL",

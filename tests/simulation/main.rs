@@ -15,6 +15,7 @@ mod ledger;
 mod luck;
 mod scenarios;
 mod seen;
+mod sessions;
 mod users;
 mod worker;
 mod world;

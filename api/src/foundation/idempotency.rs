@@ -3,8 +3,8 @@
 use super::refusal::{Kind, Refusal};
 use super::schema::{described, patterned};
 use crate::App;
-use domain::UserId;
 use domain::idempotency::{self, Begin, Held};
+use domain::{ContactId, UserId};
 use poem::Request;
 use poem_openapi::types::{ParseFromParameter, ParseResult};
 use sea_orm::ConnectionTrait;
@@ -19,10 +19,16 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    /// Remembers the answer, in the transaction of the effect.
-    pub(crate) async fn complete(&self, conn: &impl ConnectionTrait, status: u16, body: &str) -> Result<(), Refusal> {
+    /// Remembers the answer, in the transaction of the effect. `shows`: the contact whose data is in it.
+    pub(crate) async fn complete(
+        &self,
+        conn: &impl ConnectionTrait,
+        status: u16,
+        body: &str,
+        shows: Option<ContactId>,
+    ) -> Result<(), Refusal> {
         let Some(held) = &self.held else { return Ok(()) };
-        if idempotency::complete(conn, held, status, body).await? {
+        if idempotency::complete(conn, held, status, body, shows).await? {
             return Ok(());
         }
         Err(Refusal::new(Kind::Conflict, "another request with this Idempotency-Key has taken over"))
@@ -115,6 +121,10 @@ impl Asked {
         match idempotency::begin(app.db.write(), app.clock.now(), self.user, key, &hash, &owner).await? {
             Begin::Proceed(held) => Ok(Once::Do(hold(Some(held)))),
             Begin::Replay { body, .. } => Ok(Once::Replay(body)),
+            Begin::Forgotten => Err(Refusal::new(
+                Kind::NotFound,
+                "the request with this Idempotency-Key was done, and its answer was deleted with its customer",
+            )),
             Begin::Mismatch => {
                 Err(Refusal::new(Kind::Unprocessable, "this Idempotency-Key was used for another request"))
             }

@@ -3,6 +3,7 @@
 use super::model::{ItemStatus, TagOperation};
 use super::recipients::{ContactRef, where_they_went};
 use super::sets::{Decided, Holds, SetChunk};
+use super::traces::{self, Trace};
 use crate::contacts::erase::{self, Erased};
 use crate::contacts::tags;
 use crate::db::{self, Dialect};
@@ -43,16 +44,24 @@ pub(super) async fn delete(
     next_seq: i64,
 ) -> Result<Option<Vec<Decided>>, DbErr> {
     let (decided, contacts) = find(conn, set, seqs, next_seq).await?;
+    let rows = set.rows.max(1) as u64;
+    if !erase::fits(conn, &contacts, rows).await? {
+        set.most = (contacts.len() / 2).max(1);
+        return Ok(None);
+    }
+    // While they still have their numbers. What is left to write then is left to the contacts themselves, or to the next step.
+    let mut left = rows;
+    let forgotten = traces::forget(conn, &contacts, &mut left).await?;
+    if !forgotten || left < rows / 2 {
+        set.half_done = true;
+        return Ok(None);
+    }
     let mut place = std::mem::take(&mut set.place);
-    match erase::erase(conn, now, &contacts, set.rows, &mut place).await? {
+    match erase::erase(conn, now, &contacts, left, &mut place).await? {
         Erased::All => Ok(Some(decided)),
         Erased::Part => {
             set.place = place;
             set.half_done = true;
-            Ok(None)
-        }
-        Erased::TooMany => {
-            set.most = (contacts.len() / 2).max(1);
             Ok(None)
         }
     }
@@ -75,7 +84,7 @@ async fn find(
     let mixed = refs.iter().any(is_number) && !refs.iter().all(is_number);
     let mut seen = if mixed { done_before(conn, set, &found, next_seq).await? } else { HashSet::new() };
     let mut contacts = Vec::with_capacity(wanted.len());
-    let decided = wanted
+    let decided: Vec<Decided> = wanted
         .into_iter()
         .map(|(seq, contact)| {
             // One that was deleted by this very chunk is in the list twice; any other that is deleted is nobody.
@@ -95,6 +104,10 @@ async fn find(
             Decided { seq, contact: id, input, status, error, warning: None, row: None }
         })
         .collect();
+    // What stands in the place of a contact's id may be the number of one.
+    let typed = |item: &Decided| item.input.as_deref().map(|typed| Trace::of(typed, None, item.seq));
+    let typed: Vec<Trace> = decided.iter().filter_map(typed).flatten().collect();
+    traces::note(conn, set.batch, &typed).await?;
     contacts.sort_unstable();
     Ok((decided, contacts))
 }

@@ -9,6 +9,7 @@
 
 use super::model::{BatchStatus, BatchSummary, BatchType};
 use super::row::{self, SUMMARY, summary};
+use super::traces;
 use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
 use crate::ring::{JobKind, Lane, Ring};
@@ -69,6 +70,11 @@ pub(super) struct NewChunk {
     pub(super) between: Option<(i64, i64)>,
 }
 
+/// Between which numbers a chunk's contacts are, as its row says it: without a word of it they may be anybody.
+pub(super) fn bounds(between: Option<(i64, i64)>) -> (i64, i64) {
+    between.unwrap_or((0, i64::MAX))
+}
+
 /// Writes chunks, numbered from `first_no`. They wait; [`open_next`] opens them.
 pub(super) async fn insert(
     conn: &impl ConnectionTrait,
@@ -78,6 +84,7 @@ pub(super) async fn insert(
 ) -> Result<(), DbErr> {
     for (i, chunk) in chunks.iter().enumerate() {
         let no = first_no + i64::try_from(i).unwrap_or(i64::MAX);
+        let (lowest, highest) = bounds(chunk.between);
         db::execute(
             conn,
             "INSERT INTO batch_chunks (batch_id, no, first_seq, item_count, next_seq, state, data, lowest_contact,
@@ -89,8 +96,8 @@ pub(super) async fn insert(
                 chunk.first_seq.into(),
                 chunk.item_count.into(),
                 chunk.data.clone().into(),
-                chunk.between.map_or(0, |between| between.0).into(),
-                chunk.between.map_or(i64::MAX, |between| between.1).into(),
+                lowest.into(),
+                highest.into(),
             ],
         )
         .await?;
@@ -209,6 +216,9 @@ pub(super) async fn close(
     );
     let Some(row) = db::one(conn, sql, [batch.into()]).await? else { return Ok(step) };
     let after = summary(&row)?;
+    if after.batch_type == BatchType::Import {
+        traces::let_go(conn, batch, no).await?;
+    }
     if after.status.is_terminal() {
         return Ok(step);
     }

@@ -2,6 +2,7 @@
 
 use super::model::ItemStatus;
 use super::sets::{Decided, Holds, SetChunk};
+use super::traces::{self, Trace};
 use crate::contacts::import_file::{CleanRow, ImportRow, RowError, validate_row};
 use crate::contacts::phone::{Country, Warning};
 use crate::contacts::{addresses, spelling, tags};
@@ -27,6 +28,9 @@ pub enum ImportLine {
     /// A line that became no row.
     #[serde(rename = "e")]
     Unreadable(RowError),
+    /// A row of which nothing is kept: its contact is written, or it was forgotten with its contact.
+    #[serde(rename = "d")]
+    Done,
 }
 
 impl From<Result<CleanRow, RowError>> for ImportLine {
@@ -35,12 +39,26 @@ impl From<Result<CleanRow, RowError>> for ImportLine {
     }
 }
 
+/// The reason of a row that was forgotten with its contact.
+const GONE: &str = "erased";
+
 impl ImportLine {
+    /// The number of a row, as it was written.
+    pub(super) fn number(&self) -> Option<&str> {
+        match self {
+            Self::Clean(row) => Some(row.phone.as_digits()),
+            Self::Row(row) => Some(&row.phone),
+            Self::Unreadable(error) => error.input.as_deref(),
+            Self::Done => None,
+        }
+    }
+
     fn checked(self, home: Option<Country>) -> Result<CleanRow, RowError> {
         match self {
             Self::Clean(row) => Ok(row),
             Self::Row(row) => validate_row(row, home),
             Self::Unreadable(error) => Err(error),
+            Self::Done => Err(RowError::new(0, GONE, traces::ERASED)),
         }
     }
 }
@@ -53,6 +71,8 @@ pub(super) struct Rows {
     source: Option<String>,
     /// The tags of every row.
     tags: Vec<String>,
+    /// Where a number without a country's code is at home.
+    home: Option<Country>,
 }
 
 /// A line that became no row, as an item.
@@ -64,7 +84,10 @@ fn failed(seq: i64, error: &RowError) -> Decided {
         contact: None,
         input: error.input.as_ref().map(harmless),
         status: ItemStatus::Failed,
-        error: Some(("invalid_row", format!("line {}: {}", error.line, error.message))),
+        error: Some(match &*error.reason {
+            GONE => (GONE, error.message.clone()),
+            _ => ("invalid_row", format!("line {}: {}", error.line, error.message)),
+        }),
         warning: None,
         row: (!cells.is_empty()).then(|| json!(cells).to_string()),
     }
@@ -75,7 +98,8 @@ impl Rows {
     pub(super) fn weight(&self, place: usize) -> usize {
         match self.rows.get(place) {
             Some(Ok(row)) => 2 + self.tags.len() + row.tags.len(),
-            Some(Err(_)) | None => 1,
+            // Its item, and the numbers that it may have meant.
+            Some(Err(_)) | None => 3,
         }
     }
 }
@@ -96,6 +120,7 @@ pub(super) fn check(lines: Vec<ImportLine>, config: &serde_json::Value) -> Rows 
         skip_duplicates: config["skipDuplicates"].as_bool().unwrap_or(true),
         source: config["source"].as_str().map(str::to_owned),
         tags: texts("tags").collect(),
+        home,
     }
 }
 
@@ -135,6 +160,9 @@ pub(super) async fn run(
         }
     }
 
+    let kept: Vec<Trace> =
+        decided.iter().flat_map(|item| Trace::of(item.input.as_deref().unwrap_or(""), rows.home, item.seq)).collect();
+    traces::note(conn, set.batch, &kept).await?;
     let ids = write_contacts(conn, now, &by_phone, skip_duplicates, rows.source.as_deref(), rng).await?;
     let mut tagged: Vec<(i64, &str)> = Vec::new();
     for (phone, merged) in &by_phone {

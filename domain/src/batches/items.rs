@@ -7,6 +7,7 @@ use super::import::ImportLine;
 use super::model::{BatchStatus, BatchType, ItemStatus};
 use super::recipients::ContactRef;
 use super::row::{self, Batch};
+use super::traces;
 use crate::db;
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId};
@@ -214,7 +215,7 @@ async fn unwritten(
         let start = row.try_get::<i64>("", "next_seq")?.max(from);
         let data: String = row.try_get("", "data")?;
         let skip = usize::try_from(start - first).unwrap_or(usize::MAX);
-        let named = names(batch.summary.batch_type, &data, skip, limit - items.len())?;
+        let named = names(batch.summary.batch_type, &data, end - first, skip, limit - items.len())?;
         let fresh = (start..).zip(named).take_while(|(seq, _)| until.is_none_or(|until| *seq < until));
         items.extend(fresh.map(|(seq, (contact, input))| Item {
             seq,
@@ -241,22 +242,20 @@ async fn unwritten(
 
 type Named = (Option<ContactId>, Option<String>);
 
-fn names(batch_type: BatchType, data: &str, skip: usize, take: usize) -> Result<Vec<Named>, DbErr> {
+fn names(batch_type: BatchType, data: &str, count: i64, skip: usize, take: usize) -> Result<Vec<Named>, DbErr> {
     let bad = |e: serde_json::Error| DbErr::Json(e.to_string());
     Ok(match batch_type {
-        BatchType::Import => {
-            let lines: Vec<ImportLine> = serde_json::from_str(data).map_err(bad)?;
-            lines
-                .into_iter()
-                .skip(skip)
-                .take(take)
-                .map(|line| match line {
-                    ImportLine::Row(row) => (None, Some(row.phone)),
-                    ImportLine::Clean(row) => (None, Some(row.phone.as_digits().to_owned())),
-                    ImportLine::Unreadable(error) => (None, error.input),
-                })
-                .collect()
-        }
+        BatchType::Import => traces::lines(data, count)?
+            .into_iter()
+            .skip(skip)
+            .take(take)
+            .map(|line| match line {
+                ImportLine::Row(row) => (None, Some(row.phone)),
+                ImportLine::Clean(row) => (None, Some(row.phone.as_digits().to_owned())),
+                ImportLine::Unreadable(error) => (None, error.input),
+                ImportLine::Done => (None, None),
+            })
+            .collect(),
         BatchType::Send | BatchType::Tag | BatchType::Delete => {
             let refs: Vec<ContactRef> = serde_json::from_str(data).map_err(bad)?;
             refs.into_iter()

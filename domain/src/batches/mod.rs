@@ -30,6 +30,7 @@ mod row;
 pub mod send;
 mod sets;
 mod staging;
+mod traces;
 
 pub use audit::{Finding, audit};
 pub use chunks::{WINDOW, chunk_size};
@@ -52,3 +53,4 @@ pub use row::Batch;
 pub(crate) use row::{ItemFate, settle_item};
 pub use sets::{Ran, RawSet, SetChunk, run_set};
 pub use staging::{Part, Staged, prune_uploads, unstage};
+pub use traces::let_go_of_cancelled;

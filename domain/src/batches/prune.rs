@@ -26,9 +26,11 @@ pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, rows: u64) ->
             return Ok(true);
         }
         // What no chunk has, and what moved it on.
-        for (table, key, which) in
-            [("batch_items", "batch_id, seq", "batch_id = $1"), ("jobs", "id", "batch_id = $1 AND state <> 'dead'")]
-        {
+        for (table, key, which) in [
+            ("batch_items", "batch_id, seq", "batch_id = $1"),
+            ("contact_traces", "phone_key, batch_id, seq", "batch_id = $1"),
+            ("jobs", "id", "batch_id = $1 AND state <> 'dead'"),
+        ] {
             if !some(conn, table, key, which, [id.into()], &mut left).await? {
                 return Ok(true);
             }
@@ -48,8 +50,10 @@ pub(super) async fn chunks(conn: &impl ConnectionTrait, batch: i64, left: &mut u
         let first: i64 = chunk.try_get("", "first_seq")?;
         let end = first + chunk.try_get::<i64>("", "item_count")?;
         let which = "batch_id = $1 AND seq >= $2 AND seq < $3";
-        if !some(conn, "batch_items", "batch_id, seq", which, [batch.into(), first.into(), end.into()], left).await? {
-            return Ok(false);
+        for (table, key) in [("batch_items", "batch_id, seq"), ("contact_traces", "phone_key, batch_id, seq")] {
+            if !some(conn, table, key, which, [batch.into(), first.into(), end.into()], left).await? {
+                return Ok(false);
+            }
         }
         let no: i64 = chunk.try_get("", "no")?;
         let sql = "DELETE FROM batch_chunks WHERE batch_id = $1 AND no = $2";

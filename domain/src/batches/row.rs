@@ -1,6 +1,7 @@
 //! A batch's row.
 
 use super::model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown};
+use crate::contacts::merge;
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
 use entities::{BatchId, GatewayId, SenderId, UserId};
@@ -216,8 +217,10 @@ pub(crate) async fn settle_item(
     let (code, detail) = error.map(|(code, detail)| (code.clone(), detail.clone())).unzip();
     let write = async |from: &str| {
         let sql = format!(
-            "UPDATE batch_items SET status = $4, error_code = $5, error_message = $6, finished_at = $7
+            "UPDATE batch_items SET status = $4, error_code = $5, finished_at = $7,
+                    error_message = CASE WHEN {} THEN CAST($6 AS TEXT) END
              WHERE batch_id = $1 AND seq = $2 AND message_id = {} AND finished_at IS NOT NULL AND status {from}",
+            merge::is_there("batch_items.contact_id"),
             Dialect::of(conn).uuid(3)
         );
         let values = [

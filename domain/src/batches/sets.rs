@@ -11,11 +11,12 @@
 use super::change;
 use super::chunks;
 use super::control;
-use super::import::{self, ImportLine, Rows};
+use super::import::{self, Rows};
 use super::model::ItemStatus;
 use super::recipients::ContactRef;
 use super::row::{self, Counts};
 use super::send::Going;
+use super::traces;
 use crate::contacts::erase;
 use crate::db::{self, Dialect};
 use crate::jobs::{self, Claimed, Ending};
@@ -64,6 +65,8 @@ pub struct RawSet {
     no: i64,
     first_seq: i64,
     rows: usize,
+    /// How many items it has.
+    count: i64,
     /// The batch's request and the chunk's data; `None`: one of them is gone.
     found: Option<(serde_json::Value, String)>,
 }
@@ -111,12 +114,12 @@ impl SetChunk {
             return Err(DbErr::Custom(format!("a {} job without a batch and a chunk", job.kind)));
         };
         let found = match (row::read(conn, batch).await?, chunks::load(conn, batch, no).await?) {
-            (Some(batch), Some(chunk)) => Some((batch.config, chunk.first_seq, chunk.data)),
+            (Some(batch), Some(chunk)) => Some((batch.config, chunk)),
             _ => None,
         };
-        let first_seq = found.as_ref().map_or(0, |(_, first_seq, _)| *first_seq);
-        let found = found.map(|(config, _, data)| (config, data));
-        Ok(RawSet { kind: job.kind, batch, no, first_seq, rows: Dialect::of(conn).step_rows(), found })
+        let (first_seq, count) = found.as_ref().map_or((0, 0), |(_, chunk)| (chunk.first_seq, chunk.item_count));
+        let found = found.map(|(config, chunk)| (config, chunk.data));
+        Ok(RawSet { kind: job.kind, batch, no, first_seq, rows: Dialect::of(conn).step_rows(), count, found })
     }
 
     /// Lets a step write so many rows, at least one: for tests, which want many steps of few contacts.
@@ -177,16 +180,13 @@ impl RawSet {
     /// # Errors
     /// When the data are none that were written.
     pub fn parse(self) -> Result<SetChunk, DbErr> {
-        let Self { kind, batch, no, first_seq, rows, found } = self;
+        let Self { kind, batch, no, first_seq, rows, count, found } = self;
         let unread = |e: serde_json::Error| DbErr::Json(format!("chunk {no}: {e}"));
         let (config, holds) = match found {
             None => (serde_json::Value::Null, Holds::Nothing),
             Some((config, data)) => {
                 let holds = match kind {
-                    JobKind::ImportChunk => {
-                        let lines: Vec<ImportLine> = serde_json::from_str(&data).map_err(unread)?;
-                        Holds::Rows(import::check(lines, &config))
-                    }
+                    JobKind::ImportChunk => Holds::Rows(import::check(traces::lines(&data, count)?, &config)),
                     JobKind::TagChunk => Holds::Tagged(serde_json::from_str(&data).map_err(unread)?),
                     JobKind::DeleteChunk => Holds::Deleted(serde_json::from_str(&data).map_err(unread)?),
                     JobKind::Expand | JobKind::Start | JobKind::SendChunk | JobKind::Deliver | JobKind::Probe => {

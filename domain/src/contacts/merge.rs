@@ -174,7 +174,7 @@ async fn move_all(
     let pair = || -> [sea_orm::Value; 2] { [kept.into(), gone.into()] };
     let conversations = join_conversations(conn, now, kept, gone).await?;
     let mut moved = json!({ "conversations": conversations });
-    for table in ["messages", "batch_items", "crm_events", "contact_identities"] {
+    for table in ["messages", "batch_items", "crm_events", "contact_identities", "idempotency_keys"] {
         let sql = format!("UPDATE {table} SET contact_id = $1 WHERE contact_id = $2");
         moved[table] = db::execute(conn, sql, pair()).await?.into();
     }
@@ -251,6 +251,16 @@ pub(crate) async fn add_address(
                ON CONFLICT (kind, value) DO UPDATE SET contact_id = excluded.contact_id
                WHERE contact_identities.contact_id <> excluded.contact_id";
     db::execute(conn, sql, [kind.into(), value.into(), contact.into(), now.0.into()]).await.map(|_| ())
+}
+
+/// A condition: the contact whose number is in `column` is there, or the one that it was merged into. What is written of one
+/// that is not says nothing in words.
+pub(crate) fn is_there(column: &str) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM contacts c WHERE c.id = {column} AND (c.deleted_at IS NULL OR EXISTS (
+            SELECT 1 FROM contact_merges g JOIN contacts k ON k.id = g.into_id AND k.deleted_at IS NULL
+            WHERE g.from_id = c.id)))"
+    )
 }
 
 /// Where a contact went that was merged into another; `None`: it was not.

@@ -5,6 +5,7 @@ pub(crate) mod activity;
 pub(crate) mod addresses;
 pub mod customers;
 pub(crate) mod erase;
+mod erase_again;
 pub mod find;
 pub mod import_file;
 pub mod merge;
@@ -13,3 +14,5 @@ pub mod spelling;
 pub mod stop_words;
 pub mod suppressions;
 pub mod tags;
+
+pub use erase_again::{ErasedUntil, erase_again};

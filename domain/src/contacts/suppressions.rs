@@ -2,7 +2,8 @@
 //!
 //! A suppression is a number's, not a contact's: it outlives the deletion of the contact, and holds for one that is made
 //! with the number later. While one is active, the contact's row says so too (`suppressed_at`), where the claims of
-//! batches read it. Rows are ended and never deleted: when, why, by whom and by which message.
+//! batches read it. Rows are ended: when, why, by whom and by which message. Those that ended are deleted with the contact;
+//! one that holds stays.
 //!
 //! Spellings of one number are one number here too ([`super::spelling`]), and a wish of any number that a contact is known
 //! by holds for it.
@@ -282,4 +283,32 @@ pub async fn list(
     );
     let found = db::all(conn, sql, phone()).await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     Ok((found, count))
+}
+
+/// Forgets what is known of numbers whose contacts are deleted, by their keys. A wish that holds stays, with its number, reason
+/// and time: without the number nobody could keep to it. It names no contact and no message any more. What ended goes: it
+/// protects nobody. A call takes what it writes off `left`; `false`: there is more.
+pub(crate) async fn forget(conn: &impl ConnectionTrait, keys: &[String], left: &mut u64) -> Result<bool, DbErr> {
+    let dialect = Dialect::of(conn);
+    let of_these = format!("phone_key {}", dialect.one_of(1, "text"));
+    let list = json!(keys).to_string();
+    for (change, which) in [
+        ("DELETE FROM suppressions", "ended_at IS NOT NULL"),
+        (
+            "UPDATE suppressions SET contact_id = NULL, message_id = NULL",
+            "(contact_id IS NOT NULL OR message_id IS NOT NULL)",
+        ),
+    ] {
+        if *left == 0 {
+            return Ok(false);
+        }
+        let some = dialect.some_of("suppressions", "id", &format!("{of_these} AND {which}"), *left);
+        let written = db::execute(conn, format!("{change} WHERE {some}"), [list.as_str().into()]).await?;
+        let all = written < *left;
+        *left = left.saturating_sub(written);
+        if !all {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

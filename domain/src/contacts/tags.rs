@@ -47,7 +47,9 @@ async fn ensure(
 ) -> Result<HashMap<String, i64>, DbErr> {
     let dialect = Dialect::of(conn);
     let list = json!(names).to_string();
-    let select = format!("SELECT id, name FROM tags WHERE name {}", dialect.one_of(1, "text"));
+    // Held until the commit: a deletion drops a tag that nobody has, and not one that somebody is about to have.
+    let select =
+        format!("SELECT id, name FROM tags WHERE name {}{}", dialect.one_of(1, "text"), dialect.for_key_share());
     let mut rows = db::all(conn, select.clone(), [list.clone().into()]).await?;
     if rows.len() < names.len() {
         let insert = format!(
@@ -156,6 +158,25 @@ pub(crate) async fn set(
         return Ok(false);
     }
     add(conn, now, contacts, names).await.map(|()| true)
+}
+
+/// Drops those of the tags that no contact has any more: the name of a tag that only one person had tells of that person.
+/// One that somebody is just giving to a contact stays.
+pub(crate) async fn drop_unused(conn: &impl ConnectionTrait, tags: &BTreeSet<i64>) -> Result<(), DbErr> {
+    let dialect = Dialect::of(conn);
+    let unused = format!(
+        "id {} AND NOT EXISTS (SELECT 1 FROM contact_tags ct WHERE ct.tag_id = tags.id)",
+        dialect.one_of(1, "bigint")
+    );
+    let list = json!(tags).to_string();
+    let sql = format!("SELECT id FROM tags WHERE {unused} ORDER BY id{}", dialect.for_update_skip_locked());
+    let found = db::all(conn, sql, [list.into()]).await?;
+    let found = found.iter().map(|row| row.try_get("", "id")).collect::<Result<Vec<i64>, _>>()?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    // Asked again under the locks: who held one before may have committed meanwhile.
+    db::execute(conn, format!("DELETE FROM tags WHERE {unused}"), [json!(found).to_string().into()]).await.map(|_| ())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 
 use crate::Step;
 use crate::batches::send::ELSEWHERE;
+use crate::contacts::merge;
 use crate::db;
 use crate::feed;
 use crate::gateways;
@@ -185,8 +186,11 @@ async fn waits_behind(
 ) -> Result<Option<Timestamp>, DbErr> {
     let sql = format!(
         "SELECT created_at FROM (SELECT id, created_at, direction, batch_id, status FROM messages
-                                 WHERE contact_id = $1 AND id < $2 ORDER BY id DESC LIMIT {BEHIND_WITHIN}) AS earlier
-         WHERE direction = 'outbound' AND batch_id IS NULL AND status = 'queued' ORDER BY id DESC LIMIT 1"
+                                 WHERE contact_id = $1
+                                   AND (created_at, id) < (SELECT m.created_at, m.id FROM messages m WHERE m.id = $2)
+                                 ORDER BY created_at DESC, id DESC LIMIT {BEHIND_WITHIN}) AS earlier
+         WHERE direction = 'outbound' AND batch_id IS NULL AND status = 'queued'
+         ORDER BY created_at DESC, id DESC LIMIT 1"
     );
     let row = db::one(conn, sql, [contact.into(), message.into()]).await?;
     row.map(|row| Ok(Timestamp(row.try_get("", "created_at")?))).transpose()
@@ -301,7 +305,7 @@ pub async fn settle(
     let decision = decide(now, job, delivery, outcome, rng);
     let ending = match (decision.again_at, &decision.error) {
         (Some(until), error) => {
-            Ending::Postponed { until, error: error.as_ref().map_or_else(String::new, |(_, detail)| detail.clone()) }
+            Ending::Postponed { until, error: error.as_ref().map_or_else(String::new, |(code, _)| code.clone()) }
         }
         (None, _) => Ending::Done,
     };
@@ -313,12 +317,17 @@ pub async fn settle(
     let sent = decision.status == "sent";
     // What surely nobody has may leave through any gateway.
     let nobodys = decision.status == "queued";
+    let there = merge::is_there("messages.contact_id");
     let written = db::execute(
         conn,
-        "UPDATE messages SET status = $2, attempts = attempts + $3, error_code = $4, error_message = $5,
-                ack = CASE WHEN $6 AND ack < 1 THEN 1 ELSE ack END, sent_at = CASE WHEN $6 THEN $7 ELSE sent_at END,
-                gateway_id = CASE WHEN $8 THEN NULL ELSE gateway_id END
-         WHERE id = $1 AND status IN ('queued', 'unknown')",
+        format!(
+            "UPDATE messages SET status = $2, attempts = attempts + $3, error_code = $4,
+                    error_message = CASE WHEN {there} THEN CAST($5 AS TEXT) END,
+                    ack = CASE WHEN $6 AND ack < 1 THEN 1 ELSE ack END,
+                    sent_at = CASE WHEN $6 THEN $7 ELSE sent_at END,
+                    gateway_id = CASE WHEN $8 THEN NULL ELSE gateway_id END
+             WHERE id = $1 AND status IN ('queued', 'unknown')"
+        ),
         [
             delivery.message.into(),
             decision.status.into(),

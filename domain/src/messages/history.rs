@@ -93,9 +93,11 @@ pub(crate) fn read(row: &QueryResult) -> Result<Message, DbErr> {
     })
 }
 
-/// Which part of a history.
+/// Which part of a history. A message that is not the contact's stands where its number would have come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
+    /// From the oldest message on.
+    First,
     /// From behind this message on.
     After(MessageId),
     /// The last ones before this message.
@@ -105,6 +107,9 @@ pub enum Part {
 /// Reads up to `limit` messages of a contact, the oldest first, and whether there are more in that direction. `None`:
 /// there is no such contact.
 ///
+/// Messages stand in the order of their own times, and those of one time in the order of their numbers: one that comes
+/// late has a high number and stands where it belongs all the same.
+///
 /// # Errors
 /// The database's.
 pub async fn list(
@@ -113,16 +118,18 @@ pub async fn list(
     part: Part,
     limit: usize,
 ) -> Result<Option<(Vec<Message>, bool)>, DbErr> {
-    let (bound, condition, order) = match part {
-        Part::After(id) => (id, "id > $2", "id"),
-        Part::Before(id) => (id, "id < $2", "id DESC"),
+    let ((at, id), compare, order) = match part {
+        Part::First => (START, ">", "ASC"),
+        Part::After(message) => (place(conn, contact, message, Part::After).await?.unwrap_or(START), ">", "ASC"),
+        Part::Before(message) => (place(conn, contact, message, Part::Before).await?.unwrap_or(END), "<", "DESC"),
     };
     let sql = format!(
-        "SELECT {COLUMNS} FROM messages WHERE contact_id = $1 AND {condition}
-         AND EXISTS (SELECT 1 FROM contacts c WHERE c.id = $1 AND c.deleted_at IS NULL) ORDER BY {order} LIMIT {}",
+        "SELECT {COLUMNS} FROM messages WHERE contact_id = $1 AND (created_at, id) {compare} ($2, $3)
+         AND EXISTS (SELECT 1 FROM contacts c WHERE c.id = $1 AND c.deleted_at IS NULL)
+         ORDER BY created_at {order}, id {order} LIMIT {}",
         limit + 1
     );
-    let rows = db::all(conn, sql, [contact.into(), bound.into()]).await?;
+    let rows = db::all(conn, sql, [contact.into(), at.into(), id.into()]).await?;
     if rows.is_empty() {
         let known = "SELECT id FROM contacts WHERE id = $1 AND deleted_at IS NULL";
         if db::one(conn, known, [contact.into()]).await?.is_some() {
@@ -140,4 +147,33 @@ pub async fn list(
         messages.reverse();
     }
     Ok(Some((messages, more)))
+}
+
+/// A place in a history: a time and a number.
+type Place = (i64, i64);
+
+const START: Place = (i64::MIN, i64::MIN);
+const END: Place = (i64::MAX, i64::MAX);
+
+/// Where a message stands. Where the contact has no message of that number, it is the place of the one whose number is
+/// the nearest on the side that the page turns its back to; `None`: there is none on that side.
+async fn place(
+    conn: &impl ConnectionTrait,
+    contact: ContactId,
+    message: MessageId,
+    side: fn(MessageId) -> Part,
+) -> Result<Option<Place>, DbErr> {
+    let read = |row: QueryResult| Ok((row.try_get("", "created_at")?, row.try_get("", "id")?));
+    let exact = "SELECT created_at, id FROM messages WHERE id = $2 AND contact_id = $1";
+    if let Some(row) = db::one(conn, exact, [contact.into(), message.into()]).await? {
+        return read(row).map(Some);
+    }
+    let (compare, order) = match side(message) {
+        Part::Before(_) => (">", "ASC"),
+        Part::First | Part::After(_) => ("<", "DESC"),
+    };
+    let near = format!(
+        "SELECT created_at, id FROM messages WHERE contact_id = $1 AND id {compare} $2 ORDER BY id {order} LIMIT 1"
+    );
+    db::one(conn, near, [contact.into(), message.into()]).await?.map(read).transpose()
 }

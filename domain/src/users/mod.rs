@@ -3,6 +3,7 @@
 mod account;
 mod key;
 pub mod password;
+mod prune;
 mod role;
 mod session;
 mod store;
@@ -12,6 +13,7 @@ pub use account::{Listed, change_password, disable, enable, list, password_of, s
 pub use key::{
     ApiKey, KEY_PREFIX, KeyError, KnownKey, NewKey, add_key, end_sessions, find_key, key_used, list_keys, revoke_key,
 };
+pub use prune::{ENDED_KEPT, prune};
 pub use role::{Permission, Role};
 pub use session::{
     REFRESH_TTL, Refreshed, SignedIn, Standing, known_addresses, open_session, open_token_session, refresh, revoke,

@@ -43,6 +43,59 @@ async fn deletion(ledger: Ledger) {
     assert_eq!(ledger.number("SELECT count(*) AS n FROM contact_activity").await, 1);
 }
 
+on_both!(what_is_kept_of_a_contact_elsewhere_is_forgotten_few_rows_at_a_time, forgotten);
+
+/// What imports, remembered answers, suppressions and early reports keep of a number is forgotten in bounded steps, and that of
+/// another stays.
+async fn forgotten(ledger: Ledger) {
+    ledger.contacts(2).await;
+    let new = NewImport { skip_duplicates: false, tags: Vec::new(), source: None, default_country: None };
+    let mut writer = ImportWriter::default();
+    for line in 0..400_u32 {
+        let row = ImportRow {
+            line: line + 1,
+            phone: if line % 2 == 0 { "+60 12-300 0001" } else { "+60123000002" }.to_owned(),
+            name: Some("somebody of the file".into()),
+            // Too long: the row fails, and is kept to be mended.
+            tags: vec!["x".repeat(65)],
+            ..ImportRow::default()
+        };
+        assert!(!writer.push(ImportLine::Row(row)).expect("taken"));
+    }
+    let finish = async |tx: &db::Tx| writer.finish(tx, NOW, BY, &new).await.expect("accepted");
+    let (import, rings, _) = ledger.step(finish).await;
+    bounded(&ledger.work(rings[0], ROWS, async || {}).await);
+    assert_eq!(ledger.batch(import.summary.id).await.summary.failed, 400);
+    for contact in [1, 2] {
+        ledger
+            .run(format!(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 130)
+                 INSERT INTO idempotency_keys (user_id, key, request_hash, owner, locked_until, status_code, response_body,
+                                               created_at, contact_id)
+                 SELECT {contact}, 'key ' || i, '', '', 0, 200, 'an answer', 0, {contact} FROM n"
+            ))
+            .await;
+        ledger
+            .run(format!(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 130)
+                 INSERT INTO suppressions (phone, contact_id, reason, created_at, ended_at, ended_reason)
+                 SELECT '6012300000{contact}', {contact}, 'word', i, i, 'word' FROM n"
+            ))
+            .await;
+    }
+    let (_, rings) = ledger.delete(&[1]).await;
+    let written = ledger.work(rings[0], ROWS, async || ledger.audited().await).await;
+    bounded(&written);
+    assert!(written.len() >= 7, "200 rows of an import and their traces, 130 answers, 130 wishes: {written:?}");
+    let left = async |sql: &str| ledger.number(sql).await;
+    assert_eq!(left("SELECT count(*) AS n FROM contact_traces").await, 200, "those of the other");
+    assert_eq!(left("SELECT count(*) AS n FROM batch_items WHERE input IS NOT NULL").await, 200);
+    assert_eq!(left("SELECT count(*) AS n FROM batch_chunks WHERE data LIKE '%300 0001%'").await, 0);
+    assert_eq!(left("SELECT count(*) AS n FROM batch_chunks WHERE data LIKE '%60123000002%'").await, 1);
+    assert_eq!(left("SELECT count(*) AS n FROM idempotency_keys WHERE response_body IS NOT NULL").await, 130);
+    assert_eq!(left("SELECT count(*) AS n FROM suppressions").await, 130);
+}
+
 on_both!(one_row_at_a_time_still_comes_to_an_end, one_row);
 
 async fn one_row(ledger: Ledger) {

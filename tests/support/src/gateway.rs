@@ -128,6 +128,15 @@ impl Reply {
         self
     }
 
+    /// With this reason. Means nothing for answers without a body of their own.
+    #[must_use]
+    pub fn saying(mut self, detail: &str) -> Self {
+        if let Answer::Json { body, .. } = &mut self.answer {
+            *body = json!({ "detail": detail });
+        }
+        self
+    }
+
     /// Answers so much later. The message, if any, goes out at once.
     #[must_use]
     pub const fn after(mut self, delay: Duration) -> Self {

@@ -130,6 +130,16 @@ impl Database {
             .unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// The texts of the one column that a query gives.
+    pub async fn texts(&self, sql: impl Into<String>) -> Vec<String> {
+        let sql = sql.into();
+        let mut connection = self.connect().await;
+        sqlx::query_scalar(AssertSqlSafe(sql.clone()))
+            .fetch_all(&mut connection)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
     /// Breaks every connection to it, as a failover does; returns how many there were.
     pub async fn disconnect_all(&self) -> i64 {
         self.number(

@@ -100,6 +100,18 @@ impl Program {
         number.unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
+    /// The texts of the one column that a query of the embedded database gives.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    pub async fn texts(&self, sql: impl Into<String>) -> Vec<String> {
+        let sql = sql.into();
+        let mut connection = self.embedded_database().await;
+        let texts = sqlx::query_scalar(AssertSqlSafe(sql.clone())).fetch_all(&mut connection).await;
+        connection.close().await.expect("closed");
+        texts.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
     async fn embedded_database(&self) -> SqliteConnection {
         let file = self.dir().join("paceline-data/paceline.db");
         let options = SqliteConnectOptions::new().filename(file).busy_timeout(DEADLINE);

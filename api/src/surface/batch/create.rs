@@ -46,7 +46,7 @@ impl Accepted {
 async fn answered(app: &App, tx: &Tx, hold: &Hold, batch: &Batch) -> Result<String, Refusal> {
     let senders = batches::sender_paces(tx, app.settings.sender_rate_per_minute).await?;
     let body = Answer::new(BatchOperation::of(batch, app.clock.now(), &senders)).to_json_string();
-    hold.complete(tx, 202, &body).await?;
+    hold.complete(tx, 202, &body, None).await?;
     Ok(body)
 }
 

@@ -66,7 +66,7 @@ async fn retry(app: &App, id: BatchId, hold: &Hold) -> Result<String, Refusal> {
     let senders = batches::sender_paces(&tx, app.settings.sender_rate_per_minute).await?;
     let view = BatchOperation::of(&step.value, now, &senders);
     let body = Answer::new(view).to_json_string();
-    hold.complete(&tx, 200, &body).await?;
+    hold.complete(&tx, 200, &body, None).await?;
     db::commit(tx, Commit::Retry).await?;
     let batch = app.after(step);
     tracing::info!(batch = batch.summary.id.0, failed = batch.summary.failed, "a batch's failed items are tried again");

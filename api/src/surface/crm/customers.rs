@@ -172,8 +172,9 @@ impl CustomerRoutes {
         })?;
         let news = News { contact: made.id, data: inbox::new_customer(&made, None, 0), bulk: false };
         let identities = customers::identities(&tx, &made).await?;
+        let shows = Some(made.id);
         let body = CustomerView::of(made, Some(identities), whole).to_json_string();
-        hold.complete(&tx, 201, &body).await?;
+        hold.complete(&tx, 201, &body, shows).await?;
         let step = feed::append(&tx, now, &[news]).await?;
         db::commit(tx, Commit::Customer).await?;
         app.after(step);

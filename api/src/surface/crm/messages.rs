@@ -117,11 +117,13 @@ async fn send(app: &App, body: &[u8], author: Author, hold: &Hold) -> Result<Str
         ComposeError::NoPhone => Refusal::new(Kind::Conflict, error.to_string()),
         ComposeError::Database(error) => error.into(),
     })?;
+    // Not the one that was named: that may have been merged into another.
+    let shows = step.value.contact;
     let mut view = MessageView::from(step.value.clone());
     // The contract's word for "accepted"; the ledger's own is `queued`, and the history shows it.
     view.ack = ACK_SENT;
     let body = view.to_json_string();
-    hold.complete(&tx, 200, &body).await?;
+    hold.complete(&tx, 200, &body, Some(shows)).await?;
     db::commit(tx, Commit::Compose).await?;
     app.after(step);
     Ok(body)
@@ -168,6 +170,10 @@ impl MessageRoutes {
     }
 
     /// Reads a customer's history, the oldest message first, whoever wrote it: users, customers, batches.
+    ///
+    /// Messages stand in the order of their `timestamp`, those of one moment in the order of their `id`, and pages are cut
+    /// in that order. A message that reaches us late stands at its own time, which may be on a page that was read already:
+    /// the stream's `inbound_message` tells of it.
     #[oai(path = "/messages/:customer_id", method = "get")]
     async fn history(
         &self,
@@ -203,12 +209,12 @@ impl MessageRoutes {
         refuse_query(params)?;
         let part = match before.flatten() {
             Some(before) => Part::Before(before),
-            None => Part::After(after.flatten().unwrap_or(MessageId(0))),
+            None => after.flatten().filter(|after| after.0 > 0).map_or(Part::First, Part::After),
         };
         let found = history::list(self.app.db.read(), id, part, usize::try_from(rows).unwrap_or(1)).await?;
         let (messages, more) = found.ok_or_else(|| Refusal::not_found("customer"))?;
         let edge = match part {
-            Part::After(_) => messages.last().map(|message| ("after", "next", message.id)),
+            Part::First | Part::After(_) => messages.last().map(|message| ("after", "next", message.id)),
             Part::Before(_) => messages.first().map(|message| ("before", "prev", message.id)),
         };
         let link = edge

@@ -4,6 +4,7 @@ use super::{Going, Held, Outgoing, Work, sender};
 use crate::batches::model::ItemStatus;
 use crate::batches::recipients::{ContactRef, where_they_went};
 use crate::batches::row::{self, Batch, Counts};
+use crate::batches::traces::{self, Trace};
 use crate::circuit::{Leave, RECHECK};
 use crate::db::{self, Dialect};
 use crate::gateways;
@@ -280,6 +281,9 @@ pub async fn claim_items(
     };
     written.extend(ended);
 
+    let typed = |row: &ClaimedRow| row.input.as_deref().map(|typed| Trace::of(typed, None, row.seq));
+    let typed: Vec<Trace> = written.iter().filter_map(typed).flatten().collect();
+    traces::note(conn, batch_id, &typed).await?;
     insert_items(conn, work.held, &written).await?;
     update_items(conn, now, work.held, &updated).await?;
     if next_seq != work.chunk.next_seq {

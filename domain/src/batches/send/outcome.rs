@@ -5,6 +5,7 @@ use crate::batches::chunks;
 use crate::batches::model::{ItemStatus, OnUnknown};
 use crate::batches::row::{self, Counts};
 use crate::circuit::{Leave, Sign};
+use crate::contacts::merge;
 use crate::db::{self, Dialect};
 use crate::feed;
 use crate::jobs::{self, Ending};
@@ -343,12 +344,13 @@ async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow<'
             ("next_attempt_at", "bigint"),
         ],
     );
+    let there = merge::is_there("batch_items.contact_id");
     let written = db::all(
         conn,
         format!(
             "UPDATE batch_items SET status = r.status, attempts = r.attempts, error_code = r.error_code,
-                    error_message = r.error_message, finished_at = r.finished_at, next_attempt_at = r.next_attempt_at,
-                    slot_us = NULL
+                    error_message = CASE WHEN r.error_message IS NULL OR {there} THEN r.error_message END,
+                    finished_at = r.finished_at, next_attempt_at = r.next_attempt_at, slot_us = NULL
              FROM {source}
              WHERE batch_items.batch_id = $1 AND batch_items.seq = r.seq AND batch_items.fence = $2
                AND batch_items.status = 'sending' AND batch_items.attempts = r.attempt{among}

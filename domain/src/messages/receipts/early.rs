@@ -186,6 +186,21 @@ pub(crate) async fn take_found(conn: &impl ConnectionTrait, limit: u64) -> Resul
     Ok(found)
 }
 
+/// Forgets which numbers the network resolved those with these keys to, where that was told before the message. A call takes
+/// what it writes off `left`; `false`: there is more.
+pub(crate) async fn forget(conn: &impl ConnectionTrait, keys: &[String], left: &mut u64) -> Result<bool, DbErr> {
+    if *left == 0 {
+        return Ok(false);
+    }
+    let dialect = Dialect::of(conn);
+    let some = dialect.some_of("early_receipts", "uuid", &format!("wa_key {}", dialect.one_of(1, "text")), *left);
+    let sql = format!("UPDATE early_receipts SET wa_id = NULL, error_message = NULL WHERE {some}");
+    let written = db::execute(conn, sql, [json!(keys).to_string().into()]).await?;
+    let all = written < *left;
+    *left = left.saturating_sub(written);
+    Ok(all)
+}
+
 /// Throws away what was kept since before `before` for messages that never came, at most `limit` of each kind; returns how
 /// much of the kind of which there was more.
 ///

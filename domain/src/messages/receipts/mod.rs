@@ -12,15 +12,15 @@ mod outgoing;
 mod progress;
 
 pub use early::prune;
-pub(crate) use early::{take_early, take_found};
+pub(crate) use early::{forget, take_early, take_found};
 pub(crate) use outgoing::{MessageRow, record_outgoing};
 
 use super::inbox::merged_news;
 use super::reports::Taken;
 use crate::Event;
 use crate::batches::{self, ItemFate};
-use crate::contacts::addresses;
 use crate::contacts::suppressions::{self, Cause};
+use crate::contacts::{addresses, merge};
 use crate::db::{self, Dialect};
 use crate::feed::News;
 use crate::time::Timestamp;
@@ -282,12 +282,13 @@ async fn write(conn: &impl ConnectionTrait, changed: &[&Known]) -> Result<(), Db
             ("seen_delay_ms", "bigint"),
         ],
     );
+    let there = merge::is_there("messages.contact_id");
     db::execute(
         conn,
         format!(
             "UPDATE messages SET ack = r.ack, status = r.status, whatsapp_id = r.whatsapp_id, error_code = r.error_code,
-                    error_message = r.error_message, sent_at = r.sent_at, delivered_at = r.delivered_at,
-                    read_at = r.read_at, seen_delay_ms = r.seen_delay_ms
+                    error_message = CASE WHEN r.error_message IS NULL OR {there} THEN r.error_message END,
+                    sent_at = r.sent_at, delivered_at = r.delivered_at, read_at = r.read_at, seen_delay_ms = r.seen_delay_ms
              FROM {source} WHERE messages.id = r.id{among}"
         ),
         [Value::from(rows).to_string().into()],

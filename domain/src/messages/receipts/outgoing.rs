@@ -1,7 +1,7 @@
 //! The messages of batches, written with their outcomes.
 
 use super::{AckLevel, Applied, apply, take_early};
-use crate::contacts::activity;
+use crate::contacts::{activity, merge};
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId, GatewayId};
@@ -52,12 +52,15 @@ pub(crate) async fn record_outgoing(
         return Ok(Applied::default());
     }
     let source = Dialect::of(conn).rows(2, &COLUMNS);
+    // A contact that was deleted while its message was under way has no text any more.
+    let there = merge::is_there("r.contact_id");
     db::execute(
         conn,
         format!(
             "INSERT INTO messages (uuid, contact_id, batch_id, item_seq, direction, content, status, ack, error_code,
                                    error_message, created_at, sent_at, gateway_id)
-             SELECT uuid, contact_id, $1, item_seq, 'outbound', content, status, ack, error_code, error_message, at, sent_at,
+             SELECT uuid, contact_id, $1, item_seq, 'outbound', CASE WHEN {there} THEN content END, status, ack,
+                    error_code, CASE WHEN error_message IS NULL OR {there} THEN error_message END, at, sent_at,
                     gateway_id
              FROM {source} WHERE TRUE
              ON CONFLICT (uuid) DO UPDATE SET content = coalesce(excluded.content, messages.content),

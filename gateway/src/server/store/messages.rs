@@ -255,6 +255,7 @@ pub(super) async fn settle(conn: &mut Db, now: i64, outcomes: &[Outcome]) -> Sql
                 doubt = v.value ->> 4, network_id = coalesce(network_id, v.value ->> 5), code = v.value ->> 6,
                 detail = v.value ->> 7,
                 body = CASE WHEN v.value ->> 8 THEN '' ELSE body END,
+                recipient = CASE WHEN v.value ->> 1 = 4 THEN '' ELSE recipient END,
                 ended_at = CASE WHEN v.value ->> 8 THEN ?2 END,
                 sent_at = CASE WHEN v.value ->> 1 = 3 THEN ?2 END
          FROM json_each(?1) AS v
@@ -314,7 +315,8 @@ pub(super) fn read_known(row: &SqliteRow) -> Sql<Known> {
 #[derive(Serialize)]
 pub(super) struct KnownRow<'a>(i64, i64, &'a Option<String>, u8, Option<i64>, &'a Option<String>, &'a Option<String>);
 
-/// Writes what is known of messages that the network told of, or that were given up.
+/// Writes what is known of messages that the network told of, or that were given up. The text goes with the end; the
+/// number goes once it is of no use: nothing is told of one that failed, and of one that was read only its id.
 pub(super) async fn write_known(conn: &mut Db, now: i64, known: &[Known]) -> Sql<()> {
     if known.is_empty() {
         return Ok(());
@@ -332,6 +334,7 @@ pub(super) async fn write_known(conn: &mut Db, now: i64, known: &[Known]) -> Sql
                 sent_at = v.value ->> 4, code = v.value ->> 5, detail = v.value ->> 6,
                 due_at = CASE WHEN v.value ->> 1 >= 3 THEN NULL ELSE due_at END,
                 body = CASE WHEN v.value ->> 1 >= 3 THEN '' ELSE body END,
+                recipient = CASE WHEN v.value ->> 1 = 4 OR v.value ->> 3 >= 3 THEN '' ELSE recipient END,
                 ended_at = CASE WHEN v.value ->> 1 >= 3 THEN ?2 END
          FROM json_each(?1) AS v WHERE messages.seq = v.value ->> 0",
     )
