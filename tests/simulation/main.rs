@@ -6,9 +6,12 @@
 //! away, answers 500, 429 or nothing. SQLite has one writer, so whole transactions are the smallest steps there are, and
 //! an order of them is a whole interleaving. When the faults end, everything has to come to its end by itself.
 //!
+//! On PostgreSQL transactions are open at the same time; what their locks do to one another is played in [`concurrent`].
+//!
 //! A seed that fails is printed: `PACELINE_TEST_SEED=123 cargo xtask test --test simulation` plays it again, with a
 //! trace. `PACELINE_TEST_SEEDS=100000` plays so many.
 
+mod concurrent;
 mod end;
 mod gateway;
 mod ledger;
