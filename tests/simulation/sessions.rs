@@ -42,7 +42,8 @@ async fn sessions_that_ended_are_pruned_in_steps_and_those_that_go_on_stay() {
     .expect("written");
     let mut opened = Vec::new();
     for _ in 0..10 {
-        opened.push(users::open_session(&db, NOW, UserId(1), Some("10.0.0.1"), None, false, rng).await.expect("opened"));
+        opened
+            .push(users::open_session(&db, NOW, UserId(1), Some("10.0.0.1"), None, false, rng).await.expect("opened"));
     }
     // Tokens of the command line: they end soon, and come from no address.
     for _ in 0..10 {
