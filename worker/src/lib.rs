@@ -17,6 +17,7 @@ mod lane;
 mod leases;
 mod places;
 mod receipts;
+mod step_rows;
 
 pub use receipts::{Intake, take_reports};
 
@@ -32,6 +33,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::sync::Arc;
 use std::time::Duration;
+use step_rows::StepRows;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -80,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) controls: Controls,
     pub(crate) circuits: Circuits,
     pub(crate) sends: Arc<Semaphore>,
+    pub(crate) step_rows: StepRows,
     /// Told to stop: claim nothing more, let go of what has not started.
     pub(crate) stopping: CancellationToken,
     /// This process, as the owner of leases: never the same twice.
@@ -118,6 +121,7 @@ pub async fn run(
         leases: Leases::default(),
         circuits: Circuits::default(),
         identity: Identity::default(),
+        step_rows: StepRows::new(db.dialect()),
         stopping: stop.clone(),
         controls,
         db,

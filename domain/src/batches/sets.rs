@@ -125,8 +125,13 @@ impl SetChunk {
     /// Lets a step write so many rows, at least one: for tests, which want many steps of few contacts.
     #[must_use]
     pub fn with_step_rows(mut self, rows: usize) -> Self {
-        self.rows = rows.max(1);
+        self.resize(rows);
         self
+    }
+
+    /// Lets the next steps write so many rows, at least one.
+    pub fn resize(&mut self, rows: usize) {
+        self.rows = rows.max(1);
     }
 
     /// Halves what a step does. `false`: it cannot do less.

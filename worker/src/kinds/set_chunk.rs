@@ -7,6 +7,7 @@ use domain::db::{self, Trouble};
 use domain::jobs::{self, Claimed, Ending, Finished};
 use faults::Commit;
 use sea_orm::DbErr;
+use std::time::Instant;
 
 pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobError> {
     let raw = SetChunk::read(shared.db.read(), job).await?;
@@ -16,6 +17,7 @@ pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobEr
         true => JobError::Panicked,
         false => JobError::Database(DbErr::Custom(error.to_string())),
     })??;
+    set.resize(shared.step_rows.now());
     loop {
         if shared.stopping.is_cancelled() && !set.is_half_done() {
             return give_back(shared, job).await;
@@ -36,8 +38,12 @@ pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobEr
 
 async fn step(shared: &Shared, job: &Claimed, set: &mut SetChunk) -> Result<Ran, DbErr> {
     let tx = shared.db.begin().await?;
+    let since = Instant::now();
     let step = batches::run_set(&tx, shared.clock.now(), job, set, &mut shared.rng()).await?;
     db::commit(tx, Commit::Set).await?;
+    if let Some(rows) = shared.step_rows.after(since.elapsed()) {
+        set.resize(rows);
+    }
     Ok(shared.after.commit(step))
 }
 
