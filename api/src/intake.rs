@@ -7,7 +7,7 @@ use crate::foundation::refusal::{Kind, Refusal};
 use backplane::After;
 use domain::contacts::stop_words::OptOut;
 use domain::db::Trouble;
-use domain::messages::reports::{self, Report, Taken};
+use domain::delivery::reports::{self, Report, Taken};
 use domain::{Clock, Db, db};
 use faults::Commit;
 use futures::FutureExt;

@@ -4,10 +4,10 @@
 //! one again; on a closed one a new one begins. A batch opens none: a campaign is no conversation until somebody answers.
 //! A contact's history is all their messages, whichever conversation or batch they came from.
 
+use crate::ack::ACK_READ;
 use crate::contacts::customers::identifier;
 use crate::contacts::merge;
 use crate::db::{self, Dialect};
-use crate::messages::receipts::ACK_READ;
 use crate::time::Timestamp;
 use entities::{ContactId, ConversationId};
 use rand::Rng;

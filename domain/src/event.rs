@@ -1,7 +1,7 @@
 //! What processes tell one another after a commit. An event is news, never the only copy: who missed one reads the
 //! same truth from the database.
 
-use crate::batches::BatchSummary;
+use crate::model::BatchSummary;
 use entities::{BatchId, SessionId};
 use serde::{Deserialize, Serialize};
 

@@ -5,12 +5,16 @@ use crate::db;
 use crate::time::Timestamp;
 use entities::{BatchId, GatewayId};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use std::time::Duration;
 
 /// The name of gateways that tell none, all of them as one.
 pub const UNNAMED: &str = "unnamed";
 
 /// The name of the simulators in workers' memory, and the transport of all that send nothing to anybody.
 pub const SIMULATOR: &str = "simulator";
+
+/// How long what belongs to another gateway is left to its workers, at a time.
+pub const ELSEWHERE: Duration = Duration::from_secs(5);
 
 /// A gateway that is known here.
 #[derive(Clone, Debug, PartialEq, Eq)]

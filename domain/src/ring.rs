@@ -41,54 +41,54 @@ impl fmt::Display for Lane {
     }
 }
 
-/// What a job does. The name is in the row and in the ring; a name that a process does not know is left alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
-    /// Turns a batch's audience into chunks.
-    Expand,
-    /// Opens a scheduled batch at its time.
-    Start,
-    /// Sends one chunk of a `SEND` batch.
-    SendChunk,
-    /// Imports one chunk of an `IMPORT` batch.
-    ImportChunk,
-    /// Changes the tags of one chunk of a `TAG` batch.
-    TagChunk,
-    /// Deletes one chunk of a `DELETE` batch.
-    DeleteChunk,
-    /// Delivers a single message.
-    Deliver,
-    /// Does nothing: measures how long a lane takes from commit to handler (`doctor`, `bench`).
-    Probe,
+macro_rules! kinds {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $kind:ident = $text:literal in $lane:ident),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name {
+            $($(#[$vdoc])* $kind,)+
+        }
+
+        impl $name {
+            /// All kinds.
+            pub const ALL: &'static [Self] = &[$(Self::$kind),+];
+
+            /// The name in columns, rings and metrics.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$kind => $text,)+ }
+            }
+
+            /// The lane that its jobs wait in.
+            #[must_use]
+            pub const fn lane(self) -> Lane {
+                match self { $(Self::$kind => Lane::$lane,)+ }
+            }
+        }
+    };
 }
 
-impl JobKind {
-    /// All kinds.
-    pub const ALL: [Self; 8] = [
-        Self::Expand,
-        Self::Start,
-        Self::SendChunk,
-        Self::ImportChunk,
-        Self::TagChunk,
-        Self::DeleteChunk,
-        Self::Deliver,
-        Self::Probe,
-    ];
-
-    /// The name in columns, rings and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Expand => "expand",
-            Self::Start => "start",
-            Self::SendChunk => "send_chunk",
-            Self::ImportChunk => "import_chunk",
-            Self::TagChunk => "tag_chunk",
-            Self::DeleteChunk => "delete_chunk",
-            Self::Deliver => "deliver",
-            Self::Probe => "probe",
-        }
+kinds! {
+    /// What a job does. The name is in the row and in the ring; a name that a process does not know is left alone.
+    JobKind {
+        /// Turns a batch's audience into chunks.
+        Expand = "expand" in Default,
+        /// Opens a scheduled batch at its time.
+        Start = "start" in Default,
+        /// Sends one chunk of a `SEND` batch.
+        SendChunk = "send_chunk" in Bulk,
+        /// Imports one chunk of an `IMPORT` batch.
+        ImportChunk = "import_chunk" in Bulk,
+        /// Changes the tags of one chunk of a `TAG` batch.
+        TagChunk = "tag_chunk" in Bulk,
+        /// Deletes one chunk of a `DELETE` batch.
+        DeleteChunk = "delete_chunk" in Bulk,
+        /// Delivers a single message.
+        Deliver = "deliver" in Critical,
+        /// Does nothing: measures how long a lane takes from commit to handler (`doctor`, `bench`). Whoever measures says
+        /// which lane.
+        Probe = "probe" in Critical,
     }
 }
 
@@ -106,7 +106,7 @@ pub struct UnknownName(pub String);
 impl FromStr for JobKind {
     type Err = UnknownName;
     fn from_str(s: &str) -> Result<Self, UnknownName> {
-        Self::ALL.into_iter().find(|k| k.as_str() == s).ok_or_else(|| UnknownName(s.to_owned()))
+        Self::ALL.iter().copied().find(|k| k.as_str() == s).ok_or_else(|| UnknownName(s.to_owned()))
     }
 }
 
@@ -156,9 +156,13 @@ mod tests {
 
     #[test]
     fn a_ring_reads_back_as_it_was_written() {
-        for kind in JobKind::ALL {
+        for kind in JobKind::ALL.iter().copied() {
             let job = JobRef { kind, id: JobId(7) };
             assert_eq!(job.to_string().parse(), Ok(job));
+        }
+        for kind in JobKind::ALL.iter().copied() {
+            // The name in a row is the one that a ring is read by, however it is written.
+            assert_eq!(serde_json::to_value(kind).expect("a word"), kind.as_str());
         }
         for bad in ["", "probe", "probe:", "probe:x", "nope:1", "probe:-1"] {
             assert!(bad.parse::<JobRef>().is_err(), "{bad:?}");

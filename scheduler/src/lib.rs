@@ -7,9 +7,11 @@
 use backplane::{After, Backplane};
 use domain::contacts::ErasedUntil;
 use domain::db::{Trouble, Tx};
+use domain::delivery::{reports, send};
 use domain::jobs::workers::{self, SILENCE};
 use domain::jobs::{Rescued, Swept};
-use domain::messages::{receipts, reports};
+use domain::kinds::Kinds;
+use domain::messages::receipts;
 use domain::{Clock, Db, Dialect, batches, contacts, db, feed, idempotency, jobs, users};
 use faults::Commit;
 use futures::FutureExt;
@@ -228,7 +230,7 @@ impl Scheduler {
     /// Whether there may be more.
     async fn rescue_some(&self) -> Result<bool, DbErr> {
         let tx = self.db.begin().await?;
-        let step = jobs::rescue(&tx, self.clock.now(), self.rescue_rows.now()).await;
+        let step = jobs::rescue(&tx, self.clock.now(), self.rescue_rows.now(), &Kinds).await;
         let step = self.rescue_rows.learn(step)?;
         if step.value == Rescued::default() {
             return tx.rollback().await.map(|()| false);
@@ -283,7 +285,7 @@ impl Scheduler {
             metrics::gauge!("paceline_jobs", &labels).set(0.0);
         }
         for lane in domain::Lane::ALL {
-            for kind in domain::JobKind::ALL {
+            for kind in domain::JobKind::ALL.iter().copied() {
                 for state in ["ready", "running", "dead"] {
                     if !seen.contains(&(lane.to_string(), kind.to_string(), state.to_owned())) {
                         metrics::gauge!("paceline_jobs", "lane" => lane.as_str(), "kind" => kind.as_str(), "state" => state)
@@ -299,7 +301,7 @@ impl Scheduler {
                 metrics::gauge!("paceline_rings", "lane" => lane.as_str()).set(depth as f64);
             }
         }
-        let open = batches::send::open_circuits(self.db.read()).await?;
+        let open = send::open_circuits(self.db.read()).await?;
         metrics::gauge!("paceline_circuits_open").set(open.len() as f64);
         let mut told = self.told_open.lock();
         for circuit in open.iter().filter(|circuit| !told.contains(&circuit.sender)) {

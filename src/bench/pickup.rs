@@ -11,7 +11,6 @@ use domain::batches::{
 use domain::contacts::import_file::ImportRow;
 use domain::jobs::{self, NewJob};
 use domain::{BatchId, JobId, JobKind, Lane, UserId};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -109,14 +108,7 @@ impl Running {
             // Not in step with anything that ticks.
             tokio::time::sleep(Duration::from_micros(1_000 + (nth as u64 * 7_919) % 4_000)).await;
             let now = clock.now();
-            let job = NewJob {
-                kind: JobKind::Probe,
-                lane: Lane::Critical,
-                batch: None,
-                chunk: None,
-                payload: json!({}),
-                run_at: now,
-            };
+            let job = NewJob { lane: Lane::Critical, ..NewJob::of(JobKind::Probe, now) };
             let tx = db.begin().await?;
             let rings = jobs::enqueue(&tx, now, &[job]).await?;
             tx.commit().await?;

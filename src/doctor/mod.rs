@@ -8,9 +8,9 @@ use crate::cli::Doctor;
 use crate::config::Config;
 use crate::{commands, store};
 use anyhow::Result;
-use domain::batches::send::OpenCircuit;
+use domain::delivery::send::{self, OpenCircuit};
 use domain::jobs::{self, Unknown};
-use domain::{Clock, Db, GatewayId, Timestamp, batches, gateways};
+use domain::{Clock, Db, GatewayId, Timestamp, gateways};
 use gateway::{ClientSettings, Gateway, HttpGateway, Identity};
 use std::process::ExitCode;
 use uuid::Uuid;
@@ -118,7 +118,7 @@ async fn ledger(db: &Db, report: &mut Report) -> Result<()> {
         );
         report.line("jobs", Err(text));
     }
-    for open in batches::send::open_circuits(db.read()).await? {
+    for open in send::open_circuits(db.read()).await? {
         let OpenCircuit { sender, until, reason } = open;
         let text = format!("messages wait: {reason}; the gateway is tried again at {}", until.to_rfc3339());
         report.line("sender", Err(format!("{sender}: {text}")));

@@ -1,7 +1,7 @@
 //! `paceline doctor --resend`: what surely no gateway has goes out through the configured one.
 
 use anyhow::Result;
-use domain::messages::resend::{self, Unsent};
+use domain::delivery::resend::{self, Unsent};
 use domain::{BatchId, Clock, Db, GatewayId, MessageId, Step};
 use std::collections::BTreeMap;
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! The gateway, as far as a ledger can see it.
 
-use domain::batches::send::ItemOutcome;
+use domain::delivery::send::ItemOutcome;
 use rand::Rng;
 use rand::rngs::StdRng;
 use std::collections::HashMap;

@@ -6,6 +6,7 @@ use crate::worker::Doing;
 use crate::world::World;
 use domain::jobs::workers::{self, SILENCE};
 use domain::jobs::{self, HEARTBEAT};
+use domain::kinds::Kinds;
 use rand::Rng;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ impl World {
         let now = self.now;
         let made = ledger::step(&self.db, fate, async |tx| {
             let silent = workers::bury_silent(tx, now, now.minus(SILENCE)).await?;
-            Ok((silent, jobs::rescue(tx, now, 100).await?))
+            Ok((silent, jobs::rescue(tx, now, 100, &Kinds).await?))
         })
         .await;
         if let Heard::Done((silent, step)) = made {

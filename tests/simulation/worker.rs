@@ -3,11 +3,13 @@
 
 use crate::ledger::{self, Fate, Heard};
 use crate::world::World;
-use domain::batches::send::{self, Begin, Going, ItemOutcome, ItemResult, Outgoing, Rest, Settled, Work};
+use domain::batches::Going;
 use domain::batches::{self, Expanded, NextPage, Ran, SetChunk};
 use domain::circuit::Sign;
 use domain::db::Trouble;
+use domain::delivery::send::{self, Begin, ItemOutcome, ItemResult, Outgoing, Rest, Settled, Work};
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
+use domain::kinds::Kinds;
 use domain::retry::Backoff;
 use domain::{BatchId, JobKind, Step, Timestamp};
 use rand::rngs::StdRng;
@@ -195,7 +197,8 @@ impl World {
         let now = self.now;
         let fate = self.fate(true);
         let mut rng = StdRng::from_rng(&mut self.rng);
-        let made = ledger::step(&self.db, fate, async |tx| jobs::fail(tx, now, &job, &ending, &mut rng).await).await;
+        let made =
+            ledger::step(&self.db, fate, async |tx| jobs::fail(tx, now, &job, &ending, &Kinds, &mut rng).await).await;
         match made {
             Heard::Done(step) => {
                 self.seen.stale += u64::from(step.value == Finished::Stale);

@@ -3,7 +3,7 @@
 
 use crate::Shared;
 use backplane::{Notice, Notifier};
-use domain::batches::send::Going;
+use domain::batches::Going;
 use domain::{BatchId, Event, batches};
 use parking_lot::Mutex;
 use std::collections::HashMap;

@@ -4,6 +4,7 @@ use crate::places::Place;
 use crate::{Shared, kinds};
 use domain::db::Trouble;
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
+use domain::kinds::Kinds;
 use domain::retry::Backoff;
 use domain::{JobId, JobKind, JobRef, Lane, Timestamp, db};
 use faults::{Commit, Point, Side};
@@ -55,7 +56,7 @@ async fn claim(shared: &Shared, now: Timestamp, id: JobId) -> Result<Claim, DbEr
 async fn reject(shared: &Shared, id: JobId, error: &DbErr) -> Result<(), DbErr> {
     let tx = shared.db.begin().await?;
     let reason = format!("its row cannot be read: {error}");
-    let step = jobs::reject(&tx, shared.clock.now(), id, &shared.owner, &reason).await?;
+    let step = jobs::reject(&tx, shared.clock.now(), id, &shared.owner, &reason, &Kinds).await?;
     db::commit(tx, Commit::Failure).await?;
     shared.after.commit(step);
     Ok(())
@@ -198,7 +199,7 @@ async fn fail(shared: &Arc<Shared>, job: &Claimed, error: JobError) -> &'static 
 async fn write_failure(shared: &Shared, job: &Claimed, ending: &Ending) -> Result<Finished, DbErr> {
     let now = shared.clock.now();
     let tx = shared.db.begin().await?;
-    let step = jobs::fail(&tx, now, job, ending, &mut shared.rng()).await?;
+    let step = jobs::fail(&tx, now, job, ending, &Kinds, &mut shared.rng()).await?;
     db::commit(tx, Commit::Failure).await?;
     Ok(shared.after.commit(step))
 }

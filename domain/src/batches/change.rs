@@ -1,14 +1,15 @@
 //! Changing tags and deleting: the work of `tag_chunk` and `delete_chunk` jobs.
 
-use super::model::{ItemStatus, TagOperation};
-use super::recipients::{ContactRef, where_they_went};
+use super::lookup::{Found, Lookup};
+use super::recipients::ContactRef;
 use super::sets::{Decided, Holds, SetChunk};
 use super::traces::{self, Trace};
 use crate::contacts::erase::{self, Erased};
 use crate::contacts::tags;
 use crate::db::{self, Dialect};
+use crate::model::{ItemStatus, TagOperation};
 use crate::time::Timestamp;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 
@@ -116,7 +117,7 @@ async fn find(
 async fn done_before(
     conn: &impl ConnectionTrait,
     set: &SetChunk,
-    found: &HashMap<ContactRef, Found>,
+    found: &HashMap<ContactRef, Known>,
     next_seq: i64,
 ) -> Result<HashSet<i64>, DbErr> {
     let ids: Vec<i64> = found.values().map(|found| found.id).collect();
@@ -129,55 +130,25 @@ async fn done_before(
     db::all(conn, sql, values).await?.iter().map(|row| row.try_get("", "contact_id")).collect()
 }
 
-struct Found {
+#[derive(Clone)]
+struct Known {
     id: i64,
     deleted: bool,
 }
 
+/// Looks contacts up and locks them, deleted ones too: this very chunk may have deleted them.
 async fn lookup<'a>(
     conn: &impl ConnectionTrait,
     refs: impl Iterator<Item = &'a ContactRef> + Clone,
-) -> Result<HashMap<ContactRef, Found>, DbErr> {
-    let (mut numbers, mut uuids) = (Vec::new(), Vec::new());
-    for contact in refs.clone() {
-        match contact {
-            ContactRef::Number(n) => numbers.push(*n),
-            ContactRef::Text(t) if uuid::Uuid::try_parse(t).is_ok() => uuids.push(&**t),
-            ContactRef::Text(_) => {}
-        }
-    }
-    let dialect = Dialect::of(conn);
-    // Locked in the order of their numbers, so that two chunks over the same contacts cannot wait for each other.
-    let tail = format!("ORDER BY id{}", dialect.for_update());
+) -> Result<HashMap<ContactRef, Known>, DbErr> {
     let columns = "id, deleted_at IS NOT NULL AS deleted";
-    let mut found = HashMap::with_capacity(numbers.len() + uuids.len());
-    if !numbers.is_empty() {
-        let sql = format!("SELECT {columns} FROM contacts WHERE id {} {tail}", dialect.one_of(1, "bigint"));
-        for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {
-            let id = row.try_get("", "id")?;
-            found.insert(ContactRef::Number(id), Found { id, deleted: row.try_get("", "deleted")? });
-        }
-    }
-    if !uuids.is_empty() {
-        let sql = format!(
-            "SELECT {columns}, CAST(identifier AS TEXT) AS identifier FROM contacts
-             WHERE identifier {} {tail}",
-            dialect.one_of(1, "uuid")
-        );
-        for row in db::all(conn, sql, [json!(uuids).to_string().into()]).await? {
-            let one = Found { id: row.try_get("", "id")?, deleted: row.try_get("", "deleted")? };
-            found.insert(ContactRef::Text(row.try_get::<String>("", "identifier")?.into()), one);
-        }
-    }
-    let missing = refs.filter(|contact| !found.contains_key(*contact)).collect::<Vec<_>>();
-    let moved = where_they_went(conn, &missing).await?;
-    if !moved.is_empty() {
-        let ids: Vec<i64> = moved.iter().map(|(_, kept)| *kept).collect();
-        let sql = format!("SELECT id FROM contacts WHERE id {} {tail}", dialect.one_of(1, "bigint"));
-        let rows = db::all(conn, sql, [json!(ids).to_string().into()]).await?;
-        let there = rows.iter().map(|row| row.try_get("", "id")).collect::<Result<HashSet<i64>, _>>()?;
-        let kept = moved.into_iter().filter(|(_, kept)| there.contains(kept));
-        found.extend(kept.map(|(contact, id)| (contact, Found { id, deleted: false })));
-    }
-    Ok(found)
+    let lookup = Lookup { columns, deleted: true, merged: true, locked: true };
+    let read = |row: &QueryResult, found| {
+        let deleted = match found {
+            Found::Itself => row.try_get("", "deleted")?,
+            Found::Survivor => false,
+        };
+        Ok(Known { id: row.try_get("", "id")?, deleted })
+    };
+    lookup.find(conn, refs, read).await
 }

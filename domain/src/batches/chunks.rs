@@ -7,12 +7,12 @@
 //! Only [`WINDOW`] chunks of a batch are open at a time; each that closes (or has nothing left but retries that wait)
 //! opens the next. So the queue holds a few rings of each batch whatever its size, and batches take turns.
 
-use super::model::{BatchStatus, BatchSummary, BatchType};
 use super::row::{self, SUMMARY, summary};
 use super::traces;
 use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
-use crate::ring::{JobKind, Lane, Ring};
+use crate::model::{BatchStatus, BatchSummary, BatchType};
+use crate::ring::{JobKind, Ring};
 use crate::time::Timestamp;
 use crate::{Event, Step};
 use entities::BatchId;
@@ -43,19 +43,19 @@ const fn kind(batch_type: BatchType) -> JobKind {
 
 /// A chunk's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chunk {
-    pub(super) no: i64,
-    pub(super) first_seq: i64,
-    pub(super) item_count: i64,
-    pub(super) next_seq: i64,
-    pub(super) passed_on: bool,
-    pub(super) retry: bool,
-    pub(super) data: String,
+pub(crate) struct Chunk {
+    pub(crate) no: i64,
+    pub(crate) first_seq: i64,
+    pub(crate) item_count: i64,
+    pub(crate) next_seq: i64,
+    pub(crate) passed_on: bool,
+    pub(crate) retry: bool,
+    pub(crate) data: String,
 }
 
 impl Chunk {
     /// The first number after the chunk's last item.
-    pub(super) const fn end_seq(&self) -> i64 {
+    pub(crate) const fn end_seq(&self) -> i64 {
         self.first_seq + self.item_count
     }
 }
@@ -106,7 +106,7 @@ pub(super) async fn insert(
 }
 
 /// Reads a chunk.
-pub(super) async fn load(conn: &impl ConnectionTrait, batch: BatchId, no: i64) -> Result<Option<Chunk>, DbErr> {
+pub(crate) async fn load(conn: &impl ConnectionTrait, batch: BatchId, no: i64) -> Result<Option<Chunk>, DbErr> {
     select(conn, batch, no, "data").await
 }
 
@@ -167,18 +167,11 @@ pub(super) async fn open_next(
 
 /// The job of a chunk.
 fn chunk_job(now: Timestamp, batch: BatchId, batch_type: BatchType, no: i64) -> NewJob {
-    NewJob {
-        kind: kind(batch_type),
-        lane: Lane::Bulk,
-        batch: Some(batch),
-        chunk: Some(no),
-        payload: serde_json::json!({}),
-        run_at: now,
-    }
+    NewJob { batch: Some(batch), chunk: Some(no), ..NewJob::of(kind(batch_type), now) }
 }
 
 /// Opens the next chunk in the place of one that has nothing left but waiting retries. Once for each chunk.
-pub(super) async fn pass_on(
+pub(crate) async fn pass_on(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     batch: BatchId,
@@ -194,7 +187,7 @@ pub(super) async fn pass_on(
 
 /// Closes a chunk whose items are all finished, opens the next, and ends the batch with its last chunk. The caller has
 /// ended the job. The batch's row must be locked.
-pub(super) async fn close(
+pub(crate) async fn close(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     batch: BatchId,
@@ -320,7 +313,7 @@ pub(super) async fn disown(
 
 /// Gives up what waits in a range of items of a batch that has ended: nothing of it will be tried again. An item whose
 /// outcome is unknown stays so, and counts as failed; one in flight is left to its outcome.
-pub(super) async fn abandon(
+pub(crate) async fn abandon(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     batch: BatchId,

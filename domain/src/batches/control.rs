@@ -1,10 +1,10 @@
 //! Steering a batch: rows, and a notification. Running chunks obey at their next claim, within a second.
 
 use super::chunks::{self, WINDOW};
-use super::model::{BatchStatus, BatchSummary, BatchType};
 use super::row::{self, Batch, SUMMARY, summary};
 use crate::db;
 use crate::jobs;
+use crate::model::{BatchStatus, BatchSummary, BatchType};
 use crate::pacing::Pace;
 use crate::time::Timestamp;
 use crate::{Event, Ring, Step};
@@ -52,7 +52,7 @@ async fn changed(conn: &impl ConnectionTrait, id: BatchId, rings: Vec<Ring>) -> 
 }
 
 /// Marks a batch as started, if this is its first claim.
-pub(super) async fn start(
+pub(crate) async fn start(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     batch: BatchId,

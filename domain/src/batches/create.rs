@@ -2,7 +2,6 @@
 
 use super::chunks::{self, NewChunk, WINDOW, chunk_size};
 use super::import::ImportLine;
-use super::model::{BatchType, OnUnknown, TagOperation};
 use super::recipients::{self, Audience, ContactRefs};
 use super::remainder;
 use super::row::{self, Batch};
@@ -12,7 +11,8 @@ use crate::contacts::tags;
 use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
 use crate::messages::template::{Template, TemplateError};
-use crate::ring::{JobKind, Lane};
+use crate::model::{BatchType, OnUnknown, TagOperation};
+use crate::ring::JobKind;
 use crate::time::Timestamp;
 use crate::{Event, Step};
 use entities::{BatchId, TemplateId, UserId};
@@ -248,14 +248,8 @@ pub async fn create_send(
             Ok(open(conn, now, id).await?)
         }
         Recipients::Audience(audience) => {
-            let expand = NewJob {
-                kind: JobKind::Expand,
-                lane: Lane::Default,
-                batch: Some(id),
-                chunk: None,
-                payload: json!({ "audience": audience }),
-                run_at: now,
-            };
+            let payload = json!({ "audience": audience });
+            let expand = NewJob { batch: Some(id), payload, ..NewJob::of(JobKind::Expand, now) };
             let rings = jobs::enqueue(conn, now, &[expand]).await?;
             Ok(accepted(conn, id, rings).await?)
         }
@@ -378,14 +372,7 @@ pub(super) async fn open(conn: &impl ConnectionTrait, now: Timestamp, id: BatchI
     }
     let rings = match batch.schedule_at.filter(|at| *at > now) {
         Some(run_at) => {
-            let start = NewJob {
-                kind: JobKind::Start,
-                lane: Lane::Default,
-                batch: Some(id),
-                chunk: None,
-                payload: json!({}),
-                run_at,
-            };
+            let start = NewJob { batch: Some(id), ..NewJob::of(JobKind::Start, run_at) };
             jobs::enqueue(conn, now, &[start]).await?
         }
         None => chunks::open_next(conn, now, id, batch.summary.batch_type, WINDOW).await?,

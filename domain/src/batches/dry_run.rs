@@ -1,12 +1,12 @@
 //! What a batch would do, told beforehand: read by the same rules as its jobs follow, and nothing written.
 
 use super::create::{CreateError, NewSend, NewTag, Recipients};
-use super::model::TagOperation;
+use super::lookup::{Lookup, NO_NUMBER, SUPPRESSED, TWICE, resolve};
 use super::pace::LimitedBy;
 use super::recipients::{Audience, ContactRef, ContactRefs};
-use super::send::{NO_NUMBER, SUPPRESSED, TWICE, resolve};
 use crate::db::{self, Dialect};
 use crate::messages::template::{self, Template};
+use crate::model::TagOperation;
 use crate::pacing::Pace;
 use crate::time::Timestamp;
 use entities::ContactId;
@@ -378,32 +378,8 @@ fn changed(before: &BTreeSet<String>, operation: TagOperation, tags: &[String]) 
 
 /// Contacts as a request names them, without a lock: nothing is done to them.
 async fn lookup(conn: &impl ConnectionTrait, refs: &[ContactRef]) -> Result<HashMap<ContactRef, SetSample>, DbErr> {
-    let (mut numbers, mut uuids) = (Vec::new(), Vec::new());
-    for contact in refs {
-        match contact {
-            ContactRef::Number(n) => numbers.push(*n),
-            ContactRef::Text(t) if uuid::Uuid::try_parse(t).is_ok() => uuids.push(&**t),
-            ContactRef::Text(_) => {}
-        }
-    }
-    let dialect = Dialect::of(conn);
-    let columns = "id, phone, name, CAST(identifier AS TEXT) AS identifier FROM contacts WHERE deleted_at IS NULL AND";
-    let mut found = HashMap::with_capacity(numbers.len() + uuids.len());
-    if !numbers.is_empty() {
-        let sql = format!("SELECT {columns} id {}", dialect.one_of(1, "bigint"));
-        for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {
-            let sample = sample(&row)?;
-            found.insert(ContactRef::Number(sample.contact.0), sample);
-        }
-    }
-    if !uuids.is_empty() {
-        let sql = format!("SELECT {columns} identifier {}", dialect.one_of(1, "uuid"));
-        for row in db::all(conn, sql, [json!(uuids).to_string().into()]).await? {
-            let identifier: String = row.try_get("", "identifier")?;
-            found.insert(ContactRef::Text(identifier.into()), sample(&row)?);
-        }
-    }
-    Ok(found)
+    let lookup = Lookup { columns: "id, phone, name", deleted: false, merged: false, locked: false };
+    lookup.find(conn, refs.iter(), |row, _| sample(row)).await
 }
 
 fn sample(row: &QueryResult) -> Result<SetSample, DbErr> {

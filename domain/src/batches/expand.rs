@@ -2,13 +2,12 @@
 
 use super::chunks::{self, WINDOW, chunk_size};
 use super::create::{self, ChunkWriter};
-use super::model::BatchType;
 use super::recipients::{Audience, ContactRef};
-use super::row;
-use super::send::Going;
+use super::row::{self, Going};
 use crate::Step;
 use crate::db;
 use crate::jobs::{self, Claimed, Ending};
+use crate::model::BatchType;
 use crate::time::Timestamp;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};

@@ -1,12 +1,12 @@
 //! Importing contacts: the work of an `import_chunk` job.
 
-use super::model::ItemStatus;
 use super::sets::{Decided, Holds, SetChunk};
 use super::traces::{self, Trace};
 use crate::contacts::import_file::{CleanRow, ImportRow, RowError, validate_row};
 use crate::contacts::phone::{Country, Warning};
 use crate::contacts::{addresses, spelling, tags};
 use crate::db::{self, Dialect};
+use crate::model::ItemStatus;
 use crate::time::Timestamp;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};

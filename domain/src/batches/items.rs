@@ -4,11 +4,11 @@
 //! difference: recipients that have no row yet are listed as `pending`, or as `cancelled` in a batch that was.
 
 use super::import::ImportLine;
-use super::model::{BatchStatus, BatchType, ItemStatus};
 use super::recipients::ContactRef;
 use super::row::{self, Batch};
 use super::traces;
 use crate::db;
+use crate::model::{BatchStatus, BatchType, ItemStatus, named};
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
@@ -130,7 +130,7 @@ pub(super) fn item(row: &QueryResult, batch_type: BatchType) -> Result<Item, DbE
         contact: row.try_get::<Option<i64>>("", "contact_id")?.map(ContactId),
         phone: phone.or(as_named),
         input,
-        status: row::named(row, "status")?,
+        status: named(row, "status")?,
         attempts: row.try_get("", "attempts")?,
         error_code: row.try_get("", "error_code")?,
         error_message: row.try_get("", "error_message")?,

@@ -2,7 +2,7 @@
 //!
 //! - [`create_send`], [`create_tag`], [`create_delete`], [`ImportWriter`]: accepting one.
 //! - [`plan_send`], [`plan_tag`], [`plan_delete`], [`preview_import`]: telling beforehand what one would do.
-//! - [`send`], [`run_set`], [`run_expand`], [`run_start`]: the steps of its jobs.
+//! - [`run_set`], [`run_expand`], [`run_start`]: the steps of its jobs; those that send are in [`delivery`](crate::delivery).
 //! - [`cancel`], [`pause`], [`resume`], [`retry`], [`patch`]: steering it.
 //! - [`get`], [`list`], [`stats`], [`live`], [`items()`], [`preview`]: reading it; [`items_of_contact`]: reading all of one contact.
 //! - [`audit()`]: whether its rows agree.
@@ -13,25 +13,25 @@
 mod audit;
 mod change;
 pub(crate) mod chunks;
-mod control;
+pub(crate) mod control;
 mod create;
 mod dry_run;
 mod expand;
 mod import;
 mod items;
-mod model;
+pub(crate) mod lookup;
 mod of_contact;
 mod pace;
 mod prune;
 mod read;
-mod recipients;
+pub(crate) mod recipients;
 mod remainder;
-mod row;
-pub mod send;
+pub(crate) mod row;
 mod sets;
 mod staging;
-mod traces;
+pub(crate) mod traces;
 
+pub use crate::model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, TagOperation};
 pub use audit::{Finding, audit};
 pub use chunks::{WINDOW, chunk_size};
 pub use control::{ControlError, Patch, SCHEDULE_SLACK, cancel, patch, pause, resume, retry};
@@ -42,14 +42,13 @@ pub use dry_run::{Excluded, SendPlan, SendSample, SetPlan, SetSample, Warning, p
 pub use expand::{Expanded, NextPage, run_expand, run_start};
 pub use import::{ImportLine, Plan, PlannedRow, preview_import};
 pub use items::{FailedRow, Item, Page, failed_rows, items};
-pub use model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, TagOperation};
 pub use of_contact::{ContactItem, Items, Place, items_of_contact};
 pub use pace::{EffectivePace, LimitedBy, SenderPace, SenderPaces, sender_paces};
 pub use prune::prune;
 pub use read::{Filter, Preview, Stats, get, going, list, live, preview, sender_rate, stats, summaries};
 pub use recipients::{Audience, ContactRef, ContactRefs};
 pub use remainder::{Remainder, RemainderError, remainder};
-pub use row::Batch;
+pub use row::{Batch, Going};
 pub(crate) use row::{ItemFate, settle_item};
 pub use sets::{Ran, RawSet, SetChunk, run_set};
 pub use staging::{Part, Staged, prune_uploads, unstage};

@@ -5,10 +5,10 @@
 //! of any other list the database looks through the chunks' texts, of unfinished batches alone.
 
 use super::items::{self, Item};
-use super::model::{BatchStatus, BatchType, ItemStatus};
 use super::recipients::ContactRef;
 use super::row;
 use crate::db::{self, Dialect};
+use crate::model::{BatchStatus, BatchType, ItemStatus, named};
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
@@ -130,7 +130,7 @@ async fn written(
     let status = status.map_or("", ItemStatus::as_str);
     let values = [names.contact.into(), before.batch.into(), before.seq.into(), status.into()];
     let read = |row: &QueryResult| {
-        let batch_type = row::named(row, "type")?;
+        let batch_type = named(row, "type")?;
         of_batch(row, batch_type, items::item(row, batch_type)?)
     };
     db::all(conn, sql, values).await?.iter().map(read).collect()
@@ -140,7 +140,7 @@ fn of_batch(row: &QueryResult, batch_type: BatchType, item: Item) -> Result<Cont
     Ok(ContactItem {
         batch: BatchId(row.try_get("", "batch_id")?),
         batch_type,
-        batch_status: row::named(row, "batch_status")?,
+        batch_status: named(row, "batch_status")?,
         created_at: Timestamp(row.try_get("", "created_at")?),
         schedule_at: row::time(row, "schedule_at")?,
         item,
@@ -217,7 +217,7 @@ fn in_chunk(
     let data: String = row.try_get("", "data")?;
     let refs: Vec<ContactRef> = serde_json::from_str(&data).map_err(|e| DbErr::Json(e.to_string()))?;
     let (first, next): (i64, i64) = (row.try_get("", "first_seq")?, row.try_get("", "next_seq")?);
-    let (batch_type, batch_status) = (row::named(row, "type")?, row::named::<BatchStatus>(row, "batch_status")?);
+    let (batch_type, batch_status) = (named(row, "type")?, named::<BatchStatus>(row, "batch_status")?);
     let is_it = |contact: &ContactRef| match contact {
         ContactRef::Number(id) => *id == number,
         ContactRef::Text(text) => **text == *identifier,

@@ -1,8 +1,8 @@
 //! How fast a batch goes, and what holds it: its own pace, its sender's, or the gateway.
 
-use super::model::BatchType;
 use super::row::{self, Batch};
 use crate::db;
+use crate::model::BatchType;
 use crate::time::Timestamp;
 use entities::SenderId;
 use sea_orm::{ConnectionTrait, DbErr};

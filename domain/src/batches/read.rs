@@ -1,12 +1,12 @@
 //! Reading batches.
 
-use super::model::{BatchStatus, BatchSummary, BatchType};
-use super::recipients::{Audience, ContactRef, where_they_went};
-use super::row::{self, Batch, COLUMNS, SUMMARY};
-use super::send::Going;
+use super::lookup::{self, resolve};
+use super::recipients::{Audience, ContactRef};
+use super::row::{self, Batch, COLUMNS, Going, SUMMARY};
 use crate::contacts::phone;
 use crate::db::{self, Dialect};
 use crate::messages::template::{Recipient, Template};
+use crate::model::{BatchStatus, BatchSummary, BatchType, named};
 use crate::time::Timestamp;
 use entities::{BatchId, SenderId};
 use sea_orm::{ConnectionTrait, DbErr, Value};
@@ -100,7 +100,7 @@ pub async fn going(conn: &impl ConnectionTrait, ids: &[BatchId]) -> Result<Vec<(
     let sql = format!("SELECT id, status, paused FROM batches WHERE id {values}");
     let mut states: BTreeMap<BatchId, Going> = ids.iter().map(|id| (*id, Going::Ended)).collect();
     for found in db::all(conn, sql, [json!(ids).to_string().into()]).await? {
-        let going = match (row::named::<BatchStatus>(&found, "status")?.is_terminal(), found.try_get("", "paused")?) {
+        let going = match (named::<BatchStatus>(&found, "status")?.is_terminal(), found.try_get("", "paused")?) {
             (true, _) => Going::Ended,
             (false, true) => Going::Paused,
             (false, false) => Going::On,
@@ -157,8 +157,8 @@ pub async fn stats(conn: &impl ConnectionTrait, filter: &Filter) -> Result<Stats
         let n: i64 = group.try_get("", "n")?;
         let (succeeded, failed): (i64, i64) = (group.try_get("", "succeeded")?, group.try_get("", "failed")?);
         stats.total += n;
-        *stats.by_type.entry(row::named(&group, "type")?).or_default() += n;
-        *stats.by_status.entry(row::named(&group, "status")?).or_default() += n;
+        *stats.by_type.entry(named(&group, "type")?).or_default() += n;
+        *stats.by_status.entry(named(&group, "status")?).or_default() += n;
         stats.succeeded += succeeded;
         stats.failed += failed;
         stats.processed += succeeded + failed + group.try_get::<i64>("", "skipped")?;
@@ -206,40 +206,16 @@ pub async fn preview(conn: &impl ConnectionTrait, id: BatchId, n: usize) -> Resu
         refs = page.into_iter().map(ContactRef::Number).collect();
     }
     refs.truncate(n);
-    let mut previews = Vec::with_capacity(refs.len());
-    for contact in refs {
-        previews.push(preview_one(conn, &template, &contact).await?);
-    }
-    Ok(Some(previews))
+    let found = resolve(conn, refs.iter()).await?;
+    Ok(Some(refs.iter().map(|contact| preview_one(&template, contact, found.get(contact))).collect()))
 }
 
-async fn preview_one(conn: &impl ConnectionTrait, template: &Template, contact: &ContactRef) -> Result<Preview, DbErr> {
-    let columns = "SELECT phone, name, attributes FROM contacts WHERE deleted_at IS NULL AND";
-    let mut row = match contact {
-        ContactRef::Number(id) => db::one(conn, format!("{columns} id = $1"), [(*id).into()]).await?,
-        ContactRef::Text(text) if uuid::Uuid::try_parse(text).is_ok() => {
-            let values = Dialect::of(conn).one_of(1, "uuid");
-            let sql = format!("{columns} identifier {values}");
-            db::one(conn, sql, [json!([text]).to_string().into()]).await?
-        }
-        ContactRef::Text(_) => None,
-    };
-    if row.is_none()
-        && let Some((_, kept)) = where_they_went(conn, &[contact]).await?.pop()
-    {
-        row = db::one(conn, format!("{columns} id = $1"), [kept.into()]).await?;
-    }
+fn preview_one(template: &Template, contact: &ContactRef, recipient: Option<&lookup::Recipient>) -> Preview {
     let none = |reason: &str| Preview { contact: contact.to_string(), phone: None, text: Err(reason.into()) };
-    let Some(row) = row else { return Ok(none("contact not found")) };
-    let Some(digits) = row.try_get::<Option<String>>("", "phone")? else {
-        return Ok(none("the contact has no phone number"));
-    };
-    let name: Option<String> = row.try_get("", "name")?;
-    let attributes: Option<String> = row.try_get("", "attributes")?;
-    let attributes =
-        serde_json::from_str(attributes.as_deref().unwrap_or("{}")).map_err(|e| DbErr::Json(e.to_string()))?;
-    let text = template
-        .render(&Recipient { name: name.as_deref(), phone: &digits, attributes: &attributes })
-        .map_err(|e| e.to_string());
-    Ok(Preview { contact: contact.to_string(), phone: Some(phone::mask_digits(&digits)), text })
+    let Some(lookup::Recipient { phone, name, attributes, .. }) = recipient else { return none("contact not found") };
+    if phone.is_empty() {
+        return none("the contact has no phone number");
+    }
+    let text = template.render(&Recipient { name: name.as_deref(), phone, attributes }).map_err(|e| e.to_string());
+    Preview { contact: contact.to_string(), phone: Some(phone::mask_digits(phone)), text }
 }

@@ -1,6 +1,6 @@
 //! Whom a batch is for, as it came.
 
-use crate::contacts::{merge, tags};
+use crate::contacts::tags;
 use crate::db::{self, Dialect};
 use sea_orm::{ConnectionTrait, DbErr, Value};
 use serde::{Deserialize, Serialize};
@@ -42,25 +42,6 @@ impl std::fmt::Display for ContactRef {
             Self::Text(text) => text.fmt(f),
         }
     }
-}
-
-/// Where contacts went that were merged into others: the others' numbers.
-pub(super) async fn where_they_went(
-    conn: &impl ConnectionTrait,
-    missing: &[&ContactRef],
-) -> Result<Vec<(ContactRef, i64)>, DbErr> {
-    let (mut numbers, mut identifiers) = (Vec::new(), Vec::new());
-    for contact in missing {
-        match contact {
-            ContactRef::Number(id) => numbers.push(*id),
-            ContactRef::Text(text) if Uuid::try_parse(text).is_ok() => identifiers.push(&**text),
-            ContactRef::Text(_) => {}
-        }
-    }
-    let moved = merge::moved(conn, &numbers, &identifiers).await?;
-    let by_number = moved.numbers.into_iter().map(|(from, into)| (ContactRef::Number(from), into));
-    let by_identifier = moved.identifiers.into_iter().map(|(from, into)| (ContactRef::Text(from.into()), into));
-    Ok(by_number.chain(by_identifier).collect())
 }
 
 /// The lowest and the highest number among contacts; `None`: some are named by identifier, so it may be anybody.

@@ -1,10 +1,10 @@
 //! What a cancelled batch never sent, as the recipients of another.
 
 use super::create::Recipients;
-use super::model::{BatchStatus, BatchType, OnUnknown};
 use super::recipients::{Audience, ContactRef, ContactRefs};
 use super::row::{self, Batch};
 use crate::db;
+use crate::model::{BatchStatus, BatchType, OnUnknown};
 use entities::BatchId;
 use sea_orm::{ConnectionTrait, DbErr};
 use std::collections::HashSet;

@@ -1,12 +1,11 @@
 //! A batch's row.
 
-use super::model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown};
 use crate::contacts::merge;
 use crate::db::{self, Dialect};
+use crate::model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, named};
 use crate::time::Timestamp;
 use entities::{BatchId, GatewayId, SenderId, UserId};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
-use std::str::FromStr;
 use uuid::Uuid;
 
 /// A batch with everything a surface shows and the rules need.
@@ -84,12 +83,6 @@ pub(super) const COLUMNS: &str = "id, type, status, total, succeeded, failed, sk
     completed_at, sender_id, rate_per_minute, jitter_ms, on_unknown, schedule_at, paused, expanded, content, error_message,
     created_by, config, chunk_count, next_chunk, chunks_left, next_slot_us, gateway_id";
 
-pub(super) fn named<T: FromStr<Err = crate::ring::UnknownName>>(row: &QueryResult, column: &str) -> Result<T, DbErr> {
-    row.try_get::<String>("", column)?
-        .parse()
-        .map_err(|e: crate::ring::UnknownName| DbErr::Type(format!("{column}: {e}")))
-}
-
 pub(super) fn time(row: &QueryResult, column: &str) -> Result<Option<Timestamp>, DbErr> {
     Ok(row.try_get::<Option<i64>>("", column)?.map(Timestamp))
 }
@@ -143,33 +136,58 @@ pub(super) fn batch(row: &QueryResult) -> Result<Batch, DbErr> {
 
 /// Reads a batch as it was last committed, and waits for nobody: for steps that only have to know whether it goes on.
 /// One that is cancelled or paused meanwhile was so after them.
-pub(super) async fn read(conn: &impl ConnectionTrait, id: BatchId) -> Result<Option<Batch>, DbErr> {
+pub(crate) async fn read(conn: &impl ConnectionTrait, id: BatchId) -> Result<Option<Batch>, DbErr> {
     let sql = format!("SELECT {COLUMNS} FROM batches WHERE id = $1");
     db::one(conn, sql, [id.into()]).await?.as_ref().map(batch).transpose()
 }
 
+/// Whether claims of this batch should go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Going {
+    /// They should.
+    On,
+    /// A user paused it.
+    Paused,
+    /// It has ended: cancelled, or failed as a whole.
+    Ended,
+}
+
+impl Going {
+    /// What a batch's row says.
+    #[must_use]
+    pub fn of(batch: &Batch) -> Self {
+        if batch.summary.status.is_terminal() {
+            Self::Ended
+        } else if batch.paused {
+            Self::Paused
+        } else {
+            Self::On
+        }
+    }
+}
+
 /// Reads a batch and, on PostgreSQL, locks its row until the transaction ends: control and counts change one at a time.
-pub(super) async fn lock(conn: &impl ConnectionTrait, id: BatchId) -> Result<Option<Batch>, DbErr> {
+pub(crate) async fn lock(conn: &impl ConnectionTrait, id: BatchId) -> Result<Option<Batch>, DbErr> {
     let sql = format!("SELECT {COLUMNS} FROM batches WHERE id = $1{}", Dialect::of(conn).for_update());
     db::one(conn, sql, [id.into()]).await?.as_ref().map(batch).transpose()
 }
 
 /// How a commit changes a batch's counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) succeeded: i64,
-    pub(super) failed: i64,
-    pub(super) skipped: i64,
+pub(crate) struct Counts {
+    pub(crate) succeeded: i64,
+    pub(crate) failed: i64,
+    pub(crate) skipped: i64,
 }
 
 impl Counts {
-    pub(super) const fn is_zero(self) -> bool {
+    pub(crate) const fn is_zero(self) -> bool {
         self.succeeded == 0 && self.failed == 0 && self.skipped == 0
     }
 }
 
 /// Adds to the counts; returns the summary that the commit will leave.
-pub(super) async fn count(conn: &impl ConnectionTrait, id: BatchId, by: Counts) -> Result<Option<BatchSummary>, DbErr> {
+pub(crate) async fn count(conn: &impl ConnectionTrait, id: BatchId, by: Counts) -> Result<Option<BatchSummary>, DbErr> {
     let sql = format!(
         "UPDATE batches SET succeeded = succeeded + $2, failed = failed + $3, skipped = skipped + $4, version = version + 1
          WHERE id = $1 RETURNING {SUMMARY}"

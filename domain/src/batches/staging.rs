@@ -8,10 +8,10 @@
 
 use super::chunks::{NewChunk, chunk_size};
 use super::create::{NewSend, Recipients};
-use super::model::BatchType;
 use super::recipients::ContactRefs;
 use super::{chunks, prune, recipients};
 use crate::db;
+use crate::model::BatchType;
 use crate::time::Timestamp;
 use entities::BatchId;
 use sea_orm::{ConnectionTrait, DbErr};

@@ -7,14 +7,13 @@
 
 use super::chunks;
 use super::import::ImportLine;
-use super::model::BatchType;
 use super::recipients::{self, ContactRef};
-use super::row::named;
 use crate::contacts::phone::{self, Country, Unmarked};
 use crate::contacts::{spelling, suppressions};
 use crate::db::{self, Dialect};
 use crate::idempotency;
 use crate::messages::receipts;
+use crate::model::{BatchType, named};
 use entities::BatchId;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::Serialize;
@@ -29,14 +28,14 @@ pub(super) const ERASED: &str = "erased with its contact";
 
 /// A number in an item.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) struct Trace {
+pub(crate) struct Trace {
     phone_key: String,
     seq: i64,
 }
 
 impl Trace {
     /// The traces of what was typed for an item: each number that it may have meant. A text that may be none leaves none.
-    pub(super) fn of(typed: &str, home: Option<Country>, seq: i64) -> Vec<Self> {
+    pub(crate) fn of(typed: &str, home: Option<Country>, seq: i64) -> Vec<Self> {
         let read = |unmarked| phone::read(typed, unmarked).ok().map(|reading| reading.phone);
         let digits: String = typed.chars().filter(char::is_ascii_digit).collect();
         let meant = [read(Unmarked::ByPeople(home)), read(Unmarked::International), phone::Phone::of_network(&digits)];
@@ -47,7 +46,7 @@ impl Trace {
 }
 
 /// Notes what numbers a batch keeps.
-pub(super) async fn note(conn: &impl ConnectionTrait, batch: BatchId, traces: &[Trace]) -> Result<(), DbErr> {
+pub(crate) async fn note(conn: &impl ConnectionTrait, batch: BatchId, traces: &[Trace]) -> Result<(), DbErr> {
     if traces.is_empty() {
         return Ok(());
     }

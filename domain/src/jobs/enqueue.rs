@@ -8,7 +8,7 @@ use entities::{BatchId, JobId};
 use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::json;
 
-/// A job to be made.
+/// A job to be made: what [`of`](Self::of) makes, with what is to be otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
     /// What it does.
@@ -23,6 +23,14 @@ pub struct NewJob {
     pub payload: serde_json::Value,
     /// From when on it may run.
     pub run_at: Timestamp,
+}
+
+impl NewJob {
+    /// A job of this kind, in its lane, that belongs to nothing and need know nothing else.
+    #[must_use]
+    pub fn of(kind: JobKind, run_at: Timestamp) -> Self {
+        Self { kind, lane: kind.lane(), batch: None, chunk: None, payload: json!({}), run_at }
+    }
 }
 
 /// Writes the jobs and returns the rings of those that may run now. The others are rung by the scheduler at their time.

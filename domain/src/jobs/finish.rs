@@ -1,14 +1,12 @@
 //! Letting a job go.
 
+use super::bury::{self, Bury, Dead};
 use super::{Claimed, IS_RUNNING, LOCAL_TIMER, MAX_FAILURES, MAX_TIMEOUTS};
 use crate::Step;
-use crate::batches::chunks;
 use crate::db;
-use crate::messages::deliver;
 use crate::retry::Backoff;
-use crate::ring::JobKind;
 use crate::time::Timestamp;
-use entities::{BatchId, JobId};
+use entities::JobId;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 use std::time::Duration;
@@ -68,8 +66,8 @@ pub enum Finished {
     Stale,
 }
 
-/// Ends the claim of a job that could not be done. With a job that dies its chunk is closed: what was not finished has
-/// failed for the same reason.
+/// Ends the claim of a job that could not be done. One that dies is buried: what was not finished has failed for the same
+/// reason.
 ///
 /// # Errors
 /// The database's.
@@ -78,26 +76,24 @@ pub async fn fail(
     now: Timestamp,
     job: &Claimed,
     ending: &Ending,
+    kinds: &impl Bury,
     rng: &mut impl Rng,
 ) -> Result<Step<Finished>, DbErr> {
     let finished = finish(conn, now, job.id, job.fence, ending, rng).await?;
-    if let (
-        Finished::Dead,
-        JobKind::Deliver,
-        Ending::Dead { error } | Ending::Failed { error } | Ending::TimedOut { error },
-    ) = (finished, job.kind, ending)
-    {
-        deliver::bury(conn, &job.payload, error).await?;
-    }
-    match (finished, job.batch, ending) {
-        (
-            Finished::Dead,
-            Some(batch),
-            Ending::Dead { error } | Ending::Failed { error } | Ending::TimedOut { error },
-        ) => Ok(chunks::bury(conn, now, batch, job.chunk, error).await?.map(|()| finished)),
+    match (finished, ending) {
+        (Finished::Dead, Ending::Dead { error } | Ending::Failed { error } | Ending::TimedOut { error }) => {
+            let dead = Dead {
+                id: job.id,
+                kind: job.kind,
+                batch: job.batch,
+                chunk: job.chunk,
+                payload: job.payload.clone(),
+                reason: error,
+            };
+            Ok(kinds.bury(conn, now, &dead).await?.map(|()| finished))
+        }
         (
             Finished::Dead | Finished::Done | Finished::ReadyAt(_) | Finished::Paused | Finished::Stale,
-            _,
             Ending::Done
             | Ending::Asleep { .. }
             | Ending::Paused
@@ -110,7 +106,7 @@ pub async fn fail(
     }
 }
 
-/// Gives up a job whose row cannot be read: nobody ever will. Its chunk is closed as that of a job that died.
+/// Gives up a job whose row cannot be read: nobody ever will. It is buried as one that died.
 ///
 /// # Errors
 /// The database's.
@@ -120,20 +116,20 @@ pub async fn reject(
     id: JobId,
     owner: &str,
     reason: &str,
+    kinds: &impl Bury,
 ) -> Result<Step<()>, DbErr> {
     let row = db::one(
         conn,
         format!(
             "UPDATE jobs SET state = 'dead', error = $3, finished_at = $4, lease_owner = NULL, lease_until = NULL
-             WHERE id = $1 AND {IS_RUNNING} AND lease_owner = $2 RETURNING batch_id, chunk_no, kind, payload"
+             WHERE id = $1 AND {IS_RUNNING} AND lease_owner = $2 RETURNING {}",
+            bury::COLUMNS
         ),
         [id.into(), owner.into(), reason.into(), now.0.into()],
     )
     .await?;
-    let Some(row) = row else { return Ok(Step::quiet(())) };
-    deliver::bury_row(conn, &row, reason).await?;
-    match row.try_get::<Option<i64>>("", "batch_id")?.map(BatchId) {
-        Some(batch) => chunks::bury(conn, now, batch, row.try_get("", "chunk_no")?, reason).await,
+    match row {
+        Some(row) => kinds.bury(conn, now, &Dead::of(&row, reason)?).await,
         None => Ok(Step::quiet(())),
     }
 }

@@ -1,5 +1,7 @@
 //! Jobs: claimed units of work. The row is the job.
 //!
+//! No kind of job is known here: what one does is the worker's, and what it means that one died is asked of [`Bury`].
+//!
 //! A job's state, and who moves it on:
 //!
 //! | state | meaning | who moves it on |
@@ -22,6 +24,7 @@
 //! A release that was rolled back leaves jobs that this one cannot read. They are neither claimed nor killed: the sweep
 //! parks them, so that they are in nobody's way, and the first process that knows them lets them go on.
 
+mod bury;
 mod claim;
 mod enqueue;
 mod finish;
@@ -30,6 +33,7 @@ mod rescue;
 mod stats;
 pub mod workers;
 
+pub use bury::{Bury, Dead};
 pub use claim::{Claim, Claimed, claim, heartbeat, renew, renew_with_progress};
 pub(crate) use enqueue::ring_of;
 pub use enqueue::{NewJob, enqueue};

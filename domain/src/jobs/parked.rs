@@ -17,7 +17,7 @@ fn list(names: impl Iterator<Item = &'static str>) -> String {
 
 /// The condition that this release knows a job.
 pub(super) fn is_known() -> String {
-    let kinds = list(JobKind::ALL.into_iter().map(JobKind::as_str));
+    let kinds = list(JobKind::ALL.iter().copied().map(JobKind::as_str));
     let lanes = list(Lane::ALL.into_iter().map(Lane::as_str));
     format!("kind IN ({kinds}) AND lane IN ({lanes}) AND payload_version <= {PAYLOAD_VERSION}")
 }

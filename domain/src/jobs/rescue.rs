@@ -1,14 +1,13 @@
 //! What happens to jobs that nobody looks after: all of it idempotent, by any number of processes at once.
 
+use super::bury::{self, Bury, Dead};
 use super::enqueue::ring_of;
 use super::{IS_READY, IS_RUNNING, MAX_CRASHES, SWEEP_GRACE, parked};
 use crate::Step;
-use crate::batches::chunks;
 use crate::db::{self, Dialect};
-use crate::messages::deliver;
 use crate::ring::{JobRef, Lane, Ring};
 use crate::time::Timestamp;
-use entities::{BatchId, JobId};
+use entities::JobId;
 use sea_orm::{ConnectionTrait, DbErr};
 
 /// Whether a [`sweep`] would find anything.
@@ -104,14 +103,20 @@ pub struct Rescued {
 ///
 /// # Errors
 /// The database's.
-pub async fn rescue(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<Step<Rescued>, DbErr> {
+pub async fn rescue(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    limit: u64,
+    kinds: &impl Bury,
+) -> Result<Step<Rescued>, DbErr> {
     let skip = Dialect::of(conn).for_update_skip_locked();
     let rows = db::all(
         conn,
         format!(
-            "SELECT id, kind, lane, batch_id, chunk_no, crashes, payload,
+            "SELECT {}, lane, crashes,
                     EXISTS (SELECT 1 FROM workers WHERE owner = jobs.lease_owner) AS worker_is_there, ({}) AS known FROM jobs
              WHERE state = 'running' AND lease_until < $1 ORDER BY lease_until LIMIT {limit}{skip}",
+            bury::COLUMNS,
             parked::is_known()
         ),
         [now.0.into()],
@@ -154,14 +159,9 @@ pub async fn rescue(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> 
             continue;
         }
         step.value.dead += 1;
-        deliver::bury_row(conn, &row, &error).await?;
-        let batch = row.try_get::<Option<i64>>("", "batch_id")?.map(BatchId);
-        let chunk = row.try_get::<Option<i64>>("", "chunk_no")?;
-        if let Some(batch) = batch {
-            let buried = chunks::bury(conn, now, batch, chunk, &error).await?;
-            step.rings.extend(buried.rings);
-            step.events.extend(buried.events);
-        }
+        let buried = kinds.bury(conn, now, &Dead::of(&row, &error)?).await?;
+        step.rings.extend(buried.rings);
+        step.events.extend(buried.events);
         step.value.more = true;
         break;
     }

@@ -8,7 +8,8 @@ use crate::contacts::merge;
 use crate::conversations::{self, By, Channel};
 use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
-use crate::ring::{JobKind, Lane};
+use crate::model::MessageStatus;
+use crate::ring::JobKind;
 use crate::time::Timestamp;
 use entities::{ContactId, UserId};
 use rand::Rng;
@@ -72,9 +73,10 @@ pub async fn compose(
     };
     let sql = format!(
         "INSERT INTO messages (uuid, contact_id, conversation_id, author_id, direction, content, status, created_at)
-         VALUES ({}, $2, $3, $4, '{}', $5, 'queued', $6) RETURNING {}",
+         VALUES ({}, $2, $3, $4, '{}', $5, '{}', $6) RETURNING {}",
         Dialect::of(conn).uuid(1),
         Direction::Outbound.as_str(),
+        MessageStatus::Queued,
         history::COLUMNS
     );
     let values = [
@@ -88,14 +90,7 @@ pub async fn compose(
     let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
     let message = history::read(&row)?;
     activity::touch(conn, [(contact, now)]).await?;
-    let job = NewJob {
-        kind: JobKind::Deliver,
-        lane: Lane::Critical,
-        batch: None,
-        chunk: None,
-        payload: json!({ "message": message.id }),
-        run_at: now,
-    };
+    let job = NewJob { payload: json!({ "message": message.id }), ..NewJob::of(JobKind::Deliver, now) };
     let rings = jobs::enqueue(conn, now, &[job]).await?;
     Ok(Step { value: message, rings, events: Vec::new() })
 }

@@ -1,8 +1,9 @@
 //! A contact's history: every message, whoever wrote it.
 
-use super::receipts::AckLevel;
+use crate::ack::AckLevel;
 use crate::contacts::merge;
 use crate::db;
+use crate::model::{MessageStatus, named};
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId, ConversationId, MessageId, UserId};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
@@ -48,8 +49,8 @@ pub struct Message {
     pub message_type: String,
     /// What the network says of its media.
     pub media: Option<serde_json::Value>,
-    /// `queued`, `sent`, `delivered`, `read`, `failed`, `unknown`; `received` for the contact's own.
-    pub status: String,
+    /// Where it stands.
+    pub status: MessageStatus,
     /// How far it has come.
     pub ack: AckLevel,
     /// The network's id.
@@ -84,7 +85,7 @@ pub(crate) fn read(row: &QueryResult) -> Result<Message, DbErr> {
         content: row.try_get("", "content")?,
         message_type: row.try_get("", "message_type")?,
         media: media.map(|text| serde_json::from_str(&text)).transpose().map_err(|e| DbErr::Json(e.to_string()))?,
-        status: row.try_get("", "status")?,
+        status: named(row, "status")?,
         ack: row.try_get("", "ack")?,
         whatsapp_id: row.try_get("", "whatsapp_id")?,
         error_code: row.try_get("", "error_code")?,

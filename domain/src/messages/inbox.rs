@@ -5,8 +5,8 @@
 
 use super::compose::{self, Author, ComposeError};
 use super::history::Direction;
-use super::receipts::ACK_DELIVERED;
 use super::tally::{self, Tally};
+use crate::ack::ACK_DELIVERED;
 use crate::contacts::activity;
 use crate::contacts::addresses::{self, Owner};
 use crate::contacts::customers::{self, CreateError, Customer, Identity, NewCustomer, Summary, identifier};
@@ -17,6 +17,7 @@ use crate::contacts::suppressions;
 use crate::conversations::{self, By, Channel};
 use crate::db::{self, Dialect};
 use crate::feed::News;
+use crate::model::MessageStatus;
 use crate::ring::Ring;
 use crate::time::Timestamp;
 use entities::{ContactId, MessageId};
@@ -73,9 +74,10 @@ pub(crate) async fn receive(
     let sql = format!(
         "INSERT INTO messages (uuid, contact_id, conversation_id, direction, content, message_type, media, status, ack,
                                whatsapp_id, created_at)
-         VALUES ({}, $2, $3, '{}', $4, $5, $6, 'received', {ACK_DELIVERED}, $7, $8) RETURNING id",
+         VALUES ({}, $2, $3, '{}', $4, $5, $6, '{}', {ACK_DELIVERED}, $7, $8) RETURNING id",
         Dialect::of(conn).uuid(1),
-        Direction::Inbound.as_str()
+        Direction::Inbound.as_str(),
+        MessageStatus::Received
     );
     let values = [
         identifier(now, rng).to_string().into(),

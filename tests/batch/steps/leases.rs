@@ -5,6 +5,7 @@ use crate::setup::{Runs, Setup, accepted};
 use domain::db::{self, Limits};
 use domain::jobs::workers::{self, SILENCE};
 use domain::jobs::{self, LEASE};
+use domain::kinds::Kinds;
 use domain::{Db, Timestamp};
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
@@ -42,7 +43,7 @@ async fn a_heartbeat_passes_over_what_a_step_of_its_own_process_holds() {
     silent.commit().await.expect("committed");
     let rescue = db.begin().await.expect("a transaction");
     let far = LATER.plus(LEASE * 10);
-    let rescued = jobs::rescue(&rescue, far, 10).await.expect("not waited for").value;
+    let rescued = jobs::rescue(&rescue, far, 10, &Kinds).await.expect("not waited for").value;
     rescue.commit().await.expect("committed");
     assert_eq!(rescued.ready, 1, "only the one that no transaction holds");
     step.commit().await.expect("the claim stood all the while");

@@ -4,6 +4,7 @@ use super::ledger::{Ledger, NOW};
 use crate::setup::{Runs, Setup};
 use domain::db::{self, Trouble};
 use domain::jobs::{self, Ending, Finished, MAX_TIMEOUTS};
+use domain::kinds::Kinds;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,7 +47,8 @@ async fn without_end(ledger: Ledger) {
         let claim = jobs::claim(ledger.db.write(), now, rings[0].job.id, "me").await.expect("asked");
         let jobs::Claim::Taken(job) = claim else { panic!("{claim:?}") };
         let ending = Ending::TimedOut { error: "canceling statement due to statement timeout".into() };
-        let fail = async |tx: &db::Tx| jobs::fail(tx, now, &job, &ending, &mut rand::rng()).await.expect("written");
+        let fail =
+            async |tx: &db::Tx| jobs::fail(tx, now, &job, &ending, &Kinds, &mut rand::rng()).await.expect("written");
         match ledger.step(fail).await.0 {
             Finished::ReadyAt(at) if turn < MAX_TIMEOUTS => now = at,
             Finished::Dead if turn == MAX_TIMEOUTS => {}

@@ -1,15 +1,17 @@
 //! What everybody does: workers and their heartbeats, the scheduler, users, the gateway's reports.
 
 use super::actor::Actor;
-use domain::batches::send::{self, Begin, Going, ItemOutcome, ItemResult};
+use domain::batches::Going;
 use domain::batches::{self, Patch, Ran, SetChunk};
 use domain::contacts::phone::{self, Unmarked};
 use domain::contacts::stop_words::OptOut;
 use domain::db::{self, Trouble};
+use domain::delivery::reports::{self, Report};
+use domain::delivery::send::{self, Begin, ItemOutcome, ItemResult};
 use domain::jobs::{self, Claim, Claimed, Ending, HEARTBEAT, workers};
+use domain::kinds::Kinds;
 use domain::messages::inbox::Inbound;
 use domain::messages::receipts::{About, Receipt, Said};
-use domain::messages::reports::{self, Report};
 use domain::{BatchId, JobId, JobKind, MessageId};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -48,7 +50,7 @@ pub(super) async fn work(actor: Actor, held: Held, times: usize, mut rng: StdRng
             let ending = Ending::Postponed { until: actor.now(), error: "in the way of others".into() };
             let now = actor.now();
             let rng = &mut rng;
-            let put_back = actor.step(async |tx| jobs::fail(tx, now, &job, &ending, rng).await).await;
+            let put_back = actor.step(async |tx| jobs::fail(tx, now, &job, &ending, &Kinds, rng).await).await;
             put_back.map(drop).unwrap_or_else(|error| passes(&error));
         }
         held.borrow_mut().retain(|(id, _)| *id != job.id);
@@ -131,7 +133,7 @@ pub(super) async fn schedule(actor: Actor, times: usize, step_ms: i64) {
         actor.clock.fetch_add(step_ms, Ordering::Relaxed);
         let now = actor.now();
         for made in [
-            actor.step(async |tx| jobs::rescue(tx, now, 100).await).await.map(drop),
+            actor.step(async |tx| jobs::rescue(tx, now, 100, &Kinds).await).await.map(drop),
             actor.step(async |tx| jobs::sweep(tx, now, 100).await).await.map(drop),
         ] {
             made.unwrap_or_else(|error| passes(&error));

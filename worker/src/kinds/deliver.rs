@@ -6,8 +6,8 @@ use crate::Shared;
 use crate::execute::{JobError, Outcome as Done};
 use crate::identity::Unknown;
 use domain::db::Trouble;
+use domain::delivery::single::{self, Begin, Delivery, Outcome};
 use domain::jobs::{Claimed, Ending, Finished, LEASE};
-use domain::messages::deliver::{self, Begin, Delivery, Outcome};
 use domain::{JobRef, Step, db, jobs};
 use faults::{Commit, Point, Side};
 use gateway::{Outbound, SendOutcome};
@@ -30,7 +30,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Done, Job
         Err(Unknown::Ledger(error)) => return Err(error.into()),
     };
     let ours = known.as_ref().ok().map(|known| known.id);
-    let delivery = match deliver::begin(shared.db.write(), now, job, rate, ours).await? {
+    let delivery = match single::begin(shared.db.write(), now, job, rate, ours).await? {
         Begin::Go(delivery) => delivery,
         Begin::Elsewhere { until } => {
             tracing::warn!(job = job.id.0, "a message waits for another gateway; `paceline doctor` says what to do");
@@ -107,7 +107,7 @@ async fn settle(
     outcome: &Outcome,
 ) -> Result<Step<Finished>, DbErr> {
     let tx = shared.db.begin().await?;
-    let step = deliver::settle(&tx, shared.clock.now(), job, delivery, outcome, &mut shared.rng()).await?;
+    let step = single::settle(&tx, shared.clock.now(), job, delivery, outcome, &mut shared.rng()).await?;
     db::commit(tx, Commit::Delivered).await?;
     Ok(step)
 }
@@ -121,7 +121,7 @@ async fn end(shared: &Shared, job: &Claimed, ending: &Ending) -> Result<Done, Jo
 
 async fn give_up(shared: &Shared, job: &Claimed, reason: Option<(&str, &str)>) -> Result<Done, JobError> {
     let tx = shared.db.begin().await?;
-    let ended = deliver::give_up(&tx, shared.clock.now(), job, reason, &mut shared.rng()).await?;
+    let ended = single::give_up(&tx, shared.clock.now(), job, reason, &mut shared.rng()).await?;
     db::commit(tx, Commit::Delivered).await?;
     Ok(finished(shared, job, ended))
 }

@@ -5,6 +5,7 @@ use crate::execute::{JobError, Outcome};
 use domain::batches::{self, Ran, SetChunk};
 use domain::db::{self, Trouble};
 use domain::jobs::{self, Claimed, Ending, Finished};
+use domain::kinds::Kinds;
 use faults::Commit;
 use sea_orm::DbErr;
 use std::time::Instant;
@@ -50,7 +51,7 @@ async fn step(shared: &Shared, job: &Claimed, set: &mut SetChunk) -> Result<Ran,
 /// The process stops: the steps that are left are another's.
 async fn give_back(shared: &Shared, job: &Claimed) -> Result<Outcome, JobError> {
     let tx = shared.db.begin().await?;
-    let step = jobs::fail(&tx, shared.clock.now(), job, &Ending::GivenBack, &mut shared.rng()).await?;
+    let step = jobs::fail(&tx, shared.clock.now(), job, &Ending::GivenBack, &Kinds, &mut shared.rng()).await?;
     db::commit(tx, Commit::Rest).await?;
     Ok(match shared.after.commit(step) {
         Finished::Stale => Outcome::Stale,

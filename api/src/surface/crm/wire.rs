@@ -174,7 +174,7 @@ impl From<history::Message> for MessageView {
             timestamp: Time(message.created_at),
             ack: message.ack,
             whatsapp_id: message.whatsapp_id,
-            status: message.status,
+            status: message.status.to_string(),
             error_code: message.error_code,
             error_message: message.error_message,
             message_type: message.message_type,

@@ -1,8 +1,8 @@
 //! Reports that came before what they are about.
 
-use super::{ACK_READ, ACK_SENT, About, AckLevel, Receipt, Said};
+use super::{About, Receipt, Said, Taken};
+use crate::ack::{ACK_READ, ACK_SENT, AckLevel};
 use crate::db::{self, Dialect};
-use crate::messages::reports::Taken;
 use crate::time::Timestamp;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde_json::{Value, json};
@@ -21,14 +21,14 @@ struct ForMessage {
 
 /// What a group of reports leaves to be kept.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     messages: BTreeMap<Uuid, ForMessage>,
     acks: BTreeMap<String, (AckLevel, Timestamp)>,
 }
 
 impl Kept {
     /// Keeps a report whose message is not there.
-    pub(super) fn keep(&mut self, receipt: &Receipt) -> Taken {
+    pub(crate) fn keep(&mut self, receipt: &Receipt) -> Taken {
         let (level, told, error) = match &receipt.said {
             Said::Mapped { whatsapp_id, .. } => (ACK_SENT, Some(whatsapp_id), None),
             Said::Ack { level, whatsapp_id } => (*level, whatsapp_id.as_ref(), None),
@@ -60,7 +60,7 @@ impl Kept {
         }
     }
 
-    pub(super) async fn write(self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
+    pub(crate) async fn write(self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
         let dialect = Dialect::of(conn);
         if !self.messages.is_empty() {
             let row = |(uuid, kept): (&Uuid, &ForMessage)| {
@@ -145,7 +145,7 @@ fn receipts(rows: &[QueryResult]) -> Result<Vec<Receipt>, DbErr> {
 }
 
 /// Takes the acks that were kept for these ids of the network.
-pub(super) async fn take_acks(
+pub(crate) async fn take_acks(
     conn: &impl ConnectionTrait,
     whatsapp_ids: &[String],
 ) -> Result<Vec<(String, AckLevel, Timestamp)>, DbErr> {

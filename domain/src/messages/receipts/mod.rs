@@ -1,47 +1,20 @@
-//! What the gateway reports of the messages that it took.
-//!
-//! Reports are applied to the messages as they are (`progress`), in one transaction for a group: the rows are locked in
-//! the order of their numbers, changed in memory, and written back at once. A level never goes back, and a repeated
-//! report changes nothing.
+//! What the gateway reports of the messages that it took, as it is kept.
 //!
 //! A report may come before its message's outcome was written (outcomes are written in groups), and an ack before the
-//! map that tells whose it is: both are kept (`early`) and applied when what they are about arrives.
+//! map that tells whose it is: both are kept (`early`). Whoever writes a message takes what was kept for it and applies
+//! it; see [`delivery`](crate::delivery).
 
 mod early;
 mod outgoing;
-mod progress;
 
 pub use early::prune;
-pub(crate) use early::{forget, take_early, take_found};
+pub(crate) use early::{Kept, forget, take_acks, take_found};
 pub(crate) use outgoing::{MessageRow, record_outgoing};
 
-use super::inbox::merged_news;
-use super::reports::Taken;
-use crate::Event;
-use crate::batches::{self, ItemFate};
-use crate::contacts::suppressions::{self, Cause};
-use crate::contacts::{addresses, merge};
-use crate::db::{self, Dialect};
-use crate::feed::News;
+use crate::ack::AckLevel;
 use crate::time::Timestamp;
-use entities::{ContactId, MessageId};
-use progress::{Known, Tale};
-use sea_orm::{ConnectionTrait, DbErr};
-use serde_json::{Value, json};
-use std::collections::HashMap;
+use entities::MessageId;
 use uuid::Uuid;
-
-/// How far a message has come, as the gateway's network counts.
-pub type AckLevel = i64;
-
-/// The network took it.
-pub const ACK_SENT: AckLevel = 1;
-/// It is on the recipient's device.
-pub const ACK_DELIVERED: AckLevel = 2;
-/// It was read.
-pub const ACK_READ: AckLevel = 3;
-/// Its voice or video was played.
-pub const ACK_PLAYED: AckLevel = 4;
 
 /// Which message a report is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +39,7 @@ pub enum Said {
     },
     /// It came further.
     Ack {
-        /// How far: [`ACK_SENT`] to [`ACK_PLAYED`].
+        /// How far: [`ACK_SENT`](crate::ack::ACK_SENT) to [`ACK_PLAYED`](crate::ack::ACK_PLAYED).
         level: AckLevel,
         /// The network's id, where it was told along.
         whatsapp_id: Option<String>,
@@ -98,201 +71,15 @@ pub struct Receipt {
     pub at: Timestamp,
 }
 
-/// What came of a group of reports.
-#[derive(Debug, Default)]
-pub(crate) struct Applied {
-    pub(crate) taken: Vec<Taken>,
-    pub(crate) news: Vec<News>,
-    pub(crate) events: Vec<Event>,
-}
-
-/// The network's code for a person who wants nothing from businesses.
-const OPTED_OUT: &str = "131050";
-
-/// Applies reports in their order. Those whose message is not there yet are kept for it.
-pub(crate) async fn apply(
-    conn: &impl ConnectionTrait,
-    now: Timestamp,
-    receipts: &[&Receipt],
-) -> Result<Applied, DbErr> {
-    let mut applied = Applied::default();
-    if receipts.is_empty() {
-        return Ok(applied);
-    }
-    let mut known = Messages::load(conn, receipts).await?;
-    let mut kept = early::Kept::default();
-    for receipt in receipts {
-        applied.taken.push(known.apply(receipt, &mut kept));
-    }
-    // Acks that came before the maps that these reports brought.
-    for (whatsapp_id, level, at) in early::take_acks(conn, &known.newly_mapped).await? {
-        let said = Said::Ack { level, whatsapp_id: None };
-        known.apply(&Receipt { about: About::Network(whatsapp_id), said, at }, &mut kept);
-    }
-    kept.write(conn).await?;
-    let changed: Vec<&Known> = known.rows.iter().filter(|row| row.changed).collect();
-    write(conn, &changed).await?;
-    for row in changed {
-        if let (Some((batch, seq)), Some(fate)) = (row.item, row.fate()) {
-            let told = batches::settle_item(conn, now, batch, seq, row.uuid, &fate).await?;
-            applied.events.extend(told.map(Event::BatchChanged));
-        }
-        if let Some(ItemFate::Failed { code, .. }) = row.fate()
-            && code == OPTED_OUT
-        {
-            let sql = "SELECT phone FROM contacts WHERE id = $1 AND phone IS NOT NULL";
-            if let Some(found) = db::one(conn, sql, [row.contact.into()]).await? {
-                let phone: String = found.try_get("", "phone")?;
-                // One who was suppressed before stays so: nothing is to be said of it.
-                drop(suppressions::begin(conn, now, &phone, Cause::Network { message: row.id }).await?);
-            }
-        }
-        let bulk = row.item.is_some();
-        applied.news.extend(row.tales.iter().map(|tale| News { bulk, ..news(row.contact, row.id, *tale) }));
-    }
-    let merged = addresses::resolved(conn, now, &known.resolved).await?;
-    applied.news.extend(merged.into_iter().map(merged_news));
-    Ok(applied)
-}
-
-fn news(contact: ContactId, message: MessageId, tale: Tale) -> News {
-    match tale {
-        Tale::Ack(ack) => ack_news(contact, message, ack),
-        Tale::Seen => News { contact, data: json!({ "type": "message_seen", "customer_id": contact }), bulk: false },
-    }
-}
-
-/// That a message has come so far.
-pub(crate) fn ack_news(contact: ContactId, message: MessageId, ack: AckLevel) -> News {
-    let data = json!({ "type": "message_ack", "customer_id": contact, "message_id": message, "ack": ack });
-    News { contact, data, bulk: false }
-}
-
-/// The messages that a group of reports is about.
-struct Messages {
-    rows: Vec<Known>,
-    by: HashMap<About, usize>,
-    newly_mapped: Vec<String>,
-    /// Which accounts the network told of the contacts that were written to.
-    resolved: Vec<(ContactId, String)>,
-}
-
-impl Messages {
-    /// Finds them, then locks them in the order of their numbers: two groups over the same messages cannot wait for each
-    /// other.
-    async fn load(conn: &impl ConnectionTrait, receipts: &[&Receipt]) -> Result<Self, DbErr> {
-        let (mut uuids, mut numbers, mut networks) = (Vec::new(), Vec::new(), Vec::new());
-        for receipt in receipts {
-            match &receipt.about {
-                About::Uuid(uuid) => uuids.push(uuid.to_string()),
-                About::Number(id) => numbers.push(id.0),
-                About::Network(id) => networks.push(id.clone()),
-            }
-            if let Said::Mapped { whatsapp_id, .. }
-            | Said::Ack { whatsapp_id: Some(whatsapp_id), .. }
-            | Said::Seen { whatsapp_id: Some(whatsapp_id), .. } = &receipt.said
-            {
-                networks.push(whatsapp_id.clone());
-            }
-        }
-        let dialect = Dialect::of(conn);
-        for (list, column, ty) in [(json!(uuids), "uuid", "uuid"), (json!(networks), "whatsapp_id", "text")] {
-            if list.as_array().is_some_and(Vec::is_empty) {
-                continue;
-            }
-            let sql = format!("SELECT id FROM messages WHERE {column} {}", dialect.one_of(1, ty));
-            for row in db::all(conn, sql, [list.to_string().into()]).await? {
-                numbers.push(row.try_get("", "id")?);
-            }
-        }
-        numbers.sort_unstable();
-        numbers.dedup();
-        let mut messages =
-            Self { rows: Vec::new(), by: HashMap::new(), newly_mapped: Vec::new(), resolved: Vec::new() };
-        if numbers.is_empty() {
-            return Ok(messages);
-        }
-        let sql = format!(
-            "SELECT {} FROM messages WHERE id {} AND direction = 'outbound' ORDER BY id{}",
-            progress::COLUMNS,
-            dialect.one_of(1, "bigint"),
-            dialect.for_update()
-        );
-        for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {
-            let known = Known::read(&row)?;
-            let at = messages.rows.len();
-            messages.by.insert(About::Uuid(known.uuid), at);
-            messages.by.insert(About::Number(known.id), at);
-            if let Some(id) = &known.whatsapp_id {
-                messages.by.insert(About::Network(id.clone()), at);
-            }
-            messages.rows.push(known);
-        }
-        Ok(messages)
-    }
-
-    fn apply(&mut self, receipt: &Receipt, kept: &mut early::Kept) -> Taken {
-        let told = match &receipt.said {
-            Said::Mapped { whatsapp_id, .. } => Some(whatsapp_id),
-            Said::Ack { whatsapp_id, .. } | Said::Seen { whatsapp_id, .. } => whatsapp_id.as_ref(),
-            Said::Failed { .. } => None,
-        };
-        let by_network = told.and_then(|id| self.by.get(&About::Network(id.clone()))).copied();
-        let Some(at) = self.by.get(&receipt.about).copied().or(by_network) else { return kept.keep(receipt) };
-        if told.is_some() && by_network.is_some_and(|other| other != at) {
-            return Taken::Contradicts;
-        }
-        let Some(row) = self.rows.get_mut(at) else { return Taken::NoMessage };
-        if let Some(id) = told
-            && by_network.is_none()
-        {
-            if !row.map(id) {
-                return Taken::Contradicts;
-            }
-            self.by.insert(About::Network(id.clone()), at);
-            self.newly_mapped.push(id.clone());
-        }
-        row.take(&receipt.said, receipt.at);
-        if let Said::Mapped { wa_id: Some(wa_id), .. } = &receipt.said {
-            self.resolved.push((row.contact, wa_id.clone()));
-        }
-        Taken::Applied
-    }
-}
-
-async fn write(conn: &impl ConnectionTrait, changed: &[&Known]) -> Result<(), DbErr> {
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let dialect = Dialect::of(conn);
-    let rows: Vec<Value> = changed.iter().map(|row| row.json()).collect();
-    let among = dialect.among("messages.id", 1, "id", "bigint");
-    let source = dialect.rows(
-        1,
-        &[
-            ("id", "bigint"),
-            ("ack", "bigint"),
-            ("status", "text"),
-            ("whatsapp_id", "text"),
-            ("error_code", "text"),
-            ("error_message", "text"),
-            ("sent_at", "bigint"),
-            ("delivered_at", "bigint"),
-            ("read_at", "bigint"),
-            ("seen_delay_ms", "bigint"),
-        ],
-    );
-    let there = merge::is_there("messages.contact_id");
-    db::execute(
-        conn,
-        format!(
-            "UPDATE messages SET ack = r.ack, status = r.status, whatsapp_id = r.whatsapp_id, error_code = r.error_code,
-                    error_message = CASE WHEN r.error_message IS NULL OR {there} THEN r.error_message END,
-                    sent_at = r.sent_at, delivered_at = r.delivered_at, read_at = r.read_at, seen_delay_ms = r.seen_delay_ms
-             FROM {source} WHERE messages.id = r.id{among}"
-        ),
-        [Value::from(rows).to_string().into()],
-    )
-    .await
-    .map(|_| ())
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The ledger says it now, or said it before.
+    Applied,
+    /// It came before what it is about, and is kept for it.
+    Kept,
+    /// It names a message that is not there.
+    NoMessage,
+    /// It gives a message a network id that another message has.
+    Contradicts,
 }

@@ -1,8 +1,11 @@
 //! The messages of batches, written with their outcomes.
 
-use super::{AckLevel, Applied, apply, take_early};
+use super::Receipt;
+use super::early::take_early;
+use crate::ack::AckLevel;
 use crate::contacts::{activity, merge};
 use crate::db::{self, Dialect};
+use crate::model::MessageStatus;
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId, GatewayId};
 use sea_orm::{ConnectionTrait, DbErr};
@@ -30,7 +33,7 @@ pub(crate) struct MessageRow<'a> {
     pub(crate) contact_id: ContactId,
     pub(crate) item_seq: i64,
     pub(crate) content: Option<&'a str>,
-    pub(crate) status: &'static str,
+    pub(crate) status: MessageStatus,
     pub(crate) ack: AckLevel,
     pub(crate) error_code: Option<String>,
     pub(crate) error_message: Option<String>,
@@ -40,16 +43,15 @@ pub(crate) struct MessageRow<'a> {
     pub(crate) gateway_id: Option<GatewayId>,
 }
 
-/// Writes the messages of a group of outcomes, and what was reported of them early. The items' outcomes are written
-/// already: a report may change them.
+/// Writes the messages of a group of outcomes. Returns what was reported of them early: to be applied in the same
+/// transaction, once the items' outcomes are written, since a report may change them.
 pub(crate) async fn record_outgoing(
     conn: &impl ConnectionTrait,
-    now: Timestamp,
     batch: BatchId,
     messages: &[MessageRow<'_>],
-) -> Result<Applied, DbErr> {
+) -> Result<Vec<Receipt>, DbErr> {
     if messages.is_empty() {
-        return Ok(Applied::default());
+        return Ok(Vec::new());
     }
     let source = Dialect::of(conn).rows(2, &COLUMNS);
     // A contact that was deleted while its message was under way has no text any more.
@@ -75,6 +77,5 @@ pub(crate) async fn record_outgoing(
     .await?;
     activity::touch(conn, messages.iter().map(|message| (message.contact_id, message.at))).await?;
     let ids: Vec<Uuid> = messages.iter().map(|message| message.uuid).collect();
-    let early = take_early(conn, &ids).await?;
-    apply(conn, now, &early.iter().collect::<Vec<_>>()).await
+    take_early(conn, &ids).await
 }

@@ -1,16 +1,17 @@
 //! Writing down what became of messages, and letting the chunk rest.
 
-use super::{Going, Held, sender};
+use super::{Held, sender};
 use crate::batches::chunks;
-use crate::batches::model::{ItemStatus, OnUnknown};
-use crate::batches::row::{self, Counts};
+use crate::batches::row::{self, Counts, Going};
 use crate::circuit::{Leave, Sign};
 use crate::contacts::merge;
 use crate::db::{self, Dialect};
+use crate::delivery::receipts;
 use crate::feed;
 use crate::jobs::{self, Ending};
-use crate::messages::receipts::{self, MessageRow};
+use crate::messages::receipts::{MessageRow, record_outgoing};
 use crate::messages::tally::{self, Tally};
+use crate::model::{ItemStatus, MessageStatus, OnUnknown};
 use crate::retry::{Backoff, MAX_MESSAGE_RETRIES};
 use crate::time::Timestamp;
 use crate::{Event, Step};
@@ -258,7 +259,8 @@ pub async fn settle(
             messages.push(message_row(result, decision));
         }
     }
-    let applied = receipts::record_outgoing(conn, now, held.batch, &messages).await?;
+    let early = record_outgoing(conn, held.batch, &messages).await?;
+    let applied = receipts::apply(conn, now, &early.iter().collect::<Vec<_>>()).await?;
     let changed = if counts.is_zero() { None } else { row::count(conn, held.batch, counts).await? };
     // After the batch's row, as claims lock them.
     let circuit = sender::learn(conn, now, batch.sender, circuit, results).await?;
@@ -276,13 +278,13 @@ pub async fn settle(
 fn message_row<'a>(result: &'a ItemResult, decision: &Decision) -> MessageRow<'a> {
     let (code, detail) = decision.error.clone().unzip();
     let status = match decision.status {
-        ItemStatus::Succeeded => "sent",
-        ItemStatus::Unknown => "unknown",
+        ItemStatus::Succeeded => MessageStatus::Sent,
+        ItemStatus::Unknown => MessageStatus::Unknown,
         ItemStatus::Failed
         | ItemStatus::Skipped
         | ItemStatus::Pending
         | ItemStatus::Sending
-        | ItemStatus::Cancelled => "failed",
+        | ItemStatus::Cancelled => MessageStatus::Failed,
     };
     MessageRow {
         uuid: result.message_id,
@@ -290,11 +292,11 @@ fn message_row<'a>(result: &'a ItemResult, decision: &Decision) -> MessageRow<'a
         item_seq: result.seq,
         content: result.text.as_deref(),
         status,
-        ack: i64::from(status == "sent"),
+        ack: i64::from(status == MessageStatus::Sent),
         error_code: code,
         error_message: detail,
         at: result.at,
-        sent_at: (status == "sent").then_some(result.at),
+        sent_at: (status == MessageStatus::Sent).then_some(result.at),
         gateway_id: result.gateway,
     }
 }

@@ -1,7 +1,9 @@
-//! What a batch is.
+//! What batches, their items and messages are, in words that every part of the domain uses.
 
+use crate::ring::UnknownName;
 use crate::time::Timestamp;
 use entities::BatchId;
+use sea_orm::{DbErr, QueryResult};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -32,9 +34,9 @@ macro_rules! names {
         }
 
         impl FromStr for $name {
-            type Err = crate::ring::UnknownName;
+            type Err = UnknownName;
             fn from_str(s: &str) -> Result<Self, Self::Err> {
-                match s { $($text => Ok(Self::$variant),)+ _ => Err(crate::ring::UnknownName(s.to_owned())) }
+                match s { $($text => Ok(Self::$variant),)+ _ => Err(UnknownName(s.to_owned())) }
             }
         }
     };
@@ -110,6 +112,42 @@ names! {
         /// Makes them the only ones.
         Set = "set",
     }
+}
+
+names! {
+    /// Where a message stands.
+    MessageStatus {
+        /// Written, and not sent yet. Who moves it on: the outcome of an attempt.
+        Queued = "queued",
+        /// The gateway took it.
+        Sent = "sent",
+        /// It is on the recipient's device.
+        Delivered = "delivered",
+        /// It was read.
+        Read = "read",
+        /// It was not taken and will not be tried again, or was taken and could not be delivered.
+        Failed = "failed",
+        /// Nobody knows whether it was taken.
+        Unknown = "unknown",
+        /// The contact wrote it.
+        Received = "received",
+    }
+}
+
+impl MessageStatus {
+    /// Whether nobody can say that it was sent: it failed, or is in doubt.
+    #[must_use]
+    pub const fn is_troubled(self) -> bool {
+        match self {
+            Self::Failed | Self::Unknown => true,
+            Self::Queued | Self::Sent | Self::Delivered | Self::Read | Self::Received => false,
+        }
+    }
+}
+
+/// Reads a column that holds one of the names above.
+pub(crate) fn named<T: FromStr<Err = UnknownName>>(row: &QueryResult, column: &str) -> Result<T, DbErr> {
+    row.try_get::<String>("", column)?.parse().map_err(|e: UnknownName| DbErr::Type(format!("{column}: {e}")))
 }
 
 impl BatchStatus {

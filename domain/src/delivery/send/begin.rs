@@ -1,13 +1,13 @@
 //! Beginning with a chunk: what an earlier claim of its job left behind.
 
-use super::{Begin, Going, Held};
+use super::{Begin, Held};
 use crate::batches::chunks::{self, Chunk};
-use crate::batches::model::OnUnknown;
 use crate::batches::recipients::ContactRef;
-use crate::batches::row::{self, Batch, Counts};
+use crate::batches::row::{self, Batch, Counts, Going};
 use crate::batches::{BatchSummary, control};
 use crate::db;
 use crate::jobs::{self, Claimed, Ending};
+use crate::model::OnUnknown;
 use crate::time::Timestamp;
 use crate::{Event, Step};
 use entities::{GatewayId, SenderId};

@@ -1,8 +1,10 @@
 //! One message's way, as reports tell it. Pure.
 
-use super::{ACK_DELIVERED, ACK_READ, ACK_SENT, AckLevel, Said};
+use crate::ack::{ACK_DELIVERED, ACK_READ, ACK_SENT, AckLevel};
 use crate::batches::ItemFate;
-use crate::messages::deliver::OUTCOME_UNKNOWN;
+use crate::delivery::single::OUTCOME_UNKNOWN;
+use crate::messages::receipts::Said;
+use crate::model::{MessageStatus, named};
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId, MessageId};
 use sea_orm::{DbErr, QueryResult};
@@ -27,7 +29,7 @@ pub(super) struct Known {
     pub(super) item: Option<(BatchId, i64)>,
     pub(super) whatsapp_id: Option<String>,
     ack: AckLevel,
-    status: String,
+    status: MessageStatus,
     error: Option<(String, String)>,
     /// When the gateway took it.
     sent_at: Option<Timestamp>,
@@ -52,7 +54,7 @@ impl Known {
         let number = |column: &str| row.try_get::<Option<i64>>("", column);
         let text = |column: &str| row.try_get::<Option<String>>("", column);
         let uuid: String = row.try_get("", "uuid")?;
-        let status: String = row.try_get("", "status")?;
+        let status: MessageStatus = named(row, "status")?;
         Ok(Self {
             id: MessageId(row.try_get("", "id")?),
             uuid: Uuid::try_parse(&uuid).map_err(|e| DbErr::Type(format!("a message's uuid: {e}")))?,
@@ -60,7 +62,7 @@ impl Known {
             item: number("batch_id")?.map(BatchId).zip(number("item_seq")?),
             whatsapp_id: text("whatsapp_id")?,
             ack: row.try_get("", "ack")?,
-            troubled: matches!(status.as_str(), "unknown" | "failed"),
+            troubled: status.is_troubled(),
             status,
             error: text("error_code")?
                 .map(|code| Ok::<_, DbErr>((code, text("error_message")?.unwrap_or_default())))
@@ -110,27 +112,23 @@ impl Known {
 
     fn raise(&mut self, level: AckLevel, at: Timestamp) {
         // A network that has failed a message does not take that back by saying that it once had it.
-        let believed = match self.status.as_str() {
-            "failed" => level >= ACK_DELIVERED,
-            _ => true,
-        };
-        if !believed {
+        if self.status == MessageStatus::Failed && level < ACK_DELIVERED {
             return;
         }
         let status = match level {
-            ..=ACK_SENT => "sent",
-            ACK_DELIVERED => "delivered",
-            ACK_READ.. => "read",
+            ..=ACK_SENT => MessageStatus::Sent,
+            ACK_DELIVERED => MessageStatus::Delivered,
+            ACK_READ.. => MessageStatus::Read,
         };
         if level > self.ack {
             self.ack = level;
             self.tales.push(Tale::Ack(level));
             self.changed = true;
-        } else if !matches!(self.status.as_str(), "queued" | "unknown" | "failed") {
+        } else if self.status != MessageStatus::Queued && !self.status.is_troubled() {
             return;
         }
         if self.status != status {
-            self.status = status.into();
+            self.status = status;
             self.changed = true;
         }
         if self.error.take().is_some() {
@@ -146,14 +144,14 @@ impl Known {
     }
 
     fn fail(&mut self, code: &str, detail: &str) {
-        if matches!(self.status.as_str(), "failed" | "delivered" | "read") {
+        if matches!(self.status, MessageStatus::Failed | MessageStatus::Delivered | MessageStatus::Read) {
             return;
         }
-        let status = if code == OUTCOME_UNKNOWN { "unknown" } else { "failed" };
+        let status = if code == OUTCOME_UNKNOWN { MessageStatus::Unknown } else { MessageStatus::Failed };
         if self.status == status && self.error.as_ref().is_some_and(|(known, _)| known == code) {
             return;
         }
-        self.status = status.into();
+        self.status = status;
         self.error = Some((code.to_owned(), detail.to_owned()));
         self.failed = true;
         self.changed = true;
@@ -162,11 +160,11 @@ impl Known {
     /// What the reports mean for its item; `None`: what it says already. That is the case of nearly all, and costs nothing.
     pub(super) fn fate(&self) -> Option<ItemFate> {
         match (&self.error, self.failed) {
-            (Some((code, detail)), true) if self.status == "unknown" => {
+            (Some((code, detail)), true) if self.status == MessageStatus::Unknown => {
                 Some(ItemFate::Unknown { code: code.clone(), detail: detail.clone() })
             }
             (Some((code, detail)), true) => Some(ItemFate::Failed { code: code.clone(), detail: detail.clone() }),
-            _ if self.troubled && !matches!(self.status.as_str(), "unknown" | "failed") => Some(ItemFate::Sent),
+            _ if self.troubled && !self.status.is_troubled() => Some(ItemFate::Sent),
             _ => None,
         }
     }
@@ -194,7 +192,7 @@ mod tests {
             item: None,
             whatsapp_id: None,
             ack: 1,
-            status: "sent".into(),
+            status: MessageStatus::Sent,
             error: None,
             sent_at: None,
             delivered_at: None,
@@ -224,7 +222,7 @@ mod tests {
         message.take(&Said::Seen { whatsapp_id: None, delay_ms: Some(5) }, Timestamp(9));
         message.take(&Said::Seen { whatsapp_id: None, delay_ms: Some(6) }, Timestamp(10));
         assert_eq!(message.tales, [Tale::Ack(2), Tale::Ack(3), Tale::Ack(4), Tale::Seen]);
-        assert_eq!((message.ack, message.status.as_str()), (4, "read"));
+        assert_eq!((message.ack, message.status), (4, MessageStatus::Read));
         assert_eq!((message.delivered_at, message.read_at), (Some(Timestamp(2)), Some(Timestamp(3))));
         assert_eq!(message.seen_delay_ms, Some(5));
     }
@@ -241,14 +239,14 @@ mod tests {
         let mut message = sent();
         message.take(&ack(2), Timestamp(1));
         message.take(&failed("131026"), Timestamp(2));
-        assert_eq!(message.status, "delivered");
+        assert_eq!(message.status, MessageStatus::Delivered);
 
         let mut message = sent();
         message.take(&failed("131026"), Timestamp(1));
         message.take(&ack(1), Timestamp(2));
-        assert_eq!((message.status.as_str(), message.fate().is_some()), ("failed", true));
+        assert_eq!((message.status, message.fate().is_some()), (MessageStatus::Failed, true));
         message.take(&ack(2), Timestamp(3));
-        assert_eq!((message.status.as_str(), message.fate()), ("delivered", None), "its item was never told");
+        assert_eq!((message.status, message.fate()), (MessageStatus::Delivered, None), "its item was never told");
         message.troubled = true;
         assert_eq!(message.fate(), Some(ItemFate::Sent));
     }
@@ -260,7 +258,7 @@ mod tests {
         assert!(matches!(message.fate(), Some(ItemFate::Unknown { .. })));
         message.troubled = true;
         message.take(&Said::Mapped { whatsapp_id: "w".into(), wa_id: None }, Timestamp(2));
-        assert_eq!((message.status.as_str(), message.fate()), ("sent", Some(ItemFate::Sent)));
+        assert_eq!((message.status, message.fate()), (MessageStatus::Sent, Some(ItemFate::Sent)));
     }
 
     proptest! {

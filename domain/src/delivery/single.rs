@@ -8,22 +8,22 @@
 //! a number of their own (`urgent_slot_us`), so at their worst a sender is over its rate by them for as long as slots are
 //! handed out ahead ([`crate::pacing::HORIZON_US`]), and below it right after.
 
+use super::receipts;
 use crate::Step;
-use crate::batches::send::ELSEWHERE;
+use crate::ack::ACK_SENT;
 use crate::contacts::merge;
 use crate::db;
 use crate::feed;
-use crate::gateways;
+use crate::gateways::{self, ELSEWHERE};
 use crate::jobs::{self, Claimed, Ending, Finished};
-use crate::messages::receipts::{self, ACK_SENT};
 use crate::messages::tally::{self, Tally};
+use crate::model::{MessageStatus, named};
 use crate::pacing::{self, Pace};
 use crate::retry::{Backoff, MAX_MESSAGE_RETRIES};
-use crate::ring::JobKind;
 use crate::time::Timestamp;
 use entities::{ContactId, GatewayId, MessageId};
 use rand::Rng;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DbErr};
 use serde::Deserialize;
 use std::time::Duration;
 use uuid::Uuid;
@@ -117,8 +117,8 @@ pub async fn begin(
     )
     .await?;
     let Some(row) = row else { return Ok(Begin::Over) };
-    let status: String = row.try_get("", "status")?;
-    if !matches!(status.as_str(), "queued" | "unknown") {
+    let status: MessageStatus = named(&row, "status")?;
+    if !matches!(status, MessageStatus::Queued | MessageStatus::Unknown) {
         return Ok(Begin::Over);
     }
     let (text, phone) = (row.try_get::<Option<String>>("", "content")?, row.try_get::<Option<String>>("", "phone")?);
@@ -165,7 +165,7 @@ pub async fn begin(
         phone,
         text,
         attempt: row.try_get::<i64>("", "attempts")? + 1,
-        doubtful: status == "unknown",
+        doubtful: status == MessageStatus::Unknown,
         send_at,
     }))
 }
@@ -253,7 +253,7 @@ const AWAY_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Debug, PartialEq, Eq)]
 struct Decision {
-    status: &'static str,
+    status: MessageStatus,
     counted: bool,
     error: Option<(String, String)>,
     /// `None`: it is over.
@@ -264,21 +264,21 @@ fn decide(now: Timestamp, job: &Claimed, delivery: &Delivery, outcome: &Outcome,
     let reason = |code: &String, detail: &String| Some((code.clone(), detail.clone()));
     let exhausted = delivery.attempt > MAX_MESSAGE_RETRIES;
     let retry = u32::try_from(delivery.attempt - 1).unwrap_or(u32::MAX);
-    let waiting = if delivery.doubtful { "unknown" } else { "queued" };
+    let waiting = if delivery.doubtful { MessageStatus::Unknown } else { MessageStatus::Queued };
     let mut backoff = || (!exhausted).then(|| now.plus(Backoff::MESSAGES.delay(retry, rng)));
     match outcome {
-        Outcome::Accepted => Decision { status: "sent", counted: true, error: None, again_at: None },
+        Outcome::Accepted => Decision { status: MessageStatus::Sent, counted: true, error: None, again_at: None },
         // An idempotent gateway knows what it took: a refusal of the same id says that it never did.
         Outcome::Rejected { code, detail } => {
-            Decision { status: "failed", counted: true, error: reason(code, detail), again_at: None }
+            Decision { status: MessageStatus::Failed, counted: true, error: reason(code, detail), again_at: None }
         }
         Outcome::Failed { code, detail } => {
-            let given_up = if delivery.doubtful { "unknown" } else { "failed" };
+            let given_up = if delivery.doubtful { MessageStatus::Unknown } else { MessageStatus::Failed };
             let status = if exhausted { given_up } else { waiting };
             Decision { status, counted: true, error: reason(code, detail), again_at: backoff() }
         }
         Outcome::Unknown { code, detail } => {
-            Decision { status: "unknown", counted: true, error: reason(code, detail), again_at: backoff() }
+            Decision { status: MessageStatus::Unknown, counted: true, error: reason(code, detail), again_at: backoff() }
         }
         Outcome::NotNow { code, detail, retry_after } => {
             let claims = u32::try_from(job.attempts - 1).unwrap_or(u32::MAX);
@@ -314,9 +314,9 @@ pub async fn settle(
         return Ok(Step::quiet(finished));
     }
     let (code, detail) = decision.error.unzip();
-    let sent = decision.status == "sent";
+    let sent = decision.status == MessageStatus::Sent;
     // What surely nobody has may leave through any gateway.
-    let nobodys = decision.status == "queued";
+    let nobodys = decision.status == MessageStatus::Queued;
     let there = merge::is_there("messages.contact_id");
     let written = db::execute(
         conn,
@@ -330,7 +330,7 @@ pub async fn settle(
         ),
         [
             delivery.message.into(),
-            decision.status.into(),
+            decision.status.as_str().into(),
             i64::from(decision.counted).into(),
             code.into(),
             detail.into(),
@@ -371,26 +371,17 @@ pub async fn give_up(
 ) -> Result<Finished, DbErr> {
     let finished = jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await?;
     if let (Some((code, detail)), Finished::Done) = (reason, finished) {
-        void(conn, message_of(&job.payload)?, "failed", code, detail).await?;
+        void(conn, message_of(&job.payload)?, MessageStatus::Failed, code, detail).await?;
     }
     Ok(finished)
 }
 
-/// The message of a job that is dead: nobody knows how far it came.
+/// The message of a job that is dead: nobody knows how far it came. A payload that cannot be read names no message that
+/// could be found.
 pub(crate) async fn bury(conn: &impl ConnectionTrait, payload: &serde_json::Value, reason: &str) -> Result<(), DbErr> {
-    void(conn, message_of(payload)?, "unknown", "job_dead", reason).await
-}
-
-/// As [`bury`], of a job's row with its kind and payload. One whose payload cannot be read has no message that could be
-/// found.
-pub(crate) async fn bury_row(conn: &impl ConnectionTrait, row: &QueryResult, reason: &str) -> Result<(), DbErr> {
-    if row.try_get::<String>("", "kind")? != JobKind::Deliver.as_str() {
-        return Ok(());
-    }
-    let payload: String = row.try_get("", "payload")?;
-    match serde_json::from_str(&payload).ok().filter(|payload| message_of(payload).is_ok()) {
-        Some(payload) => bury(conn, &payload, reason).await,
-        None => Ok(()),
+    match message_of(payload) {
+        Ok(message) => void(conn, message, MessageStatus::Unknown, "job_dead", reason).await,
+        Err(_) => Ok(()),
     }
 }
 
@@ -398,12 +389,12 @@ pub(crate) async fn bury_row(conn: &impl ConnectionTrait, row: &QueryResult, rea
 async fn void(
     conn: &impl ConnectionTrait,
     message: MessageId,
-    status: &str,
+    status: MessageStatus,
     code: &str,
     detail: &str,
 ) -> Result<(), DbErr> {
     let sql = "UPDATE messages SET status = CASE WHEN status = 'queued' THEN $2 ELSE status END, error_code = $3,
                       error_message = $4
                WHERE id = $1 AND status IN ('queued', 'unknown')";
-    db::execute(conn, sql, [message.into(), status.into(), code.into(), detail.into()]).await.map(|_| ())
+    db::execute(conn, sql, [message.into(), status.as_str().into(), code.into(), detail.into()]).await.map(|_| ())
 }

@@ -1,14 +1,15 @@
 //! Taking hold of items, before anything leaves.
 
-use super::{Going, Held, Outgoing, Work, sender};
-use crate::batches::model::ItemStatus;
-use crate::batches::recipients::{ContactRef, where_they_went};
-use crate::batches::row::{self, Batch, Counts};
+use super::{Held, Outgoing, Work, sender};
+use crate::batches::lookup::{NO_NUMBER, Recipient, SUPPRESSED, TWICE, recipient, resolve};
+use crate::batches::recipients::ContactRef;
+use crate::batches::row::{self, Batch, Counts, Going};
 use crate::batches::traces::{self, Trace};
 use crate::circuit::{Leave, RECHECK};
 use crate::db::{self, Dialect};
-use crate::gateways;
+use crate::gateways::{self, ELSEWHERE};
 use crate::jobs;
+use crate::model::{ItemStatus, named};
 use crate::pacing::{self, Pace};
 use crate::time::Timestamp;
 use crate::{Event, Step};
@@ -16,9 +17,8 @@ use entities::ContactId;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde::Serialize;
-use serde_json::{Value, json};
-use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use serde_json::json;
+use std::collections::HashSet;
 use uuid::Uuid;
 
 /// What a claim of items gave.
@@ -63,30 +63,6 @@ struct ClaimedRow {
     finished_at: Option<Timestamp>,
     next_attempt_at: Option<i64>,
 }
-
-#[derive(Clone)]
-pub(in crate::batches) struct Recipient {
-    pub(in crate::batches) id: ContactId,
-    /// Empty: it has none.
-    pub(in crate::batches) phone: String,
-    pub(in crate::batches) name: Option<String>,
-    pub(in crate::batches) attributes: Value,
-    /// Wants no bulk messages.
-    pub(in crate::batches) suppressed: bool,
-}
-
-/// The code and the reason of an item whose recipient is there and has no number.
-pub(in crate::batches) const NO_NUMBER: (&str, &str) = ("contact_has_no_number", "the contact has no phone number");
-
-/// The code and the reason of an item whose recipient has another item of the batch: they were two contacts when it was made.
-pub(in crate::batches) const TWICE: (&str, &str) =
-    ("duplicate", "the contact is in the batch already: two contacts were merged");
-
-/// The code and the reason of an item whose recipient wants no bulk messages.
-pub(in crate::batches) const SUPPRESSED: (&str, &str) = ("suppressed", "the recipient has opted out");
-
-/// How long a chunk of another gateway's is left to its workers.
-pub const ELSEWHERE: Duration = Duration::from_secs(5);
 
 /// Claims up to `wanted` items of the chunk: those whose retry or slot is due first, then recipients that have no row
 /// yet. Each gets a slot of the batch's and the sender's pace; `sender_rate` is the configured limit of a sender whose
@@ -421,7 +397,7 @@ async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wan
             }
             continue;
         }
-        let status: ItemStatus = row::named(&row, "status")?;
+        let status: ItemStatus = named(&row, "status")?;
         let recipient = recipient(&row)?;
         // One whose message may have left is asked for once more, under the same id: that tells.
         if recipient.suppressed && status == ItemStatus::Pending {
@@ -438,64 +414,6 @@ async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wan
         });
     }
     Ok(due)
-}
-
-fn recipient(row: &QueryResult) -> Result<Recipient, DbErr> {
-    let attributes: Option<String> = row.try_get("", "attributes")?;
-    Ok(Recipient {
-        id: ContactId(row.try_get("", "id")?),
-        phone: row.try_get::<Option<String>>("", "phone")?.unwrap_or_default(),
-        name: row.try_get("", "name")?,
-        attributes: match attributes {
-            Some(text) => serde_json::from_str(&text).map_err(|e| DbErr::Json(e.to_string()))?,
-            None => Value::Object(serde_json::Map::new()),
-        },
-        suppressed: row.try_get::<Option<i64>>("", "suppressed_at")?.is_some(),
-    })
-}
-
-/// Looks contacts up as the request named them; one that was merged into another is that one. Those who are not in the answer
-/// do not exist.
-pub(in crate::batches) async fn resolve<'a>(
-    conn: &impl ConnectionTrait,
-    refs: impl Iterator<Item = &'a ContactRef> + Clone,
-) -> Result<HashMap<ContactRef, Recipient>, DbErr> {
-    let mut found = HashMap::new();
-    let dialect = Dialect::of(conn);
-    let numbers: Vec<i64> =
-        refs.clone().filter_map(|r| if let ContactRef::Number(n) = r { Some(*n) } else { None }).collect();
-    let columns = "id, phone, name, attributes, suppressed_at, CAST(identifier AS TEXT) AS identifier FROM contacts
-        WHERE deleted_at IS NULL AND";
-    if !numbers.is_empty() {
-        let sql = format!("SELECT {columns} id {}", dialect.one_of(1, "bigint"));
-        for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {
-            let recipient = recipient(&row)?;
-            found.insert(ContactRef::Number(recipient.id.0), recipient);
-        }
-    }
-    let uuids: Vec<&str> = refs
-        .clone()
-        .filter_map(|r| if let ContactRef::Text(t) = r { Some(&**t) } else { None })
-        .filter(|t| Uuid::try_parse(t).is_ok())
-        .collect();
-    if !uuids.is_empty() {
-        let sql = format!("SELECT {columns} identifier {}", dialect.one_of(1, "uuid"));
-        for row in db::all(conn, sql, [json!(uuids).to_string().into()]).await? {
-            let identifier: String = row.try_get("", "identifier")?;
-            found.insert(ContactRef::Text(identifier.into()), recipient(&row)?);
-        }
-    }
-    let missing = refs.filter(|contact| !found.contains_key(*contact)).collect::<Vec<_>>();
-    let moved = where_they_went(conn, &missing).await?;
-    if !moved.is_empty() {
-        let ids: Vec<i64> = moved.iter().map(|(_, kept)| *kept).collect();
-        let sql = format!("SELECT {columns} id {}", dialect.one_of(1, "bigint"));
-        let rows = db::all(conn, sql, [json!(ids).to_string().into()]).await?;
-        let kept = rows.iter().map(|row| Ok((row.try_get::<i64>("", "id")?, recipient(row)?)));
-        let kept = kept.collect::<Result<HashMap<_, _>, DbErr>>()?;
-        found.extend(moved.into_iter().filter_map(|(contact, id)| Some((contact, kept.get(&id)?.clone()))));
-    }
-    Ok(found)
 }
 
 /// Items that have a row and are not sent any more. One that an earlier attempt may have reached stays unknown for ever.

@@ -1,14 +1,17 @@
 //! What the gateway reports: taken into the ledger in groups, in any order, any number of times.
 
-use super::inbox::{self, Inbound};
-use super::receipts::{self, Receipt};
+use super::receipts;
 use crate::Step;
 use crate::contacts::merge;
 use crate::contacts::stop_words::OptOut;
 use crate::feed;
+use crate::messages::inbox::{self, Inbound};
+use crate::messages::receipts::{Receipt, take_found};
 use crate::time::Timestamp;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
+
+pub use crate::messages::receipts::Taken;
 
 /// One report.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,19 +20,6 @@ pub enum Report {
     Receipt(Receipt),
     /// A customer wrote.
     Inbound(Box<Inbound>),
-}
-
-/// What became of a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// The ledger says it now, or said it before.
-    Applied,
-    /// It came before what it is about, and is kept for it.
-    Kept,
-    /// It names a message that is not there.
-    NoMessage,
-    /// It gives a message a network id that another message has.
-    Contradicts,
 }
 
 /// Takes reports in, in their order. The answers are in the order of the reports.
@@ -74,7 +64,7 @@ pub async fn take(
 /// The database's.
 pub async fn settle_early(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<Step<usize>, DbErr> {
     merge::settle(conn, now).await?;
-    let found = receipts::take_found(conn, limit).await?;
+    let found = take_found(conn, limit).await?;
     let count = found.len();
     let applied = receipts::apply(conn, now, &found.iter().collect::<Vec<_>>()).await?;
     let mut events = applied.events;

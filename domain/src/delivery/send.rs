@@ -1,4 +1,4 @@
-//! Sending: the steps of a `send_chunk` job.
+//! The messages of a batch: the steps of a `send_chunk` job.
 //!
 //! [`begin`] once for a claim of the job; then [`claim_items`] and [`settle`] in turns, any number of times; at the end
 //! [`rest`]. Each is one transaction whose first statement checks the job's fence. `claim_items` is committed before
@@ -10,12 +10,10 @@ mod outcome;
 mod sender;
 
 pub use begin::{Work, begin};
-pub use claim::{ClaimedItems, ELSEWHERE, claim_items};
-pub(super) use claim::{NO_NUMBER, SUPPRESSED, TWICE, resolve};
+pub use claim::{ClaimedItems, claim_items};
 pub use outcome::{ItemOutcome, ItemResult, Rest, Settled, rest, settle};
 pub use sender::{OpenCircuit, open_circuits};
 
-use super::row::Batch;
 use entities::{BatchId, GatewayId, JobId};
 
 /// What [`begin`] found.
@@ -67,29 +65,4 @@ pub struct Held {
     pub batch: BatchId,
     /// Its chunk.
     pub chunk: i64,
-}
-
-/// Whether claims of this batch should go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Going {
-    /// They should.
-    On,
-    /// A user paused it.
-    Paused,
-    /// It has ended: cancelled, or failed as a whole.
-    Ended,
-}
-
-impl Going {
-    /// What a batch's row says.
-    #[must_use]
-    pub fn of(batch: &Batch) -> Self {
-        if batch.summary.status.is_terminal() {
-            Self::Ended
-        } else if batch.paused {
-            Self::Paused
-        } else {
-            Self::On
-        }
-    }
 }

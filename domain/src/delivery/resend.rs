@@ -5,7 +5,7 @@ use crate::batches::{self, ItemFate};
 use crate::db::{self, Dialect};
 use crate::gateways::SIMULATOR;
 use crate::jobs::{self, NewJob};
-use crate::ring::{JobKind, Lane};
+use crate::ring::JobKind;
 use crate::time::Timestamp;
 use crate::{Event, Step};
 use entities::{BatchId, GatewayId, MessageId};
@@ -143,14 +143,7 @@ pub async fn take_back(conn: &impl ConnectionTrait, now: Timestamp, unsent: &[Un
                 if db::execute(conn, sql, [one.message.into()]).await? == 0 {
                     continue;
                 }
-                let job = NewJob {
-                    kind: JobKind::Deliver,
-                    lane: Lane::Critical,
-                    batch: None,
-                    chunk: None,
-                    payload: json!({ "message": one.message }),
-                    run_at: now,
-                };
+                let job = NewJob { payload: json!({ "message": one.message }), ..NewJob::of(JobKind::Deliver, now) };
                 step.rings.extend(jobs::enqueue(conn, now, &[job]).await?);
                 step.value.singles += 1;
             }

@@ -1,0 +1,156 @@
+//! Looking contacts up as requests name them: by number, by identifier, or as one that was merged into another.
+
+use super::recipients::ContactRef;
+use crate::contacts::merge;
+use crate::db::{self, Dialect};
+use entities::ContactId;
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// Which contacts are found, and what becomes of their rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lookup {
+    /// What is read of each, `id` among it.
+    pub(super) columns: &'static str,
+    /// Whether those who were deleted are found too.
+    pub(super) deleted: bool,
+    /// Whether one that was merged into another is that one.
+    pub(super) merged: bool,
+    /// Whether the rows are locked.
+    pub(super) locked: bool,
+}
+
+/// How a row answers to the name that was looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It is the contact of that name.
+    Itself,
+    /// The contact of that name was merged into it.
+    Survivor,
+}
+
+impl Lookup {
+    /// Looks contacts up, and reads what is found. Those who are not in the answer do not exist.
+    pub(super) async fn find<'a, T: Clone>(
+        self,
+        conn: &impl ConnectionTrait,
+        refs: impl Iterator<Item = &'a ContactRef> + Clone,
+        read: impl Fn(&QueryResult, Found) -> Result<T, DbErr>,
+    ) -> Result<HashMap<ContactRef, T>, DbErr> {
+        let (numbers, identifiers) = names(refs.clone());
+        let mut found = HashMap::with_capacity(numbers.len() + identifiers.len());
+        for row in self.rows(conn, "id", "bigint", "", json!(numbers)).await? {
+            found.insert(ContactRef::Number(row.try_get("", "id")?), read(&row, Found::Itself)?);
+        }
+        let told = ", CAST(identifier AS TEXT) AS identifier";
+        for row in self.rows(conn, "identifier", "uuid", told, json!(identifiers)).await? {
+            let identifier: String = row.try_get("", "identifier")?;
+            found.insert(ContactRef::Text(identifier.into()), read(&row, Found::Itself)?);
+        }
+        if !self.merged {
+            return Ok(found);
+        }
+        let missing = refs.filter(|contact| !found.contains_key(*contact));
+        let moved = where_they_went(conn, missing).await?;
+        let ids: Vec<i64> = moved.iter().map(|(_, kept)| *kept).collect();
+        let rows = self.rows(conn, "id", "bigint", "", json!(ids)).await?;
+        let kept = rows.iter().map(|row| Ok((row.try_get::<i64>("", "id")?, read(row, Found::Survivor)?)));
+        let kept = kept.collect::<Result<HashMap<_, _>, DbErr>>()?;
+        found.extend(moved.into_iter().filter_map(|(contact, id)| Some((contact, kept.get(&id)?.clone()))));
+        Ok(found)
+    }
+
+    /// The rows in which a column has one of these values.
+    async fn rows(
+        self,
+        conn: &impl ConnectionTrait,
+        column: &str,
+        ty: &str,
+        told: &str,
+        values: Value,
+    ) -> Result<Vec<QueryResult>, DbErr> {
+        if values.as_array().is_some_and(Vec::is_empty) {
+            return Ok(Vec::new());
+        }
+        let dialect = Dialect::of(conn);
+        let there = if self.deleted { "" } else { "deleted_at IS NULL AND " };
+        // Locked in the order of their numbers, so that two chunks over the same contacts cannot wait for each other.
+        let tail = if self.locked { format!(" ORDER BY id{}", dialect.for_update()) } else { String::new() };
+        let columns = self.columns;
+        let sql = format!("SELECT {columns}{told} FROM contacts WHERE {there}{column} {}{tail}", dialect.one_of(1, ty));
+        db::all(conn, sql, [values.to_string().into()]).await
+    }
+}
+
+/// The numbers and the identifiers among names. What is neither names nobody.
+fn names<'a>(refs: impl Iterator<Item = &'a ContactRef>) -> (Vec<i64>, Vec<&'a str>) {
+    let (mut numbers, mut identifiers) = (Vec::new(), Vec::new());
+    for contact in refs {
+        match contact {
+            ContactRef::Number(id) => numbers.push(*id),
+            ContactRef::Text(text) if Uuid::try_parse(text).is_ok() => identifiers.push(&**text),
+            ContactRef::Text(_) => {}
+        }
+    }
+    (numbers, identifiers)
+}
+
+/// Where contacts went that were merged into others: the others' numbers.
+async fn where_they_went<'a>(
+    conn: &impl ConnectionTrait,
+    missing: impl Iterator<Item = &'a ContactRef>,
+) -> Result<Vec<(ContactRef, i64)>, DbErr> {
+    let (numbers, identifiers) = names(missing);
+    let moved = merge::moved(conn, &numbers, &identifiers).await?;
+    let by_number = moved.numbers.into_iter().map(|(from, into)| (ContactRef::Number(from), into));
+    let by_identifier = moved.identifiers.into_iter().map(|(from, into)| (ContactRef::Text(from.into()), into));
+    Ok(by_number.chain(by_identifier).collect())
+}
+
+/// A contact that a batch writes to.
+#[derive(Clone)]
+pub(crate) struct Recipient {
+    pub(crate) id: ContactId,
+    /// Empty: it has none.
+    pub(crate) phone: String,
+    pub(crate) name: Option<String>,
+    pub(crate) attributes: Value,
+    /// Wants no bulk messages.
+    pub(crate) suppressed: bool,
+}
+
+/// The code and the reason of an item whose recipient is there and has no number.
+pub(crate) const NO_NUMBER: (&str, &str) = ("contact_has_no_number", "the contact has no phone number");
+
+/// The code and the reason of an item whose recipient has another item of the batch: they were two contacts when it was made.
+pub(crate) const TWICE: (&str, &str) = ("duplicate", "the contact is in the batch already: two contacts were merged");
+
+/// The code and the reason of an item whose recipient wants no bulk messages.
+pub(crate) const SUPPRESSED: (&str, &str) = ("suppressed", "the recipient has opted out");
+
+/// Reads a contact's row as a recipient.
+pub(crate) fn recipient(row: &QueryResult) -> Result<Recipient, DbErr> {
+    let attributes: Option<String> = row.try_get("", "attributes")?;
+    Ok(Recipient {
+        id: ContactId(row.try_get("", "id")?),
+        phone: row.try_get::<Option<String>>("", "phone")?.unwrap_or_default(),
+        name: row.try_get("", "name")?,
+        attributes: match attributes {
+            Some(text) => serde_json::from_str(&text).map_err(|e| DbErr::Json(e.to_string()))?,
+            None => Value::Object(serde_json::Map::new()),
+        },
+        suppressed: row.try_get::<Option<i64>>("", "suppressed_at")?.is_some(),
+    })
+}
+
+/// Looks up those whom a batch writes to. One that was merged into another is that one.
+pub(crate) async fn resolve<'a>(
+    conn: &impl ConnectionTrait,
+    refs: impl Iterator<Item = &'a ContactRef> + Clone,
+) -> Result<HashMap<ContactRef, Recipient>, DbErr> {
+    let columns = "id, phone, name, attributes, suppressed_at";
+    let lookup = Lookup { columns, deleted: false, merged: true, locked: false };
+    lookup.find(conn, refs, |row, _| recipient(row)).await
+}
