@@ -2,7 +2,9 @@
 //!
 //! `domain` holds the rules and must be testable without a server, so no transport reaches it. `api`, `worker` and
 //! `scheduler` are processes that share nothing but the domain and the backplane, so none knows another. The surfaces of
-//! the API are contracts with different clients, so none borrows from another.
+//! the API are contracts with different clients, so none borrows from another, and what they stand on knows none of them.
+//!
+//! Within `domain` the modules are layers: a circle between two of them would make one of both.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -203,4 +205,165 @@ fn a_borrowed_module_is_found() {
     assert!(mentions("use super::super::crm;", "crm"));
     assert!(!mentions("use crate::surface::crm_extra::wire;", "crm"));
     assert!(!mentions("use domain::crm::rule;", "crm"));
+}
+
+/// What stands below the surfaces.
+const BELOW_THE_SURFACES: [&str; 3] = ["docs", "foundation", "realtime"];
+
+/// The source without its comments and without the tests at its end.
+fn code(source: &str) -> String {
+    let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The names at the root of the crate that a source reaches for, by `crate::` or by as many `super::` as it is deep.
+fn reached(source: &str, depth: usize) -> BTreeSet<String> {
+    let code = code(source);
+    let root = ["crate::".to_owned(), "super::".repeat(depth)];
+    let mut names = BTreeSet::new();
+    for prefix in root {
+        for (at, _) in code.match_indices(&prefix) {
+            // `domain::crate::` is no path, and `super::super::` reaches further than its second half.
+            let begins = !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+            if begins {
+                names.extend(first_names(&code[at + prefix.len()..]));
+            }
+        }
+    }
+    names
+}
+
+/// The first name of a path, or those of each path in braces.
+fn first_names(path: &str) -> Vec<String> {
+    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let Some(group) = path.strip_prefix('{') else { return vec![name(path)] };
+    let (mut names, mut deep, mut begins) = (Vec::new(), 0, true);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => deep += 1,
+            '}' if deep == 0 => break,
+            '}' => deep -= 1,
+            ',' if deep == 0 => begins = true,
+            _ if c.is_whitespace() => {}
+            _ => {
+                if begins {
+                    names.push(name(&group[at..]));
+                }
+                begins = false;
+            }
+        }
+    }
+    names
+}
+
+/// The module at the root of the crate to which a file belongs, and how deep it is in there: 1 for the module itself.
+/// `None`: the root, or a file of tests.
+fn place(file: &Path, src: &Path) -> Option<(String, usize)> {
+    let inner = file.strip_prefix(src).expect("a file of the crate").with_extension("");
+    let mut path: Vec<&str> = inner.iter().map(|part| part.to_str().expect("a name")).collect();
+    if path.last() == Some(&"mod") {
+        path.pop();
+    }
+    match path.as_slice() {
+        ["lib"] | [.., "tests"] => None,
+        [module, ..] => Some(((*module).to_owned(), path.len())),
+        [] => None,
+    }
+}
+
+/// Which modules of a crate import which. What the root passes on counts as the module that it is from.
+fn modules(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let files = sources(src);
+    let placed: Vec<_> = files.iter().filter_map(|file| Some((file, place(file, src)?))).collect();
+    let names: BTreeSet<String> = placed.iter().map(|(_, (module, _))| module.clone()).collect();
+    let read = |file: &Path| fs::read_to_string(file).expect("a source is readable");
+    let root = code(&read(&src.join("lib.rs")));
+    let passed_on: BTreeMap<String, String> = root
+        .split("pub use ")
+        .skip(1)
+        .filter_map(|path| path.split_once("::"))
+        .flat_map(|(module, items)| first_names(items).into_iter().map(move |item| (item, module.to_owned())))
+        .filter(|(_, module)| names.contains(module))
+        .collect();
+    let mut graph: BTreeMap<String, BTreeSet<String>> =
+        names.iter().map(|name| (name.clone(), BTreeSet::new())).collect();
+    for (file, (module, depth)) in placed {
+        for name in reached(&read(file), depth) {
+            let other = passed_on.get(&name).unwrap_or(&name);
+            if *other != module && names.contains(other) {
+                graph.entry(module.clone()).or_default().insert(other.clone());
+            }
+        }
+    }
+    graph
+}
+
+/// A circle in a graph, as it is walked: its first module is its last again.
+fn circle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    fn walk<'a>(
+        graph: &'a BTreeMap<String, BTreeSet<String>>,
+        at: &'a str,
+        path: &mut Vec<&'a str>,
+        done: &mut BTreeSet<&'a str>,
+    ) -> Option<Vec<String>> {
+        if let Some(begun) = path.iter().position(|module| *module == at) {
+            return Some(path[begun..].iter().chain([&at]).map(|module| (*module).to_owned()).collect());
+        }
+        if !done.insert(at) {
+            return None;
+        }
+        path.push(at);
+        let found = graph.get(at).into_iter().flatten().find_map(|next| walk(graph, next, path, done));
+        path.pop();
+        found
+    }
+    let mut done = BTreeSet::new();
+    graph.keys().find_map(|module| walk(graph, module, &mut Vec::new(), &mut done))
+}
+
+#[test]
+fn no_modules_of_the_domain_import_one_another_in_a_circle() {
+    let graph = modules(&root().join("domain/src"));
+    // That the imports are found at all: these are not thought to go.
+    for (module, other) in [("jobs", "ring"), ("batches", "jobs"), ("delivery", "messages"), ("event", "model")] {
+        assert!(graph[module].contains(other), "{module} imports {other}: {:?}", graph[module]);
+    }
+    assert_eq!(circle(&graph).map(|circle| circle.join(" → ")), None);
+}
+
+#[test]
+fn a_circle_is_found_and_spelt_out() {
+    let graph = |edges: &[(&str, &str)]| {
+        let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (from, to) in edges {
+            graph.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+        }
+        circle(&graph).map(|circle| circle.join(" → "))
+    };
+    assert_eq!(graph(&[("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]), None);
+    assert_eq!(graph(&[("a", "b"), ("b", "c"), ("c", "d"), ("d", "b")]).as_deref(), Some("b → c → d → b"));
+}
+
+#[test]
+fn every_way_to_reach_for_a_name_of_the_root_is_seen() {
+    let found = |source: &str, depth| reached(source, depth).into_iter().collect::<Vec<_>>().join(" ");
+    assert_eq!(found("use crate::jobs::{self, Claimed};\nfn f() { crate::feed::append(); }", 1), "feed jobs");
+    assert_eq!(found("use crate::{Event, db::{self, Dialect}, time};", 1), "Event db time");
+    assert_eq!(found("use super::super::ring::Lane;\nuse super::near;", 2), "ring");
+    assert_eq!(found("use super::ring::Lane;", 1), "ring");
+    assert_eq!(found("/// See [`x`](crate::pacing::X).\n// crate::feed::x\n", 1), "");
+    assert_eq!(found("fn f() {}\n\n#[cfg(test)]\nmod tests {\n    use crate::jobs;\n}\n", 1), "");
+}
+
+#[test]
+fn nothing_below_the_surfaces_imports_one() {
+    let src = root().join("api/src");
+    let placed = sources(&src).into_iter().filter_map(|file| Some((place(&file, &src)?, file)));
+    let mut seen = BTreeSet::new();
+    for ((module, depth), file) in placed.filter(|((module, _), _)| BELOW_THE_SURFACES.contains(&module.as_str())) {
+        let source = fs::read_to_string(&file).expect("a source is readable");
+        assert!(!reached(&source, depth).contains("surface"), "{} imports a surface", file.display());
+        seen.insert(module);
+    }
+    assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), BELOW_THE_SURFACES);
 }

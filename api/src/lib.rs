@@ -10,6 +10,7 @@ mod realtime;
 mod surface;
 
 use backplane::{After, Backplane, supervise};
+use docs::Documented;
 use domain::contacts::phone::Country;
 use domain::contacts::stop_words::OptOut;
 use domain::users::TokenKeys;
@@ -114,7 +115,7 @@ pub async fn serve(
     observed: Observed,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let hub = Arc::new(Hub::new(settings.max_sockets));
+    let hub = Arc::new(Hub::new(settings.max_sockets, surface::batch::summary_json));
     let grace = settings.shutdown_grace;
     let after = After::new(&backplane, clock.clone());
     let sessions = Sessions::default();
@@ -149,7 +150,8 @@ pub async fn serve_observability(
     observed: Observed,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let routes = foundation::outermost(docs::observability(observed));
+    let metrics = surface::crm::metrics(observed.render_metrics);
+    let routes = foundation::outermost(docs::observability(observed.ready, metrics));
     listener::serve(listener, routes.boxed(), stop, Duration::from_secs(1)).await
 }
 
@@ -172,8 +174,18 @@ fn routes(app: Arc<App>) -> BoxEndpoint<'static> {
         .nest_no_strip("/messages", crm.clone())
         .nest_no_strip("/webhooks", crm.clone())
         .at("/metrics", crm)
-        .nest("/", docs::endpoint(app));
+        .nest("/", docs::endpoint(app.observed.ready.clone(), documented(&app)));
     foundation::outermost(foundation::cors::share(&origins, routes)).boxed()
+}
+
+/// The surfaces that have a document.
+fn documented(app: &Arc<App>) -> Vec<Documented> {
+    let support_desk = surface::support_desk::service(app.clone());
+    vec![
+        Documented::of("batch", "Batch", "Batch operations", &surface::batch::service(app.clone())),
+        Documented::of("crm", "Crm", "WhatsApp CRM", &surface::crm::service(app.clone())),
+        Documented::of("support-desk", "SupportDesk", "Support desk", &support_desk),
+    ]
 }
 
 /// Shares an endpoint among routes.

@@ -5,10 +5,10 @@ mod merged;
 #[cfg(test)]
 mod tests;
 
+use crate::ReadyCheck;
 use crate::foundation::guarded;
 use crate::foundation::known::Operations;
 use crate::foundation::refusal::{Kind, Refusal, bare};
-use crate::{App, Observed, ReadyCheck, surface};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use poem::http::StatusCode;
@@ -37,11 +37,14 @@ fn not_found() -> impl Endpoint<Output = Response> {
 }
 
 /// `/healthz`, `/readyz` and `/metrics` of a process without an API.
-pub(crate) fn observability(observed: Observed) -> impl Endpoint<Output = Response> {
+pub(crate) fn observability(
+    ready: ReadyCheck,
+    metrics: impl Endpoint<Output = Response> + 'static,
+) -> impl Endpoint<Output = Response> {
     let routes = Route::new()
         .at("/healthz", get(healthz))
-        .at("/readyz", readyz(observed.ready))
-        .at("/metrics", surface::crm::metrics(observed.render_metrics))
+        .at("/readyz", readyz(ready))
+        .at("/metrics", metrics)
         .at("/*", not_found());
     let paths = ["/healthz", "/readyz", "/metrics"];
     strict(paths.iter().fold(Operations::default(), |all, path| all.and_get(path, &[])), routes)
@@ -78,38 +81,38 @@ fn readyz(check: ReadyCheck) -> impl Endpoint<Output = Response> {
 pub(crate) const ASYNCAPI: &str = include_str!("asyncapi.json");
 
 /// A surface with a document.
-struct Documented {
+pub(crate) struct Documented {
     /// Its name in addresses.
     name: &'static str,
     /// See [`merged::Part::prefix`].
     prefix: &'static str,
     /// What people call it.
     title: &'static str,
+    pages: Pages,
 }
 
-const SURFACES: [Documented; 3] = [
-    Documented { name: "batch", prefix: "Batch", title: "Batch operations" },
-    Documented { name: "crm", prefix: "Crm", title: "WhatsApp CRM" },
-    Documented { name: "support-desk", prefix: "SupportDesk", title: "Support desk" },
-];
+impl Documented {
+    /// A surface as its service describes it. Its name in addresses, what its components are called by where another
+    /// surface has others of their names, and what people call it.
+    pub(crate) fn of<T: OpenApi + 'static>(
+        name: &'static str,
+        prefix: &'static str,
+        title: &'static str,
+        service: &OpenApiService<T, ()>,
+    ) -> Self {
+        Self { name, prefix, title, pages: Pages::of(service) }
+    }
 
-/// The pages of each of [`SURFACES`].
-fn pages(app: &Arc<App>) -> [Pages; 3] {
-    [
-        Pages::of(&surface::batch::service(app.clone())),
-        Pages::of(&surface::crm::service(app.clone())),
-        Pages::of(&surface::support_desk::service(app.clone())),
-    ]
+    /// Its document, as a part of the whole.
+    fn part(&self) -> merged::Part<'static> {
+        let document = serde_json::from_str(&self.pages.json).unwrap_or_default();
+        merged::Part { prefix: self.prefix, title: self.title, document }
+    }
 }
 
 /// The surfaces' documents in one.
-fn whole(pages: &[Pages; 3]) -> serde_json::Value {
-    let parts = SURFACES.iter().zip(pages).map(|(surface, pages)| merged::Part {
-        prefix: surface.prefix,
-        title: surface.title,
-        document: serde_json::from_str(&pages.json).unwrap_or_default(),
-    });
-    merged::merged(&parts.collect::<Vec<_>>())
+fn whole(surfaces: &[Documented]) -> serde_json::Value {
+    merged::merged(&surfaces.iter().map(Documented::part).collect::<Vec<_>>())
 }
 
 fn document(json: String) -> impl Endpoint<Output = Response> {
@@ -180,28 +183,28 @@ impl Pages {
 }
 
 /// Health, metrics and the documents; everything else is not found.
-pub(crate) fn endpoint(app: Arc<App>) -> impl Endpoint<Output = Response> {
+pub(crate) fn endpoint(ready: ReadyCheck, surfaces: Vec<Documented>) -> impl Endpoint<Output = Response> {
     let mut operations = Operations::default();
     for path in ["/healthz", "/readyz", "/docs", "/redoc", "/openapi.json", "/asyncapi.json"] {
         operations = operations.and_get(path, &[]);
     }
-    let pages = pages(&app);
+    let whole = whole(&surfaces).to_string();
+    let indices = [("/docs", index("docs", &surfaces)), ("/redoc", index("redoc", &surfaces))];
     let routes = Route::new()
         .at("/healthz", get(healthz))
-        .at("/openapi.json", document(whole(&pages).to_string()))
+        .at("/openapi.json", document(whole))
         .at("/asyncapi.json", document(ASYNCAPI.to_owned()));
-    let all =
-        SURFACES.iter().zip(pages).fold((operations, routes), |all, (surface, pages)| pages.serve(all, surface.name));
-    let (operations, mut routes) = all;
-    for (path, kind) in [("/docs", "docs"), ("/redoc", "redoc")] {
-        routes = routes.at(path, poem::endpoint::make_sync(move |_| page(index(kind), &policy(""))));
+    let (operations, mut routes) =
+        surfaces.into_iter().fold((operations, routes), |all, surface| surface.pages.serve(all, surface.name));
+    for (path, html) in indices {
+        routes = routes.at(path, poem::endpoint::make_sync(move |_| page(html.clone(), &policy(""))));
     }
-    strict(operations, routes.at("/readyz", readyz(app.observed.ready.clone())).at("/*", not_found()))
+    strict(operations, routes.at("/readyz", readyz(ready)).at("/*", not_found()))
 }
 
 /// A page that leads to each document.
-fn index(kind: &str) -> String {
-    let links: String = SURFACES
+fn index(kind: &str, surfaces: &[Documented]) -> String {
+    let links: String = surfaces
         .iter()
         .map(|Documented { name, title, .. }| {
             format!("<li><a href=\"/{kind}/{name}\">{title}</a> (<a href=\"/openapi/{name}.json\">OpenAPI</a>)</li>")

@@ -1,10 +1,10 @@
 use super::merged::Part;
 use super::*;
-use crate::Settings;
 use crate::foundation::auth::Sessions;
 use crate::intake;
 use crate::realtime::Hub;
 use crate::realtime::feed::FeedHub;
+use crate::{App, Observed, Settings, documented};
 use backplane::{After, Backplane};
 use domain::contacts::stop_words::OptOut;
 use domain::users::TokenKeys;
@@ -50,7 +50,7 @@ fn app() -> Arc<App> {
             default_country: None,
         },
         sessions: Sessions::default(),
-        hub: Arc::new(Hub::new(0)),
+        hub: Arc::new(Hub::new(0, |_| Value::Null)),
         feed: Arc::new(FeedHub::new(0, CancellationToken::new())),
         intake: intake::channel().0,
         observed: Observed {
@@ -63,13 +63,8 @@ fn app() -> Arc<App> {
 
 /// Each surface's own document, and all of them in one.
 fn documents() -> (Vec<Part<'static>>, Value) {
-    let pages = pages(&app());
-    let parts = SURFACES.iter().zip(&pages).map(|(surface, pages)| Part {
-        prefix: surface.prefix,
-        title: surface.title,
-        document: serde_json::from_str(&pages.json).expect("JSON"),
-    });
-    (parts.collect(), whole(&pages))
+    let surfaces = documented(&app());
+    (surfaces.iter().map(Documented::part).collect(), whole(&surfaces))
 }
 
 fn asyncapi() -> Value {

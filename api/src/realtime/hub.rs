@@ -6,13 +6,12 @@
 
 use super::pacer::{Pacer, SPACING};
 use crate::App;
-use crate::surface::batch::summary_json;
 use backplane::Notice;
 use domain::batches::{self, BatchSummary};
 use domain::{BatchId, Event, SessionId};
 use parking_lot::Mutex;
 use sea_orm::DbErr;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,6 +41,9 @@ pub(crate) enum Told {
     Stopping,
 }
 
+/// How a batch is told: in the words of the surface that has the batches.
+pub(crate) type Shape = fn(&BatchSummary) -> Value;
+
 /// A `batch_update` frame.
 #[derive(Debug)]
 pub(crate) struct BatchFrame {
@@ -51,8 +53,8 @@ pub(crate) struct BatchFrame {
 }
 
 impl BatchFrame {
-    pub(crate) fn of(summary: &BatchSummary, timestamp_ms: i64) -> Self {
-        let frame = json!({ "type": "batch_update", "data": summary_json(summary), "timestamp": timestamp_ms });
+    fn of(shape: Shape, summary: &BatchSummary, timestamp_ms: i64) -> Self {
+        let frame = json!({ "type": "batch_update", "data": shape(summary), "timestamp": timestamp_ms });
         Self { id: summary.id, version: summary.version, text: frame.to_string() }
     }
 }
@@ -63,6 +65,7 @@ pub(crate) struct Hub {
     tell: broadcast::Sender<Told>,
     open: AtomicUsize,
     max: usize,
+    shape: Shape,
     /// The live batches that new sockets were told of.
     told: Mutex<HashMap<BatchId, BatchSummary>>,
 }
@@ -78,8 +81,13 @@ impl Drop for Place {
 }
 
 impl Hub {
-    pub(crate) fn new(max: usize) -> Self {
-        Self { tell: broadcast::channel(MAX_BEHIND).0, open: AtomicUsize::new(0), max, told: Mutex::default() }
+    pub(crate) fn new(max: usize, shape: Shape) -> Self {
+        Self { tell: broadcast::channel(MAX_BEHIND).0, open: AtomicUsize::new(0), max, shape, told: Mutex::default() }
+    }
+
+    /// What sockets are told of a batch.
+    pub(crate) fn frame(&self, summary: &BatchSummary, timestamp_ms: i64) -> BatchFrame {
+        BatchFrame::of(self.shape, summary, timestamp_ms)
     }
 
     /// A place for one more socket, if there is one.
@@ -154,7 +162,7 @@ pub(crate) async fn follow(app: Arc<App>, stop: CancellationToken) {
 }
 
 fn tell(app: &App, summary: &BatchSummary) {
-    app.hub.tell(Told::Batch(Arc::new(BatchFrame::of(summary, app.clock.now().0))));
+    app.hub.tell(Told::Batch(Arc::new(app.hub.frame(summary, app.clock.now().0))));
 }
 
 fn offer(app: &App, pacer: &mut Pacer, summary: BatchSummary) {
@@ -219,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_reader_is_not_cut_off_when_all_live_batches_change_at_once() {
-        let (hub, mut pacer, now) = (Hub::new(1), Pacer::default(), Instant::now());
+        let (hub, mut pacer, now) = (Hub::new(1, |summary| json!(summary.version)), Pacer::default(), Instant::now());
         let mut reader = hub.listen();
         let summary = |id, version| BatchSummary {
             id: BatchId(id),
@@ -241,7 +249,7 @@ mod tests {
         let mut leaving: Vec<_> = told.filter_map(|(id, version)| pacer.offer(now, summary(id, version))).collect();
         leaving.extend(pacer.due(now + SPACING));
         for summary in &leaving {
-            hub.tell(Told::Batch(Arc::new(BatchFrame::of(summary, 0))));
+            hub.tell(Told::Batch(Arc::new(hub.frame(summary, 0))));
         }
         let heard = std::iter::from_fn(|| match reader.try_recv() {
             Ok(told) => Some(told),

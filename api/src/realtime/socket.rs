@@ -1,6 +1,6 @@
 //! One socket of `/ws`.
 
-use super::hub::{BatchFrame, MAX_LIVE, Place, Told};
+use super::hub::{MAX_LIVE, Place, Told};
 use crate::App;
 use crate::foundation::auth::{self, Caller};
 use crate::foundation::refusal::{Kind, Refusal};
@@ -152,7 +152,7 @@ async fn talk(
             Ok(live) => {
                 queue.extend(live.iter().map(|summary| {
                     known.insert(summary.id, summary.version);
-                    BatchFrame::of(summary, app.clock.now().0).text
+                    app.hub.frame(summary, app.clock.now().0).text
                 }));
                 app.hub.was_told(&live);
             }
