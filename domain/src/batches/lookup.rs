@@ -110,7 +110,7 @@ async fn where_they_went<'a>(
 }
 
 /// A contact that a batch writes to.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Recipient {
     pub(crate) id: ContactId,
     /// Empty: it has none.

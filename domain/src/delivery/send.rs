@@ -7,6 +7,8 @@
 mod begin;
 mod claim;
 mod outcome;
+mod reserve;
+mod rows;
 mod sender;
 
 pub use begin::{Work, begin};

@@ -1,10 +1,15 @@
 //! Taking hold of items, before anything leaves.
+//!
+//! A claim is four steps: what there is (`load`), who of it could be written to (`choose`), how many of them may leave and
+//! when (`reserve`), and writing that down (`write`). The second and the third are pure.
 
-use super::{Held, Outgoing, Work, sender};
+use super::reserve::{Candidate, Limits, Reservation, reserve};
+use super::rows::{self, ClaimedRow};
+use super::sender::{self, Sender};
+use super::{Outgoing, Work};
 use crate::batches::lookup::{NO_NUMBER, Recipient, SUPPRESSED, TWICE, recipient, resolve};
 use crate::batches::recipients::ContactRef;
 use crate::batches::row::{self, Batch, Counts, Going};
-use crate::batches::traces::{self, Trace};
 use crate::circuit::{Leave, RECHECK};
 use crate::db::{self, Dialect};
 use crate::gateways::{self, ELSEWHERE};
@@ -16,9 +21,8 @@ use crate::{Event, Step};
 use entities::ContactId;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
-use serde::Serialize;
 use serde_json::json;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 /// What a claim of items gave.
@@ -34,34 +38,6 @@ pub struct ClaimedItems {
     pub elsewhere: bool,
     /// When there may be more: `None` when the chunk has nothing left that is not in flight.
     pub more_at: Option<Timestamp>,
-}
-
-struct Candidate {
-    seq: i64,
-    message_id: Uuid,
-    recipient: Recipient,
-    attempt: i64,
-    slot_us: Option<i64>,
-    /// Where it waits; `None`: it has no row yet.
-    waits_as: Option<ItemStatus>,
-}
-
-/// How a claim leaves an item.
-#[derive(Serialize)]
-struct ClaimedRow {
-    seq: i64,
-    contact_id: Option<ContactId>,
-    /// What the request called a contact that is not there.
-    input: Option<String>,
-    status: ItemStatus,
-    attempts: i64,
-    slot_us: Option<i64>,
-    message_id: Option<Uuid>,
-    error_code: Option<&'static str>,
-    error_message: Option<&'static str>,
-    started_at: Option<Timestamp>,
-    finished_at: Option<Timestamp>,
-    next_attempt_at: Option<i64>,
 }
 
 /// Claims up to `wanted` items of the chunk: those whose retry or slot is due first, then recipients that have no row
@@ -80,40 +56,114 @@ pub async fn claim_items(
     sender_rate: Option<i64>,
     rng: &mut impl Rng,
 ) -> Result<Option<Step<ClaimedItems>>, DbErr> {
-    let Held { job, fence, batch: batch_id, chunk: no } = work.held;
-    if !jobs::renew(conn, now, job, fence).await? {
-        return Ok(None);
+    let batch = match standing(conn, now, work).await? {
+        Standing::Stale => return Ok(None),
+        Standing::Nothing(nothing) => return Ok(Some(Step::quiet(nothing))),
+        Standing::Go(batch) => *batch,
+    };
+    let loaded = load(conn, now, work, &batch, wanted).await?;
+    let Chosen { candidates, over, ended, fresh_to } = choose(now, loaded, rng);
+    if !over.is_empty() || !ended.is_empty() {
+        // Its counts will change. Locked before the sender and the items: a cancel locks them in this order too.
+        row::lock(conn, batch.summary.id).await?;
     }
-    let Some(mut batch) = row::read(conn, batch_id).await? else { return Ok(None) };
+    over.write(conn, now, &batch).await?;
+    let sender = sender::load(conn, now, batch.sender, sender_rate).await?;
+    let limits = Limits {
+        leave: sender.map_or(Leave::All, |sender| sender.circuit.leave(now)),
+        batch: Pace::per_minute(batch.rate_per_minute, batch.next_slot_us),
+        sender: sender.map(|sender| sender.pace),
+        jitter_us: batch.jitter_ms.saturating_mul(1000),
+    };
+    let reserved = reserve(now, &limits, candidates, fresh_to, rng);
+    let counts = write(conn, now, work, &reserved, ended, &over).await?;
+    write_paces(conn, work, sender, &reserved).await?;
+    let Reservation { slotted, short, more_us, .. } = reserved;
+    let items: Vec<Outgoing> = slotted.into_iter().filter_map(|one| one.outgoing(work.gateway)).collect();
+    let probe = limits.leave == Leave::One && !items.is_empty();
+    if let (Some(sender), true) = (sender, probe) {
+        sender::write_circuit(conn, sender.id, sender.circuit.probe(now), None).await?;
+    }
+    let changed = if counts.is_zero() { None } else { row::count(conn, batch.summary.id, counts).await? };
+    let more_at = match (short, limits.leave) {
+        (true, Leave::One | Leave::NoneUntil(_)) => Some(now.plus(RECHECK)),
+        (true, Leave::All) => Some(Timestamp(more_us / 1000)),
+        (false, _) if !work.all_written() => Some(now),
+        (false, _) => next_wake(conn, work).await?,
+    };
+    Ok(Some(Step {
+        value: ClaimedItems { items, probe, going: Going::On, elsewhere: false, more_at },
+        rings: Vec::new(),
+        events: changed.map(Event::BatchChanged).into_iter().collect(),
+    }))
+}
+
+/// Whether there is anything to claim for.
+enum Standing {
+    /// The claim of the job no longer stands.
+    Stale,
+    /// Not now.
+    Nothing(ClaimedItems),
+    /// There is.
+    Go(Box<Batch>),
+}
+
+/// Checks the claim of the job, and whether messages of its batch may leave from here now.
+async fn standing(conn: &impl ConnectionTrait, now: Timestamp, work: &Work) -> Result<Standing, DbErr> {
+    let (held, id) = (work.held, work.held.batch);
+    if !jobs::renew(conn, now, held.job, held.fence).await? {
+        return Ok(Standing::Stale);
+    }
+    let Some(mut batch) = row::read(conn, id).await? else { return Ok(Standing::Stale) };
     if batch.rate_per_minute.is_some() {
         // Its slots are handed out one claim at a time; without a pace of its own the chunks need not wait for one another.
-        let Some(locked) = row::lock(conn, batch_id).await? else { return Ok(None) };
+        let Some(locked) = row::lock(conn, id).await? else { return Ok(Standing::Stale) };
         batch = locked;
     }
     let going = Going::of(&batch);
     let nothing = |more_at, elsewhere| {
-        Ok(Some(Step::quiet(ClaimedItems { items: Vec::new(), probe: false, going, elsewhere, more_at })))
+        Ok(Standing::Nothing(ClaimedItems { items: Vec::new(), probe: false, going, elsewhere, more_at }))
     };
     if going != Going::On {
         return nothing(None, false);
     }
     if let Some(ours) = work.gateway
-        && !gateways::bind(conn, batch_id, batch.gateway, ours).await?
+        && !gateways::bind(conn, id, batch.gateway, ours).await?
     {
         return nothing(Some(now.plus(ELSEWHERE)), true);
     }
     if let Leave::NoneUntil(at) = sender::circuit_of(conn, batch.sender).await?.leave(now) {
         return nothing(Some(at), false);
     }
+    Ok(Standing::Go(Box::new(batch)))
+}
 
-    let Due { mut candidates, mut gone, mut numberless, mut suppressed, unresolved } =
-        due_items(conn, now, work, wanted).await?;
-    let room = wanted.saturating_sub(candidates.len() + unresolved.len());
+/// What a claim finds.
+struct Loaded<'a> {
+    /// Items that have a row and are due.
+    due: Due,
+    /// Recipients that are looked up: their number, whether they have no row yet, and what the request called them.
+    named: Vec<(i64, bool, &'a ContactRef)>,
+    /// Those of them who are there.
+    found: HashMap<ContactRef, Recipient>,
+    twice: Twice,
+    /// The number behind the last of those without a row.
+    fresh_to: i64,
+}
+
+async fn load<'a>(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    work: &'a Work,
+    batch: &Batch,
+    wanted: usize,
+) -> Result<Loaded<'a>, DbErr> {
+    let due = due_items(conn, now, work, wanted).await?;
+    let room = wanted.saturating_sub(due.candidates.len() + due.unresolved.len());
     let fresh_from = work.chunk.next_seq;
     let fresh_to = (fresh_from + i64::try_from(room).unwrap_or(i64::MAX)).min(work.chunk.end_seq());
+    let unresolved = due.unresolved.iter().map(|seq| (*seq, false));
     let named: Vec<(i64, bool, &ContactRef)> = unresolved
-        .iter()
-        .map(|seq| (*seq, false))
         .chain((fresh_from..fresh_to).map(|seq| (seq, true)))
         .filter_map(|(seq, fresh)| {
             let offset = usize::try_from(seq - work.chunk.first_seq).ok()?;
@@ -121,34 +171,64 @@ pub async fn claim_items(
         })
         .collect();
     let found = resolve(conn, named.iter().map(|(_, _, contact)| *contact)).await?;
-    let mut twice = Twice::of(conn, &batch, found.values()).await?;
-    let mut ended: Vec<ClaimedRow> = Vec::new();
-    let unsent = |seq, contact_id, input, status, (code, message): (&'static str, &'static str)| ClaimedRow {
-        seq,
-        contact_id,
-        input,
-        status,
-        attempts: 0,
-        slot_us: None,
-        message_id: None,
-        error_code: Some(code),
-        error_message: Some(message),
-        started_at: None,
-        finished_at: Some(now),
-        next_attempt_at: None,
-    };
+    let twice = Twice::of(conn, batch, found.values()).await?;
+    Ok(Loaded { due, named, found, twice, fresh_to })
+}
+
+/// Items with a row that are not sent any more, by the reason.
+#[derive(Default)]
+struct Over {
+    /// Their contact was deleted.
+    gone: Vec<i64>,
+    /// Their contact is there and has no number.
+    numberless: Vec<i64>,
+    /// Their contact has opted out.
+    suppressed: Vec<i64>,
+}
+
+impl Over {
+    fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.numberless.is_empty() && self.suppressed.is_empty()
+    }
+
+    async fn write(&self, conn: &impl ConnectionTrait, now: Timestamp, batch: &Batch) -> Result<(), DbErr> {
+        let deleted = ("contact_not_found", "the contact was deleted meanwhile");
+        rows::end_items(conn, now, batch, &self.gone, ItemStatus::Failed, deleted).await?;
+        rows::end_items(conn, now, batch, &self.numberless, ItemStatus::Failed, NO_NUMBER).await?;
+        rows::end_items(conn, now, batch, &self.suppressed, ItemStatus::Skipped, SUPPRESSED).await
+    }
+}
+
+/// Who could be written to, and who cannot.
+struct Chosen {
+    candidates: Vec<Candidate>,
+    over: Over,
+    /// The same of items without a row.
+    ended: Vec<ClaimedRow>,
+    /// See [`Loaded`].
+    fresh_to: i64,
+}
+
+/// Decides of each that was found whether it could be written to. Pure.
+fn choose(now: Timestamp, loaded: Loaded<'_>, rng: &mut impl Rng) -> Chosen {
+    let Loaded { due, named, found, mut twice, fresh_to } = loaded;
+    let Due { mut candidates, mut over, unresolved: _ } = due;
+    let mut ended = Vec::new();
     for (seq, fresh, contact) in named {
+        let mut unsent = |contact, input, status, reason| {
+            ended.push(ClaimedRow::unsent(now, seq, contact, input, status, reason));
+        };
         match found.get(contact) {
             Some(recipient) if recipient.suppressed && fresh => {
-                ended.push(unsent(seq, Some(recipient.id), None, ItemStatus::Skipped, SUPPRESSED));
+                unsent(Some(recipient.id), None, ItemStatus::Skipped, SUPPRESSED);
             }
-            Some(recipient) if recipient.suppressed => suppressed.push(seq),
+            Some(recipient) if recipient.suppressed => over.suppressed.push(seq),
             Some(recipient) if recipient.phone.is_empty() && fresh => {
-                ended.push(unsent(seq, Some(recipient.id), None, ItemStatus::Failed, NO_NUMBER));
+                unsent(Some(recipient.id), None, ItemStatus::Failed, NO_NUMBER);
             }
-            Some(recipient) if recipient.phone.is_empty() => numberless.push(seq),
+            Some(recipient) if recipient.phone.is_empty() => over.numberless.push(seq),
             Some(recipient) if fresh && twice.is_so(recipient.id) => {
-                ended.push(unsent(seq, Some(recipient.id), None, ItemStatus::Skipped, TWICE));
+                unsent(Some(recipient.id), None, ItemStatus::Skipped, TWICE);
             }
             Some(recipient) => candidates.push(Candidate {
                 seq,
@@ -161,147 +241,65 @@ pub async fn claim_items(
             }),
             None if fresh => {
                 let reason = ("contact_not_found", "contact not found");
-                ended.push(unsent(seq, None, Some(contact.to_string()), ItemStatus::Failed, reason));
+                unsent(None, Some(contact.to_string()), ItemStatus::Failed, reason);
             }
-            None => gone.push(seq),
+            None => over.gone.push(seq),
         }
     }
-    if !gone.is_empty() || !numberless.is_empty() || !suppressed.is_empty() || !ended.is_empty() {
-        // Its counts will change. Locked before the sender and the items: a cancel locks them in this order too.
-        row::lock(conn, batch_id).await?;
-    }
-    let reason = ("contact_not_found", "the contact was deleted meanwhile");
-    end_items(conn, now, &batch, &gone, ItemStatus::Failed, reason).await?;
-    end_items(conn, now, &batch, &numberless, ItemStatus::Failed, NO_NUMBER).await?;
-    end_items(conn, now, &batch, &suppressed, ItemStatus::Skipped, SUPPRESSED).await?;
+    Chosen { candidates, over, ended, fresh_to }
+}
 
-    let sender = sender::load(conn, now, batch.sender, sender_rate).await?;
-    let leave = sender.map_or(Leave::All, |sender| sender.circuit.leave(now));
-    let mut may_leave = match leave {
-        Leave::All => usize::MAX,
-        Leave::One => 1,
-        Leave::NoneUntil(_) => 0,
-    };
-    let pace = Pace::per_minute(batch.rate_per_minute, batch.next_slot_us);
-    let unslotted = candidates.iter().filter(|c| c.slot_us.is_none()).count().min(may_leave);
-    let reserved = pacing::reserve(now, pace, sender.map(|sender| sender.pace), unslotted);
-    let mut slots = reserved.slots_us.iter().copied();
-    let now_us = now.0.saturating_mul(1000);
-    let jitter_us = batch.jitter_ms.saturating_mul(1000);
-
-    let mut outgoing = Vec::new();
-    let mut written = Vec::new();
-    let mut updated = Vec::new();
-    let mut next_seq = fresh_to;
-    let mut short = false;
-    for candidate in candidates {
-        let slot = match candidate.slot_us {
-            _ if may_leave == 0 => None,
-            Some(slot) => Some(slot),
-            None => slots.next().map(|slot| slot + if jitter_us > 0 { rng.random_range(0..=jitter_us) } else { 0 }),
-        };
-        let Some(slot) = slot else {
-            // No slot left: a recipient without a row stays without; one with a row stays as it is.
-            short = true;
-            if candidate.waits_as.is_none() {
-                next_seq = next_seq.min(candidate.seq);
-            }
-            continue;
-        };
-        let now_is_its_time = slot <= now_us + pacing::HORIZON_US;
-        let waiting = candidate.waits_as.unwrap_or(ItemStatus::Pending);
-        let status = if now_is_its_time { ItemStatus::Sending } else { waiting };
-        let row = ClaimedRow {
-            seq: candidate.seq,
-            contact_id: Some(candidate.recipient.id),
-            input: None,
-            status,
-            attempts: candidate.attempt - i64::from(!now_is_its_time),
-            slot_us: Some(slot),
-            message_id: Some(candidate.message_id),
-            error_code: None,
-            error_message: None,
-            started_at: now_is_its_time.then_some(now),
-            finished_at: None,
-            next_attempt_at: (!now_is_its_time).then_some(slot / 1000),
-        };
-        if candidate.waits_as.is_none() {
-            written.push(row)
-        } else {
-            updated.push(row)
-        }
-        if now_is_its_time {
-            may_leave -= 1;
-            outgoing.push(Outgoing {
-                seq: candidate.seq,
-                message_id: candidate.message_id,
-                contact: candidate.recipient.id,
-                phone: candidate.recipient.phone,
-                name: candidate.recipient.name,
-                attributes: candidate.recipient.attributes,
-                attempt: candidate.attempt,
-                doubtful: candidate.waits_as == Some(ItemStatus::Unknown),
-                send_at_us: slot,
-                gateway: work.gateway,
-            });
-        }
-    }
+/// Writes the items that a claim takes, and those that end with it: how the batch's counts change by that.
+async fn write(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    work: &mut Work,
+    reserved: &Reservation,
+    mut ended: Vec<ClaimedRow>,
+    over: &Over,
+) -> Result<Counts, DbErr> {
+    let Reservation { slotted, next_seq, .. } = reserved;
     // An unknown recipient behind the last slot comes again with the next claim.
-    ended.retain(|row| row.seq < next_seq);
+    ended.retain(|row| row.seq < *next_seq);
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let skipped = ended.iter().filter(|row| row.status == ItemStatus::Skipped).count();
     let counts = Counts {
-        failed: count(gone.len() + numberless.len() + ended.len() - skipped),
-        skipped: count(suppressed.len() + skipped),
+        failed: count(over.gone.len() + over.numberless.len() + ended.len() - skipped),
+        skipped: count(over.suppressed.len() + skipped),
         ..Counts::default()
     };
-    written.extend(ended);
+    let rows = |fresh: bool| slotted.iter().filter(move |one| one.is_fresh() == fresh).map(|one| one.row(now));
+    let written: Vec<ClaimedRow> = rows(true).chain(ended).collect();
+    let updated: Vec<ClaimedRow> = rows(false).collect();
+    rows::note_typed(conn, work.held, &written).await?;
+    rows::insert_items(conn, work.held, &written).await?;
+    rows::update_items(conn, now, work.held, &updated).await?;
+    if *next_seq != work.chunk.next_seq {
+        let sql = "UPDATE batch_chunks SET next_seq = $3 WHERE batch_id = $1 AND no = $2";
+        let values = [work.held.batch.into(), work.held.chunk.into(), (*next_seq).into()];
+        db::execute(conn, sql, values).await?;
+        work.chunk.next_seq = *next_seq;
+    }
+    Ok(counts)
+}
 
-    let typed = |row: &ClaimedRow| row.input.as_deref().map(|typed| Trace::of(typed, None, row.seq));
-    let typed: Vec<Trace> = written.iter().filter_map(typed).flatten().collect();
-    traces::note(conn, batch_id, &typed).await?;
-    insert_items(conn, work.held, &written).await?;
-    update_items(conn, now, work.held, &updated).await?;
-    if next_seq != work.chunk.next_seq {
-        db::execute(
-            conn,
-            "UPDATE batch_chunks SET next_seq = $3 WHERE batch_id = $1 AND no = $2",
-            [batch_id.into(), no.into(), next_seq.into()],
-        )
-        .await?;
-        work.chunk.next_seq = next_seq;
+/// Writes the next slots of the batch and of its sender.
+async fn write_paces(
+    conn: &impl ConnectionTrait,
+    work: &Work,
+    sender: Option<Sender>,
+    reserved: &Reservation,
+) -> Result<(), DbErr> {
+    let Some(paces) = &reserved.paces else { return Ok(()) };
+    if let Some(next) = paces.batch_next_us {
+        let sql = "UPDATE batches SET next_slot_us = $2 WHERE id = $1";
+        db::execute(conn, sql, [work.held.batch.into(), next.into()]).await?;
     }
-    if let (Some(next), true) = (reserved.batch_next_us, unslotted > 0) {
-        db::execute(conn, "UPDATE batches SET next_slot_us = $2 WHERE id = $1", [batch_id.into(), next.into()]).await?;
+    if let (Some(sender), Some(next)) = (sender, paces.sender_next_us) {
+        let sql = "UPDATE senders SET next_slot_us = $2 WHERE id = $1";
+        db::execute(conn, sql, [sender.id.into(), next.into()]).await?;
     }
-    if let (Some(sender), Some(next), true) = (sender, reserved.sender_next_us, unslotted > 0) {
-        db::execute(conn, "UPDATE senders SET next_slot_us = $2 WHERE id = $1", [sender.id.into(), next.into()])
-            .await?;
-    }
-    let probe = leave == Leave::One && !outgoing.is_empty();
-    if let (Some(sender), true) = (sender, probe) {
-        sender::write_circuit(conn, sender.id, sender.circuit.probe(now), None).await?;
-    }
-    let mut step = Step::quiet(());
-    if !counts.is_zero()
-        && let Some(changed) = row::count(conn, batch_id, counts).await?
-    {
-        step.events.push(Event::BatchChanged(changed));
-    }
-    let more_at = if let (true, Leave::One | Leave::NoneUntil(_)) = (short, leave) {
-        Some(now.plus(RECHECK))
-    } else if short {
-        Some(Timestamp(reserved.next_us / 1000))
-    } else if !work.all_written() {
-        Some(now)
-    } else {
-        next_wake(conn, work).await?
-    };
-    Ok(Some(Step {
-        value: ClaimedItems { items: outgoing, probe, going, elsewhere: false, more_at },
-        rings: step.rings,
-        events: step.events,
-    }))
+    Ok(())
 }
 
 /// Recipients who were two contacts when the batch was made and are one now: they get its message once.
@@ -347,12 +345,7 @@ impl Twice {
 /// Items of the chunk that have a row and are due.
 struct Due {
     candidates: Vec<Candidate>,
-    /// Their contact was deleted.
-    gone: Vec<i64>,
-    /// Their contact is there and has no number.
-    numberless: Vec<i64>,
-    /// Their contact has opted out.
-    suppressed: Vec<i64>,
+    over: Over,
     /// They failed before they had a contact, and are tried again.
     unresolved: Vec<i64>,
 }
@@ -377,9 +370,7 @@ async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wan
         ],
     )
     .await?;
-    let candidates = Vec::with_capacity(rows.len());
-    let mut due =
-        Due { candidates, gone: Vec::new(), numberless: Vec::new(), suppressed: Vec::new(), unresolved: Vec::new() };
+    let mut due = Due { candidates: Vec::with_capacity(rows.len()), over: Over::default(), unresolved: Vec::new() };
     for row in rows {
         let seq = row.try_get("", "seq")?;
         let phone: Option<String> = row.try_get("", "phone")?;
@@ -391,9 +382,9 @@ async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wan
         if phone.is_none() {
             let there = row.try_get::<Option<i64>>("", "id")?.is_some();
             if there {
-                due.numberless.push(seq)
+                due.over.numberless.push(seq)
             } else {
-                due.gone.push(seq)
+                due.over.gone.push(seq)
             }
             continue;
         }
@@ -401,7 +392,7 @@ async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wan
         let recipient = recipient(&row)?;
         // One whose message may have left is asked for once more, under the same id: that tells.
         if recipient.suppressed && status == ItemStatus::Pending {
-            due.suppressed.push(seq);
+            due.over.suppressed.push(seq);
             continue;
         }
         due.candidates.push(Candidate {
@@ -414,109 +405,6 @@ async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wan
         });
     }
     Ok(due)
-}
-
-/// Items that have a row and are not sent any more. One that an earlier attempt may have reached stays unknown for ever.
-async fn end_items(
-    conn: &impl ConnectionTrait,
-    now: Timestamp,
-    batch: &Batch,
-    items: &[i64],
-    status: ItemStatus,
-    (code, message): (&str, &str),
-) -> Result<(), DbErr> {
-    if items.is_empty() {
-        return Ok(());
-    }
-    let source = Dialect::of(conn).one_of(2, "bigint");
-    db::execute(
-        conn,
-        format!(
-            "UPDATE batch_items SET status = CASE WHEN status = 'unknown' THEN status ELSE $4 END, slot_us = NULL,
-                    error_code = $5, error_message = $6, finished_at = $3, next_attempt_at = NULL
-             WHERE batch_id = $1 AND seq {source}"
-        ),
-        [
-            batch.summary.id.into(),
-            json!(items).to_string().into(),
-            now.0.into(),
-            status.as_str().into(),
-            code.into(),
-            message.into(),
-        ],
-    )
-    .await?;
-    Ok(())
-}
-
-async fn insert_items(conn: &impl ConnectionTrait, held: Held, rows: &[ClaimedRow]) -> Result<(), DbErr> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let source = Dialect::of(conn).rows(
-        3,
-        &[
-            ("seq", "bigint"),
-            ("contact_id", "bigint"),
-            ("input", "text"),
-            ("status", "text"),
-            ("attempts", "bigint"),
-            ("slot_us", "bigint"),
-            ("message_id", "uuid"),
-            ("error_code", "text"),
-            ("error_message", "text"),
-            ("started_at", "bigint"),
-            ("finished_at", "bigint"),
-            ("next_attempt_at", "bigint"),
-        ],
-    );
-    let columns =
-        "seq, contact_id, input, status, attempts, slot_us, message_id, error_code, error_message, started_at,
-        finished_at, next_attempt_at";
-    db::execute(
-        conn,
-        format!("INSERT INTO batch_items (batch_id, fence, {columns}) SELECT $1, $2, {columns} FROM {source}"),
-        [held.batch.into(), held.fence.into(), db::rows_json(rows)?],
-    )
-    .await?;
-    Ok(())
-}
-
-async fn update_items(
-    conn: &impl ConnectionTrait,
-    now: Timestamp,
-    held: Held,
-    rows: &[ClaimedRow],
-) -> Result<(), DbErr> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let dialect = Dialect::of(conn);
-    let source = dialect.rows(
-        3,
-        &[
-            ("seq", "bigint"),
-            ("status", "text"),
-            ("attempts", "bigint"),
-            ("slot_us", "bigint"),
-            ("next_attempt_at", "bigint"),
-            ("contact_id", "bigint"),
-            ("message_id", "uuid"),
-        ],
-    );
-    let among = dialect.among("batch_items.seq", 3, "seq", "bigint");
-    db::execute(
-        conn,
-        format!(
-            "UPDATE batch_items SET contact_id = r.contact_id, message_id = r.message_id, status = r.status, attempts = r.attempts, slot_us = r.slot_us,
-                    next_attempt_at = r.next_attempt_at, fence = $2,
-                    started_at = CASE WHEN r.status = 'sending' THEN coalesce(started_at, $4) ELSE started_at END
-             FROM {source} WHERE batch_items.batch_id = $1 AND batch_items.seq = r.seq{among}"
-        ),
-        [held.batch.into(), held.fence.into(), db::rows_json(rows)?, now.0.into()],
-    )
-    .await?;
-    Ok(())
 }
 
 /// When the earliest item that waits is due; `None` when none waits.
