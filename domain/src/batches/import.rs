@@ -237,6 +237,25 @@ struct ContactRow<'a> {
     attributes: Option<String>,
 }
 
+/// What becomes of a contact that is there, in SQL: what the file does not say stays.
+const fn on_conflict(dialect: Dialect, skip_duplicates: bool) -> &'static str {
+    match (skip_duplicates, dialect) {
+        (true, _) => "DO NOTHING",
+        (false, Dialect::Postgres) => {
+            "DO UPDATE SET name = coalesce(excluded.name, contacts.name),
+             source = coalesce(excluded.source, contacts.source), updated_at = excluded.updated_at,
+             attributes = CASE WHEN excluded.attributes IS NULL THEN contacts.attributes
+                 ELSE (coalesce(contacts.attributes, '{}')::jsonb || excluded.attributes::jsonb)::text END"
+        }
+        (false, Dialect::Sqlite) => {
+            "DO UPDATE SET name = coalesce(excluded.name, contacts.name),
+             source = coalesce(excluded.source, contacts.source), updated_at = excluded.updated_at,
+             attributes = CASE WHEN excluded.attributes IS NULL THEN contacts.attributes
+                 ELSE json_patch(coalesce(contacts.attributes, '{}'), excluded.attributes) END"
+        }
+    }
+}
+
 async fn write_contacts(
     conn: &impl ConnectionTrait,
     now: Timestamp,
@@ -280,21 +299,6 @@ async fn write_contacts(
             ("attributes", "text"),
         ],
     );
-    let on_conflict = match (skip_duplicates, dialect) {
-        (true, _) => "DO NOTHING",
-        (false, Dialect::Postgres) => {
-            "DO UPDATE SET name = coalesce(excluded.name, contacts.name),
-             source = coalesce(excluded.source, contacts.source), updated_at = excluded.updated_at,
-             attributes = CASE WHEN excluded.attributes IS NULL THEN contacts.attributes
-                 ELSE (coalesce(contacts.attributes, '{}')::jsonb || excluded.attributes::jsonb)::text END"
-        }
-        (false, Dialect::Sqlite) => {
-            "DO UPDATE SET name = coalesce(excluded.name, contacts.name),
-             source = coalesce(excluded.source, contacts.source), updated_at = excluded.updated_at,
-             attributes = CASE WHEN excluded.attributes IS NULL THEN contacts.attributes
-                 ELSE json_patch(coalesce(contacts.attributes, '{}'), excluded.attributes) END"
-        }
-    };
     let inserted = db::all(
         conn,
         format!(
@@ -302,7 +306,8 @@ async fn write_contacts(
              SELECT identifier, phone, name, source, attributes,
                     (SELECT s.created_at FROM suppressions s WHERE s.phone_key = r.phone_key AND s.ended_at IS NULL), $2, $2
              FROM {source} WHERE TRUE
-             ON CONFLICT (phone_key) {on_conflict} RETURNING id, phone_key"
+             ON CONFLICT (phone_key) {} RETURNING id, phone_key",
+            on_conflict(dialect, skip_duplicates)
         ),
         [db::rows_json(&rows)?, now.0.into()],
     )

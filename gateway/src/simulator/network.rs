@@ -159,6 +159,33 @@ fn json(rows: &impl Serialize) -> Result<String, sqlx::Error> {
     serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
+/// What is known of messages, by their ids.
+async fn known(conn: &mut SqliteConnection, ids: &[&str]) -> Result<HashMap<String, Known>, sqlx::Error> {
+    let sql = "SELECT id, attempts, sent, repeats FROM messages WHERE id IN (SELECT value FROM json_each(?1))";
+    let mut known = HashMap::new();
+    for row in sqlx::query(sql).bind(json(&ids)?).fetch_all(&mut *conn).await? {
+        let one =
+            Known { attempts: row.try_get("attempts")?, sent: row.try_get("sent")?, repeats: row.try_get("repeats")? };
+        known.insert(row.try_get::<String, _>("id")?, one);
+    }
+    Ok(known)
+}
+
+/// Keeps what is to be told later.
+async fn write_events(conn: &mut SqliteConnection, events: &[(i64, Event)]) -> Result<(), sqlx::Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut rows = Vec::with_capacity(events.len());
+    for (due, event) in events {
+        rows.push((due, json(event)?));
+    }
+    let sql = "INSERT INTO events (due_at, event)
+               SELECT v.value ->> 0, v.value ->> 1 FROM json_each(?1) AS v ORDER BY v.key";
+    sqlx::query(sql).bind(json(&rows)?).execute(&mut *conn).await?;
+    Ok(())
+}
+
 impl Book for Memory {
     type Ask = Ask;
     type Answer = Option<(Fate, String)>;
@@ -167,16 +194,7 @@ impl Book for Memory {
         let now = (self.now)();
         let hands = || asks.iter().filter_map(|ask| if let Ask::Hand(hand) = ask { Some(hand) } else { None });
         let ids: Vec<&str> = hands().map(|hand| hand.id.as_str()).collect();
-        let sql = "SELECT id, attempts, sent, repeats FROM messages WHERE id IN (SELECT value FROM json_each(?1))";
-        let mut known = HashMap::new();
-        for row in sqlx::query(sql).bind(json(&ids)?).fetch_all(&mut *conn).await? {
-            let one = Known {
-                attempts: row.try_get("attempts")?,
-                sent: row.try_get("sent")?,
-                repeats: row.try_get("repeats")?,
-            };
-            known.insert(row.try_get::<String, _>("id")?, one);
-        }
+        let mut known = known(conn, &ids).await?;
         let mut counts: BTreeMap<&'static str, i64> = BTreeMap::new();
         let (mut answers, mut events) = (Vec::with_capacity(asks.len()), Vec::new());
         for ask in asks {
@@ -242,15 +260,7 @@ impl Book for Memory {
             .execute(&mut *conn)
             .await?;
         }
-        if !events.is_empty() {
-            let mut rows = Vec::with_capacity(events.len());
-            for (due, event) in &events {
-                rows.push((due, json(event)?));
-            }
-            let sql = "INSERT INTO events (due_at, event)
-                       SELECT v.value ->> 0, v.value ->> 1 FROM json_each(?1) AS v ORDER BY v.key";
-            sqlx::query(sql).bind(json(&rows)?).execute(&mut *conn).await?;
-        }
+        write_events(conn, &events).await?;
         for ask in asks {
             let Ask::Told(told) = ask else { continue };
             let sql = "DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?1))";
