@@ -50,7 +50,6 @@ impl MigrationTrait for Migration {
                 ),
                 "CREATE INDEX early_receipts_wa_key ON early_receipts (wa_key) WHERE wa_key IS NOT NULL",
                 "CREATE INDEX sessions_expires_at ON sessions (expires_at)",
-                "CREATE INDEX sessions_revoked_at ON sessions (revoked_at) WHERE revoked_at IS NOT NULL",
                 "CREATE INDEX refresh_tokens_expires_at ON refresh_tokens (expires_at)",
             ],
         )
@@ -76,7 +75,6 @@ impl MigrationTrait for Migration {
             manager,
             &[
                 "DROP INDEX refresh_tokens_expires_at",
-                "DROP INDEX sessions_revoked_at",
                 "DROP INDEX sessions_expires_at",
                 "DROP INDEX early_receipts_wa_key",
                 "ALTER TABLE early_receipts DROP COLUMN wa_key",

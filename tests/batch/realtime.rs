@@ -1,6 +1,6 @@
 //! `batch_update` on `/ws`.
 
-use crate::setup::{Setup, on_both};
+use crate::setup::{Setup, on_both, text};
 use serde_json::json;
 use std::rc::Rc;
 use support::Socket;
@@ -15,6 +15,17 @@ on_both!(a_watcher_sees_a_batch_from_start_to_end () |s: Rc<Setup>| Box::pin(asy
     assert_eq!(hello["type"], "connection_established");
     socket.send(&json!({ "type": "heartbeat" })).await;
     socket.wait_for("the ack", |f| (f["type"] == "heartbeat_ack").then_some(())).await;
+    // What nothing reads is refused here too, and the socket goes on.
+    for (sent, said) in [
+        (json!({ "type": "heartbeat", "dat": {} }), "dat: is not known here; did you mean data?"),
+        (json!({ "kind": "heartbeat" }), "type"),
+        (json!([]), "not a frame"),
+        (json!({ "type": "nope" }), "unknown type"),
+    ] {
+        socket.send(&sent).await;
+        let told = socket.wait_for("a refusal", |f| (f["type"] == "error").then(|| text(&f["data"]["msg"]))).await;
+        assert!(told.contains(said), "{sent}: {told}");
+    }
     let batch = s.send(&ids, json!({ "ratePerMinute": 60_000 })).await;
     let mut processed = Vec::new();
     let last = socket.wait_for("the end", |frame| {

@@ -144,6 +144,12 @@ on_both!(an_account_that_the_network_names_makes_two_customers_one () |s: Rc<Set
     let batch = s.send(&[kept.to_string(), gone.to_string()], json!({})).await;
     let done = s.ended(&batch).await;
     assert_eq!((&done["successCount"], &done["skippedCount"]), (&json!(1), &json!(1)), "{done}");
+    // A dry run says the same as what is then done.
+    let both = json!({ "contactIds": [kept.to_string(), gone.to_string()], "tags": ["three"], "operation": "add" });
+    let plan = s.admin.post("/batch/tags?dryRun=true", &both).await.expect(200)["data"].clone();
+    assert_eq!((&plan["changeCount"], &plan["excluded"][0]["reason"]), (&json!(1), &json!("duplicate")), "{plan}");
+    let done = s.ended(&accepted(s.admin.post("/batch/tags", &both).await.expect(202))).await;
+    assert_eq!((&done["successCount"], &done["skippedCount"]), (&json!(1), &json!(1)), "{done}");
     let reply = s.admin.post("/messages/send", &json!({ "customer_id": gone, "content": "Bye" })).await.expect(200);
     assert_eq!(reply["customer_id"], json!(kept));
     assert_eq!(s.admin.post(&format!("/customers/{gone}/read"), &json!({})).await.expect(200)["marked"], json!(2));

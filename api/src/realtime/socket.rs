@@ -3,6 +3,7 @@
 use super::hub::{MAX_LIVE, Place, Told};
 use crate::App;
 use crate::foundation::auth::{self, Caller};
+use crate::foundation::fields::Fields;
 use crate::foundation::refusal::{Kind, Refusal};
 use domain::BatchId;
 use domain::batches;
@@ -229,21 +230,29 @@ fn error(app: &App, message: &str) -> String {
     frame(app, "error", &json!({ "code": 4000, "msg": message }))
 }
 
-#[derive(Deserialize)]
-struct Incoming {
-    #[serde(rename = "type")]
-    kind: String,
-}
-
 /// What a client's frame is answered with.
 fn answer(app: &App, text: &str) -> String {
-    match serde_json::from_str::<Incoming>(text) {
-        Ok(Incoming { kind }) if kind == "heartbeat" => {
+    match kind(text) {
+        Ok(kind) if kind == "heartbeat" => {
             frame(app, "heartbeat_ack", &json!({ "serverTime": app.clock.now().to_rfc3339() }))
         }
         Ok(_) => error(app, "unknown type"),
-        Err(_) => error(app, "not a frame: {\"type\": …}"),
+        Err(refusal) => {
+            let wrong: Vec<String> =
+                refusal.details.iter().map(|one| format!("{}: {}", one.field, one.message)).collect();
+            let said = if wrong.is_empty() { refusal.message } else { wrong.join("; ") };
+            error(app, &format!("not a frame: {said}"))
+        }
     }
+}
+
+/// The type of a client's frame: `{type, data?}`, and nothing else.
+fn kind(text: &str) -> Result<String, Refusal> {
+    let mut fields = Fields::parse(text.as_bytes())?;
+    let kind = fields.required_text("type", 1..=64);
+    fields.knows("data");
+    fields.finish()?;
+    Ok(kind)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Changing tags and deleting: the work of `tag_chunk` and `delete_chunk` jobs.
 
-use super::lookup::{Found, Lookup};
+use super::lookup::Lookup;
 use super::recipients::ContactRef;
 use super::sets::{Decided, Holds, SetChunk};
 use super::traces::{self, Trace};
@@ -136,19 +136,17 @@ struct Known {
     deleted: bool,
 }
 
-/// Looks contacts up and locks them, deleted ones too: this very chunk may have deleted them.
+/// Looks contacts up and locks them; one that was merged into another is that one. Those that are deleted are found too: this
+/// very chunk may have deleted them.
 async fn lookup<'a>(
     conn: &impl ConnectionTrait,
     refs: impl Iterator<Item = &'a ContactRef> + Clone,
 ) -> Result<HashMap<ContactRef, Known>, DbErr> {
-    let columns = "id, deleted_at IS NOT NULL AS deleted";
-    let lookup = Lookup { columns, deleted: true, merged: true, locked: true };
-    let read = |row: &QueryResult, found| {
-        let deleted = match found {
-            Found::Itself => row.try_get("", "deleted")?,
-            Found::Survivor => false,
-        };
-        Ok(Known { id: row.try_get("", "id")?, deleted })
-    };
-    lookup.find(conn, refs, read).await
+    let known = |row: &QueryResult, deleted| Ok(Known { id: row.try_get("", "id")?, deleted });
+    let there = Lookup { columns: "id", deleted: false, merged: true, locked: true };
+    let mut found = there.find(conn, refs.clone(), |row| known(row, false)).await?;
+    let missing: Vec<&ContactRef> = refs.filter(|contact| !found.contains_key(*contact)).collect();
+    let gone = Lookup { columns: "id", deleted: true, merged: false, locked: false };
+    found.extend(gone.find(conn, missing.into_iter(), |row| known(row, true)).await?);
+    Ok(found)
 }

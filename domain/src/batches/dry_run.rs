@@ -378,8 +378,8 @@ fn changed(before: &BTreeSet<String>, operation: TagOperation, tags: &[String]) 
 
 /// Contacts as a request names them, without a lock: nothing is done to them.
 async fn lookup(conn: &impl ConnectionTrait, refs: &[ContactRef]) -> Result<HashMap<ContactRef, SetSample>, DbErr> {
-    let lookup = Lookup { columns: "id, phone, name", deleted: false, merged: false, locked: false };
-    lookup.find(conn, refs.iter(), |row, _| sample(row)).await
+    let lookup = Lookup { columns: "id, phone, name", deleted: false, merged: true, locked: false };
+    lookup.find(conn, refs.iter(), sample).await
 }
 
 fn sample(row: &QueryResult) -> Result<SetSample, DbErr> {

@@ -1,13 +1,16 @@
 //! Looking contacts up as requests name them: by number, by identifier, or as one that was merged into another.
 
-use super::recipients::ContactRef;
+use super::recipients::{ContactRef, ContactRefs};
 use crate::contacts::merge;
 use crate::db::{self, Dialect};
 use entities::ContactId;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
+
+/// How many names one statement looks up.
+const LOOKED_UP: usize = 1_000;
 
 /// Which contacts are found, and what becomes of their rows.
 #[derive(Clone, Copy, Debug)]
@@ -16,19 +19,10 @@ pub(super) struct Lookup {
     pub(super) columns: &'static str,
     /// Whether those who were deleted are found too.
     pub(super) deleted: bool,
-    /// Whether one that was merged into another is that one.
+    /// Whether one that was merged into another is that one. Its own row is a deleted one: not to be asked for along with those.
     pub(super) merged: bool,
     /// Whether the rows are locked.
     pub(super) locked: bool,
-}
-
-/// How a row answers to the name that was looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// It is the contact of that name.
-    Itself,
-    /// The contact of that name was merged into it.
-    Survivor,
 }
 
 impl Lookup {
@@ -37,17 +31,17 @@ impl Lookup {
         self,
         conn: &impl ConnectionTrait,
         refs: impl Iterator<Item = &'a ContactRef> + Clone,
-        read: impl Fn(&QueryResult, Found) -> Result<T, DbErr>,
+        read: impl Fn(&QueryResult) -> Result<T, DbErr>,
     ) -> Result<HashMap<ContactRef, T>, DbErr> {
         let (numbers, identifiers) = names(refs.clone());
         let mut found = HashMap::with_capacity(numbers.len() + identifiers.len());
         for row in self.rows(conn, "id", "bigint", "", json!(numbers)).await? {
-            found.insert(ContactRef::Number(row.try_get("", "id")?), read(&row, Found::Itself)?);
+            found.insert(ContactRef::Number(row.try_get("", "id")?), read(&row)?);
         }
         let told = ", CAST(identifier AS TEXT) AS identifier";
         for row in self.rows(conn, "identifier", "uuid", told, json!(identifiers)).await? {
             let identifier: String = row.try_get("", "identifier")?;
-            found.insert(ContactRef::Text(identifier.into()), read(&row, Found::Itself)?);
+            found.insert(ContactRef::Text(identifier.into()), read(&row)?);
         }
         if !self.merged {
             return Ok(found);
@@ -56,7 +50,7 @@ impl Lookup {
         let moved = where_they_went(conn, missing).await?;
         let ids: Vec<i64> = moved.iter().map(|(_, kept)| *kept).collect();
         let rows = self.rows(conn, "id", "bigint", "", json!(ids)).await?;
-        let kept = rows.iter().map(|row| Ok((row.try_get::<i64>("", "id")?, read(row, Found::Survivor)?)));
+        let kept = rows.iter().map(|row| Ok((row.try_get::<i64>("", "id")?, read(row)?)));
         let kept = kept.collect::<Result<HashMap<_, _>, DbErr>>()?;
         found.extend(moved.into_iter().filter_map(|(contact, id)| Some((contact, kept.get(&id)?.clone()))));
         Ok(found)
@@ -152,5 +146,27 @@ pub(crate) async fn resolve<'a>(
 ) -> Result<HashMap<ContactRef, Recipient>, DbErr> {
     let columns = "id, phone, name, attributes, suppressed_at";
     let lookup = Lookup { columns, deleted: false, merged: true, locked: false };
-    lookup.find(conn, refs, |row, _| recipient(row)).await
+    lookup.find(conn, refs, recipient).await
+}
+
+impl ContactRefs {
+    /// Leaves out who is named by identifier and by number: each counts once.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn each_once(&mut self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
+        if !self.is_mixed() {
+            return Ok(());
+        }
+        let texts: Vec<&ContactRef> =
+            self.as_slice().iter().filter(|contact| matches!(contact, ContactRef::Text(_))).collect();
+        let lookup = Lookup { columns: "id", deleted: true, merged: false, locked: false };
+        let mut twice = HashSet::new();
+        for some in texts.chunks(LOOKED_UP) {
+            let found = lookup.find(conn, some.iter().copied(), |row| row.try_get::<i64>("", "id")).await?;
+            twice.extend(found.into_iter().filter(|(_, id)| self.has_number(*id)).map(|(name, _)| name));
+        }
+        self.leave_out(&twice);
+        Ok(())
+    }
 }

@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use uuid::Uuid;
 
-/// How many identifiers one statement looks up.
-const LOOKED_UP: usize = 1_000;
-
 /// A contact as a request names it. Written into a chunk's data as a JSON number or string.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -86,29 +83,20 @@ impl ContactRefs {
         }
     }
 
-    /// Leaves out who is named by identifier and by number: each counts once. Names are looked up a thousand at a time.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn each_once(&mut self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
-        if self.numbers.is_empty() {
-            return Ok(());
-        }
-        let identifiers: Vec<&str> =
-            self.texts.iter().map(|text| &**text).filter(|text| Uuid::try_parse(text).is_ok()).collect();
-        let mut twins: HashSet<Box<str>> = HashSet::new();
-        let source = Dialect::of(conn).one_of(1, "uuid");
-        let sql = format!("SELECT id, CAST(identifier AS TEXT) AS identifier FROM contacts WHERE identifier {source}");
-        for some in identifiers.chunks(LOOKED_UP) {
-            for row in db::all(conn, &sql, [serde_json::json!(some).to_string().into()]).await? {
-                if self.numbers.contains(&row.try_get("", "id")?) {
-                    twins.insert(row.try_get::<String>("", "identifier")?.into());
-                }
-            }
-        }
-        self.refs.retain(|contact| !matches!(contact, ContactRef::Text(text) if twins.contains(text)));
-        self.texts.retain(|text| !twins.contains(text));
-        Ok(())
+    /// Whether contacts are named by number and by something else: only then may one be in it twice.
+    pub(super) fn is_mixed(&self) -> bool {
+        !self.numbers.is_empty() && !self.texts.is_empty()
+    }
+
+    /// Whether a contact is named by its number.
+    pub(super) fn has_number(&self, id: i64) -> bool {
+        self.numbers.contains(&id)
+    }
+
+    /// Leaves these out.
+    pub(super) fn leave_out(&mut self, names: &HashSet<ContactRef>) {
+        self.refs.retain(|contact| !names.contains(contact));
+        self.texts.retain(|text| !names.contains(&ContactRef::Text(text.clone())));
     }
 
     /// How many there are, each counted once.
