@@ -2,7 +2,7 @@
 
 use crate::cli::{Key, User};
 use crate::config::Config;
-use crate::{roles, store};
+use crate::roles;
 use anyhow::{Context, Result, anyhow, bail};
 use backplane::{After, Backplane};
 use domain::users::{self, NewKey, NewUser};
@@ -56,7 +56,7 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     async fn open(config: &Config) -> Result<Desk<'_>> {
-        let db = store::open_current(config).await?;
+        let db = store::open_current(&config.store()).await?;
         let clock = Clock::machine();
         clock.correct(db.now().await?);
         Ok(Desk { config, db, clock })
@@ -120,7 +120,7 @@ pub(crate) async fn users(config: &Config, action: User) -> Result<()> {
 async fn add(config: &Config, email: String, role: users::Role, name: Option<String>) -> Result<()> {
     let password = password_from_stdin()?;
     if config.is_sqlite() {
-        store::migrate_up(config).await?;
+        store::migrate_up(&config.store()).await?;
         // A machine of its own: whoever is added here gets tokens here.
         roles::token_keys(config)?;
     }

@@ -1,10 +1,11 @@
 //! What each command does.
 
-use crate::cli::{Cli, Command, Migrate};
-use crate::config::{self, Config, Loaded, Role};
+use crate::cli::{Bench, Cli, Command, Migrate, Soak};
+use crate::config::{self, Config, Loaded, Role, Secret};
 use crate::roles::{self, Parts};
-use crate::{store, telemetry};
-use anyhow::{Result, anyhow, bail};
+use crate::telemetry;
+use anyhow::{Context, Result, anyhow, bail};
+use bench::{Figure, Surroundings};
 use domain::users;
 use domain::{Clock, batches};
 use gateway::CloudConfig;
@@ -64,8 +65,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Token { email, ttl } => token(config, &email, ttl).await?,
         Command::Config { json } => print_config(&loaded, json)?,
         Command::Doctor(doctor) => return Ok(crate::doctor::run(config, doctor).await?),
-        Command::Bench(bench) => crate::bench::run(config, bench).await?,
-        Command::Soak(soak) => return Ok(crate::soak::run(config, soak).await?),
+        Command::Bench(args) => measure(&loaded, &args).await?,
+        Command::Soak(args) => return Ok(soak(&loaded, args).await?),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -73,11 +74,11 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
 async fn migrate(config: &Config, action: Migrate) -> Result<()> {
     match action {
         Migrate::Up => {
-            store::migrate_up(config).await?;
+            store::migrate_up(&config.store()).await?;
             say!("the schema is up to date");
         }
         Migrate::Down { steps, yes } => {
-            let db = store::open_present(config).await?;
+            let db = store::open_present(&config.store()).await?;
             let going = store::going(&db, steps).await?;
             db.close().await;
             if going.is_empty() {
@@ -88,11 +89,11 @@ async fn migrate(config: &Config, action: Migrate) -> Result<()> {
                 agreed(&going)?;
             }
             let steps = u32::try_from(going.len())?;
-            store::migrate_down(config, steps).await?;
+            store::migrate_down(&config.store(), steps).await?;
             say!("{steps} steps were taken back");
         }
         Migrate::Status => {
-            let (pending, unknown) = match store::open_if_present(config).await? {
+            let (pending, unknown) = match store::open_if_present(&config.store()).await? {
                 Some(db) => {
                     let state = (store::pending(&db).await?, store::unknown(&db).await?);
                     db.close().await;
@@ -126,7 +127,7 @@ fn agreed(going: &[String]) -> Result<()> {
 
 async fn token(config: &Config, email: &str, ttl: Duration) -> Result<()> {
     let keys = roles::present_token_keys(config)?;
-    let db = store::open_current(config).await?;
+    let db = store::open_current(&config.store()).await?;
     let user = users::by_email(db.read(), email).await?.ok_or_else(|| anyhow!("there is no user {email}"))?;
     if !user.active {
         bail!("{email} may not sign in; `paceline user enable` lets them");
@@ -180,6 +181,39 @@ fn print_config(loaded: &Loaded, as_json: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where the servers are that a benchmark or a soak may use.
+fn surroundings(loaded: &Loaded) -> Surroundings {
+    let config = &loaded.config;
+    let exposed = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
+    Surroundings {
+        database_url: exposed(&config.database_url),
+        redis_url: exposed(&config.redis_url),
+        log_level: loaded.is_set("log_level").then(|| config.log_level.clone()),
+    }
+}
+
+/// Measures what was asked for and prints it.
+async fn measure(loaded: &Loaded, args: &Bench) -> Result<()> {
+    let figures = bench::measure(&surroundings(loaded), &args.what, args.count).await?;
+    if let Some(path) = &args.json {
+        std::fs::write(path, serde_json::to_string_pretty(&figures)?)
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    say!("{:<9} {:<52} {:>12} {:<11} note", "set-up", "what", "value", "unit");
+    for Figure { setup, what, value, unit, note } in figures {
+        let note = note.unwrap_or_default();
+        say!("{setup:<9} {what:<52} {value:>12.1} {unit:<11} {note}");
+    }
+    Ok(())
+}
+
+/// Soaks; exit code 1 when anything was lost, sent twice, or disagrees.
+async fn soak(loaded: &Loaded, args: Soak) -> Result<ExitCode> {
+    let soaked = bench::soak(&surroundings(loaded), args.minutes, args.seed, crate::out::tell).await?;
+    tell!("{soaked}");
+    Ok(if soaked.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The ledger's findings as lines.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use store::{Place, Synchronous};
 
 mod sources;
 
@@ -23,10 +24,6 @@ use sources::{Flags, PREFIX, Variables, variables};
 pub(crate) struct Secret(String);
 
 impl Secret {
-    pub(crate) fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
-    }
-
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -126,16 +123,6 @@ pub(crate) struct Config {
     pub(crate) cloud_api: CloudConfig,
 }
 
-/// SQLite's durability.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Synchronous {
-    /// Every commit is on the disk.
-    Full,
-    /// A power cut may lose the last commits; a crash of the process loses none.
-    Normal,
-}
-
 /// The network that the gateway sends through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -233,6 +220,9 @@ pub(crate) enum Role {
 /// The file that is read when none is named.
 const FILE: &str = "paceline.toml";
 
+/// Where a value comes from that nobody set.
+const DEFAULT: &str = "default";
+
 /// The configuration, and where each value comes from.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -241,9 +231,14 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
+    /// Whether a value was set, rather than left as it is by default.
+    pub(crate) fn is_set(&self, key: &str) -> bool {
+        self.source(key) != DEFAULT
+    }
+
     /// Where a value comes from.
     pub(crate) fn source(&self, key: &str) -> String {
-        let Some(metadata) = self.figment.find_metadata(key) else { return "default".into() };
+        let Some(metadata) = self.figment.find_metadata(key) else { return DEFAULT.into() };
         match metadata.name.as_ref() {
             "environment" => format!("{PREFIX}{}", key.replace('.', "_").to_uppercase()),
             "flags" if key == "gateway_listen" => "--listen".into(),
@@ -252,7 +247,7 @@ impl Loaded {
                 Some(figment::Source::File(path)) => path.display().to_string(),
                 _ => FILE.into(),
             },
-            _ => "default".into(),
+            _ => DEFAULT.into(),
         }
     }
 }
@@ -373,9 +368,24 @@ fn check(config: &Config) -> Vec<String> {
 }
 
 impl Config {
+    /// The database, and how it is used.
+    pub(crate) fn store(&self) -> store::Settings {
+        store::Settings {
+            place: self.place(),
+            sqlite_synchronous: self.sqlite_synchronous,
+            sqlite_max_mib: self.sqlite_max_mib,
+            max_connections: self.database_max_connections,
+            statement_timeout: self.statement_timeout(),
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place::of(self.database_url.as_ref().map(Secret::expose), &self.data_dir)
+    }
+
     /// Whether the database is SQLite.
     pub(crate) fn is_sqlite(&self) -> bool {
-        self.database_url.as_ref().is_none_or(|url| url.expose().starts_with("sqlite:"))
+        self.place().is_sqlite()
     }
 
     /// What a role needs beyond right values.

@@ -2,7 +2,6 @@
 
 use crate::config::{Config, GatewayTransport, Role};
 use crate::roles::{self, Parts};
-use crate::store;
 use anyhow::Result;
 use domain::batches::{self, ImportLine, ImportWriter, NewImport, NewSend, Recipients, Staged};
 use domain::contacts::import_file::ImportRow;
@@ -43,8 +42,8 @@ pub(crate) async fn run(config: &Config) -> Result<()> {
         ..config.clone()
     };
     store::make_dir(&config.data_dir)?;
-    store::migrate_up(&config).await?;
-    let db = store::open(&config).await?;
+    store::migrate_up(&config.store()).await?;
+    let db = store::open(&config.store()).await?;
     if users::none_exists(db.read()).await? {
         fill(&db, &Clock::machine()).await?;
     }

@@ -4,7 +4,6 @@
 mod out;
 
 mod access;
-mod bench;
 mod cli;
 mod commands;
 mod config;
@@ -12,10 +11,7 @@ mod demo;
 mod doctor;
 mod gateway;
 mod metrics_help;
-mod rig;
 mod roles;
-mod soak;
-mod store;
 mod telemetry;
 
 use clap::Parser;

@@ -1,7 +1,7 @@
 //! Wiring: the parts of each role, started and stopped.
 
 use crate::config::{Config, Role};
-use crate::{access, store, telemetry};
+use crate::{access, telemetry};
 use anyhow::{Context, Result, bail};
 use backplane::{Backplane, supervise};
 use domain::jobs::workers;
@@ -33,23 +33,23 @@ impl Parts {
 }
 
 /// The parts that a process shares.
-pub(crate) struct Process {
-    pub(crate) db: Db,
-    pub(crate) clock: Clock,
-    pub(crate) backplane: Backplane,
-    pub(crate) stop: CancellationToken,
-    pub(crate) tasks: TaskTracker,
+struct Process {
+    db: Db,
+    clock: Clock,
+    backplane: Backplane,
+    stop: CancellationToken,
+    tasks: TaskTracker,
     /// Held for as long as the process serves SQLite.
     _lock: Option<std::fs::File>,
 }
 
 /// Opens the database and the backplane.
-pub(crate) async fn open(config: &Config, role: Role) -> Result<Process> {
-    let lock = (config.is_sqlite() && role == Role::Serve).then(|| store::lock_sqlite(config)).transpose()?;
+async fn open(config: &Config, role: Role) -> Result<Process> {
+    let lock = (config.is_sqlite() && role == Role::Serve).then(|| store::lock_sqlite(&config.store())).transpose()?;
     if role == Role::Serve {
-        store::migrate_up(config).await?;
+        store::migrate_up(&config.store()).await?;
     }
-    let db = store::open(config).await?;
+    let db = store::open(&config.store()).await?;
     store::current(&db).await?;
     let clock = Clock::machine();
     let offset_ms = clock.correct(db.now().await?);
@@ -255,7 +255,7 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
             None if role == Role::Serve => Some(Inside::start(config, &process, render_metrics.clone()).await?),
             _ => None,
         };
-        start_worker(config, &process, gateway.as_ref().map(Inside::gateway), None)?;
+        start_worker(config, &process, gateway.as_ref().map(Inside::gateway))?;
     }
     if parts.scheduler {
         let settings = scheduler::Settings { retention: config.retention() };
@@ -269,12 +269,7 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
 }
 
 /// Starts a worker with the configured gateway, or the one inside, or a simulator in memory.
-pub(crate) fn start_worker(
-    config: &Config,
-    process: &Process,
-    inside: Option<LocalGateway>,
-    probes: Option<worker::Probes>,
-) -> Result<()> {
+fn start_worker(config: &Config, process: &Process, inside: Option<LocalGateway>) -> Result<()> {
     let (db, clock, backplane) = (process.db.clone(), process.clock.clone(), process.backplane.clone());
     let gateway: Arc<dyn Gateway> = match (&config.gateway_url, &config.gateway_secret, inside) {
         (Some(url), Some(secret), _) => {
@@ -303,7 +298,7 @@ pub(crate) fn start_worker(
         send_concurrency: config.send_concurrency,
         sender_rate_per_minute: config.sender_rate(),
         shutdown_grace: config.shutdown_grace(),
-        probes,
+        probes: None,
     };
     process.tasks.spawn(worker::run(db, clock, backplane, gateway, settings, process.stop.clone()));
     Ok(())

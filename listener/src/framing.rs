@@ -9,6 +9,11 @@
 //! it answers 400, which the gate makes the status that it found. What is checked here are lines, lengths, and what a
 //! server must refuse by its head alone: a version that it does not speak (505), a transfer coding that it does not know
 //! (501), and a request of HTTP/1.1 that does not name its host exactly once (RFC 9112, 3.2).
+//!
+//! Where every request comes through a proxy that frames as strictly (nginx, HAProxy and Envoy refuse all of the above in
+//! their recent releases), this module could go, and with it `lib.rs`'s calls of `follow`, `answered` and `in_body`; the
+//! patience of `lib.rs` with slow clients would stay. It is here because the embedded set-up has no proxy, and because
+//! which proxy stands in front, and how strict it is, is not ours to know.
 
 use poem::http::StatusCode;
 use poem::http::uri::Authority;

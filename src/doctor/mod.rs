@@ -5,8 +5,8 @@ mod sent;
 
 use self::sent::Source;
 use crate::cli::Doctor;
+use crate::commands;
 use crate::config::Config;
-use crate::{commands, store};
 use anyhow::Result;
 use domain::delivery::send::{self, OpenCircuit};
 use domain::jobs::{self, Unknown};
@@ -62,7 +62,7 @@ pub(crate) async fn run(config: &Config, doctor: Doctor) -> Result<ExitCode> {
 /// The database, if it can be read: its schema, its clock, what it holds.
 async fn database(config: &Config, report: &mut Report) -> Result<Option<Db>> {
     let patient = Config { database_statement_timeout_secs: STATEMENT_SECS, ..config.clone() };
-    let db = match store::open_present(&patient).await {
+    let db = match store::open_present(&patient.store()).await {
         Ok(db) => db,
         Err(error) => {
             let hint = if config.is_sqlite() { "" } else { "; check database_url and that it runs" };

@@ -6,8 +6,9 @@ use anyhow::{Context, Result, bail};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-/// The release of cargo-deny that is installed when there is none.
+/// The releases of cargo's companions that are installed when there are none.
 const CARGO_DENY: &str = "cargo-deny@0.20.2";
+const CARGO_MACHETE: &str = "cargo-machete@0.9.2";
 
 /// How much to check.
 #[derive(Debug, clap::Args)]
@@ -52,13 +53,22 @@ fn succeed(mut command: Command) -> Result<()> {
     Ok(())
 }
 
-/// Licences, sources and bans by cargo-deny, and the advisories if their database can be fetched.
-fn dependencies() -> Result<()> {
-    let present = cargo(&["deny", "--version"])?.stdout(Stdio::null()).stderr(Stdio::null()).status()?.success();
+/// Installs a companion of cargo's that is not there.
+fn companion(name: &str, release: &str) -> Result<()> {
+    let present = cargo(&[name, "--version"])?.stdout(Stdio::null()).stderr(Stdio::null()).status()?.success();
     if !present {
-        println!("installing {CARGO_DENY}, which takes some minutes");
-        succeed(cargo(&["install", "--locked", CARGO_DENY])?)?;
+        println!("installing {release}, which takes some minutes");
+        succeed(cargo(&["install", "--locked", release])?)?;
     }
+    Ok(())
+}
+
+/// No dependency that no line uses, by cargo-machete; licences, sources and bans by cargo-deny, and the advisories if their
+/// database can be fetched.
+fn dependencies() -> Result<()> {
+    companion("machete", CARGO_MACHETE)?;
+    succeed(cargo(&["machete"])?)?;
+    companion("deny", CARGO_DENY)?;
     succeed(cargo(&["deny", "check", "bans", "licenses", "sources"])?)?;
     let advisories = cargo(&["deny", "--color", "never", "check", "advisories"])?.output()?;
     let said = String::from_utf8_lossy(&advisories.stderr);

@@ -1,19 +1,23 @@
 //! From a job's commit to the start of its handler: in this process, so that both ends have one clock.
 
 use super::{Figures, percentile};
-use crate::config::Config;
-use crate::rig::{Kind, Ledger};
-use crate::roles::{self, Process};
+use crate::rig::{CONCURRENCY, Kind, Ledger, Surroundings};
 use anyhow::{Context, Result};
+use backplane::{After, Backplane};
 use domain::batches::{
     self, BatchSummary, ContactRefs, ImportLine, ImportWriter, NewImport, NewSend, Recipients, Staged,
 };
 use domain::contacts::import_file::ImportRow;
+use domain::contacts::stop_words::OptOut;
 use domain::jobs::{self, NewJob};
-use domain::{BatchId, JobId, JobKind, Lane, UserId};
+use domain::{BatchId, Clock, Db, JobId, JobKind, Lane, UserId};
+use gateway::{Simulator, SimulatorConfig};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, channel, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 const PROBES: usize = 1_000;
 
@@ -33,32 +37,57 @@ pub(super) fn first_contacts(count: usize) -> Recipients {
     Recipients::Contacts(refs)
 }
 
-/// A worker in this process.
+/// A worker in this process, before the simulated network.
 pub(super) struct Running {
     ledger: Ledger,
-    process: Process,
+    db: Db,
+    clock: Clock,
+    backplane: Backplane,
+    stop: CancellationToken,
+    tasks: TaskTracker,
     started: UnboundedReceiver<(JobId, Instant)>,
 }
 
 impl Running {
-    pub(super) async fn start(config: &Config, kind: Kind) -> Result<Self> {
-        let ledger = Ledger::make(config, kind).await?;
-        let process = ledger.open().await?;
+    pub(super) async fn start(surroundings: &Surroundings, kind: Kind) -> Result<Self> {
+        let ledger = Ledger::make(surroundings, kind).await?;
+        let (db, clock) = (ledger.open().await?, Clock::machine());
+        clock.correct(db.now().await?);
+        let backplane = match &ledger.redis_url {
+            Some(url) => Backplane::redis(url)?,
+            None => Backplane::embedded(),
+        };
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (reports, reported) = channel(10_000);
+        let after = After::new(&backplane, clock.clone());
+        let intake = worker::Intake { db: db.clone(), clock: clock.clone(), after, opt_out: OptOut::default() };
+        tasks.spawn(worker::take_reports(intake, reported, stop.clone()));
+        let gateway = Arc::new(Simulator::new(SimulatorConfig::default(), reports));
         let (probes, started) = unbounded_channel();
-        roles::start_worker(&ledger.config, &process, None, Some(probes))?;
-        Ok(Self { ledger, process, started })
+        // As many as the configuration has by default.
+        let settings = worker::Settings {
+            critical_concurrency: 16,
+            default_concurrency: 4,
+            bulk_concurrency: 8,
+            send_concurrency: CONCURRENCY,
+            sender_rate_per_minute: None,
+            shutdown_grace: Duration::from_secs(25),
+            probes: Some(probes),
+        };
+        tasks.spawn(worker::run(db.clone(), clock.clone(), backplane.clone(), gateway, settings, stop.clone()));
+        Ok(Self { ledger, db, clock, backplane, stop, tasks, started })
     }
 
     /// With a scheduler beside it: what was rung in vain is rung again.
     pub(super) fn schedule(&self) {
-        let Process { db, clock, backplane, stop, tasks, .. } = &self.process;
+        let Self { db, clock, backplane, stop, tasks, .. } = self;
         let settings = scheduler::Settings { retention: None };
         tasks.spawn(scheduler::run(db.clone(), clock.clone(), backplane.clone(), settings, stop.clone()));
     }
 
     /// Imports so many contacts: the ids from 1.
     pub(super) async fn import(&self, contacts: usize) -> Result<()> {
-        let Process { db, clock, backplane, .. } = &self.process;
+        let Self { db, clock, backplane, .. } = self;
         let now = clock.now();
         let tx = db.begin().await?;
         let new = NewImport { skip_duplicates: true, tags: Vec::new(), source: None, default_country: None };
@@ -87,7 +116,7 @@ impl Running {
 
     /// Accepts a send.
     pub(super) async fn send(&self, new: NewSend) -> Result<BatchId> {
-        let Process { db, clock, backplane, .. } = &self.process;
+        let Self { db, clock, backplane, .. } = self;
         let tx = db.begin().await?;
         let send = batches::create_send(&tx, clock.now(), BY, new, Staged::default()).await?;
         tx.commit().await?;
@@ -97,12 +126,12 @@ impl Running {
 
     /// How a batch stands.
     pub(super) async fn batch(&self, id: BatchId) -> Result<BatchSummary> {
-        Ok(batches::get(self.process.db.read(), id).await?.context("the batch is gone")?.summary)
+        Ok(batches::get(self.db.read(), id).await?.context("the batch is gone")?.summary)
     }
 
     /// Milliseconds from commit to handler of so many critical probes, one after the other, sorted.
     pub(super) async fn probe(&mut self, count: usize) -> Result<Vec<f64>> {
-        let Process { db, clock, backplane, .. } = &self.process;
+        let Self { db, clock, backplane, .. } = self;
         let mut took = Vec::with_capacity(count);
         for nth in 0..count {
             // Not in step with anything that ticks.
@@ -125,17 +154,22 @@ impl Running {
     }
 
     pub(super) async fn stop(self) -> Result<()> {
-        self.process.stop.cancel();
-        self.process.tasks.close();
-        self.process.tasks.wait().await;
-        self.process.db.close().await;
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.db.close().await;
         self.ledger.remove().await
     }
 }
 
 /// With nothing else to do.
-pub(super) async fn idle(config: &Config, kind: Kind, count: Option<usize>, figures: &mut Figures) -> Result<()> {
-    let mut running = Running::start(config, kind).await?;
+pub(super) async fn idle(
+    surroundings: &Surroundings,
+    kind: Kind,
+    count: Option<usize>,
+    figures: &mut Figures,
+) -> Result<()> {
+    let mut running = Running::start(surroundings, kind).await?;
     running.probe(50).await?;
     let took = running.probe(count.unwrap_or(PROBES)).await?;
     figures.add("idle pick-up, p50", percentile(&took, 0.50), "ms");
@@ -144,9 +178,14 @@ pub(super) async fn idle(config: &Config, kind: Kind, count: Option<usize>, figu
 }
 
 /// While a million bulk items wait and are sent as fast as they go.
-pub(super) async fn critical(config: &Config, kind: Kind, count: Option<usize>, figures: &mut Figures) -> Result<()> {
+pub(super) async fn critical(
+    surroundings: &Surroundings,
+    kind: Kind,
+    count: Option<usize>,
+    figures: &mut Figures,
+) -> Result<()> {
     let items = count.unwrap_or(1_000_000);
-    let mut running = Running::start(config, kind).await?;
+    let mut running = Running::start(surroundings, kind).await?;
     running.import(items.min(MOST_CONTACTS)).await?;
     let send = running.send(NewSend::new("Hello {{ name }}", first_contacts(items))).await?;
     let took = running.probe(PROBES).await?;

@@ -109,15 +109,15 @@ impl Faults {
             9 => {
                 let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                            WHERE datname = current_database() AND pid <> pg_backend_pid()";
-                let Some(url) = &setup.ledger.config.database_url else { return Ok(()) };
-                let mut connection = PgConnectOptions::from_str(url.expose())?.connect().await?;
+                let Some(url) = &setup.ledger.database_url else { return Ok(()) };
+                let mut connection = PgConnectOptions::from_str(url)?.connect().await?;
                 sqlx::query(sql).execute(&mut connection).await?;
                 connection.close().await?;
                 "PostgreSQL ends all connections"
             }
             _ => {
-                let Some(url) = &setup.ledger.config.redis_url else { return Ok(()) };
-                let queue = Backplane::redis(url.expose())?.queue;
+                let Some(url) = &setup.ledger.redis_url else { return Ok(()) };
+                let queue = Backplane::redis(url)?.queue;
                 for lane in domain::Lane::ALL {
                     // All rings are taken, and answered by nobody.
                     while !queue.pop(lane, 1_000, Duration::from_millis(1)).await?.is_empty() {}

@@ -1,8 +1,7 @@
 //! Processes of our own on a database of their own: what `bench` measures and `soak` tries.
 
-use crate::config::{Config, Role, Secret};
-use crate::roles::{self, Process};
 use anyhow::{Context, Result, anyhow, bail};
+use domain::Db;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sqlx::ConnectOptions;
@@ -12,6 +11,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
+use store::{Place, Synchronous};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -39,9 +39,33 @@ impl Kind {
     }
 }
 
-/// An empty database of its own, and the configuration that points there.
+/// Where the servers are that a split set-up stands on. Their addresses may have passwords in them, so it is never printed.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// A PostgreSQL that takes databases of ours.
+    pub database_url: Option<String>,
+    /// A Redis that nothing else uses.
+    pub redis_url: Option<String>,
+    /// What the processes shall log, as `PACELINE_LOG_LEVEL` has it; `None`: no more than what is wrong.
+    pub log_level: Option<String>,
+}
+
+impl Surroundings {
+    /// Whether there is all that a split set-up stands on.
+    pub(crate) const fn has_servers(&self) -> bool {
+        self.database_url.is_some() && self.redis_url.is_some()
+    }
+
+    /// What the processes shall log, and `otherwise` where nobody asked for anything.
+    pub(crate) fn log_level(&self, otherwise: &str) -> String {
+        self.log_level.clone().unwrap_or_else(|| otherwise.to_owned())
+    }
+}
+
+/// An empty database of its own, and where its processes find it.
 pub(crate) struct Ledger {
-    pub(crate) config: Config,
+    pub(crate) database_url: Option<String>,
+    pub(crate) redis_url: Option<String>,
     /// The server's own database, and the name of ours.
     made: Option<(PgConnectOptions, String)>,
     dir: tempfile::TempDir,
@@ -49,49 +73,46 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Makes the database.
-    pub(crate) async fn make(surroundings: &Config, kind: Kind) -> Result<Self> {
+    pub(crate) async fn make(surroundings: &Surroundings, kind: Kind) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let mut config = Config {
-            listen: "127.0.0.1:0".into(),
-            data_dir: dir.path().to_owned(),
-            gateway_secret: None,
-            jwt_secret: Some(Secret::new("a secret for the processes of one rig")),
-            limit_batch_per_min: 0,
-            limit_general_per_min: 0,
-            sender_rate_per_min: 0,
-            send_concurrency: CONCURRENCY,
-            ws_max_connections: 100_000,
-            // Ten million items are written in few statements.
-            database_statement_timeout_secs: 600,
-            log_level: "warn".into(),
-            ..Config::default()
-        };
-        let mut made = None;
+        let mut ledger = Self { database_url: None, redis_url: None, made: None, dir };
         if kind == Kind::Split {
             let (Some(database), Some(redis)) = (&surroundings.database_url, &surroundings.redis_url) else {
                 bail!("the split set-up needs PACELINE_DATABASE_URL and PACELINE_REDIS_URL");
             };
-            let server = PgConnectOptions::from_str(database.expose())
-                .map_err(|_| anyhow!("database_url: not a postgres:// address"))?;
+            let server =
+                PgConnectOptions::from_str(database).map_err(|_| anyhow!("database_url: not a postgres:// address"))?;
             let name = format!("paceline_rig_{}", uuid::Uuid::now_v7().simple());
             sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
                 .execute(&mut server.connect().await?)
                 .await
                 .context("a database of its own cannot be made")?;
-            let mut url = reqwest::Url::parse(database.expose())?;
+            let mut url = reqwest::Url::parse(database)?;
             url.set_path(&name);
-            config.database_url = Some(Secret::new(url));
-            config.redis_url = Some(redis.clone());
-            made = Some((server, name));
+            ledger.database_url = Some(url.into());
+            ledger.redis_url = Some(redis.clone());
+            ledger.made = Some((server, name));
         }
-        crate::store::migrate_up(&config).await?;
-        Ok(Self { config, made, dir })
+        store::migrate_up(&ledger.settings()).await?;
+        Ok(ledger)
     }
 
-    /// Opens the database and the backplane in this process.
-    pub(crate) async fn open(&self) -> Result<Process> {
-        // As a tool: beside a serving process, whose lock this one must not want.
-        roles::open(&self.config, Role::Tool).await
+    fn settings(&self) -> store::Settings {
+        store::Settings {
+            place: Place::of(self.database_url.as_deref(), self.dir.path()),
+            sqlite_synchronous: Synchronous::Full,
+            sqlite_max_mib: 0,
+            max_connections: 16,
+            // Ten million items are written in few statements.
+            statement_timeout: Duration::from_secs(600),
+        }
+    }
+
+    /// Opens the database in this process, beside those that work on it.
+    pub(crate) async fn open(&self) -> Result<Db> {
+        let db = store::open(&self.settings()).await?;
+        store::current(&db).await?;
+        Ok(db)
     }
 
     /// Drops the database.
@@ -127,32 +148,28 @@ impl Setup {
     /// Starts the processes: one, or one for each role and so many workers. `more` are variables of theirs without the
     /// prefix.
     pub(crate) async fn start(
-        surroundings: &Config,
+        surroundings: &Surroundings,
         kind: Kind,
         gateway: &str,
         workers: usize,
         more: &[(&'static str, String)],
     ) -> Result<Self> {
         let ledger = Ledger::make(surroundings, kind).await?;
-        let config = &ledger.config;
         let mut env = vec![
-            ("LISTEN", config.listen.clone()),
-            ("DATA_DIR", config.data_dir.display().to_string()),
+            ("LISTEN", "127.0.0.1:0".to_owned()),
+            ("DATA_DIR", ledger.dir.path().display().to_string()),
+            ("JWT_SECRET", "a secret for the processes of one rig".into()),
             ("GATEWAY_URL", gateway.to_owned()),
             ("GATEWAY_SECRET", SECRET.to_owned()),
             ("LIMIT_BATCH_PER_MIN", "0".into()),
             ("LIMIT_GENERAL_PER_MIN", "0".into()),
             ("SENDER_RATE_PER_MIN", "0".into()),
-            ("SEND_CONCURRENCY", config.send_concurrency.to_string()),
-            ("WS_MAX_CONNECTIONS", config.ws_max_connections.to_string()),
-            ("LOG_LEVEL", config.log_level.clone()),
+            ("SEND_CONCURRENCY", CONCURRENCY.to_string()),
+            ("WS_MAX_CONNECTIONS", "100000".into()),
+            ("LOG_LEVEL", "warn".into()),
         ];
-        let secrets = [
-            ("JWT_SECRET", &config.jwt_secret),
-            ("DATABASE_URL", &config.database_url),
-            ("REDIS_URL", &config.redis_url),
-        ];
-        env.extend(secrets.iter().filter_map(|(name, secret)| Some((*name, secret.as_ref()?.expose().to_owned()))));
+        env.extend(ledger.database_url.clone().map(|url| ("DATABASE_URL", url)));
+        env.extend(ledger.redis_url.clone().map(|url| ("REDIS_URL", url)));
         env.extend(more.iter().cloned());
         let email = "rig@localhost";
         let add = ["user", "add", "--email", email, "--role", "admin", "--password-stdin"];
@@ -320,7 +337,7 @@ pub(crate) struct Alone {
 impl Alone {
     /// Starts it; `more` are variables of its own without the prefix.
     pub(crate) async fn start(
-        surroundings: &Config,
+        surroundings: &Surroundings,
         role: &'static str,
         more: &[(&'static str, String)],
     ) -> Result<Self> {
@@ -328,7 +345,7 @@ impl Alone {
         let mut env = vec![
             ("DATA_DIR", dir.path().display().to_string()),
             ("GATEWAY_SECRET", SECRET.to_owned()),
-            ("LOG_LEVEL", surroundings.log_level.clone()),
+            ("LOG_LEVEL", surroundings.log_level("warn")),
         ];
         env.extend(more.iter().cloned());
         let (child, url) = Self::spawn(dir.path(), role, &env).await?;

@@ -2,8 +2,7 @@
 
 use super::load::Sink;
 use super::{Figures, percentile};
-use crate::config::Config;
-use crate::rig::{Kind, SECRET, Setup};
+use crate::rig::{Kind, SECRET, Setup, Surroundings};
 use anyhow::{Context, Result, bail};
 use domain::db::{self, Dialect};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -29,10 +28,15 @@ const OPENING: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Lists, histories, replies and streams.
-pub(super) async fn frontend(config: &Config, kind: Kind, count: Option<usize>, figures: &mut Figures) -> Result<()> {
+pub(super) async fn frontend(
+    surroundings: &Surroundings,
+    kind: Kind,
+    count: Option<usize>,
+    figures: &mut Figures,
+) -> Result<()> {
     let messages = count.unwrap_or(1_000_000).max(CUSTOMERS);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(config, kind, &sink.url(), 1, &[]).await?;
+    let setup = Setup::start(surroundings, kind, &sink.url(), 1, &[]).await?;
     setup.import(CUSTOMERS).await?;
     fill(&setup, messages).await?;
 
@@ -131,8 +135,8 @@ async fn streams(setup: &Setup, figures: &mut Figures) -> Result<()> {
 
 /// Writes a history straight into the ledger: what gateways and workers would have left there.
 async fn fill(setup: &Setup, messages: usize) -> Result<()> {
-    let process = setup.ledger.open().await?;
-    let conn = process.db.write();
+    let ledger = setup.ledger.open().await?;
+    let conn = ledger.write();
     let (numbers, uuid) = match Dialect::of(conn) {
         Dialect::Postgres => {
             (format!("generate_series(0, {messages} - 1) AS numbers(n)"), "gen_random_uuid()".to_owned())
@@ -161,6 +165,6 @@ async fn fill(setup: &Setup, messages: usize) -> Result<()> {
     for statement in statements {
         db::execute(conn, statement, []).await?;
     }
-    process.db.close().await;
+    ledger.close().await;
     Ok(())
 }

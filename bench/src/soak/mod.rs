@@ -1,4 +1,4 @@
-//! `paceline soak`: real processes under load, with random faults, and an audit at the end.
+//! A soak: real processes under load, with random faults, and an audit at the end.
 //!
 //! On the embedded set-up, or, where PostgreSQL and Redis are configured, on the split one with two workers: on a database
 //! of its own, which is dropped at the end. The Redis must be one that nothing else uses. The seed decides what is asked
@@ -9,15 +9,15 @@ mod faults;
 mod gateway;
 mod load;
 
-use crate::cli::Soak;
-use crate::config::Config;
-use crate::rig::{Kind, Setup, contacts};
+use crate::rig::{Kind, Setup, Surroundings, contacts};
 use anyhow::{Context, Result, bail};
+use audit::Report;
 use faults::Faults;
 use gateway::{Gateway, Mood};
 use load::{CONTACTS, Users};
 use serde_json::json;
-use std::process::ExitCode;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
@@ -27,21 +27,57 @@ const BETWEEN: Duration = Duration::from_millis(60);
 /// How long all that is under way may take to end once nothing goes wrong any more.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Soaks; exit code 1 when anything was lost, sent twice, or disagrees.
-pub(crate) async fn run(config: &Config, soak: Soak) -> Result<ExitCode> {
-    let split = config.database_url.is_some() && config.redis_url.is_some();
-    let kind = if split { Kind::Split } else { Kind::Embedded };
-    let seed = soak.seed.unwrap_or_else(rand::random);
-    tell!("soak: {} set-up, {} minutes, seed {seed}", kind.name(), soak.minutes);
+/// What a soak did and found.
+#[derive(Debug)]
+pub struct Soaked {
+    faults: BTreeMap<&'static str, u32>,
+    report: Report,
+    /// From the last fault until all had ended.
+    calm: Duration,
+}
+
+impl Soaked {
+    /// Whether nothing was lost, nothing was sent twice, and nothing disagrees.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.report.findings.is_empty()
+    }
+}
+
+impl fmt::Display for Soaked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "faults:")?;
+        for (fault, times) in &self.faults {
+            writeln!(f, "  {times:>4}  {fault}")?;
+        }
+        writeln!(f, "{}", self.report)?;
+        write!(f, "all had ended {:.1} s after the last fault", self.calm.as_secs_f64())
+    }
+}
+
+/// Soaks for so many minutes. The seed decides the load and the faults; without one it is another each time. `begun` is
+/// told what begins.
+///
+/// # Errors
+/// A set-up that does not start, or does not come to its end; a soak too short for anything to be tried.
+pub async fn soak(
+    surroundings: &Surroundings,
+    minutes: u32,
+    seed: Option<u64>,
+    begun: impl FnOnce(fmt::Arguments<'_>),
+) -> Result<Soaked> {
+    let kind = if surroundings.has_servers() { Kind::Split } else { Kind::Embedded };
+    let seed = seed.unwrap_or_else(rand::random);
+    begun(format_args!("soak: {} set-up, {minutes} minutes, seed {seed}", kind.name()));
     let gateway = Gateway::start(seed).await?;
     // A port that stays the same when the API is started again.
     let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
     let more = [
         ("LISTEN", format!("127.0.0.1:{port}")),
         ("SQLITE_SYNCHRONOUS", "normal".into()),
-        ("LOG_LEVEL", std::env::var("PACELINE_LOG_LEVEL").unwrap_or_else(|_| "error".into())),
+        ("LOG_LEVEL", surroundings.log_level("error")),
     ];
-    let mut setup = Setup::start(config, kind, gateway.url(), 2, &more).await?;
+    let mut setup = Setup::start(surroundings, kind, gateway.url(), 2, &more).await?;
     let import = setup.post("/batch/import", contacts(CONTACTS)?).await?;
     setup.ended(&import).await?;
     let few: Vec<String> = (1..=20).map(|id| id.to_string()).collect();
@@ -51,7 +87,7 @@ pub(crate) async fn run(config: &Config, soak: Soak) -> Result<ExitCode> {
 
     let mut users = Users::new(seed);
     let mut faults = Faults::new(seed);
-    let end = Instant::now() + Duration::from_secs(60 * u64::from(soak.minutes));
+    let end = Instant::now() + Duration::from_secs(60 * u64::from(minutes));
     let mut strike_at = Instant::now() + faults.pause();
     while Instant::now() < end {
         users.act(&setup);
@@ -67,7 +103,7 @@ pub(crate) async fn run(config: &Config, soak: Soak) -> Result<ExitCode> {
     users.finish().await;
     let calm = Instant::now();
     // Not before: its connections would have been among those that are ended.
-    let db = setup.ledger.open().await?.db;
+    let db = setup.ledger.open().await?;
     audit::resume_all(&setup, &db).await?;
     audit::all_ended(&db, PATIENCE).await.context("not everything came to its end")?;
     let took = calm.elapsed();
@@ -75,14 +111,8 @@ pub(crate) async fn run(config: &Config, soak: Soak) -> Result<ExitCode> {
     db.close().await;
     setup.stop().await?;
 
-    tell!("faults:");
-    for (fault, times) in &faults.done {
-        tell!("  {times:>4}  {fault}");
-    }
-    tell!("{report}");
-    tell!("all had ended {:.1} s after the last fault", took.as_secs_f64());
     if users.accepted.is_empty() || faults.done.is_empty() {
         bail!("nothing was tried: the minutes were too few for this machine");
     }
-    Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(Soaked { faults: faults.done, report, calm: took })
 }

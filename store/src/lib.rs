@@ -1,17 +1,17 @@
-//! Opening the database.
+//! Opening the database: SQLite's file and its locks, PostgreSQL's connections, and the steps of the schema.
 
-use crate::config::{Config, Synchronous};
 use anyhow::{Context, Result, bail};
 use domain::db::Limits;
 use domain::{Db, Dialect};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, SqlxPostgresConnector, SqlxSqliteConnector};
+use serde::{Deserialize, Serialize};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 use tracing::log::LevelFilter;
@@ -22,51 +22,119 @@ const SLOW: Duration = Duration::from_secs(1);
 /// Readers of SQLite at once.
 const SQLITE_READERS: u32 = 4;
 
-/// Opens the database that is configured. Waits a while for one that is still starting.
-pub(crate) async fn open(config: &Config) -> Result<Db> {
-    match config.database_url.as_ref().map(|url| url.expose()) {
-        Some(url) if !url.starts_with("sqlite:") => open_postgres(url, config).await,
-        _ => open_sqlite(sqlite_made(config)?, config).await,
+/// Which database it is, and how it is used. Its addresses may have passwords in them, so it is never printed.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where the database is.
+    pub place: Place,
+    /// SQLite's durability.
+    pub sqlite_synchronous: Synchronous,
+    /// The most MiB that SQLite's file may grow to; 0: as the disk allows.
+    pub sqlite_max_mib: u32,
+    /// The most connections to PostgreSQL.
+    pub max_connections: u32,
+    /// How long PostgreSQL may take for one statement.
+    pub statement_timeout: Duration,
+}
+
+/// Where a database is.
+#[derive(Clone)]
+pub enum Place {
+    /// SQLite, in a folder that is made where it is missing.
+    Folder(PathBuf),
+    /// SQLite, in the file of a `sqlite://` address.
+    Sqlite(String),
+    /// PostgreSQL, at a `postgres://` address.
+    Postgres(String),
+}
+
+impl Place {
+    /// The place of an address; without one, SQLite in the folder.
+    #[must_use]
+    pub fn of(url: Option<&str>, folder: &Path) -> Self {
+        match url {
+            None => Self::Folder(folder.to_owned()),
+            Some(url) if url.starts_with("sqlite:") => Self::Sqlite(url.to_owned()),
+            Some(url) => Self::Postgres(url.to_owned()),
+        }
+    }
+
+    /// Whether it is SQLite.
+    #[must_use]
+    pub const fn is_sqlite(&self) -> bool {
+        matches!(self, Self::Folder(_) | Self::Sqlite(_))
+    }
+}
+
+/// SQLite's durability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Synchronous {
+    /// Every commit is on the disk.
+    Full,
+    /// A power cut may lose the last commits; a crash of the process loses none.
+    Normal,
+}
+
+/// Opens the database. Waits a while for one that is still starting.
+///
+/// # Errors
+/// An address that is none, a database that cannot be reached or opened.
+pub async fn open(settings: &Settings) -> Result<Db> {
+    match &settings.place {
+        Place::Postgres(url) => open_postgres(url, settings).await,
+        Place::Folder(_) | Place::Sqlite(_) => open_sqlite(sqlite_made(settings)?, settings).await,
     }
 }
 
 /// Where SQLite's file is.
-fn sqlite_options(config: &Config) -> Result<SqliteConnectOptions> {
-    match &config.database_url {
-        Some(url) => SqliteConnectOptions::from_str(url.expose())
-            .map_err(|_| anyhow::anyhow!("database_url: not a sqlite:// address")),
-        None => Ok(SqliteConnectOptions::new().filename(config.data_dir.join("paceline.db"))),
+fn sqlite_options(settings: &Settings) -> Result<SqliteConnectOptions> {
+    match &settings.place {
+        Place::Folder(folder) => Ok(SqliteConnectOptions::new().filename(folder.join("paceline.db"))),
+        Place::Sqlite(url) => {
+            SqliteConnectOptions::from_str(url).map_err(|_| anyhow::anyhow!("database_url: not a sqlite:// address"))
+        }
+        Place::Postgres(_) => bail!("database_url: not a sqlite:// address"),
     }
 }
 
 /// The same for who may make it: in a data folder of its own, the folder is made.
-fn sqlite_made(config: &Config) -> Result<SqliteConnectOptions> {
-    if config.database_url.is_none() {
-        make_dir(&config.data_dir)?;
+fn sqlite_made(settings: &Settings) -> Result<SqliteConnectOptions> {
+    if let Place::Folder(folder) = &settings.place {
+        make_dir(folder)?;
     }
-    sqlite_options(config)
+    sqlite_options(settings)
 }
 
 /// Opens the database for a command that makes none: `None` where SQLite's file is not there.
-pub(crate) async fn open_if_present(config: &Config) -> Result<Option<Db>> {
-    if config.is_sqlite() && !sqlite_options(config)?.get_filename().is_file() {
+///
+/// # Errors
+/// The same as [`open`]'s.
+pub async fn open_if_present(settings: &Settings) -> Result<Option<Db>> {
+    if settings.place.is_sqlite() && !sqlite_options(settings)?.get_filename().is_file() {
         return Ok(None);
     }
-    open(config).await.map(Some)
+    open(settings).await.map(Some)
 }
 
 /// Opens a database that is there.
-pub(crate) async fn open_present(config: &Config) -> Result<Db> {
-    let file = || sqlite_options(config).map(|options| options.get_filename().display().to_string());
-    match open_if_present(config).await? {
+///
+/// # Errors
+/// The same as [`open`]'s; that there is none.
+pub async fn open_present(settings: &Settings) -> Result<Db> {
+    let file = || sqlite_options(settings).map(|options| options.get_filename().display().to_string());
+    match open_if_present(settings).await? {
         Some(db) => Ok(db),
         None => bail!("there is no database {}; `paceline serve` or `paceline migrate up` makes it", file()?),
     }
 }
 
 /// Opens a database whose schema is this binary's.
-pub(crate) async fn open_current(config: &Config) -> Result<Db> {
-    let db = open_present(config).await?;
+///
+/// # Errors
+/// The same as [`open_present`]'s; a schema that is older or newer.
+pub async fn open_current(settings: &Settings) -> Result<Db> {
+    let db = open_present(settings).await?;
     match current(&db).await {
         Ok(()) => Ok(db),
         Err(error) => {
@@ -77,7 +145,10 @@ pub(crate) async fn open_current(config: &Config) -> Result<Db> {
 }
 
 /// Refuses a schema that is not this binary's, and says what to do.
-pub(crate) async fn current(db: &Db) -> Result<()> {
+///
+/// # Errors
+/// A schema that is older or newer; the database's.
+pub async fn current(db: &Db) -> Result<()> {
     let unknown = unknown(db).await?;
     if !unknown.is_empty() {
         bail!(newer(&unknown));
@@ -90,7 +161,8 @@ pub(crate) async fn current(db: &Db) -> Result<()> {
 }
 
 /// What to say of a schema that has steps which this binary does not know.
-pub(crate) fn newer(unknown: &[String]) -> String {
+#[must_use]
+pub fn newer(unknown: &[String]) -> String {
     format!(
         "the database's schema is newer than paceline {}, which does not know {}: this binary is older; run the release \
          that made the schema, or let that one take its steps back (`paceline migrate down`)",
@@ -100,7 +172,10 @@ pub(crate) fn newer(unknown: &[String]) -> String {
 }
 
 /// Makes the data folder, for nobody else to look into: it has people's numbers and the token secret.
-pub(crate) fn make_dir(dir: &Path) -> Result<()> {
+///
+/// # Errors
+/// Why the folder cannot be made.
+pub fn make_dir(dir: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.with_context(|| format!("the data folder {} cannot be made", dir.display()))
 }
@@ -108,12 +183,12 @@ pub(crate) fn make_dir(dir: &Path) -> Result<()> {
 /// SQLite's page, in bytes.
 const PAGE: u32 = 4_096;
 
-fn sqlite_tuned(options: SqliteConnectOptions, config: &Config) -> SqliteConnectOptions {
+fn sqlite_tuned(options: SqliteConnectOptions, settings: &Settings) -> SqliteConnectOptions {
     let mut options = options
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .page_size(PAGE)
-        .synchronous(match config.sqlite_synchronous {
+        .synchronous(match settings.sqlite_synchronous {
             Synchronous::Full => SqliteSynchronous::Full,
             Synchronous::Normal => SqliteSynchronous::Normal,
         })
@@ -123,33 +198,33 @@ fn sqlite_tuned(options: SqliteConnectOptions, config: &Config) -> SqliteConnect
         .pragma("journal_size_limit", "67108864")
         .log_statements(LevelFilter::Trace)
         .log_slow_statements(LevelFilter::Debug, SLOW);
-    if config.sqlite_max_mib > 0 {
-        let pages = u64::from(config.sqlite_max_mib) * (1 << 20) / u64::from(PAGE);
+    if settings.sqlite_max_mib > 0 {
+        let pages = u64::from(settings.sqlite_max_mib) * (1 << 20) / u64::from(PAGE);
         options = options.pragma("max_page_count", pages.to_string());
     }
     options
 }
 
 /// The one connection that writes.
-async fn sqlite_writer(options: SqliteConnectOptions, config: &Config) -> Result<DatabaseConnection> {
+async fn sqlite_writer(options: SqliteConnectOptions, settings: &Settings) -> Result<DatabaseConnection> {
     let pool = SqlitePoolOptions::new()
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
         .acquire_timeout(Duration::from_secs(30))
-        .connect_with(sqlite_tuned(options, config))
+        .connect_with(sqlite_tuned(options, settings))
         .await
         .context("the SQLite database cannot be opened")?;
     Ok(SqlxSqliteConnector::from_sqlx_sqlite_pool(pool))
 }
 
-async fn open_sqlite(options: SqliteConnectOptions, config: &Config) -> Result<Db> {
-    let write = sqlite_writer(options.clone(), config).await?;
+async fn open_sqlite(options: SqliteConnectOptions, settings: &Settings) -> Result<Db> {
+    let write = sqlite_writer(options.clone(), settings).await?;
     let read = SqlitePoolOptions::new()
         .max_connections(SQLITE_READERS)
         .idle_timeout(None)
         .max_lifetime(None)
-        .connect_with(sqlite_tuned(options, config).pragma("query_only", "1"))
+        .connect_with(sqlite_tuned(options, settings).pragma("query_only", "1"))
         .await
         .context("the SQLite database cannot be opened for reading")?;
     Ok(Db::sqlite(write, SqlxSqliteConnector::from_sqlx_sqlite_pool(read)))
@@ -184,13 +259,13 @@ const ANSWER_SLACK: Duration = Duration::from_secs(2);
 /// How long a free connection is waited for.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
-async fn open_postgres(url: &str, config: &Config) -> Result<Db> {
+async fn open_postgres(url: &str, settings: &Settings) -> Result<Db> {
     let limits = Limits {
-        connections: config.database_max_connections,
+        connections: settings.max_connections,
         acquire: ACQUIRE,
-        answer: config.statement_timeout() + ANSWER_SLACK,
+        answer: settings.statement_timeout + ANSWER_SLACK,
     };
-    let options = postgres_options(url, config.statement_timeout())?;
+    let options = postgres_options(url, settings.statement_timeout)?;
     Db::postgres(options, limits).await.context("PostgreSQL cannot be reached")
 }
 
@@ -198,8 +273,11 @@ async fn open_postgres(url: &str, config: &Config) -> Result<Db> {
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_lock(7236487263)";
 
 /// Applies all steps that are not applied; several processes do it one after the other.
-pub(crate) async fn migrate_up(config: &Config) -> Result<()> {
-    if let Some(db) = open_if_present(config).await? {
+///
+/// # Errors
+/// A schema that is newer; the database's.
+pub async fn migrate_up(settings: &Settings) -> Result<()> {
+    if let Some(db) = open_if_present(settings).await? {
         let unknown = unknown(&db).await;
         db.close().await;
         let unknown = unknown?;
@@ -207,26 +285,28 @@ pub(crate) async fn migrate_up(config: &Config) -> Result<()> {
             bail!(newer(&unknown));
         }
     }
-    with_migrator(config, async |db| Migrator::up(db, None).await)
+    with_migrator(settings, async |db| Migrator::up(db, None).await)
         .await
         .context("the database's schema could not be brought up to date")
 }
 
 /// Takes steps back.
-pub(crate) async fn migrate_down(config: &Config, steps: u32) -> Result<()> {
-    with_migrator(config, async |db| Migrator::down(db, Some(steps)).await)
+///
+/// # Errors
+/// The database's.
+pub async fn migrate_down(settings: &Settings, steps: u32) -> Result<()> {
+    with_migrator(settings, async |db| Migrator::down(db, Some(steps)).await)
         .await
         .context("the database's schema could not be taken back")
 }
 
 /// Works on a connection of its own, which holds the lock until it is closed. Its statements take as long as they take.
 async fn with_migrator(
-    config: &Config,
+    settings: &Settings,
     work: impl AsyncFnOnce(&DatabaseConnection) -> Result<(), DbErr>,
 ) -> Result<()> {
-    let url = config.database_url.as_ref().map(|url| url.expose()).filter(|url| !url.starts_with("sqlite:"));
-    let db = match url {
-        Some(url) => {
+    let db = match &settings.place {
+        Place::Postgres(url) => {
             let pool = PgPoolOptions::new()
                 .max_connections(1)
                 .acquire_timeout(ACQUIRE)
@@ -237,9 +317,9 @@ async fn with_migrator(
             db.execute_unprepared(MIGRATION_LOCK).await?;
             db
         }
-        None => sqlite_writer(sqlite_made(config)?, config).await?,
+        Place::Folder(_) | Place::Sqlite(_) => sqlite_writer(sqlite_made(settings)?, settings).await?,
     };
-    let lock = config.is_sqlite().then(|| sqlite_lock(config, "migrating")).transpose()?;
+    let lock = settings.place.is_sqlite().then(|| sqlite_lock(settings, "migrating")).transpose()?;
     let lock = match lock {
         Some(file) => Some(tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await??),
         None => None,
@@ -251,18 +331,25 @@ async fn with_migrator(
 }
 
 /// The names of this binary's steps, in order.
-pub(crate) fn steps() -> Vec<String> {
+#[must_use]
+pub fn steps() -> Vec<String> {
     Migrator::migrations().iter().map(|step| step.name().to_owned()).collect()
 }
 
 /// The names of steps that are not applied.
-pub(crate) async fn pending(db: &Db) -> Result<Vec<String>> {
+///
+/// # Errors
+/// The database's.
+pub async fn pending(db: &Db) -> Result<Vec<String>> {
     let applied = applied_if_any(db).await?;
     Ok(steps().into_iter().filter(|step| !applied.contains(step)).collect())
 }
 
 /// The names of steps that are applied and that this binary does not know.
-pub(crate) async fn unknown(db: &Db) -> Result<Vec<String>> {
+///
+/// # Errors
+/// The database's.
+pub async fn unknown(db: &Db) -> Result<Vec<String>> {
     let ours = steps();
     let mut unknown = applied_if_any(db).await?;
     unknown.retain(|step| !ours.contains(step));
@@ -271,7 +358,10 @@ pub(crate) async fn unknown(db: &Db) -> Result<Vec<String>> {
 }
 
 /// The last steps that are applied, the last one first.
-pub(crate) async fn going(db: &Db, count: u32) -> Result<Vec<String>> {
+///
+/// # Errors
+/// A count that is too large; a schema that is newer; the database's.
+pub async fn going(db: &Db, count: u32) -> Result<Vec<String>> {
     let unknown = unknown(db).await?;
     if !unknown.is_empty() {
         bail!(newer(&unknown));
@@ -301,14 +391,17 @@ async fn applied(db: &Db) -> Result<Vec<String>> {
 }
 
 /// Whether this build's schema is there: asked often, and of a connection that only reads.
-pub(crate) async fn is_current(db: &Db) -> Result<bool> {
+///
+/// # Errors
+/// The database's.
+pub async fn is_current(db: &Db) -> Result<bool> {
     let applied = applied(db).await?;
     Ok(Migrator::migrations().iter().all(|step| applied.iter().any(|name| name == step.name())))
 }
 
 /// A file beside SQLite's, to lock.
-fn sqlite_lock(config: &Config, extension: &str) -> Result<File> {
-    let path = sqlite_options(config)?.get_filename().with_added_extension(extension);
+fn sqlite_lock(settings: &Settings, extension: &str) -> Result<File> {
+    let path = sqlite_options(settings)?.get_filename().with_added_extension(extension);
     File::options()
         .create(true)
         .truncate(false)
@@ -318,9 +411,12 @@ fn sqlite_lock(config: &Config, extension: &str) -> Result<File> {
 }
 
 /// A lock beside SQLite's file, for as long as the process lives: SQLite has one process.
-pub(crate) fn lock_sqlite(config: &Config) -> Result<File> {
-    let database = sqlite_made(config)?.get_filename().to_owned();
-    let file = sqlite_lock(config, "lock")?;
+///
+/// # Errors
+/// Another process has it; why the file cannot be locked.
+pub fn lock_sqlite(settings: &Settings) -> Result<File> {
+    let database = sqlite_made(settings)?.get_filename().to_owned();
+    let file = sqlite_lock(settings, "lock")?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => bail!(

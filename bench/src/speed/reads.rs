@@ -2,18 +2,22 @@
 
 use super::load::{self, Sink};
 use super::{Figures, percentile};
-use crate::config::Config;
-use crate::rig::{CONCURRENCY, Kind, Setup};
+use crate::rig::{CONCURRENCY, Kind, Setup, Surroundings};
 use anyhow::Result;
 use domain::db::{self, Dialect};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// `GET /batch`, requests a second, beside a bare handler.
-pub(super) async fn rate(config: &Config, kind: Kind, count: Option<usize>, figures: &mut Figures) -> Result<()> {
+pub(super) async fn rate(
+    surroundings: &Surroundings,
+    kind: Kind,
+    count: Option<usize>,
+    figures: &mut Figures,
+) -> Result<()> {
     let requests = count.unwrap_or(20_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(config, kind, &sink.url(), 1, &[]).await?;
+    let setup = Setup::start(surroundings, kind, &sink.url(), 1, &[]).await?;
     for _ in 0..20 {
         let body = json!({ "contactIds": ["1"], "content": "x", "scheduleAt": "2099-01-01T00:00:00Z" }).to_string();
         setup.post("/batch/send", body).await?;
@@ -32,10 +36,15 @@ pub(super) async fn rate(config: &Config, kind: Kind, count: Option<usize>, figu
 const BATCH: usize = 10_000;
 
 /// Lists, statistics and items, with ten million items in the ledger.
-pub(super) async fn lists(config: &Config, kind: Kind, count: Option<usize>, figures: &mut Figures) -> Result<()> {
+pub(super) async fn lists(
+    surroundings: &Surroundings,
+    kind: Kind,
+    count: Option<usize>,
+    figures: &mut Figures,
+) -> Result<()> {
     let items = count.unwrap_or(10_000_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(config, kind, &sink.url(), 1, &[]).await?;
+    let setup = Setup::start(surroundings, kind, &sink.url(), 1, &[]).await?;
     let batches = items.div_ceil(BATCH).max(1);
     fill(&setup, batches).await?;
     for path in [
@@ -61,8 +70,8 @@ pub(super) async fn lists(config: &Config, kind: Kind, count: Option<usize>, fig
 
 /// Writes ended batches straight into the ledger: what their workers would have left there.
 async fn fill(setup: &Setup, batches: usize) -> Result<()> {
-    let process = setup.ledger.open().await?;
-    let conn = process.db.write();
+    let db = setup.ledger.open().await?;
+    let conn = db.write();
     let numbers = |to: &str| match Dialect::of(conn) {
         Dialect::Postgres => format!("(SELECT generate_series(0, {to} - 1)::bigint AS n) AS numbers"),
         Dialect::Sqlite => format!(
@@ -102,6 +111,6 @@ async fn fill(setup: &Setup, batches: usize) -> Result<()> {
         done += some;
     }
     db::execute(conn, "ANALYZE", []).await?;
-    process.db.close().await;
+    db.close().await;
     Ok(())
 }

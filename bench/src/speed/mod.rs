@@ -1,4 +1,4 @@
-//! `paceline bench`: the rows of DESIGN's table of speeds, measured on one machine.
+//! The rows of DESIGN's table of speeds, measured on one machine.
 //!
 //! Each figure is taken from real processes of this very binary over HTTP: the embedded set-up always, the split one
 //! when PostgreSQL and Redis are configured. It makes a database of its own on that PostgreSQL and drops it at the end;
@@ -15,21 +15,23 @@ mod pickup;
 mod reads;
 mod sockets;
 
-use crate::cli::Bench;
-use crate::config::Config;
-use crate::rig::Kind;
+use crate::rig::{Kind, Surroundings};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 /// One measured figure.
 #[derive(Debug, Serialize)]
-struct Figure {
-    setup: &'static str,
-    what: String,
-    value: f64,
-    unit: &'static str,
+pub struct Figure {
+    /// The set-up: `embedded` or `split`.
+    pub setup: &'static str,
+    /// What was measured.
+    pub what: String,
+    /// How much it was.
+    pub value: f64,
+    /// Of what.
+    pub unit: &'static str,
     /// What it stands beside, where it is a ratio, and else what was asked for.
-    note: Option<String>,
+    pub note: Option<String>,
 }
 
 /// The figures of one set-up.
@@ -57,9 +59,13 @@ const ALL: [&str; 12] =
 /// What takes minutes, and is measured only when asked for by name.
 const LONG: [&str; 3] = ["list", "many", "ones"];
 
-/// Measures what was asked for and prints it.
-pub(crate) async fn run(config: &Config, bench: Bench) -> Result<()> {
-    let wanted: Vec<&str> = match bench.what.as_str() {
+/// Measures `what`, by the names that `paceline bench --help` lists; `count` is how many contacts, items, messages, probes,
+/// requests, sockets or batches there are, without it as many as DESIGN's table says.
+///
+/// # Errors
+/// A name that is none; a set-up that does not start, or does not do what is measured.
+pub async fn measure(surroundings: &Surroundings, what: &str, count: Option<usize>) -> Result<Vec<Figure>> {
+    let wanted: Vec<&str> = match what {
         "all" => ALL.to_vec(),
         one if ALL.contains(&one) || LONG.contains(&one) => vec![one],
         other => {
@@ -67,7 +73,7 @@ pub(crate) async fn run(config: &Config, bench: Bench) -> Result<()> {
         }
     };
     let mut kinds = vec![Kind::Embedded];
-    if config.database_url.is_some() && config.redis_url.is_some() {
+    if surroundings.has_servers() {
         kinds.push(Kind::Split);
     }
     let mut figures = Vec::new();
@@ -75,41 +81,28 @@ pub(crate) async fn run(config: &Config, bench: Bench) -> Result<()> {
         let mut of_kind = Figures { setup: kind.name(), all: Vec::new() };
         for what in &wanted {
             let done = match *what {
-                "accept" => batches::accept(config, kind, bench.count, &mut of_kind).await,
-                "import" => batches::import(config, kind, bench.count, &mut of_kind).await,
-                "tag" => batches::tag(config, kind, bench.count, &mut of_kind).await,
-                "delete" => batches::delete(config, kind, bench.count, &mut of_kind).await,
-                "send" => batches::send(config, kind, bench.count, &mut of_kind).await,
-                "gateway" => gateway::rate(config, kind, bench.count, &mut of_kind).await,
-                "pickup" => pickup::idle(config, kind, bench.count, &mut of_kind).await,
-                "critical" => pickup::critical(config, kind, bench.count, &mut of_kind).await,
-                "pace" => pace::accuracy(config, kind, &mut of_kind).await,
-                "read" => reads::rate(config, kind, bench.count, &mut of_kind).await,
-                "list" => reads::lists(config, kind, bench.count, &mut of_kind).await,
-                "many" => fairness::among_many(config, kind, bench.count, &mut of_kind).await,
-                "ones" => fairness::of_one(config, kind, bench.count, &mut of_kind).await,
-                "sockets" => sockets::idle(config, kind, bench.count, &mut of_kind).await,
-                "crm" => crm::frontend(config, kind, bench.count, &mut of_kind).await,
+                "accept" => batches::accept(surroundings, kind, count, &mut of_kind).await,
+                "import" => batches::import(surroundings, kind, count, &mut of_kind).await,
+                "tag" => batches::tag(surroundings, kind, count, &mut of_kind).await,
+                "delete" => batches::delete(surroundings, kind, count, &mut of_kind).await,
+                "send" => batches::send(surroundings, kind, count, &mut of_kind).await,
+                "gateway" => gateway::rate(surroundings, kind, count, &mut of_kind).await,
+                "pickup" => pickup::idle(surroundings, kind, count, &mut of_kind).await,
+                "critical" => pickup::critical(surroundings, kind, count, &mut of_kind).await,
+                "pace" => pace::accuracy(surroundings, kind, &mut of_kind).await,
+                "read" => reads::rate(surroundings, kind, count, &mut of_kind).await,
+                "list" => reads::lists(surroundings, kind, count, &mut of_kind).await,
+                "many" => fairness::among_many(surroundings, kind, count, &mut of_kind).await,
+                "ones" => fairness::of_one(surroundings, kind, count, &mut of_kind).await,
+                "sockets" => sockets::idle(surroundings, kind, count, &mut of_kind).await,
+                "crm" => crm::frontend(surroundings, kind, count, &mut of_kind).await,
                 other => bail!("{other:?} cannot be measured"),
             };
             done.with_context(|| format!("bench {what}, {}", kind.name()))?;
         }
         figures.append(&mut of_kind.all);
     }
-    print(&figures, bench.json.as_deref())
-}
-
-fn print(figures: &[Figure], json: Option<&std::path::Path>) -> Result<()> {
-    if let Some(path) = json {
-        std::fs::write(path, serde_json::to_string_pretty(figures)?)
-            .with_context(|| format!("{} cannot be written", path.display()))?;
-    }
-    say!("{:<9} {:<52} {:>12} {:<11} note", "set-up", "what", "value", "unit");
-    for f in figures {
-        let note = f.note.as_deref().unwrap_or("");
-        say!("{:<9} {:<52} {:>12.1} {:<11} {note}", f.setup, f.what, f.value, f.unit);
-    }
-    Ok(())
+    Ok(figures)
 }
 
 /// The value below which this share of the measurements lies.

@@ -3,8 +3,7 @@
 use super::load::Sink;
 use super::pickup::{MOST_CONTACTS, Running, first_contacts};
 use super::{Figures, percentile};
-use crate::config::Config;
-use crate::rig::{CONCURRENCY, Kind, Setup};
+use crate::rig::{CONCURRENCY, Kind, Setup, Surroundings};
 use anyhow::{Context, Result, bail};
 use domain::BatchId;
 use domain::batches::{BatchSummary, NewSend};
@@ -35,9 +34,14 @@ const PROBES: usize = 500;
 
 /// A thousand batches at once, each with a pace of its own, beside one of a million items that has none: how much later
 /// than its own pace allows does each end, and does a critical job wait for them?
-pub(super) async fn among_many(config: &Config, kind: Kind, count: Option<usize>, figures: &mut Figures) -> Result<()> {
+pub(super) async fn among_many(
+    surroundings: &Surroundings,
+    kind: Kind,
+    count: Option<usize>,
+    figures: &mut Figures,
+) -> Result<()> {
     let batches = count.unwrap_or(1_000);
-    let mut running = Running::start(config, kind).await?;
+    let mut running = Running::start(surroundings, kind).await?;
     running.schedule();
     running.import(MOST_CONTACTS).await?;
     let large = running.send(NewSend::new("Hello {{ name }}", first_contacts(LARGE))).await?;
@@ -91,10 +95,15 @@ async fn ended(running: &Running, id: BatchId) -> Result<BatchSummary> {
 
 /// A hundred thousand batches of one item, each a request of its own: how many are accepted a second, how many end, and
 /// what the lists then cost.
-pub(super) async fn of_one(config: &Config, kind: Kind, count: Option<usize>, figures: &mut Figures) -> Result<()> {
+pub(super) async fn of_one(
+    surroundings: &Surroundings,
+    kind: Kind,
+    count: Option<usize>,
+    figures: &mut Figures,
+) -> Result<()> {
     let batches = count.unwrap_or(100_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(config, kind, &sink.url(), 1, &[]).await?;
+    let setup = Setup::start(surroundings, kind, &sink.url(), 1, &[]).await?;
     setup.import(1_000).await?;
     let began = Instant::now();
     stream::iter(0..batches)
@@ -136,9 +145,9 @@ pub(super) async fn of_one(config: &Config, kind: Kind, count: Option<usize>, fi
         figures.add(format!("GET {path} with {batches} batches, p95"), percentile(&took, 0.95), "ms");
     }
     let began = Instant::now();
-    let process = setup.ledger.open().await?;
-    let findings = crate::commands::audit(&process.db, &process.clock).await?;
-    process.db.close().await;
+    let db = setup.ledger.open().await?;
+    let findings = domain::batches::audit(db.read(), db.now().await?, 20).await?;
+    db.close().await;
     if let Some(finding) = findings.first() {
         bail!("the ledger: {finding}");
     }
