@@ -69,6 +69,25 @@ macro_rules! kinds {
     };
 }
 
+impl JobKind {
+    /// The version in which this build writes and leaves a job of this kind, and the latest that it reads. A job of a later
+    /// one waits, parked, for a later build.
+    #[must_use]
+    pub const fn version(self) -> i64 {
+        match self {
+            // 2: items in flight for the first time have no rows (0028), and who does not know that would lose them.
+            Self::SendChunk => 2,
+            Self::Expand
+            | Self::Start
+            | Self::ImportChunk
+            | Self::TagChunk
+            | Self::DeleteChunk
+            | Self::Deliver
+            | Self::Probe => 1,
+        }
+    }
+}
+
 kinds! {
     /// What a job does. The name is in the row and in the ring; a name that a process does not know is left alone.
     JobKind {

@@ -14,6 +14,7 @@ mod m0009_gateways;
 mod m0010_people;
 mod m0011_access;
 mod m0012_erasure;
+mod m0013_claims;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_people::Migration),
             Box::new(m0011_access::Migration),
             Box::new(m0012_erasure::Migration),
+            Box::new(m0013_claims::Migration),
         ]
     }
 }

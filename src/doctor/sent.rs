@@ -5,6 +5,7 @@
 //! everything that was on its way has come.
 
 use anyhow::{Context, Result, anyhow};
+use domain::batches::{self, ItemStatus};
 use domain::messages::compare::{self, Taken};
 use domain::{Clock, Db, GatewayId, Timestamp};
 use gateway::HttpGateway;
@@ -160,8 +161,11 @@ async fn differing(db: &Db, messages: Vec<Kept>) -> Result<Vec<(Kept, Difference
     for some in ids.chunks(PAGE) {
         statuses.extend(compare::statuses(db.read(), some).await?);
     }
-    // On their way, or given up: their items know them. Read once for all of them.
+    // On their way, or given up: their chunks or their items know them. Read once for all of them, items last: what was on its
+    // way has a row by then, or still has none.
     let rowless: Vec<Uuid> = ids.into_iter().filter(|id| !statuses.contains_key(id)).collect();
+    let in_flight = batches::messages_in_flight(db.read(), &rowless).await?;
+    statuses.extend(in_flight.into_iter().map(|id| (id, ItemStatus::Sending.as_str().to_owned())));
     statuses.extend(compare::item_statuses(db.read(), &rowless).await?);
     let judged = messages.into_iter().filter_map(|kept| {
         let status = id(&kept).and_then(|id| statuses.get(&id)).map(String::as_str);

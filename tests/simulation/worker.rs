@@ -313,17 +313,7 @@ impl World {
             self.workers[which].owner, item.seq, item.attempt
         );
         self.say(line);
-        sending.results.push(ItemResult {
-            gateway: None,
-            seq: item.seq,
-            message_id: item.message_id,
-            contact: item.contact,
-            attempt: item.attempt,
-            doubtful: item.doubtful,
-            text: Some("Hello".into()),
-            at: self.now,
-            outcome,
-        });
+        sending.results.push(ItemResult { text: Some("Hello".into()), outcome, ..item.returned(self.now) });
     }
 
     pub(crate) async fn settle(&mut self, which: usize, mut sending: Box<Sending>) {

@@ -28,6 +28,13 @@ pub enum Finding {
         /// By its chunks.
         chunks: i64,
     },
+    /// A batch has completed, and not all of its items were decided: some were claimed and never got a row.
+    Undecided {
+        /// The batch.
+        batch: BatchId,
+        /// How many items.
+        items: i64,
+    },
     /// A succeeded item of a send has no message, or more than one.
     MessageMissing {
         /// The batch.
@@ -66,6 +73,9 @@ impl fmt::Display for Finding {
             ),
             Self::TotalDiffers { batch, total, chunks } => {
                 write!(f, "batch {batch}: its row says {total} items, its chunks hold {chunks}")
+            }
+            Self::Undecided { batch, items } => {
+                write!(f, "batch {batch}: completed, and {items} of its items were never decided")
             }
             Self::MessageMissing { batch, items } => {
                 write!(f, "batch {batch}: {items} succeeded items do not have exactly one message")
@@ -124,6 +134,13 @@ pub async fn audit(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
             chunks: row.try_get("", "items")?,
         });
     }
+    let undecided = format!(
+        "SELECT id, total - succeeded - failed - skipped AS items FROM batches
+         WHERE status = 'COMPLETED' AND total <> succeeded + failed + skipped ORDER BY id LIMIT {limit}"
+    );
+    for row in db::all(conn, undecided, []).await? {
+        findings.push(Finding::Undecided { batch: BatchId(row.try_get("", "id")?), items: row.try_get("", "items")? });
+    }
     let messages = format!(
         "SELECT b.id AS id, b.succeeded AS succeeded, coalesce(m.n, 0) AS n FROM batches b LEFT JOIN (
              SELECT i.batch_id AS batch_id, count(*) AS n FROM batch_items i JOIN messages m ON m.uuid = i.message_id
@@ -134,6 +151,13 @@ pub async fn audit(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
         let items = row.try_get::<i64>("", "succeeded")? - row.try_get::<i64>("", "n")?;
         findings.push(Finding::MessageMissing { batch: BatchId(row.try_get("", "id")?), items });
     }
+    findings.extend(of_jobs(conn, now, limit).await?);
+    Ok(findings)
+}
+
+/// Whether all that is under way has somebody to move it on.
+async fn of_jobs(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<Vec<Finding>, DbErr> {
+    let mut findings = Vec::new();
     let stuck = format!(
         "SELECT id FROM batches b WHERE status IN ('PENDING', 'PROCESSING') AND NOT EXISTS (
              SELECT 1 FROM jobs j WHERE j.batch_id = b.id AND j.state IN ('ready', 'running', 'paused', 'parked'))

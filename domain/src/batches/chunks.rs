@@ -7,6 +7,7 @@
 //! Only [`WINDOW`] chunks of a batch are open at a time; each that closes (or has nothing left but retries that wait)
 //! opens the next. So the queue holds a few rings of each batch whatever its size, and batches take turns.
 
+use super::in_flight::{self, ClaimId, Disowned};
 use super::row::{self, SUMMARY, summary};
 use super::traces;
 use crate::db::{self, Dialect};
@@ -16,7 +17,7 @@ use crate::ring::{JobKind, Ring};
 use crate::time::Timestamp;
 use crate::{Event, Step};
 use entities::BatchId;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 
 /// How many chunks of one batch may be open at once: enough to keep several workers busy, few enough to be fair.
 pub const WINDOW: i64 = 4;
@@ -50,6 +51,8 @@ pub(crate) struct Chunk {
     pub(crate) next_seq: i64,
     pub(crate) passed_on: bool,
     pub(crate) retry: bool,
+    /// Who has items of it in flight that have no row; `None`: there are none.
+    pub(crate) claim: Option<ClaimId>,
     pub(crate) data: String,
 }
 
@@ -115,23 +118,44 @@ pub(super) async fn standing(conn: &impl ConnectionTrait, batch: BatchId, no: i6
     select(conn, batch, no, "'' AS data").await
 }
 
+/// The columns of a chunk's row but for its data.
+const COLUMNS: &str = "no, first_seq, item_count, next_seq, passed_on, retry, CAST(claim_id AS TEXT) AS claim_id";
+
 async fn select(conn: &impl ConnectionTrait, batch: BatchId, no: i64, data: &str) -> Result<Option<Chunk>, DbErr> {
-    let sql = format!(
-        "SELECT no, first_seq, item_count, next_seq, passed_on, retry, {data} FROM batch_chunks WHERE batch_id = $1 AND no = $2"
-    );
-    let row = db::one(conn, sql, [batch.into(), no.into()]).await?;
-    row.map(|row| {
-        Ok(Chunk {
-            no: row.try_get("", "no")?,
-            first_seq: row.try_get("", "first_seq")?,
-            item_count: row.try_get("", "item_count")?,
-            next_seq: row.try_get("", "next_seq")?,
-            passed_on: row.try_get("", "passed_on")?,
-            retry: row.try_get("", "retry")?,
-            data: row.try_get("", "data")?,
-        })
+    let sql = format!("SELECT {COLUMNS}, {data} FROM batch_chunks WHERE batch_id = $1 AND no = $2");
+    db::one(conn, sql, [batch.into(), no.into()]).await?.as_ref().map(chunk).transpose()
+}
+
+fn chunk(row: &QueryResult) -> Result<Chunk, DbErr> {
+    Ok(Chunk {
+        no: row.try_get("", "no")?,
+        first_seq: row.try_get("", "first_seq")?,
+        item_count: row.try_get("", "item_count")?,
+        next_seq: row.try_get("", "next_seq")?,
+        passed_on: row.try_get("", "passed_on")?,
+        retry: row.try_get("", "retry")?,
+        claim: ClaimId::read(row)?,
+        data: row.try_get("", "data")?,
     })
-    .transpose()
+}
+
+/// The chunks of a batch that are open, each with its data where something may be in flight.
+pub(super) async fn open(conn: &impl ConnectionTrait, batch: BatchId) -> Result<Vec<Chunk>, DbErr> {
+    let sql = format!(
+        "SELECT {COLUMNS}, CASE WHEN claim_id IS NULL THEN '' ELSE data END AS data FROM batch_chunks
+         WHERE batch_id = $1 AND state = 'open'"
+    );
+    db::all(conn, sql, [batch.into()]).await?.iter().map(chunk).collect()
+}
+
+/// The chunks of a batch that may have items in flight without a row, of those that reach beyond `from`, in their order. There
+/// are never more than are open.
+pub(super) async fn with_claims(conn: &impl ConnectionTrait, batch: BatchId, from: i64) -> Result<Vec<Chunk>, DbErr> {
+    let sql = format!(
+        "SELECT {COLUMNS}, data FROM batch_chunks
+         WHERE batch_id = $1 AND state = 'open' AND claim_id IS NOT NULL AND next_seq > $2 ORDER BY first_seq"
+    );
+    db::all(conn, sql, [batch.into(), from.into()]).await?.iter().map(chunk).collect()
 }
 
 /// Opens up to `how_many` chunks that wait, and makes their jobs. The batch's row must be locked. In a batch that is tried
@@ -196,7 +220,7 @@ pub(crate) async fn close(
     let mut step = Step::quiet(());
     let closed = db::execute(
         conn,
-        "UPDATE batch_chunks SET state = 'closed' WHERE batch_id = $1 AND no = $2 AND state <> 'closed'",
+        "UPDATE batch_chunks SET state = 'closed', claim_id = NULL WHERE batch_id = $1 AND no = $2 AND state <> 'closed'",
         [batch.into(), no.into()],
     )
     .await?;
@@ -265,6 +289,8 @@ pub(crate) async fn bury(
         [batch.into(), first.into(), end.into(), reason.into(), now.0.into()],
     )
     .await?;
+    let given_up = Disowned { code: "job_dead", message: reason, next_attempt_at: None, finished_at: Some(now) };
+    let in_flight = in_flight::disown(conn, batch, &chunk, given_up).await?;
     let mut unwritten = 0;
     if !locked.summary.status.is_terminal() {
         let known = db::all(
@@ -292,23 +318,24 @@ pub(crate) async fn bury(
         )
         .await?;
     }
-    let failed = i64::try_from(failed).unwrap_or(i64::MAX) + unwritten;
+    let failed = i64::try_from(failed).unwrap_or(i64::MAX) + in_flight + unwritten;
     row::count(conn, batch, row::Counts { failed, ..row::Counts::default() }).await?;
     close(conn, now, batch, no).await
 }
 
+/// The code and the reason of an item whose attempt was under way when its worker went.
+pub(crate) const VANISHED: (&str, &str) = ("outcome_unknown", "the worker vanished during the attempt");
+
 /// Items in flight of a chunk that no worker has: the one who had it is gone, and nobody will come for what is not known
 /// of them.
-pub(super) async fn disown(
-    conn: &impl ConnectionTrait,
-    batch: BatchId,
-    first_seq: i64,
-    end_seq: i64,
-) -> Result<(), DbErr> {
-    let sql = "UPDATE batch_items SET status = 'unknown', error_code = 'outcome_unknown',
-                      error_message = 'the worker vanished during the attempt'
+pub(crate) async fn disown(conn: &impl ConnectionTrait, batch: BatchId, chunk: &Chunk) -> Result<(), DbErr> {
+    let (code, message) = VANISHED;
+    let sql = "UPDATE batch_items SET status = 'unknown', error_code = $4, error_message = $5
                WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status = 'sending'";
-    db::execute(conn, sql, [batch.into(), first_seq.into(), end_seq.into()]).await.map(|_| ())
+    let values = [batch.into(), chunk.first_seq.into(), chunk.end_seq().into(), code.into(), message.into()];
+    db::execute(conn, sql, values).await?;
+    let in_doubt = Disowned { code, message, next_attempt_at: None, finished_at: None };
+    in_flight::disown(conn, batch, chunk, in_doubt).await.map(|_| ())
 }
 
 /// Gives up what waits in a range of items of a batch that has ended: nothing of it will be tried again. An item whose

@@ -88,19 +88,11 @@ pub async fn cancel(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) ->
     )
     .await?;
     let idle = idle.iter().map(|row| row.try_get::<Option<i64>>("", "chunk_no")).collect::<Result<Vec<_>, _>>()?;
-    let open = db::all(
-        conn,
-        "SELECT no, first_seq, item_count FROM batch_chunks WHERE batch_id = $1 AND state = 'open'",
-        [id.into()],
-    )
-    .await?;
-    for chunk in open {
-        let (no, first): (i64, i64) = (chunk.try_get("", "no")?, chunk.try_get("", "first_seq")?);
-        let end = first + chunk.try_get::<i64>("", "item_count")?;
-        if idle.contains(&Some(no)) {
-            chunks::disown(conn, id, first, end).await?;
+    for chunk in chunks::open(conn, id).await? {
+        if idle.contains(&Some(chunk.no)) {
+            chunks::disown(conn, id, &chunk).await?;
         }
-        chunks::abandon(conn, now, id, first, end).await?;
+        chunks::abandon(conn, now, id, chunk.first_seq, chunk.end_seq()).await?;
     }
     changed(conn, id, Vec::new()).await
 }

@@ -1,9 +1,12 @@
 //! Reading the items of a batch.
 //!
 //! An item's row is written when something is decided about it; until then its chunk knows it. A reader sees no
-//! difference: recipients that have no row yet are listed as `pending`, or as `cancelled` in a batch that was.
+//! difference: recipients that have no row yet are listed as `pending`, or as `cancelled` in a batch that was; and as `sending`
+//! while their first attempt is under way.
 
+use super::chunks;
 use super::import::ImportLine;
+use super::in_flight::{self, InFlight};
 use super::recipients::ContactRef;
 use super::row::{self, Batch};
 use super::traces;
@@ -67,16 +70,69 @@ pub async fn items(
     let Some(batch) = super::read::get(conn, id).await? else { return Ok(None) };
     let from = after.map_or(0, |after| after.saturating_add(1));
     let unwritten_as = unwritten_as(batch.summary.status);
+    // What has no row is read first: one that gets its row meanwhile is in both, and its row is the newer.
+    let mut rowless = Vec::new();
+    if batch.summary.processed() < batch.summary.total {
+        if status.is_none_or(|status| status == ItemStatus::Sending) {
+            rowless.extend(in_flight(conn, &batch, from, limit + 1).await?);
+        }
+        if status.is_none_or(|status| status == unwritten_as) {
+            rowless.extend(unwritten(conn, &batch, unwritten_as, from, limit + 1).await?);
+        }
+    }
     let mut rows = written(conn, &batch, status, from, limit + 1).await?;
-    if status.is_none_or(|status| status == unwritten_as) && batch.summary.processed() < batch.summary.total {
-        // Rows beyond the last that was read are not known here, so neither may unwritten ones beyond it be shown.
-        let until = if rows.len() > limit { rows.last().map(|item| item.seq) } else { None };
-        rows.extend(unwritten(conn, &batch, unwritten_as, from, until, limit + 1).await?);
-        rows.sort_unstable_by_key(|item| item.seq);
+    if !rowless.is_empty() {
+        rows.extend(rowless);
+        // In its order stable: of two the row is the first.
+        rows.sort_by_key(|item| item.seq);
+        rows.dedup_by_key(|item| item.seq);
     }
     let next = if rows.len() > limit { rows.get(limit - 1).map(|item| item.seq) } else { None };
     rows.truncate(limit);
     Ok(Some(Page { rows, next }))
+}
+
+/// Those whose first attempt is under way.
+async fn in_flight(conn: &impl ConnectionTrait, batch: &Batch, from: i64, limit: usize) -> Result<Vec<Item>, DbErr> {
+    let mut items = Vec::new();
+    for chunk in chunks::with_claims(conn, batch.summary.id, from).await? {
+        let room = limit.saturating_sub(items.len());
+        let here = in_flight::of_chunk(conn, batch.summary.id, &chunk, from, room).await?;
+        items.extend(here.into_iter().map(Item::in_flight));
+    }
+    Ok(items)
+}
+
+impl Item {
+    /// One that has no row yet.
+    pub(super) const fn rowless(seq: i64, contact: Option<ContactId>, status: ItemStatus) -> Self {
+        Self {
+            seq,
+            contact,
+            phone: None,
+            input: None,
+            status,
+            attempts: 0,
+            error_code: None,
+            error_message: None,
+            warning: None,
+            message_id: None,
+            started_at: None,
+            finished_at: None,
+            next_attempt_at: None,
+        }
+    }
+
+    /// One whose first attempt is under way.
+    pub(super) fn in_flight(one: InFlight) -> Self {
+        Self {
+            phone: one.phone,
+            attempts: 1,
+            message_id: Some(one.message_id.to_string()),
+            started_at: Some(one.started_at),
+            ..Self::rowless(one.seq, one.contact, ItemStatus::Sending)
+        }
+    }
 }
 
 /// How recipients without a row stand in a batch.
@@ -189,13 +245,12 @@ pub async fn failed_rows(
     Ok(Page { rows, next })
 }
 
-/// Recipients without a row, from the chunks that have some: `[from, until)`.
+/// Recipients of whom nothing was claimed yet, from the chunks that have some.
 async fn unwritten(
     conn: &impl ConnectionTrait,
     batch: &Batch,
     status: ItemStatus,
     from: i64,
-    until: Option<i64>,
     limit: usize,
 ) -> Result<Vec<Item>, DbErr> {
     let mut items = Vec::new();
@@ -216,25 +271,12 @@ async fn unwritten(
         let data: String = row.try_get("", "data")?;
         let skip = usize::try_from(start - first).unwrap_or(usize::MAX);
         let named = names(batch.summary.batch_type, &data, end - first, skip, limit - items.len())?;
-        let fresh = (start..).zip(named).take_while(|(seq, _)| until.is_none_or(|until| *seq < until));
-        items.extend(fresh.map(|(seq, (contact, input))| Item {
-            seq,
-            contact,
-            phone: input.clone().filter(|_| batch.summary.batch_type == BatchType::Import),
+        let is_import = batch.summary.batch_type == BatchType::Import;
+        items.extend((start..).zip(named).map(|(seq, (contact, input))| Item {
+            phone: input.clone().filter(|_| is_import),
             input,
-            status,
-            attempts: 0,
-            error_code: None,
-            error_message: None,
-            warning: None,
-            message_id: None,
-            started_at: None,
-            finished_at: None,
-            next_attempt_at: None,
+            ..Item::rowless(seq, contact, status)
         }));
-        if until.is_some_and(|until| end >= until) {
-            break;
-        }
         from = end;
     }
     Ok(items)

@@ -18,6 +18,7 @@ mod create;
 mod dry_run;
 mod expand;
 mod import;
+pub(crate) mod in_flight;
 mod items;
 pub(crate) mod lookup;
 mod of_contact;
@@ -41,6 +42,7 @@ pub use create::{
 pub use dry_run::{Excluded, SendPlan, SendSample, SetPlan, SetSample, Warning, plan_delete, plan_send, plan_tag};
 pub use expand::{Expanded, NextPage, run_expand, run_start};
 pub use import::{ImportLine, Plan, PlannedRow, preview_import};
+pub use in_flight::messages as messages_in_flight;
 pub use items::{FailedRow, Item, Page, failed_rows, items};
 pub use of_contact::{ContactItem, Items, Place, items_of_contact};
 pub use pace::{EffectivePace, LimitedBy, SenderPace, SenderPaces, sender_paces};

@@ -1,9 +1,11 @@
 //! What a contact got, waits for, was skipped for and why, over all batches.
 //!
-//! What was decided has a row, found by the contact (`batch_items_contact`). Who waits has none: their chunk knows them. A chunk
+//! What was decided has a row, found by the contact (`batch_items_contact`). Who waits, or is written to for the first time, has
+//! none: their chunk knows them. A chunk
 //! that is not closed says between which numbers its contacts are, so of a list in the order of its numbers one chunk is read;
 //! of any other list the database looks through the chunks' texts, of unfinished batches alone.
 
+use super::in_flight::{self, ClaimId, InFlight};
 use super::items::{self, Item};
 use super::recipients::ContactRef;
 use super::row;
@@ -74,12 +76,16 @@ pub async fn items_of_contact(
 ) -> Result<Option<Items>, DbErr> {
     let Some(names) = names(conn, contact).await? else { return Ok(None) };
     let before = after.unwrap_or(Place { batch: i64::MAX, seq: i64::MAX });
+    let mut waiting = match status {
+        None | Some(ItemStatus::Pending | ItemStatus::Sending | ItemStatus::Cancelled) => {
+            waiting(conn, &names, before, limit + 1).await?
+        }
+        Some(ItemStatus::Succeeded | ItemStatus::Failed | ItemStatus::Skipped | ItemStatus::Unknown) => Vec::new(),
+    };
+    waiting.retain(|one| status.is_none_or(|status| one.item.status == status));
     let mut found = written(conn, &names, status, before, limit + 1).await?;
-    if matches!(status, None | Some(ItemStatus::Pending | ItemStatus::Cancelled)) {
-        let waiting = waiting(conn, &names, before, limit + 1).await?;
-        found.extend(waiting.into_iter().filter(|one| status.is_none_or(|status| one.item.status == status)));
-    }
-    // A claim between the two readings shows an item in both.
+    found.extend(waiting);
+    // One that gets its row between the two readings is in both: the row is the newer.
     found.sort_by_key(|one| std::cmp::Reverse(one.place()));
     found.dedup_by_key(|one| one.place());
     let more = found.len() > limit;
@@ -174,10 +180,11 @@ async fn waiting_as(
         Dialect::Sqlite => "instr",
     };
     let sql = format!(
-        "SELECT {BATCH}, k.no AS no, k.first_seq AS first_seq, k.next_seq AS next_seq, k.data AS data
+        "SELECT {BATCH}, k.no AS no, k.first_seq AS first_seq, k.next_seq AS next_seq, k.data AS data,
+                CAST(k.claim_id AS TEXT) AS claim_id
          FROM batch_chunks k JOIN batches b ON b.id = k.batch_id
          WHERE k.state <> 'closed' AND (k.batch_id, k.no) < ($1, $2) AND k.lowest_contact <= $3 AND k.highest_contact >= $3
-           AND k.next_seq < k.first_seq + k.item_count AND b.type <> 'IMPORT'
+           AND (k.next_seq < k.first_seq + k.item_count OR k.claim_id IS NOT NULL) AND b.type <> 'IMPORT'
            AND ({holds}(k.data, $4) > 0 OR k.data LIKE $5 OR k.data LIKE $6 OR k.data = $7 OR {holds}(k.data, $8) > 0)
          ORDER BY k.batch_id DESC, k.no DESC LIMIT {CHUNKS}"
     );
@@ -195,7 +202,7 @@ async fn waiting_as(
         values.extend(texts.iter().map(|text| Value::from(text.as_str())));
         let rows = db::all(conn, sql.clone(), values).await?;
         for row in &rows {
-            let here = in_chunk(row, names.contact, names.phone.as_ref(), *number, identifier)?;
+            let here = in_chunk(conn, row, names, *number, identifier).await?;
             found.extend(here.into_iter().filter(|one| one.place() < before));
             from = (row.try_get("", "batch_id")?, row.try_get("", "no")?);
         }
@@ -207,10 +214,10 @@ async fn waiting_as(
 }
 
 /// The contact's places in a chunk that have no row.
-fn in_chunk(
+async fn in_chunk(
+    conn: &impl ConnectionTrait,
     row: &QueryResult,
-    contact: ContactId,
-    phone: Option<&String>,
+    names: &Names,
     number: i64,
     identifier: &str,
 ) -> Result<Vec<ContactItem>, DbErr> {
@@ -222,26 +229,22 @@ fn in_chunk(
         ContactRef::Number(id) => *id == number,
         ContactRef::Text(text) => **text == *identifier,
     };
-    (first..)
-        .zip(refs)
-        .filter(|(seq, contact)| *seq >= next && is_it(contact))
-        .map(|(seq, _)| {
-            let item = Item {
+    let places: Vec<i64> = (first..).zip(refs).filter(|(_, contact)| is_it(contact)).map(|(seq, _)| seq).collect();
+    let (claimed, unclaimed): (Vec<i64>, Vec<i64>) = places.into_iter().partition(|seq| *seq < next);
+    let waits = |seq: i64| Item::rowless(seq, Some(names.contact), items::unwritten_as(batch_status));
+    let mut found: Vec<Item> = unclaimed.into_iter().map(waits).collect();
+    if let Some(claim) = ClaimId::read(row)? {
+        let rows = in_flight::with_rows(conn, BatchId(row.try_get("", "batch_id")?), &claimed).await?;
+        found.extend(claimed.into_iter().filter(|seq| !rows.contains(seq)).map(|seq| {
+            Item::in_flight(InFlight {
                 seq,
-                contact: Some(contact),
-                phone: phone.cloned(),
-                input: None,
-                status: items::unwritten_as(batch_status),
-                attempts: 0,
-                error_code: None,
-                error_message: None,
-                warning: None,
-                message_id: None,
-                started_at: None,
-                finished_at: None,
-                next_attempt_at: None,
-            };
-            of_batch(row, batch_type, item)
-        })
-        .collect()
+                contact: Some(names.contact),
+                phone: None,
+                message_id: claim.message(seq - first),
+                started_at: claim.began(),
+            })
+        }));
+    }
+    let with_phone = |item: Item| Item { phone: names.phone.clone(), ..item };
+    found.into_iter().map(|item| of_batch(row, batch_type, with_phone(item))).collect()
 }

@@ -16,6 +16,7 @@ pub use claim::{ClaimedItems, claim_items};
 pub use outcome::{ItemOutcome, ItemResult, Rest, Settled, rest, settle};
 pub use sender::{OpenCircuit, open_circuits};
 
+use crate::time::Timestamp;
 use entities::{BatchId, GatewayId, JobId};
 
 /// What [`begin`] found.
@@ -54,6 +55,31 @@ pub struct Outgoing {
     pub send_at_us: i64,
     /// The gateway that it was claimed for; `None`: that was not known, and it does not leave.
     pub gateway: Option<GatewayId>,
+    /// When it was claimed.
+    pub claimed_at: Timestamp,
+    /// Whether it has a row; if not, its outcome makes one.
+    pub has_row: bool,
+}
+
+impl Outgoing {
+    /// An attempt at it that ended at once: it never left.
+    #[must_use]
+    pub fn returned(&self, at: Timestamp) -> ItemResult {
+        ItemResult {
+            seq: self.seq,
+            message_id: self.message_id,
+            contact: self.contact,
+            attempt: self.attempt,
+            doubtful: self.doubtful,
+            has_row: self.has_row,
+            claimed_at: self.claimed_at,
+            slot_us: self.send_at_us,
+            gateway: None,
+            text: None,
+            at,
+            outcome: ItemOutcome::Returned,
+        }
+    }
 }
 
 /// What the claims and outcomes of one job need to know of it.

@@ -1,6 +1,5 @@
 //! Making a job, in the transaction of the business rows it belongs to.
 
-use super::PAYLOAD_VERSION;
 use crate::db::{self, Dialect};
 use crate::ring::{JobKind, JobRef, Lane, Ring};
 use crate::time::Timestamp;
@@ -45,7 +44,7 @@ pub async fn enqueue(conn: &impl ConnectionTrait, now: Timestamp, jobs: &[NewJob
         .iter()
         .map(|job| {
             json!({
-                "kind": job.kind, "lane": job.lane, "batch_id": job.batch, "chunk_no": job.chunk,
+                "kind": job.kind, "version": job.kind.version(), "lane": job.lane, "batch_id": job.batch, "chunk_no": job.chunk,
                 "payload": job.payload.to_string(), "run_at": job.run_at,
                 "rung_at": (job.run_at <= now).then_some(now),
             })
@@ -55,6 +54,7 @@ pub async fn enqueue(conn: &impl ConnectionTrait, now: Timestamp, jobs: &[NewJob
         1,
         &[
             ("kind", "text"),
+            ("version", "bigint"),
             ("lane", "text"),
             ("batch_id", "bigint"),
             ("chunk_no", "bigint"),
@@ -65,7 +65,7 @@ pub async fn enqueue(conn: &impl ConnectionTrait, now: Timestamp, jobs: &[NewJob
     );
     let sql = format!(
         "INSERT INTO jobs (kind, lane, state, batch_id, chunk_no, payload_version, payload, run_at, rung_at, created_at)
-         SELECT kind, lane, 'ready', batch_id, chunk_no, {PAYLOAD_VERSION}, payload, run_at, rung_at, $2 FROM {source} WHERE TRUE
+         SELECT kind, lane, 'ready', batch_id, chunk_no, version, payload, run_at, rung_at, $2 FROM {source} WHERE TRUE
          RETURNING id, kind, lane, run_at"
     );
     let inserted = db::all(conn, sql, [serde_json::Value::from(rows).to_string().into(), now.0.into()]).await?;

@@ -73,6 +73,3 @@ pub const MAX_TIMEOUTS: u32 = 10;
 /// How often in a row a job may be there when its process dies before it is dead. Not the same count as failures, and
 /// begun anew when it has come further: what kills a worker is seldom the job.
 pub const MAX_CRASHES: i64 = 3;
-
-/// The version of job payloads that this build writes and reads. A job of a later version waits, parked, for a later build.
-pub const PAYLOAD_VERSION: i64 = 1;

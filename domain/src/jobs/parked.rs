@@ -2,7 +2,7 @@
 //! one cannot read. A release that was rolled back leaves them.
 
 use super::enqueue::ring_of;
-use super::{IS_READY, PAYLOAD_VERSION, SWEEP_GRACE};
+use super::{IS_READY, SWEEP_GRACE};
 use crate::db::{self, Dialect};
 use crate::ring::{JobKind, Lane, Ring};
 use crate::time::Timestamp;
@@ -19,7 +19,14 @@ fn list(names: impl Iterator<Item = &'static str>) -> String {
 pub(super) fn is_known() -> String {
     let kinds = list(JobKind::ALL.iter().copied().map(JobKind::as_str));
     let lanes = list(Lane::ALL.into_iter().map(Lane::as_str));
-    format!("kind IN ({kinds}) AND lane IN ({lanes}) AND payload_version <= {PAYLOAD_VERSION}")
+    format!("kind IN ({kinds}) AND lane IN ({lanes}) AND payload_version <= {}", version())
+}
+
+/// The version of a job's kind, by the column `kind`.
+pub(super) fn version() -> String {
+    let later = JobKind::ALL.iter().filter(|kind| kind.version() > 1);
+    let cases: String = later.map(|kind| format!("WHEN '{kind}' THEN {} ", kind.version())).collect();
+    format!("(CASE kind {cases}ELSE 1 END)")
 }
 
 /// Parks jobs that are due and that this release does not know; returns how many. Not before [`SWEEP_GRACE`] after they

@@ -90,19 +90,13 @@ async fn send(actor: &Actor, job: &Claimed, rng: &mut StdRng) -> Result<(), DbEr
             .items
             .into_iter()
             .map(|item| ItemResult {
-                gateway: None,
-                seq: item.seq,
-                message_id: item.message_id,
-                contact: item.contact,
-                attempt: item.attempt,
-                doubtful: item.doubtful,
                 text: Some("Hello".into()),
-                at: now,
                 outcome: match rng.random_range(0..8) {
                     0 => ItemOutcome::Rejected { code: "code".into(), detail: "detail".into() },
                     1 => ItemOutcome::Failed { code: "code".into(), detail: "detail".into() },
                     _ => ItemOutcome::Accepted,
                 },
+                ..item.returned(now)
             })
             .collect();
         let nothing = results.is_empty();

@@ -320,17 +320,7 @@ impl Sending {
     /// held back or the gateway seems not to work by then.
     async fn attempt(self, item: Outgoing) -> ItemResult {
         let shared = &self.shared;
-        let mut result = ItemResult {
-            seq: item.seq,
-            message_id: item.message_id,
-            contact: item.contact,
-            attempt: item.attempt,
-            doubtful: item.doubtful,
-            gateway: None,
-            text: None,
-            at: shared.clock.now(),
-            outcome: ItemOutcome::Returned,
-        };
+        let mut result = item.returned(shared.clock.now());
         let wait_us = item.send_at_us - shared.clock.now().0 * 1000;
         if wait_us > 0 {
             metrics::histogram!("paceline_limiter_wait_seconds").record(wait_us as f64 / 1e6);

@@ -2,6 +2,7 @@
 
 use super::{Begin, Held};
 use crate::batches::chunks::{self, Chunk};
+use crate::batches::in_flight::{self, Disowned};
 use crate::batches::recipients::ContactRef;
 use crate::batches::row::{self, Batch, Counts, Going};
 use crate::batches::{BatchSummary, control};
@@ -55,7 +56,7 @@ pub async fn begin(
         return Ok(Step::quiet(Begin::Stale));
     }
     let held = Held { job: job.id, fence: job.fence, batch: batch_id, chunk: no };
-    let (batch, chunk) = match (row::lock(conn, batch_id).await?, chunks::load(conn, batch_id, no).await?) {
+    let (batch, mut chunk) = match (row::lock(conn, batch_id).await?, chunks::load(conn, batch_id, no).await?) {
         (Some(batch), Some(chunk)) => (batch, chunk),
         _ => {
             jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await?;
@@ -76,7 +77,7 @@ pub async fn begin(
             events.extend(revive(conn, &batch, &chunk).await?.map(Event::BatchChanged));
         }
     }
-    if let Some(changed) = take_back(conn, now, &batch, &chunk, job.fence).await? {
+    if let Some(changed) = take_back(conn, now, &batch, &mut chunk, job.fence).await? {
         events.push(Event::BatchChanged(changed));
     }
     let refs = serde_json::from_str(&chunk.data).map_err(|e| DbErr::Json(format!("chunk {no}: {e}")))?;
@@ -93,15 +94,16 @@ async fn take_back(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     batch: &Batch,
-    chunk: &Chunk,
+    chunk: &mut Chunk,
     fence: i64,
 ) -> Result<Option<BatchSummary>, DbErr> {
     let resend = batch.on_unknown == OnUnknown::Resend && Going::of(batch) != Going::Ended;
     let (next, finished) = if resend { (Some(now.0), None) } else { (None, Some(now.0)) };
+    let (code, message) = chunks::VANISHED;
     let lost = db::execute(
         conn,
         "UPDATE batch_items SET status = 'unknown', next_attempt_at = $4, finished_at = $5, slot_us = NULL,
-                error_code = 'outcome_unknown', error_message = 'the worker vanished during the attempt'
+                error_code = $7, error_message = $8
          WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status = 'sending' AND fence < $6",
         [
             batch.summary.id.into(),
@@ -110,13 +112,19 @@ async fn take_back(
             next.into(),
             finished.into(),
             fence.into(),
+            code.into(),
+            message.into(),
         ],
     )
     .await?;
-    if lost == 0 || resend {
+    let in_doubt =
+        Disowned { code, message, next_attempt_at: next.map(Timestamp), finished_at: finished.map(Timestamp) };
+    let first = in_flight::disown(conn, batch.summary.id, chunk, in_doubt).await?;
+    chunk.claim = None;
+    let failed = i64::try_from(lost).unwrap_or(i64::MAX).saturating_add(first);
+    if failed == 0 || resend {
         return Ok(None);
     }
-    let failed = i64::try_from(lost).unwrap_or(i64::MAX);
     row::count(conn, batch.summary.id, Counts { failed, ..Counts::default() }).await
 }
 

@@ -7,6 +7,7 @@ use super::reserve::{Candidate, Limits, Reservation, reserve};
 use super::rows::{self, ClaimedRow};
 use super::sender::{self, Sender};
 use super::{Outgoing, Work};
+use crate::batches::in_flight::{self, ClaimId};
 use crate::batches::lookup::{NO_NUMBER, Recipient, SUPPRESSED, TWICE, recipient, resolve};
 use crate::batches::recipients::ContactRef;
 use crate::batches::row::{self, Batch, Counts, Going};
@@ -61,8 +62,10 @@ pub async fn claim_items(
         Standing::Nothing(nothing) => return Ok(Some(Step::quiet(nothing))),
         Standing::Go(batch) => *batch,
     };
+    let claim = work.chunk.claim.unwrap_or_else(|| ClaimId::new(now, rng));
     let loaded = load(conn, now, work, &batch, wanted).await?;
-    let Chosen { candidates, over, ended, fresh_to } = choose(now, loaded, rng);
+    let first_seq = work.chunk.first_seq;
+    let Chosen { candidates, over, ended, fresh_to } = choose(now, loaded, |seq| claim.message(seq - first_seq));
     if !over.is_empty() || !ended.is_empty() {
         // Its counts will change. Locked before the sender and the items: a cancel locks them in this order too.
         row::lock(conn, batch.summary.id).await?;
@@ -76,10 +79,10 @@ pub async fn claim_items(
         jitter_us: batch.jitter_ms.saturating_mul(1000),
     };
     let reserved = reserve(now, &limits, candidates, fresh_to, rng);
-    let counts = write(conn, now, work, &reserved, ended, &over).await?;
+    let counts = write(conn, now, work, claim, &reserved, ended, &over).await?;
     write_paces(conn, work, sender, &reserved).await?;
     let Reservation { slotted, short, more_us, .. } = reserved;
-    let items: Vec<Outgoing> = slotted.into_iter().filter_map(|one| one.outgoing(work.gateway)).collect();
+    let items: Vec<Outgoing> = slotted.into_iter().filter_map(|one| one.outgoing(now, work.gateway)).collect();
     let probe = limits.leave == Leave::One && !items.is_empty();
     if let (Some(sender), true) = (sender, probe) {
         sender::write_circuit(conn, sender.id, sender.circuit.probe(now), None).await?;
@@ -209,8 +212,8 @@ struct Chosen {
     fresh_to: i64,
 }
 
-/// Decides of each that was found whether it could be written to. Pure.
-fn choose(now: Timestamp, loaded: Loaded<'_>, rng: &mut impl Rng) -> Chosen {
+/// Decides of each that was found whether it could be written to; `message_id` is that of one who has no message yet. Pure.
+fn choose(now: Timestamp, loaded: Loaded<'_>, message_id: impl Fn(i64) -> Uuid) -> Chosen {
     let Loaded { due, named, found, mut twice, fresh_to } = loaded;
     let Due { mut candidates, mut over, unresolved: _ } = due;
     let mut ended = Vec::new();
@@ -232,8 +235,7 @@ fn choose(now: Timestamp, loaded: Loaded<'_>, rng: &mut impl Rng) -> Chosen {
             }
             Some(recipient) => candidates.push(Candidate {
                 seq,
-                message_id: uuid::Builder::from_unix_timestamp_millis(u64::try_from(now.0).unwrap_or(0), &rng.random())
-                    .into_uuid(),
+                message_id: message_id(seq),
                 recipient: recipient.clone(),
                 attempt: 1,
                 slot_us: None,
@@ -249,11 +251,13 @@ fn choose(now: Timestamp, loaded: Loaded<'_>, rng: &mut impl Rng) -> Chosen {
     Chosen { candidates, over, ended, fresh_to }
 }
 
-/// Writes the items that a claim takes, and those that end with it: how the batch's counts change by that.
+/// Writes the items that a claim takes, and those that end with it: how the batch's counts change by that. Those that leave for
+/// the first time get no row: that they are claimed is said by the chunk's, under which their numbers are looked at now.
 async fn write(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     work: &mut Work,
+    claim: ClaimId,
     reserved: &Reservation,
     mut ended: Vec<ClaimedRow>,
     over: &Over,
@@ -268,17 +272,24 @@ async fn write(
         skipped: count(over.suppressed.len() + skipped),
         ..Counts::default()
     };
-    let rows = |fresh: bool| slotted.iter().filter(move |one| one.is_fresh() == fresh).map(|one| one.row(now));
-    let written: Vec<ClaimedRow> = rows(true).chain(ended).collect();
-    let updated: Vec<ClaimedRow> = rows(false).collect();
+    let waiting = slotted.iter().filter(|one| one.is_fresh() && !one.leaves());
+    let written: Vec<ClaimedRow> = waiting.map(|one| one.row(now)).chain(ended).collect();
+    let updated: Vec<ClaimedRow> = slotted.iter().filter(|one| !one.is_fresh()).map(|one| one.row(now)).collect();
     rows::note_typed(conn, work.held, &written).await?;
     rows::insert_items(conn, work.held, &written).await?;
     rows::update_items(conn, now, work.held, &updated).await?;
     if *next_seq != work.chunk.next_seq {
-        let sql = "UPDATE batch_chunks SET next_seq = $3 WHERE batch_id = $1 AND no = $2";
-        let values = [work.held.batch.into(), work.held.chunk.into(), (*next_seq).into()];
-        db::execute(conn, sql, values).await?;
+        let in_flight = slotted.iter().any(|one| one.is_fresh() && one.leaves());
+        let claim = work.chunk.claim.or_else(|| in_flight.then_some(claim));
+        let sql = format!(
+            "UPDATE batch_chunks SET next_seq = $3, claim_id = {} WHERE batch_id = $1 AND no = $2",
+            Dialect::of(conn).uuid(4)
+        );
+        let claim_id = claim.map(|claim| claim.to_string());
+        db::execute(conn, sql, [work.held.batch.into(), work.held.chunk.into(), (*next_seq).into(), claim_id.into()])
+            .await?;
         work.chunk.next_seq = *next_seq;
+        work.chunk.claim = claim;
     }
     Ok(counts)
 }
@@ -332,7 +343,8 @@ impl Twice {
             "SELECT contact_id AS id FROM batch_items WHERE batch_id = $2 AND contact_id {}",
             dialect.one_of(1, "bigint")
         );
-        let served = read(db::all(conn, sql, [json!(merged).to_string().into(), batch.summary.id.into()]).await?)?;
+        let mut served = read(db::all(conn, sql, [json!(merged).to_string().into(), batch.summary.id.into()]).await?)?;
+        served.extend(in_flight::contacts(conn, batch.summary.id).await?);
         Ok(Self { merged, served })
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Held, sender};
 use crate::batches::chunks;
+use crate::batches::in_flight;
 use crate::batches::row::{self, Counts, Going};
 use crate::circuit::{Leave, Sign};
 use crate::contacts::merge;
@@ -109,6 +110,12 @@ pub struct ItemResult {
     pub attempt: i64,
     /// Whether an earlier attempt may have reached the gateway: then no failure of this one says that nothing was sent.
     pub doubtful: bool,
+    /// Whether the item has a row; if not, this makes one.
+    pub has_row: bool,
+    /// When the attempt was claimed.
+    pub claimed_at: Timestamp,
+    /// Its slot, in microseconds since the epoch.
+    pub slot_us: i64,
     /// The gateway that was asked, if one was.
     pub gateway: Option<GatewayId>,
     /// The text that was sent, if one was rendered.
@@ -240,8 +247,12 @@ pub async fn settle(
     let around = Surroundings { going, on_unknown: batch.on_unknown, open_until };
     let decided: Vec<(&ItemResult, Decision)> =
         results.iter().map(|result| (result, decide(around, result, rng))).collect();
-    let items: Vec<ItemRow<'_>> = decided.iter().map(|(result, decision)| item_row(result, decision)).collect();
-    let written = write_items(conn, held, &items).await?;
+    let rows = |has_row: bool| {
+        let some = decided.iter().filter(move |(result, _)| result.has_row == has_row);
+        some.map(|(result, decision)| item_row(result, decision)).collect::<Vec<_>>()
+    };
+    let mut written = insert_items(conn, held, &rows(false)).await?;
+    written.extend(update_items(conn, held, &rows(true)).await?);
     let mut counts = Counts::default();
     let mut messages = Vec::new();
     // What was written before, when the answer to that commit was lost, was counted then.
@@ -305,12 +316,16 @@ fn message_row<'a>(result: &'a ItemResult, decision: &Decision) -> MessageRow<'a
 #[derive(Serialize)]
 struct ItemRow<'a> {
     seq: i64,
+    contact_id: ContactId,
+    message_id: Uuid,
     /// Which attempt it was.
     attempt: i64,
     status: ItemStatus,
     attempts: i64,
+    slot_us: Option<i64>,
     error_code: Option<&'a str>,
     error_message: Option<&'a str>,
+    started_at: Timestamp,
     finished_at: Option<Timestamp>,
     next_attempt_at: Option<Timestamp>,
 }
@@ -319,18 +334,66 @@ fn item_row<'a>(result: &ItemResult, decision: &'a Decision) -> ItemRow<'a> {
     let (code, detail) = decision.error.as_ref().map(|(code, detail)| (code.as_str(), detail.as_str())).unzip();
     ItemRow {
         seq: result.seq,
+        contact_id: result.contact,
+        message_id: result.message_id,
         attempt: result.attempt,
         status: decision.status,
         attempts: decision.attempts,
+        // The one that it left at; who waits gets another.
+        slot_us: decision.finished.then_some(result.slot_us),
         error_code: code,
         error_message: detail,
+        started_at: result.claimed_at,
         finished_at: decision.finished.then_some(result.at),
         next_attempt_at: decision.next_attempt_at,
     }
 }
 
+/// Writes items that had no row, since this was their first attempt; returns which. One that has a row by now was written
+/// before, or was given up by somebody who had reason to.
+async fn insert_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow<'_>]) -> Result<HashSet<i64>, DbErr> {
+    if items.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let source = Dialect::of(conn).rows(
+        3,
+        &[
+            ("seq", "bigint"),
+            ("contact_id", "bigint"),
+            ("message_id", "uuid"),
+            ("status", "text"),
+            ("attempts", "bigint"),
+            ("slot_us", "bigint"),
+            ("error_code", "text"),
+            ("error_message", "text"),
+            ("started_at", "bigint"),
+            ("finished_at", "bigint"),
+            ("next_attempt_at", "bigint"),
+        ],
+    );
+    let there = merge::is_there("r.contact_id");
+    let written = db::all(
+        conn,
+        format!(
+            "INSERT INTO batch_items (batch_id, fence, seq, contact_id, message_id, status, attempts, slot_us, error_code,
+                                      error_message, started_at, finished_at, next_attempt_at)
+             SELECT $1, $2, seq, contact_id, message_id, status, attempts, slot_us, error_code,
+                    CASE WHEN error_message IS NULL OR {there} THEN error_message END, started_at, finished_at,
+                    next_attempt_at
+             FROM {source} WHERE TRUE
+             ON CONFLICT (batch_id, seq) DO NOTHING RETURNING seq"
+        ),
+        [held.batch.into(), held.fence.into(), db::rows_json(items)?],
+    )
+    .await?;
+    written.iter().map(|row| row.try_get("", "seq")).collect()
+}
+
 /// Writes items whose very attempt is still in flight under this claim; returns which.
-async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow<'_>]) -> Result<HashSet<i64>, DbErr> {
+async fn update_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow<'_>]) -> Result<HashSet<i64>, DbErr> {
+    if items.is_empty() {
+        return Ok(HashSet::new());
+    }
     let dialect = Dialect::of(conn);
     let among = dialect.among("batch_items.seq", 3, "seq", "bigint");
     let source = dialect.rows(
@@ -340,6 +403,7 @@ async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow<'
             ("attempt", "bigint"),
             ("status", "text"),
             ("attempts", "bigint"),
+            ("slot_us", "bigint"),
             ("error_code", "text"),
             ("error_message", "text"),
             ("finished_at", "bigint"),
@@ -352,7 +416,7 @@ async fn write_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow<'
         format!(
             "UPDATE batch_items SET status = r.status, attempts = r.attempts, error_code = r.error_code,
                     error_message = CASE WHEN r.error_message IS NULL OR {there} THEN r.error_message END,
-                    finished_at = r.finished_at, next_attempt_at = r.next_attempt_at, slot_us = NULL
+                    finished_at = r.finished_at, next_attempt_at = r.next_attempt_at, slot_us = r.slot_us
              FROM {source}
              WHERE batch_items.batch_id = $1 AND batch_items.seq = r.seq AND batch_items.fence = $2
                AND batch_items.status = 'sending' AND batch_items.attempts = r.attempt{among}
@@ -401,6 +465,7 @@ pub async fn rest(
     let range = [held.batch.into(), chunk.first_seq.into(), chunk.end_seq().into()];
 
     if Going::of(&batch) == Going::Ended {
+        chunks::disown(conn, held.batch, &chunk).await?;
         chunks::abandon(conn, now, held.batch, chunk.first_seq, chunk.end_seq()).await?;
         end(Ending::Done, rng).await?;
         return Ok(chunks::close(conn, now, held.batch, held.chunk).await?.map(|()| Rest::Closed));
@@ -408,19 +473,24 @@ pub async fn rest(
 
     let open = db::one(
         conn,
-        "SELECT count(*) AS n, min(coalesce(next_attempt_at, 0)) AS at FROM batch_items
-         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND finished_at IS NULL",
+        "SELECT count(*) AS n, count(finished_at) AS finished,
+                min(CASE WHEN finished_at IS NULL THEN coalesce(next_attempt_at, 0) END) AS at FROM batch_items
+         WHERE batch_id = $1 AND seq >= $2 AND seq < $3",
         range,
     )
     .await?;
-    let (waiting, due): (i64, Option<i64>) = match open {
-        Some(row) => (row.try_get("", "n")?, row.try_get("", "at")?),
-        None => (0, None),
+    let (rows, finished, due): (i64, i64, Option<i64>) = match open {
+        Some(row) => (row.try_get("", "n")?, row.try_get("", "finished")?, row.try_get("", "at")?),
+        None => (0, 0, None),
     };
     let all_written = chunk.next_seq >= chunk.end_seq();
-    if all_written && waiting == 0 {
+    if finished == chunk.item_count {
         end(Ending::Done, rng).await?;
         return Ok(chunks::close(conn, now, held.batch, held.chunk).await?.map(|()| Rest::Closed));
+    }
+    // Else an outcome is missing, and the next claim takes back what is in flight.
+    if chunk.claim.is_some() && rows == chunk.next_seq - chunk.first_seq {
+        in_flight::unclaim(conn, held.batch, chunk.no).await?;
     }
     if batch.paused {
         end(Ending::Paused, rng).await?;
@@ -464,6 +534,9 @@ mod tests {
             contact: ContactId(1),
             attempt,
             doubtful,
+            has_row: true,
+            claimed_at: Timestamp(1_000_000),
+            slot_us: 1_000_000_000,
             gateway: None,
             text: None,
             at: Timestamp(1_000_000),

@@ -106,6 +106,11 @@ impl Slotted {
         self.candidate.waits_as.is_none()
     }
 
+    /// Whether it is claimed for its slot now.
+    pub(super) fn leaves(&self) -> bool {
+        self.leaves
+    }
+
     /// How the claim leaves its item.
     pub(super) fn row(&self, now: Timestamp) -> ClaimedRow {
         let Self { candidate, slot_us, leaves } = self;
@@ -125,8 +130,8 @@ impl Slotted {
         }
     }
 
-    /// What is sent of it; `None`: nothing yet.
-    pub(super) fn outgoing(self, gateway: Option<GatewayId>) -> Option<Outgoing> {
+    /// What is sent of it, claimed now; `None`: nothing yet.
+    pub(super) fn outgoing(self, now: Timestamp, gateway: Option<GatewayId>) -> Option<Outgoing> {
         let Self { candidate, slot_us, leaves } = self;
         leaves.then(|| Outgoing {
             seq: candidate.seq,
@@ -139,6 +144,8 @@ impl Slotted {
             doubtful: candidate.waits_as == Some(ItemStatus::Unknown),
             send_at_us: slot_us,
             gateway,
+            claimed_at: now,
+            has_row: candidate.waits_as.is_some(),
         })
     }
 }
