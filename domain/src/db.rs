@@ -10,11 +10,13 @@
 mod handle;
 mod hold;
 mod pool;
+mod set;
 mod sqlite;
 mod trouble;
 
 pub use handle::{Handle, Tx};
 pub use pool::Limits;
+pub(crate) use set::Set;
 pub use trouble::Trouble;
 
 use crate::time::Timestamp;
@@ -22,11 +24,13 @@ use faults::{Commit, Point, Side};
 use handle::Kind;
 use hold::Holds;
 use pool::Pool;
+use sea_orm::sea_query::ArrayType;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, RuntimeErr, Statement, Value};
 use sqlite::SqliteTx;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// Which database it is: for the few statements that cannot be said alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +129,30 @@ impl Dialect {
                 format!("= ANY(ARRAY(SELECT v::{ty} FROM json_array_elements_text(${param}::text::json) AS v))")
             }
             Self::Sqlite => format!("IN (SELECT value FROM json_each(${param}))"),
+        }
+    }
+
+    /// The right side of a condition, and its parameter `$param`: one of these numbers, looked up one by one.
+    #[must_use]
+    pub(crate) fn one_of_numbers(self, param: usize, numbers: &[i64]) -> (String, Value) {
+        match self {
+            Self::Postgres => {
+                let all = numbers.iter().copied().map(Value::from).collect();
+                (format!("= ANY(${param}::bigint[])"), Value::Array(ArrayType::BigInt, Some(Box::new(all))))
+            }
+            Self::Sqlite => (self.one_of(param, "bigint"), serde_json::json!(numbers).to_string().into()),
+        }
+    }
+
+    /// As [`one_of_numbers`](Self::one_of_numbers), of UUIDs.
+    #[must_use]
+    pub(crate) fn one_of_uuids(self, param: usize, ids: &[Uuid]) -> (String, Value) {
+        match self {
+            Self::Postgres => {
+                let all = ids.iter().copied().map(Value::from).collect();
+                (format!("= ANY(${param}::uuid[])"), Value::Array(ArrayType::Uuid, Some(Box::new(all))))
+            }
+            Self::Sqlite => (self.one_of(param, "uuid"), serde_json::json!(ids).to_string().into()),
         }
     }
 

@@ -35,11 +35,10 @@ impl Lookup {
     ) -> Result<HashMap<ContactRef, T>, DbErr> {
         let (numbers, identifiers) = names(refs.clone());
         let mut found = HashMap::with_capacity(numbers.len() + identifiers.len());
-        for row in self.rows(conn, "id", "bigint", "", json!(numbers)).await? {
+        for row in self.numbered(conn, &numbers).await? {
             found.insert(ContactRef::Number(row.try_get("", "id")?), read(&row)?);
         }
-        let told = ", CAST(identifier AS TEXT) AS identifier";
-        for row in self.rows(conn, "identifier", "uuid", told, json!(identifiers)).await? {
+        for row in self.identified(conn, &identifiers).await? {
             let identifier: String = row.try_get("", "identifier")?;
             found.insert(ContactRef::Text(identifier.into()), read(&row)?);
         }
@@ -49,32 +48,39 @@ impl Lookup {
         let missing = refs.filter(|contact| !found.contains_key(*contact));
         let moved = where_they_went(conn, missing).await?;
         let ids: Vec<i64> = moved.iter().map(|(_, kept)| *kept).collect();
-        let rows = self.rows(conn, "id", "bigint", "", json!(ids)).await?;
+        let rows = self.numbered(conn, &ids).await?;
         let kept = rows.iter().map(|row| Ok((row.try_get::<i64>("", "id")?, read(row)?)));
         let kept = kept.collect::<Result<HashMap<_, _>, DbErr>>()?;
         found.extend(moved.into_iter().filter_map(|(contact, id)| Some((contact, kept.get(&id)?.clone()))));
         Ok(found)
     }
 
-    /// The rows in which a column has one of these values.
-    async fn rows(
-        self,
-        conn: &impl ConnectionTrait,
-        column: &str,
-        ty: &str,
-        told: &str,
-        values: Value,
-    ) -> Result<Vec<QueryResult>, DbErr> {
-        if values.as_array().is_some_and(Vec::is_empty) {
+    /// Those with one of these numbers.
+    async fn numbered(self, conn: &impl ConnectionTrait, numbers: &[i64]) -> Result<Vec<QueryResult>, DbErr> {
+        if numbers.is_empty() {
             return Ok(Vec::new());
         }
         let dialect = Dialect::of(conn);
+        let (these, values) = dialect.one_of_numbers(1, numbers);
+        db::all(conn, self.select(dialect, "", &format!("id {these}")), [values]).await
+    }
+
+    /// Those with one of these identifiers, each with its own.
+    async fn identified(self, conn: &impl ConnectionTrait, identifiers: &[&str]) -> Result<Vec<QueryResult>, DbErr> {
+        if identifiers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let dialect = Dialect::of(conn);
+        let (told, these) = (", CAST(identifier AS TEXT) AS identifier", dialect.one_of(1, "uuid"));
+        let sql = self.select(dialect, told, &format!("identifier {these}"));
+        db::all(conn, sql, [json!(identifiers).to_string().into()]).await
+    }
+
+    fn select(self, dialect: Dialect, told: &str, condition: &str) -> String {
         let there = if self.deleted { "" } else { "deleted_at IS NULL AND " };
         // Locked in the order of their numbers, so that two chunks over the same contacts cannot wait for each other.
         let tail = if self.locked { format!(" ORDER BY id{}", dialect.for_update()) } else { String::new() };
-        let columns = self.columns;
-        let sql = format!("SELECT {columns}{told} FROM contacts WHERE {there}{column} {}{tail}", dialect.one_of(1, ty));
-        db::all(conn, sql, [values.to_string().into()]).await
+        format!("SELECT {}{told} FROM contacts WHERE {there}{condition}{tail}", self.columns)
     }
 }
 

@@ -1,10 +1,9 @@
 //! When a contact last wrote or was written to: what lists of customers are ordered by.
 
-use crate::db::{self, Dialect};
+use crate::db::{self, Dialect, Set};
 use crate::time::Timestamp;
 use entities::ContactId;
 use sea_orm::{ConnectionTrait, DbErr};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Marks contacts as active at a time. In the order of their numbers, so that two transactions over the same contacts
@@ -21,8 +20,10 @@ pub(crate) async fn touch(
     if latest.is_empty() {
         return Ok(());
     }
-    let rows: Vec<Value> = latest.iter().map(|(contact, at)| json!({ "contact_id": contact, "at": at })).collect();
-    let source = Dialect::of(conn).rows(1, &[("contact_id", "bigint"), ("at", "bigint")]);
+    let (source, values) = Set::default()
+        .ints("contact_id", latest.keys().map(|contact| Some(contact.0)))
+        .ints("at", latest.values().map(|at| Some(at.0)))
+        .into_source(Dialect::of(conn), 1);
     db::execute(
         conn,
         format!(
@@ -33,7 +34,7 @@ pub(crate) async fn touch(
              ON CONFLICT (contact_id) DO UPDATE SET last_message_at = excluded.last_message_at
              WHERE contact_activity.last_message_at < excluded.last_message_at"
         ),
-        [Value::from(rows).to_string().into()],
+        values,
     )
     .await
     .map(|_| ())

@@ -334,8 +334,9 @@ impl Twice {
         let read = |rows: Vec<QueryResult>| {
             rows.iter().map(|row| Ok(ContactId(row.try_get("", "id")?))).collect::<Result<HashSet<_>, DbErr>>()
         };
-        let sql = format!("SELECT into_id AS id FROM contact_merges WHERE into_id {}", dialect.one_of(1, "bigint"));
-        let merged = read(db::all(conn, sql, [json!(ids).to_string().into()]).await?)?;
+        let (these, numbers) = dialect.one_of_numbers(1, &ids);
+        let sql = format!("SELECT into_id AS id FROM contact_merges WHERE into_id {these}");
+        let merged = read(db::all(conn, sql, [numbers]).await?)?;
         if merged.is_empty() {
             return Ok(Self::default());
         }

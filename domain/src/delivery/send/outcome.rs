@@ -6,7 +6,7 @@ use crate::batches::in_flight;
 use crate::batches::row::{self, Counts, Going};
 use crate::circuit::{Leave, Sign};
 use crate::contacts::merge;
-use crate::db::{self, Dialect};
+use crate::db::{self, Dialect, Set};
 use crate::delivery::receipts;
 use crate::feed;
 use crate::jobs::{self, Ending};
@@ -355,22 +355,19 @@ async fn insert_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow<
     if items.is_empty() {
         return Ok(HashSet::new());
     }
-    let source = Dialect::of(conn).rows(
-        3,
-        &[
-            ("seq", "bigint"),
-            ("contact_id", "bigint"),
-            ("message_id", "uuid"),
-            ("status", "text"),
-            ("attempts", "bigint"),
-            ("slot_us", "bigint"),
-            ("error_code", "text"),
-            ("error_message", "text"),
-            ("started_at", "bigint"),
-            ("finished_at", "bigint"),
-            ("next_attempt_at", "bigint"),
-        ],
-    );
+    let (source, values) = Set::default()
+        .ints("seq", items.iter().map(|item| Some(item.seq)))
+        .ints("contact_id", items.iter().map(|item| Some(item.contact_id.0)))
+        .uuids("message_id", items.iter().map(|item| item.message_id))
+        .texts("status", items.iter().map(|item| Some(item.status.as_str())))
+        .ints("attempts", items.iter().map(|item| Some(item.attempts)))
+        .ints("slot_us", items.iter().map(|item| item.slot_us))
+        .texts("error_code", items.iter().map(|item| item.error_code))
+        .texts("error_message", items.iter().map(|item| item.error_message))
+        .ints("started_at", items.iter().map(|item| Some(item.started_at.0)))
+        .ints("finished_at", items.iter().map(|item| item.finished_at.map(|at| at.0)))
+        .ints("next_attempt_at", items.iter().map(|item| item.next_attempt_at.map(|at| at.0)))
+        .into_source(Dialect::of(conn), 3);
     let there = merge::is_there("r.contact_id");
     let written = db::all(
         conn,
@@ -383,7 +380,7 @@ async fn insert_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow<
              FROM {source} WHERE TRUE
              ON CONFLICT (batch_id, seq) DO NOTHING RETURNING seq"
         ),
-        [held.batch.into(), held.fence.into(), db::rows_json(items)?],
+        [held.batch.into(), held.fence.into()].into_iter().chain(values),
     )
     .await?;
     written.iter().map(|row| row.try_get("", "seq")).collect()

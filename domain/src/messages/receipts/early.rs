@@ -112,9 +112,9 @@ pub(crate) async fn take_early(conn: &impl ConnectionTrait, messages: &[Uuid]) -
     if messages.is_empty() {
         return Ok(Vec::new());
     }
-    let sql =
-        format!("DELETE FROM early_receipts WHERE uuid {} RETURNING {COLUMNS}", Dialect::of(conn).one_of(1, "uuid"));
-    let rows = db::all(conn, sql, [json!(messages).to_string().into()]).await?;
+    let (these, ids) = Dialect::of(conn).one_of_uuids(1, messages);
+    let rows =
+        db::all(conn, format!("DELETE FROM early_receipts WHERE uuid {these} RETURNING {COLUMNS}"), [ids]).await?;
     receipts(&rows)
 }
 

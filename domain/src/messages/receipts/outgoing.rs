@@ -4,30 +4,14 @@ use super::Receipt;
 use super::early::take_early;
 use crate::ack::AckLevel;
 use crate::contacts::{activity, merge};
-use crate::db::{self, Dialect};
+use crate::db::{self, Dialect, Set};
 use crate::model::MessageStatus;
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId, GatewayId};
 use sea_orm::{ConnectionTrait, DbErr};
-use serde::Serialize;
 use uuid::Uuid;
 
-const COLUMNS: [(&str, &str); 11] = [
-    ("uuid", "uuid"),
-    ("contact_id", "bigint"),
-    ("item_seq", "bigint"),
-    ("content", "text"),
-    ("status", "text"),
-    ("ack", "bigint"),
-    ("error_code", "text"),
-    ("error_message", "text"),
-    ("at", "bigint"),
-    ("sent_at", "bigint"),
-    ("gateway_id", "bigint"),
-];
-
 /// A message that left, or was to.
-#[derive(Serialize)]
 pub(crate) struct MessageRow<'a> {
     pub(crate) uuid: Uuid,
     pub(crate) contact_id: ContactId,
@@ -53,7 +37,19 @@ pub(crate) async fn record_outgoing(
     if messages.is_empty() {
         return Ok(Vec::new());
     }
-    let source = Dialect::of(conn).rows(2, &COLUMNS);
+    let (source, values) = Set::default()
+        .uuids("uuid", messages.iter().map(|message| message.uuid))
+        .ints("contact_id", messages.iter().map(|message| Some(message.contact_id.0)))
+        .ints("item_seq", messages.iter().map(|message| Some(message.item_seq)))
+        .texts("content", messages.iter().map(|message| message.content))
+        .texts("status", messages.iter().map(|message| Some(message.status.as_str())))
+        .ints("ack", messages.iter().map(|message| Some(message.ack)))
+        .texts("error_code", messages.iter().map(|message| message.error_code.as_deref()))
+        .texts("error_message", messages.iter().map(|message| message.error_message.as_deref()))
+        .ints("at", messages.iter().map(|message| Some(message.at.0)))
+        .ints("sent_at", messages.iter().map(|message| message.sent_at.map(|at| at.0)))
+        .ints("gateway_id", messages.iter().map(|message| message.gateway_id.map(|gateway| gateway.0)))
+        .into_source(Dialect::of(conn), 2);
     // A contact that was deleted while its message was under way has no text any more.
     let there = merge::is_there("r.contact_id");
     db::execute(
@@ -72,7 +68,7 @@ pub(crate) async fn record_outgoing(
                 sent_at = coalesce(messages.sent_at, excluded.sent_at),
                 gateway_id = coalesce(excluded.gateway_id, messages.gateway_id)"
         ),
-        [batch.into(), db::rows_json(messages)?],
+        std::iter::once(batch.into()).chain(values),
     )
     .await?;
     activity::touch(conn, messages.iter().map(|message| (message.contact_id, message.at))).await?;
