@@ -1,15 +1,18 @@
 //! The gateway over HTTP.
 
+use crate::connections::{self, Connections, Failure};
 use crate::requests::{self, bounded, bounded_to};
 use crate::server::KeptPage;
 use crate::signature::{Request, Signer, TOLERANCE, target};
 use crate::{GATEWAY_HEADER, Gateway, Identity, MISDIRECTED, Outbound, SendOutcome};
-use reqwest::header::{CONTENT_TYPE, DATE};
+use http_body_util::{BodyExt, Full};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How to reach a gateway.
 #[derive(Clone)]
@@ -78,9 +81,15 @@ pub enum ClientError {
 #[derive(Clone)]
 pub struct HttpGateway {
     client: Client,
+    /// What messages are sent over, where the address allows it.
+    direct: Option<Arc<Connections>>,
+    /// How long a whole request may take.
+    timeout: Duration,
     clock: Clock,
     signer: Signer,
     send: Url,
+    /// The path of `send`, as it stands in requests.
+    send_target: String,
     status: Url,
     messages: Url,
 }
@@ -127,6 +136,9 @@ const MAX_DETAIL: usize = 300;
 /// The longest name that a gateway may have.
 const MAX_NAME: usize = 64;
 
+/// What messages are sent as.
+const JSON: &str = "application/json";
+
 /// What a 429 without `Retry-After` means.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 
@@ -141,13 +153,17 @@ impl HttpGateway {
     pub fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
         let base = requests::base(&settings.url)?;
         let client = requests::client(settings.connect_timeout, settings.timeout, settings.pool)?;
+        let send = base.join("send").map_err(|_| ClientError::Url)?;
         Ok(Self {
             client,
+            direct: Connections::to(&send, settings.connect_timeout, settings.pool).map(Arc::new),
+            timeout: settings.timeout,
             clock: settings.clock.clone(),
             signer: Signer::new(settings.secret.as_bytes())
                 .ok_or(ClientError::NoSecret)?
                 .with_old_form(settings.old_signature),
-            send: base.join("send").map_err(|_| ClientError::Url)?,
+            send_target: target(&send),
+            send,
             status: base.join("status").map_err(|_| ClientError::Url)?,
             messages: base.join("messages").map_err(|_| ClientError::Url)?,
         })
@@ -177,7 +193,9 @@ impl HttpGateway {
                 }
                 Ok(Some(page))
             }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(refused_signature(answer, timestamp).await),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(refused_signature(&Answer::of(answer).await, timestamp))
+            }
             status => Err(format!("it answers {status} when it is asked what it has")),
         }
     }
@@ -192,23 +210,18 @@ impl Gateway for HttpGateway {
             Err(error) => return SendOutcome::Rejected { code: "unserialisable".into(), detail: error.to_string() },
         };
         let timestamp = (self.clock)();
-        let signed = Request { method: "POST", target: &target(&self.send), body: &body };
-        let headers = self.signer.headers(timestamp, &signed);
-        let mut request = self.client.post(self.send.clone()).header(CONTENT_TYPE, "application/json");
+        let signed = Request { method: "POST", target: &self.send_target, body: &body };
+        let mut headers = self.signer.headers(timestamp, &signed);
         if let Some(gateway) = message.gateway {
-            request = request.header(GATEWAY_HEADER, gateway);
+            headers.push((GATEWAY_HEADER, gateway.to_owned()));
         }
-        let sent = requests::with(request, headers).body(body).send().await;
-        match sent {
-            Ok(response) => judge(response, timestamp).await,
-            // Before the connection stood nothing was written; after it, nobody knows.
-            Err(error) if error.is_connect() || error.is_builder() => {
-                SendOutcome::Unreachable { detail: reason(&error) }
-            }
-            Err(error) if error.is_timeout() => {
-                SendOutcome::Unknown { code: "gateway_timeout".into(), detail: reason(&error) }
-            }
-            Err(error) => SendOutcome::Unknown { code: "gateway_broke_off".into(), detail: reason(&error) },
+        let answer = match &self.direct {
+            Some(connections) => self.ask_directly(connections, headers, body).await,
+            None => self.ask(headers, body).await,
+        };
+        match answer {
+            Ok(answer) => judge(&answer, timestamp),
+            Err(outcome) => outcome,
         }
     }
 
@@ -242,21 +255,99 @@ impl HttpGateway {
     }
 }
 
+impl HttpGateway {
+    /// Asks for a message by the client that can do everything.
+    async fn ask(&self, headers: Vec<(&'static str, String)>, body: Vec<u8>) -> Result<Answer, SendOutcome> {
+        let request = self.client.post(self.send.clone()).header(CONTENT_TYPE, JSON);
+        match requests::with(request, headers).body(body).send().await {
+            Ok(response) => Ok(Answer::of(response).await),
+            // Before the connection stood nothing was written; after it, nobody knows.
+            Err(error) if error.is_connect() || error.is_builder() => {
+                Err(SendOutcome::Unreachable { detail: reason(&error) })
+            }
+            Err(error) if error.is_timeout() => {
+                Err(SendOutcome::Unknown { code: "gateway_timeout".into(), detail: reason(&error) })
+            }
+            Err(error) => Err(SendOutcome::Unknown { code: "gateway_broke_off".into(), detail: reason(&error) }),
+        }
+    }
+
+    /// The same over connections of our own.
+    async fn ask_directly(
+        &self,
+        connections: &Connections,
+        headers: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+    ) -> Result<Answer, SendOutcome> {
+        let until = Instant::now() + self.timeout;
+        let request = hyper::Request::post(&self.send_target).header(CONTENT_TYPE, JSON);
+        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        let request = match request.body(Full::new(body.into())) {
+            Ok(request) => request,
+            Err(error) => return Err(SendOutcome::Unreachable { detail: error.to_string() }),
+        };
+        match timeout_at(until, connections.ask(request)).await {
+            Ok(Ok((response, connection))) => {
+                let answer = Answer::of_direct(response, until).await;
+                connections.give_back(connection);
+                Ok(answer)
+            }
+            Ok(Err(Failure::Unreachable)) => Err(SendOutcome::Unreachable { detail: UNREACHABLE.into() }),
+            Ok(Err(Failure::BrokeOff)) => {
+                Err(SendOutcome::Unknown { code: "gateway_broke_off".into(), detail: BROKE_OFF.into() })
+            }
+            Err(_) => Err(SendOutcome::Unknown { code: "gateway_timeout".into(), detail: TIMED_OUT.into() }),
+        }
+    }
+}
+
+/// What a gateway answered to a message.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    /// As much of it as is read, and came in time.
+    body: Vec<u8>,
+}
+
+impl Answer {
+    async fn of(mut response: Response) -> Self {
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        // Read to the end, so that the connection can be used again. A success is known already, so not for long.
+        let body = match status.is_success() {
+            true => timeout(REST_OF_ANSWER, bounded(response)).await.unwrap_or_default(),
+            false => bounded(response).await,
+        };
+        Self { status, headers, body }
+    }
+
+    async fn of_direct(response: connections::Response, until: Instant) -> Self {
+        let (head, mut rest) = response.into_parts();
+        let until = if head.status.is_success() { until.min(Instant::now() + REST_OF_ANSWER) } else { until };
+        let mut body = Vec::new();
+        while let Ok(Some(Ok(frame))) = timeout_at(until, rest.frame()).await {
+            let Ok(data) = frame.into_data() else { continue };
+            if body.len() + data.len() > requests::MAX_ANSWER {
+                break;
+            }
+            body.extend_from_slice(&data);
+        }
+        Self { status: head.status, headers: head.headers, body }
+    }
+}
+
 /// What the gateway's answer to a request, signed at that time, says of the message.
-async fn judge(response: Response, timestamp: i64) -> SendOutcome {
-    let status = response.status();
+fn judge(answer: &Answer, timestamp: i64) -> SendOutcome {
+    let status = answer.status;
     if status.is_success() {
-        // Read to the end, so that the connection can be used again. The outcome is known already, so not for long.
-        drop(tokio::time::timeout(REST_OF_ANSWER, bounded(response)).await);
         return SendOutcome::Accepted;
     }
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         // Ours is the wrong secret or clock, and the message is fine: it waits, with its sender, until somebody mends that.
-        tracing::error!("{}", refused_signature(response, timestamp).await);
+        tracing::error!("{}", refused_signature(answer, timestamp));
         return SendOutcome::Throttled { retry_after: UNAUTHORIZED_WAIT };
     }
-    let retry_after = requests::retry_after(response.headers());
-    let detail = detail(status, &bounded(response).await);
+    let retry_after = requests::retry_after(&answer.headers);
+    let detail = detail(status, &answer.body);
     let code = format!("gateway_{}", status.as_u16());
     match (status, retry_after) {
         (StatusCode::TOO_MANY_REQUESTS, after) => {
@@ -277,16 +368,16 @@ async fn judge(response: Response, timestamp: i64) -> SendOutcome {
 }
 
 /// What to say of a signature that is not taken: the secret is another, or a clock is wrong, and then whose.
-async fn refused_signature(answer: Response, ours: i64) -> String {
-    let status = answer.status();
+fn refused_signature(answer: &Answer, ours: i64) -> String {
+    let status = answer.status;
     let date = answer
-        .headers()
+        .headers
         .get(DATE)
         .and_then(|date| date.to_str().ok())
         .and_then(|date| httpdate::parse_http_date(date).ok());
     let theirs = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok());
     let ahead = theirs.and_then(|theirs| i64::try_from(theirs.as_secs()).ok()).map(|theirs| theirs - ours);
-    let said = detail(status, &bounded(answer).await);
+    let said = detail(status, &answer.body);
     match ahead.filter(|ahead| ahead.unsigned_abs() > TOLERANCE.as_secs()) {
         Some(ahead) => format!(
             "the gateway does not take our signature ({status}): its clock is {} s {} ours, and more than {} s are not \
@@ -309,13 +400,17 @@ fn detail(status: StatusCode, body: &[u8]) -> String {
     }
 }
 
+const UNREACHABLE: &str = "the gateway could not be reached";
+const TIMED_OUT: &str = "the gateway did not answer in time";
+const BROKE_OFF: &str = "the connection to the gateway broke off";
+
 fn reason(error: &reqwest::Error) -> String {
     let text = if error.is_connect() {
-        "the gateway could not be reached"
+        UNREACHABLE
     } else if error.is_timeout() {
-        "the gateway did not answer in time"
+        TIMED_OUT
     } else {
-        "the connection to the gateway broke off"
+        BROKE_OFF
     };
     text.to_owned()
 }

@@ -8,6 +8,7 @@
 
 mod client;
 mod cloud;
+mod connections;
 mod limits;
 mod report;
 mod requests;

@@ -112,6 +112,16 @@ async fn one_connection_serves_one_send_after_the_other() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_closed_after_its_answer_is_not_used_again() {
+    let server = Raw::always(Then::Close(answer("202 Accepted\r\nConnection: close", "{}"))).await;
+    let client = client(&server.url);
+    for _ in 0..5 {
+        assert_eq!(send(&client, "m").await, SendOutcome::Accepted);
+    }
+    assert_eq!(server.connections(), 5);
+}
+
+#[tokio::test]
 async fn sends_at_once_have_connections_of_their_own_and_keep_them() {
     let server = support::Gateway::start().await;
     let client = client(server.url());
