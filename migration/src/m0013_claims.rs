@@ -19,7 +19,12 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let uuid = uuid(manager);
         // Absent: nothing of the chunk is in flight that has no row. What the release before has in flight has rows.
-        sql::run(manager, &[&format!("ALTER TABLE batch_chunks ADD COLUMN claim_id {uuid}")]).await
+        sql::run(manager, &[&format!("ALTER TABLE batch_chunks ADD COLUMN claim_id {uuid}")]).await?;
+        if sql::is_postgres(manager) {
+            // Most items are written once: their pages need no room for a second time.
+            sql::run(manager, &["ALTER TABLE batch_items RESET (fillfactor)"]).await?;
+        }
+        Ok(())
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
@@ -55,7 +60,11 @@ impl MigrationTrait for Migration {
                 "ALTER TABLE batch_chunks DROP COLUMN claim_id",
             ],
         )
-        .await
+        .await?;
+        if sql::is_postgres(manager) {
+            sql::run(manager, &["ALTER TABLE batch_items SET (fillfactor = 75)"]).await?;
+        }
+        Ok(())
     }
 }
 

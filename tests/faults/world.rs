@@ -243,11 +243,12 @@ impl World {
         let tags = json!({ "contactIds": &ids[..10], "tags": [format!("t{}", self.nth)], "operation": "add" });
         let tagged = self.post("/batch/tags", tags).await;
         batches.push((text(&tagged["id"]), 10));
-        let slow = json!({ "contactIds": &ids[30..36], "content": "Slowly", "ratePerMinute": 1200 });
+        // More than the slots of one claim.
+        let slow = json!({ "contactIds": &ids[10..36], "content": "Slowly", "ratePerMinute": 1200 });
         let slow = text(&self.post("/batch/send", slow).await["id"]);
         self.steer(&format!("/batch/{slow}/pause")).await;
         self.steer(&format!("/batch/{slow}/resume")).await;
-        batches.push((slow, 6));
+        batches.push((slow, 26));
         let all = text(&all["id"]);
         // One that was refused when nobody could hear it was tried again, and is not refused any more.
         if self.processed(&all, 20).await["failedCount"] == json!(1) {

@@ -55,6 +55,7 @@ fn jobs_that_only_another_release_knows_wait_and_stop_nobody() {
         // Nobody hears of it but by the sweep.
         world.rings.clear();
         world.calm = true;
+        world.gateway.mood = Mood::Flawless;
         let waiting = "SELECT count(*) AS n FROM batches WHERE status IN ('PENDING', 'PROCESSING')";
         for _ in 0..PATIENCE {
             let mut busy = false;

@@ -7,7 +7,7 @@ use domain::batches::Going;
 use domain::batches::{self, Expanded, NextPage, Ran, SetChunk};
 use domain::circuit::Sign;
 use domain::db::Trouble;
-use domain::delivery::send::{self, Begin, ItemOutcome, ItemResult, Outgoing, Rest, Settled, Work};
+use domain::delivery::send::{self, Asked, Begin, ItemOutcome, ItemResult, Outgoing, Rest, Resting, Settled, Work};
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
 use domain::kinds::Kinds;
 use domain::retry::Backoff;
@@ -41,6 +41,12 @@ pub(crate) struct Sending {
     pub(crate) going: Going,
     /// Told to stop: it claims nothing more and gives the job back.
     pub(crate) stopping: bool,
+}
+
+impl Sending {
+    fn resting(&self) -> Resting {
+        Resting { more_at: self.more_at, give_back: self.stopping }
+    }
 }
 
 pub(crate) struct Worker {
@@ -119,8 +125,9 @@ impl World {
         let fate = self.fate(true);
         let mut rng = StdRng::from_rng(&mut self.rng);
         let owner = self.workers[which].owner.clone();
+        let asked = self.asked();
         enum Did {
-            Begun(Box<send::Work>),
+            Begun(Box<send::Work>, Box<send::ClaimedItems>),
             Over(&'static str),
             More,
         }
@@ -133,8 +140,8 @@ impl World {
                 Ran::Stale => Did::Over("stale"),
             };
             Ok(match job.kind {
-                JobKind::SendChunk => send::begin(tx, now, &job, &mut rng).await?.map(|begun| match begun {
-                    Begin::Go(work) => Did::Begun(work),
+                JobKind::SendChunk => send::begin(tx, now, &job, asked, &mut rng).await?.map(|begun| match begun {
+                    Begin::Go(work, first) => Did::Begun(work, first),
                     Begin::Parked => Did::Over("parked"),
                     Begin::Over => Did::Over("over"),
                     Begin::Stale => Did::Over("stale"),
@@ -160,8 +167,8 @@ impl World {
             Heard::Done(step) => {
                 self.rings.extend(step.rings);
                 match step.value {
-                    Did::Begun(work) => {
-                        let sending = Sending {
+                    Did::Begun(work, first) => {
+                        let mut sending = Sending {
                             job: *job,
                             work: *work,
                             in_flight: Vec::new(),
@@ -170,6 +177,7 @@ impl World {
                             going: Going::On,
                             stopping: false,
                         };
+                        self.claimed(which, &mut sending, *first);
                         self.workers[which].doing = Doing::Sending(Box::new(sending));
                     }
                     Did::Over(word) => {
@@ -223,6 +231,9 @@ impl World {
         } else if can_send && (sending.results.is_empty() || self.rng.random_bool(0.7)) {
             self.send_one(which, &mut sending);
             self.workers[which].doing = Doing::Sending(sending);
+        } else if !sending.results.is_empty() && sending.in_flight.is_empty() && !may_claim && self.rng.random_bool(0.7)
+        {
+            self.settle_and_rest(which, sending).await;
         } else if !sending.results.is_empty() {
             self.settle(which, sending).await;
         } else if !nothing_left {
@@ -238,12 +249,11 @@ impl World {
     pub(crate) async fn claim_items(&mut self, which: usize, mut sending: Box<Sending>) {
         let now = self.now;
         let fate = self.fate(true);
-        let wanted = self.rng.random_range(1..8);
+        let asked = self.asked();
         let mut rng = StdRng::from_rng(&mut self.rng);
         let work = &mut sending.work;
         let made =
-            ledger::step(&self.db, fate, async |tx| send::claim_items(tx, now, work, wanted, None, &mut rng).await)
-                .await;
+            ledger::step(&self.db, fate, async |tx| send::claim_items(tx, now, work, asked, &mut rng).await).await;
         match made {
             Heard::Done(None) => {
                 self.seen.stale += 1;
@@ -251,25 +261,32 @@ impl World {
             }
             Heard::Done(Some(step)) => {
                 self.rings.extend(step.rings);
-                let claimed = step.value;
-                self.seen.probes += u64::from(claimed.probe);
-                let batch = sending.work.held.batch;
-                let line = format!(
-                    "{}: batch {batch} chunk {} claims {:?}",
-                    self.workers[which].owner,
-                    sending.work.held.chunk,
-                    claimed.items.iter().map(|item| item.seq).collect::<Vec<_>>()
-                );
-                self.say(line);
-                self.check_claim(batch, &claimed);
-                sending.going = claimed.going;
-                sending.more_at = claimed.more_at;
-                sending.in_flight.extend(claimed.items);
+                self.claimed(which, &mut sending, step.value);
                 self.workers[which].doing = Doing::Sending(sending);
             }
             Heard::Error(error) => self.fails(which, Box::new(sending.job), error),
             Heard::Nobody => self.replace(which, "dies at a claim of items").await,
         }
+    }
+
+    fn asked(&mut self) -> Asked {
+        Asked { wanted: self.rng.random_range(1..8), gateway: None, sender_rate: None }
+    }
+
+    fn claimed(&mut self, which: usize, sending: &mut Sending, claimed: send::ClaimedItems) {
+        self.seen.probes += u64::from(claimed.probe);
+        let batch = sending.work.held.batch;
+        let line = format!(
+            "{}: batch {batch} chunk {} claims {:?}",
+            self.workers[which].owner,
+            sending.work.held.chunk,
+            claimed.items.iter().map(|item| item.seq).collect::<Vec<_>>()
+        );
+        self.say(line);
+        self.check_claim(batch, &claimed);
+        sending.going = claimed.going;
+        sending.more_at = claimed.more_at;
+        sending.in_flight.extend(claimed.items);
     }
 
     /// What must hold of every claim of items.
@@ -352,13 +369,41 @@ impl World {
         }
     }
 
+    /// The last outcomes, and the rest with them.
+    pub(crate) async fn settle_and_rest(&mut self, which: usize, sending: Box<Sending>) {
+        let now = self.now;
+        let fate = self.fate(true);
+        let mut rng = StdRng::from_rng(&mut self.rng);
+        let (held, results, resting) = (sending.work.held, &sending.results, sending.resting());
+        let made = ledger::step(&self.db, fate, async |tx| {
+            send::settle_and_rest(tx, now, held, results, resting, &mut rng).await
+        })
+        .await;
+        match made {
+            Heard::Done(step) => {
+                self.rings.extend(step.rings);
+                let (settled, rest) = step.value;
+                assert_eq!(matches!(settled, Settled::Stale), rest == Rest::Stale, "both or neither");
+                self.seen.stale += u64::from(rest == Rest::Stale);
+                self.say(format!(
+                    "{}: chunk {} of {}, with its last outcomes: {rest:?}",
+                    self.workers[which].owner, held.chunk, held.batch
+                ));
+            }
+            Heard::Error(_) => {
+                self.seen.written_again += u64::from(fate == Fate::Unheard);
+                self.workers[which].doing = Doing::Sending(sending);
+            }
+            Heard::Nobody => self.replace(which, "dies at its last outcomes").await,
+        }
+    }
+
     pub(crate) async fn rest(&mut self, which: usize, sending: Box<Sending>) {
         let now = self.now;
         let fate = self.fate(true);
         let mut rng = StdRng::from_rng(&mut self.rng);
-        let (held, more_at, stopping) = (sending.work.held, sending.more_at, sending.stopping);
-        let made =
-            ledger::step(&self.db, fate, async |tx| send::rest(tx, now, held, more_at, stopping, &mut rng).await).await;
+        let (held, resting) = (sending.work.held, sending.resting());
+        let made = ledger::step(&self.db, fate, async |tx| send::rest(tx, now, held, resting, &mut rng).await).await;
         match made {
             Heard::Done(step) => {
                 self.rings.extend(step.rings);

@@ -2,6 +2,7 @@
 
 use super::chunks::{self, NewChunk, WINDOW, chunk_size};
 use super::import::ImportLine;
+use super::in_flight;
 use super::recipients::{self, Audience, ContactRefs};
 use super::remainder;
 use super::row::{self, Batch};
@@ -244,7 +245,8 @@ pub async fn create_send(
     let id = writer.id;
     match new.recipients {
         Recipients::Contacts(refs) => {
-            write_refs(conn, writer, &refs, new.chunk_items.unwrap_or(chunk_size(BatchType::Send))).await?;
+            let size = new.chunk_items.unwrap_or(chunk_size(BatchType::Send)).min(in_flight::MOST_ITEMS);
+            write_refs(conn, writer, &refs, size).await?;
             Ok(open(conn, now, id).await?)
         }
         Recipients::Audience(audience) => {

@@ -30,6 +30,8 @@ pub(crate) struct ClaimId(Uuid);
 /// Where the counter is in a UUID as a number, and how much it holds.
 const COUNTER_AT: u32 = 64;
 const COUNTER_BITS: u32 = 12;
+/// How many items a chunk has at most.
+pub(super) const MOST_ITEMS: usize = 1 << COUNTER_BITS;
 const COUNTER: u128 = ((1 << COUNTER_BITS) - 1) << COUNTER_AT;
 
 impl ClaimId {
@@ -264,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_chunk_has_fewer_items_than_the_counter_holds() {
-        assert!(chunk_size(BatchType::Send) <= 1 << COUNTER_BITS);
+        assert!(chunk_size(BatchType::Send) <= MOST_ITEMS);
     }
 
     proptest! {

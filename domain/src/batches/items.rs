@@ -70,20 +70,21 @@ pub async fn items(
     let Some(batch) = super::read::get(conn, id).await? else { return Ok(None) };
     let from = after.map_or(0, |after| after.saturating_add(1));
     let unwritten_as = unwritten_as(batch.summary.status);
-    // What has no row is read first: one that gets its row meanwhile is in both, and its row is the newer.
-    let mut rowless = Vec::new();
+    // In the order in which items go from one to the next: one that goes on meanwhile is found twice, and none is missed.
+    let (mut waiting, mut flying) = (Vec::new(), Vec::new());
     if batch.summary.processed() < batch.summary.total {
-        if status.is_none_or(|status| status == ItemStatus::Sending) {
-            rowless.extend(in_flight(conn, &batch, from, limit + 1).await?);
-        }
         if status.is_none_or(|status| status == unwritten_as) {
-            rowless.extend(unwritten(conn, &batch, unwritten_as, from, limit + 1).await?);
+            waiting = unwritten(conn, &batch, unwritten_as, from, limit + 1).await?;
+        }
+        if status.is_none_or(|status| status == ItemStatus::Sending) {
+            flying = in_flight(conn, &batch, from, limit + 1).await?;
         }
     }
     let mut rows = written(conn, &batch, status, from, limit + 1).await?;
-    if !rowless.is_empty() {
-        rows.extend(rowless);
-        // In its order stable: of two the row is the first.
+    if !waiting.is_empty() || !flying.is_empty() {
+        rows.extend(flying);
+        rows.extend(waiting);
+        // Of those that were found twice the first here stays: the newest.
         rows.sort_by_key(|item| item.seq);
         rows.dedup_by_key(|item| item.seq);
     }

@@ -1,8 +1,8 @@
 //! The messages of a batch: the steps of a `send_chunk` job.
 //!
-//! [`begin`] once for a claim of the job; then [`claim_items`] and [`settle`] in turns, any number of times; at the end
-//! [`rest`]. Each is one transaction whose first statement checks the job's fence. `claim_items` is committed before
-//! any of its messages is sent; outcomes may be settled in groups.
+//! [`begin`] once for a claim of the job, which claims the first items; then [`settle`] and [`claim_items`] in turns, any number
+//! of times; at the end [`rest`], or [`settle_and_rest`] with the last outcomes. Each is one transaction whose first statement
+//! checks the job's fence. A claim is committed before any of its messages is sent; outcomes may be settled in groups.
 
 mod begin;
 mod claim;
@@ -12,8 +12,8 @@ mod rows;
 mod sender;
 
 pub use begin::{Work, begin};
-pub use claim::{ClaimedItems, claim_items};
-pub use outcome::{ItemOutcome, ItemResult, Rest, Settled, rest, settle};
+pub use claim::{Asked, ClaimedItems, claim_items};
+pub use outcome::{ItemOutcome, ItemResult, Rest, Resting, Settled, rest, settle, settle_and_rest};
 pub use sender::{OpenCircuit, open_circuits};
 
 use crate::time::Timestamp;
@@ -22,8 +22,8 @@ use entities::{BatchId, GatewayId, JobId};
 /// What [`begin`] found.
 #[derive(Debug)]
 pub enum Begin {
-    /// There is work.
-    Go(Box<Work>),
+    /// There is work: its first items are claimed with it.
+    Go(Box<Work>, Box<ClaimedItems>),
     /// The batch is paused; the job waits for its resume.
     Parked,
     /// There was nothing left to do; the chunk is closed.

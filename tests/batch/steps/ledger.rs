@@ -20,7 +20,7 @@ pub(super) const BY: UserId = UserId(1);
 pub(super) struct Ledger {
     pub(super) db: Db,
     pub(super) database: Option<Database>,
-    _program: Program,
+    pub(super) program: Program,
 }
 
 impl Ledger {
@@ -33,7 +33,7 @@ impl Ledger {
             let pool = SqlitePoolOptions::new().max_connections(connections).connect_with(options.clone()).await;
             SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.expect("opened"))
         };
-        Self { db: Db::sqlite(pool(1).await, pool(2).await), database: None, _program: program }
+        Self { db: Db::sqlite(pool(1).await, pool(2).await), database: None, program }
     }
 
     pub(super) async fn postgres() -> Self {
@@ -43,7 +43,7 @@ impl Ledger {
         // Who waits for a lock has failed: nothing here is to wait.
         let options = PgConnectOptions::from_str(database.url()).expect("its URL").options([("lock_timeout", "5s")]);
         let db = Db::postgres(options, LIMITS).await.expect("it is there");
-        Self { db, database: Some(database), _program: program }
+        Self { db, database: Some(database), program }
     }
 
     pub(super) async fn run(&self, sql: impl Into<String>) -> u64 {

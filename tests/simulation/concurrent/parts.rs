@@ -7,7 +7,7 @@ use domain::contacts::phone::{self, Unmarked};
 use domain::contacts::stop_words::OptOut;
 use domain::db::{self, Trouble};
 use domain::delivery::reports::{self, Report};
-use domain::delivery::send::{self, Begin, ItemOutcome, ItemResult};
+use domain::delivery::send::{self, Asked, Begin, ItemOutcome, ItemResult, Resting};
 use domain::jobs::{self, Claim, Claimed, Ending, HEARTBEAT, workers};
 use domain::kinds::Kinds;
 use domain::messages::inbox::Inbound;
@@ -78,13 +78,21 @@ async fn set(actor: &Actor, job: &Claimed, rng: &mut StdRng) -> Result<(), DbErr
 }
 
 async fn send(actor: &Actor, job: &Claimed, rng: &mut StdRng) -> Result<(), DbErr> {
+    let asked = Asked { wanted: 8, gateway: None, sender_rate: None };
     let now = actor.now();
-    let begun = actor.step(async |tx| send::begin(tx, now, job, rng).await).await?;
-    let Begin::Go(mut work) = begun.value else { return Ok(()) };
+    let begun = actor.step(async |tx| send::begin(tx, now, job, asked, rng).await).await?;
+    let Begin::Go(mut work, first) = begun.value else { return Ok(()) };
+    let mut first = Some(*first);
     loop {
         let now = actor.now();
-        let claimed = actor.step(async |tx| send::claim_items(tx, now, &mut work, 8, None, rng).await).await?;
-        let Some(claimed) = claimed.map(|step| step.value) else { return Ok(()) };
+        let claimed = match first.take() {
+            Some(first) => first,
+            None => {
+                let claimed = actor.step(async |tx| send::claim_items(tx, now, &mut work, asked, rng).await).await?;
+                let Some(claimed) = claimed.map(|step| step.value) else { return Ok(()) };
+                claimed
+            }
+        };
         let (more_at, going) = (claimed.more_at, claimed.going);
         let results: Vec<_> = claimed
             .items
@@ -100,11 +108,16 @@ async fn send(actor: &Actor, job: &Claimed, rng: &mut StdRng) -> Result<(), DbEr
             })
             .collect();
         let nothing = results.is_empty();
+        let resting = Resting { more_at, give_back: false };
+        if !nothing && more_at.is_none() {
+            drop(actor.step(async |tx| send::settle_and_rest(tx, now, work.held, &results, resting, rng).await).await?);
+            return Ok(());
+        }
         if !nothing {
             drop(actor.step(async |tx| send::settle(tx, now, work.held, &results, rng).await).await?);
         }
         if nothing || going != Going::On {
-            drop(actor.step(async |tx| send::rest(tx, now, work.held, more_at, false, rng).await).await?);
+            drop(actor.step(async |tx| send::rest(tx, now, work.held, resting, rng).await).await?);
             return Ok(());
         }
     }

@@ -12,11 +12,13 @@ use crate::execute::{JobError, Outcome};
 use crate::identity::Unknown;
 use crate::places::Place;
 use domain::batches::Going;
-use domain::delivery::send::{self, Begin, Held, ItemOutcome, ItemResult, Outgoing, Rest, Settled, Work};
+use domain::delivery::send::{
+    self, Asked, Begin, ClaimedItems, Held, ItemOutcome, ItemResult, Outgoing, Rest, Resting, Settled, Work,
+};
 use domain::jobs::Claimed;
 use domain::messages::template::{Recipient, Template};
 use domain::pacing::WAKE_AHEAD_MS;
-use domain::{JobRef, Step, Timestamp, db};
+use domain::{JobRef, Timestamp, db};
 use faults::{Commit, Point, Side};
 use gateway::{Outbound, SendOutcome};
 use sea_orm::DbErr;
@@ -26,16 +28,16 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 /// How many items one claim takes at most.
-const CLAIM_ITEMS: usize = 200;
+const CLAIM_ITEMS: usize = 250;
 
 /// More are claimed when fewer than this are in hand.
 const LOW_WATER: usize = 100;
 
 /// Outcomes are written when there are this many,
-const GROUP_ITEMS: usize = 128;
+const GROUP_ITEMS: usize = 250;
 
 /// or when the first of them has waited this long.
-const GROUP_WAIT: Duration = Duration::from_millis(25);
+const GROUP_WAIT: Duration = Duration::from_millis(50);
 
 /// How far off the next slot or retry may be for a job to wait for it in its place.
 const MOMENT_MS: i64 = 100;
@@ -51,11 +53,12 @@ const TURN: Duration = Duration::from_secs(5);
 const SETTLE_FOR: Duration = Duration::from_secs(20);
 
 pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed, place: &mut Place) -> Result<Outcome, JobError> {
+    let asked = asked(shared).await;
     let tx = shared.db.begin().await?;
-    let step = send::begin(&tx, shared.clock.now(), job, &mut shared.rng()).await?;
+    let step = send::begin(&tx, shared.clock.now(), job, asked, &mut shared.rng()).await?;
     db::commit(tx, Commit::Begin).await?;
-    let work = match shared.after.commit(step) {
-        Begin::Go(work) => *work,
+    let (work, first) = match shared.after.commit(step) {
+        Begin::Go(work, first) => (*work, *first),
         Begin::Parked | Begin::Over => return Ok(Outcome::Settled),
         Begin::Stale => return Ok(Outcome::Stale),
     };
@@ -76,12 +79,22 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed, place: &mut Place) 
         circuit,
         results: Vec::new(),
         oldest_result: None,
-        more_at: Some(shared.clock.now()),
+        more_at: None,
         going: Going::On,
         broken: None,
     }
-    .run()
+    .run(first)
     .await
+}
+
+/// What a claim of items asks for.
+async fn asked(shared: &Shared) -> Asked {
+    // Known before it is claimed: what is claimed for nobody known does not leave.
+    if shared.identity.last().is_none() {
+        drop(shared.known_gateway().await);
+    }
+    let sender_rate = shared.settings.sender_rate_per_minute;
+    Asked { wanted: CLAIM_ITEMS, gateway: shared.identity.last(), sender_rate }
 }
 
 struct Chunk<'a> {
@@ -111,10 +124,12 @@ struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    async fn run(mut self) -> Result<Outcome, JobError> {
+    async fn run(mut self, first: ClaimedItems) -> Result<Outcome, JobError> {
         // Tasks of their own: messages go on while this loop waits for the database. Dropped with it, when the claim no
         // longer stands.
         let mut in_flight = JoinSet::new();
+        let first = self.claimed(first);
+        self.launch(&mut in_flight, first);
         loop {
             if self.may_claim(in_flight.len()) {
                 let items = match self.claim().await {
@@ -128,17 +143,7 @@ impl Chunk<'_> {
                     }
                     Err(error) => return Err(error),
                 };
-                self.gained = !items.is_empty();
-                for item in items {
-                    self.last_slot_us = self.last_slot_us.max(item.send_at_us);
-                    let sending = Sending {
-                        shared: self.shared.clone(),
-                        template: self.template.clone(),
-                        control: self.control.clone(),
-                        circuit: self.circuit.clone(),
-                    };
-                    in_flight.spawn(sending.attempt(item).in_current_span());
-                }
+                self.launch(&mut in_flight, items);
                 continue;
             }
             let next_claim = self.next_claim();
@@ -170,12 +175,27 @@ impl Chunk<'_> {
                 () = self.shared.stopping.cancelled(), if !in_flight.is_empty() && next_claim.is_some() => {}
             }
         }
-        if !self.settle().await? {
-            return Ok(Outcome::Stale);
-        }
         match self.broken.take() {
-            Some(error) => Err(error),
+            Some(error) => match self.settle().await? {
+                true => Err(error),
+                false => Ok(Outcome::Stale),
+            },
             None => self.rest().await,
+        }
+    }
+
+    /// Lets each of these leave at its slot.
+    fn launch(&mut self, in_flight: &mut JoinSet<ItemResult>, items: Vec<Outgoing>) {
+        self.gained = !items.is_empty();
+        for item in items {
+            self.last_slot_us = self.last_slot_us.max(item.send_at_us);
+            let sending = Sending {
+                shared: self.shared.clone(),
+                template: self.template.clone(),
+                control: self.control.clone(),
+                circuit: self.circuit.clone(),
+            };
+            in_flight.spawn(sending.attempt(item).in_current_span());
         }
     }
 
@@ -198,27 +218,26 @@ impl Chunk<'_> {
     async fn claim(&mut self) -> Result<Option<Vec<Outgoing>>, JobError> {
         let shared = self.shared;
         self.place.enter().await;
-        // Known before it is claimed: what is claimed for nobody known does not leave.
-        if shared.identity.last().is_none() {
-            drop(shared.known_gateway().await);
-        }
-        self.work.gateway = shared.identity.last();
+        let asked = asked(shared).await;
         let tx = shared.db.begin().await?;
-        let rate = shared.settings.sender_rate_per_minute;
-        let step =
-            send::claim_items(&tx, shared.clock.now(), &mut self.work, CLAIM_ITEMS, rate, &mut shared.rng()).await?;
+        let step = send::claim_items(&tx, shared.clock.now(), &mut self.work, asked, &mut shared.rng()).await?;
         let Some(step) = step else { return Ok(None) };
         db::commit(tx, Commit::ClaimItems).await?;
         let claimed = shared.after.commit(step);
+        Ok(Some(self.claimed(claimed)))
+    }
+
+    /// Notes what a claim gave; returns its items.
+    fn claimed(&mut self, claimed: ClaimedItems) -> Vec<Outgoing> {
         self.going = claimed.going;
         self.more_at = claimed.more_at;
         if claimed.elsewhere {
-            shared.identity.elsewhere(self.held.batch);
+            self.shared.identity.elsewhere(self.held.batch);
         }
         if claimed.probe {
             self.circuit.lets_through();
         }
-        Ok(Some(claimed.items))
+        claimed.items
     }
 
     /// Writes the outcomes that are in hand, in one transaction; tries again while the database is away, since a
@@ -228,23 +247,27 @@ impl Chunk<'_> {
             return Ok(true);
         }
         self.place.enter().await;
+        let (settled, _) = self.write(None).await?;
+        let Settled::Written { going, circuit_open_until } = settled else { return Ok(false) };
+        if let Some(until) = circuit_open_until {
+            self.circuit.opens(until);
+            // What is left waits for the circuit, and not in this place.
+            self.more_at = self.more_at.map(|at| at.max(until));
+        }
+        if going != Going::On {
+            self.going = going;
+        }
+        self.results.clear();
+        self.oldest_result = None;
+        Ok(true)
+    }
+
+    /// Writes the outcomes, and with them the rest of the job where it is given one, again while the database is away.
+    async fn write(&self, resting: Option<Resting>) -> Result<(Settled, Option<Rest>), JobError> {
         let began = Instant::now();
         loop {
-            match self.try_settle().await {
-                Ok(Settled::Written { going, circuit_open_until }) => {
-                    if let Some(until) = circuit_open_until {
-                        self.circuit.opens(until);
-                        // What is left waits for the circuit, and not in this place.
-                        self.more_at = self.more_at.map(|at| at.max(until));
-                    }
-                    if going != Going::On {
-                        self.going = going;
-                    }
-                    self.results.clear();
-                    self.oldest_result = None;
-                    return Ok(true);
-                }
-                Ok(Settled::Stale) => return Ok(false),
+            match self.try_write(resting).await {
+                Ok(written) => return Ok(written),
                 Err(error) if began.elapsed() < SETTLE_FOR => {
                     tracing::warn!(%error, outcomes = self.results.len(), "outcomes not written yet");
                     tokio::time::sleep(Duration::from_millis(250)).await;
@@ -254,25 +277,42 @@ impl Chunk<'_> {
         }
     }
 
-    async fn try_settle(&self) -> Result<Settled, DbErr> {
-        let shared = self.shared;
+    async fn try_write(&self, resting: Option<Resting>) -> Result<(Settled, Option<Rest>), DbErr> {
+        let (shared, held, results) = (self.shared, self.held, &self.results);
+        let (now, mut rng) = (shared.clock.now(), shared.rng());
         let tx = shared.db.begin().await?;
-        let step = send::settle(&tx, shared.clock.now(), self.held, &self.results, &mut shared.rng()).await?;
+        let step = match resting {
+            None => send::settle(&tx, now, held, results, &mut rng).await?.map(|settled| (settled, None)),
+            Some(resting) => {
+                let step = send::settle_and_rest(&tx, now, held, results, resting, &mut rng).await?;
+                step.map(|(settled, rest)| (settled, Some(rest)))
+            }
+        };
         db::commit(tx, Commit::Settle).await?;
         Ok(shared.after.commit(step))
     }
 
-    /// Lets go of the job: the chunk is closed, sleeps, or is somebody else's.
+    /// Lets go of the job, with the outcomes that are in hand: the chunk is closed, sleeps, or is somebody else's.
     async fn rest(self) -> Result<Outcome, JobError> {
         let shared = self.shared;
         self.place.enter().await;
-        let stopping = shared.stopping.is_cancelled();
-        let more_at = self.more_at.map(|at| Timestamp(at.0 - WAKE_AHEAD_MS));
-        let tx = shared.db.begin().await?;
-        let step: Step<Rest> =
-            send::rest(&tx, shared.clock.now(), self.held, more_at, stopping, &mut shared.rng()).await?;
-        db::commit(tx, Commit::Rest).await?;
-        match shared.after.commit(step) {
+        let resting = Resting {
+            more_at: self.more_at.map(|at| Timestamp(at.0 - WAKE_AHEAD_MS)),
+            give_back: shared.stopping.is_cancelled(),
+        };
+        let rest = if self.results.is_empty() {
+            let tx = shared.db.begin().await?;
+            let step = send::rest(&tx, shared.clock.now(), self.held, resting, &mut shared.rng()).await?;
+            db::commit(tx, Commit::Rest).await?;
+            shared.after.commit(step)
+        } else {
+            let (settled, rest) = self.write(Some(resting)).await?;
+            if let Settled::Written { circuit_open_until: Some(until), .. } = settled {
+                self.circuit.opens(until);
+            }
+            rest.unwrap_or(Rest::Stale)
+        };
+        match rest {
             Rest::Closed | Rest::Paused => Ok(Outcome::Settled),
             Rest::Asleep(until) => {
                 let job = JobRef { kind: self.job.kind, id: self.job.id };

@@ -1,5 +1,6 @@
 //! Beginning with a chunk: what an earlier claim of its job left behind.
 
+use super::claim::{self, Asked};
 use super::{Begin, Held};
 use crate::batches::chunks::{self, Chunk};
 use crate::batches::in_flight::{self, Disowned};
@@ -11,7 +12,7 @@ use crate::jobs::{self, Claimed, Ending};
 use crate::model::OnUnknown;
 use crate::time::Timestamp;
 use crate::{Event, Step};
-use entities::{GatewayId, SenderId};
+use entities::SenderId;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 
@@ -24,8 +25,6 @@ pub struct Work {
     pub content: String,
     /// Who sends it.
     pub sender: Option<SenderId>,
-    /// The gateway of whoever claims, where that is known: a batch of another one gives nothing.
-    pub gateway: Option<GatewayId>,
     pub(super) chunk: Chunk,
     pub(super) refs: Vec<ContactRef>,
 }
@@ -39,7 +38,8 @@ impl Work {
 }
 
 /// Begins the work on a claimed `send_chunk` job: starts the batch with its first chunk, takes back what an earlier
-/// claim left unsettled, and undoes failures that a user wants tried again.
+/// claim left unsettled, undoes failures that a user wants tried again, and claims the first items, as
+/// [`claim_items`](super::claim_items) does.
 ///
 /// # Errors
 /// The database's, or a chunk that cannot be read.
@@ -47,6 +47,7 @@ pub async fn begin(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     job: &Claimed,
+    asked: Asked,
     rng: &mut impl Rng,
 ) -> Result<Step<Begin>, DbErr> {
     let (Some(batch_id), Some(no)) = (job.batch, job.chunk) else {
@@ -82,11 +83,10 @@ pub async fn begin(
     }
     let refs = serde_json::from_str(&chunk.data).map_err(|e| DbErr::Json(format!("chunk {no}: {e}")))?;
     let content = batch.content.clone().unwrap_or_default();
-    Ok(Step {
-        value: Begin::Go(Box::new(Work { held, content, sender: batch.sender, gateway: None, chunk, refs })),
-        rings: Vec::new(),
-        events,
-    })
+    let mut work = Box::new(Work { held, content, sender: batch.sender, chunk, refs });
+    let claimed = claim::take(conn, now, &mut work, batch, asked, rng).await?;
+    events.extend(claimed.events);
+    Ok(Step { value: Begin::Go(work, Box::new(claimed.value)), rings: claimed.rings, events })
 }
 
 /// Items of this chunk that were claimed by an earlier claim of the job and never settled: their outcome is unknown.
@@ -99,6 +99,9 @@ async fn take_back(
 ) -> Result<Option<BatchSummary>, DbErr> {
     let resend = batch.on_unknown == OnUnknown::Resend && Going::of(batch) != Going::Ended;
     let (next, finished) = if resend { (Some(now.0), None) } else { (None, Some(now.0)) };
+    if chunk.next_seq == chunk.first_seq {
+        return Ok(None);
+    }
     let (code, message) = chunks::VANISHED;
     let lost = db::execute(
         conn,

@@ -3,7 +3,7 @@
 //! A claim is four steps: what there is (`load`), who of it could be written to (`choose`), how many of them may leave and
 //! when (`reserve`), and writing that down (`write`). The second and the third are pure.
 
-use super::reserve::{Candidate, Limits, Reservation, reserve};
+use super::reserve::{Candidate, Limits, Reservation, Slotted, reserve};
 use super::rows::{self, ClaimedRow};
 use super::sender::{self, Sender};
 use super::{Outgoing, Work};
@@ -19,7 +19,7 @@ use crate::model::{ItemStatus, named};
 use crate::pacing::{self, Pace};
 use crate::time::Timestamp;
 use crate::{Event, Step};
-use entities::ContactId;
+use entities::{ContactId, GatewayId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde_json::json;
@@ -41,9 +41,20 @@ pub struct ClaimedItems {
     pub more_at: Option<Timestamp>,
 }
 
-/// Claims up to `wanted` items of the chunk: those whose retry or slot is due first, then recipients that have no row
-/// yet. Each gets a slot of the batch's and the sender's pace; `sender_rate` is the configured limit of a sender whose
-/// row has none. Recipients who do not exist are failed here and now, and those who have opted out are skipped.
+/// What whoever claims asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// How many items at most.
+    pub wanted: usize,
+    /// The gateway of whoever claims, where that is known: a batch of another one gives nothing.
+    pub gateway: Option<GatewayId>,
+    /// The configured limit a minute of a sender whose row has none.
+    pub sender_rate: Option<i64>,
+}
+
+/// Claims items of the chunk: those whose retry or slot is due first, then recipients that have no row yet. Each gets a slot of
+/// the batch's and the sender's pace. Recipients who do not exist are failed here and now, and those who have opted out are
+/// skipped.
 ///
 /// `None`: the claim of the job no longer stands.
 ///
@@ -53,36 +64,62 @@ pub async fn claim_items(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     work: &mut Work,
-    wanted: usize,
-    sender_rate: Option<i64>,
+    asked: Asked,
     rng: &mut impl Rng,
 ) -> Result<Option<Step<ClaimedItems>>, DbErr> {
-    let batch = match standing(conn, now, work).await? {
-        Standing::Stale => return Ok(None),
-        Standing::Nothing(nothing) => return Ok(Some(Step::quiet(nothing))),
-        Standing::Go(batch) => *batch,
-    };
+    let (held, id) = (work.held, work.held.batch);
+    if !jobs::renew(conn, now, held.job, held.fence).await? {
+        return Ok(None);
+    }
+    let Some(mut batch) = row::read(conn, id).await? else { return Ok(None) };
+    if batch.rate_per_minute.is_some() {
+        // Its slots are handed out one claim at a time; without a pace of its own the chunks need not wait for one another.
+        let Some(locked) = row::lock(conn, id).await? else { return Ok(None) };
+        batch = locked;
+    }
+    take(conn, now, work, batch, asked, rng).await.map(Some)
+}
+
+/// Claims, in a transaction that has checked the job's claim and read the batch.
+pub(super) async fn take(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    work: &mut Work,
+    batch: Batch,
+    asked: Asked,
+    rng: &mut impl Rng,
+) -> Result<Step<ClaimedItems>, DbErr> {
+    let sender = sender::read(conn, batch.sender, asked.sender_rate).await?;
+    if let Some(nothing) = standing(conn, now, &batch, sender, asked.gateway).await? {
+        return Ok(Step::quiet(nothing));
+    }
     let claim = work.chunk.claim.unwrap_or_else(|| ClaimId::new(now, rng));
-    let loaded = load(conn, now, work, &batch, wanted).await?;
+    let loaded = load(conn, now, work, &batch, asked.wanted).await?;
     let first_seq = work.chunk.first_seq;
-    let Chosen { candidates, over, ended, fresh_to } = choose(now, loaded, |seq| claim.message(seq - first_seq));
+    let whole = loaded.due.is_none() && loaded.fresh_to >= work.chunk.end_seq();
+    let Chosen { mut candidates, over, ended, fresh_to } = choose(now, loaded, |seq| claim.message(seq - first_seq));
     if !over.is_empty() || !ended.is_empty() {
         // Its counts will change. Locked before the sender and the items: a cancel locks them in this order too.
         row::lock(conn, batch.summary.id).await?;
     }
     over.write(conn, now, &batch).await?;
-    let sender = sender::load(conn, now, batch.sender, sender_rate).await?;
+    let sender = sender::lock(conn, now, sender, asked.sender_rate).await?;
     let limits = Limits {
         leave: sender.map_or(Leave::All, |sender| sender.circuit.leave(now)),
         batch: Pace::per_minute(batch.rate_per_minute, batch.next_slot_us),
         sender: sender.map(|sender| sender.pace),
         jitter_us: batch.jitter_ms.saturating_mul(1000),
     };
+    if limits.leave == Leave::One {
+        // The gateway is tried out by the one that this cost the least so far.
+        candidates.sort_by_key(|candidate| candidate.attempt);
+    }
     let reserved = reserve(now, &limits, candidates, fresh_to, rng);
     let counts = write(conn, now, work, claim, &reserved, ended, &over).await?;
     write_paces(conn, work, sender, &reserved).await?;
     let Reservation { slotted, short, more_us, .. } = reserved;
-    let items: Vec<Outgoing> = slotted.into_iter().filter_map(|one| one.outgoing(now, work.gateway)).collect();
+    let all_leave = slotted.iter().all(Slotted::leaves);
+    let items: Vec<Outgoing> = slotted.into_iter().filter_map(|one| one.outgoing(now, asked.gateway)).collect();
     let probe = limits.leave == Leave::One && !items.is_empty();
     if let (Some(sender), true) = (sender, probe) {
         sender::write_circuit(conn, sender.id, sender.circuit.probe(now), None).await?;
@@ -92,59 +129,46 @@ pub async fn claim_items(
         (true, Leave::One | Leave::NoneUntil(_)) => Some(now.plus(RECHECK)),
         (true, Leave::All) => Some(Timestamp(more_us / 1000)),
         (false, _) if !work.all_written() => Some(now),
+        // All of the chunk was taken at once, and leaves: nothing waits.
+        (false, _) if whole && all_leave => None,
         (false, _) => next_wake(conn, work).await?,
     };
-    Ok(Some(Step {
+    Ok(Step {
         value: ClaimedItems { items, probe, going: Going::On, elsewhere: false, more_at },
         rings: Vec::new(),
         events: changed.map(Event::BatchChanged).into_iter().collect(),
-    }))
+    })
 }
 
-/// Whether there is anything to claim for.
-enum Standing {
-    /// The claim of the job no longer stands.
-    Stale,
-    /// Not now.
-    Nothing(ClaimedItems),
-    /// There is.
-    Go(Box<Batch>),
-}
-
-/// Checks the claim of the job, and whether messages of its batch may leave from here now.
-async fn standing(conn: &impl ConnectionTrait, now: Timestamp, work: &Work) -> Result<Standing, DbErr> {
-    let (held, id) = (work.held, work.held.batch);
-    if !jobs::renew(conn, now, held.job, held.fence).await? {
-        return Ok(Standing::Stale);
-    }
-    let Some(mut batch) = row::read(conn, id).await? else { return Ok(Standing::Stale) };
-    if batch.rate_per_minute.is_some() {
-        // Its slots are handed out one claim at a time; without a pace of its own the chunks need not wait for one another.
-        let Some(locked) = row::lock(conn, id).await? else { return Ok(Standing::Stale) };
-        batch = locked;
-    }
-    let going = Going::of(&batch);
-    let nothing = |more_at, elsewhere| {
-        Ok(Standing::Nothing(ClaimedItems { items: Vec::new(), probe: false, going, elsewhere, more_at }))
-    };
+/// What is claimed where no message of the batch may leave from here now; `None`: they may.
+async fn standing(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: &Batch,
+    sender: Option<Sender>,
+    gateway: Option<GatewayId>,
+) -> Result<Option<ClaimedItems>, DbErr> {
+    let going = Going::of(batch);
+    let nothing =
+        |more_at, elsewhere| Ok(Some(ClaimedItems { items: Vec::new(), probe: false, going, elsewhere, more_at }));
     if going != Going::On {
         return nothing(None, false);
     }
-    if let Some(ours) = work.gateway
-        && !gateways::bind(conn, id, batch.gateway, ours).await?
+    if let Some(ours) = gateway
+        && !gateways::bind(conn, batch.summary.id, batch.gateway, ours).await?
     {
         return nothing(Some(now.plus(ELSEWHERE)), true);
     }
-    if let Leave::NoneUntil(at) = sender::circuit_of(conn, batch.sender).await?.leave(now) {
-        return nothing(Some(at), false);
+    match sender.map(|sender| sender.circuit.leave(now)) {
+        Some(Leave::NoneUntil(at)) => nothing(Some(at), false),
+        Some(Leave::All | Leave::One) | None => Ok(None),
     }
-    Ok(Standing::Go(Box::new(batch)))
 }
 
 /// What a claim finds.
 struct Loaded<'a> {
-    /// Items that have a row and are due.
-    due: Due,
+    /// Items that have a row and are due; `None`: nothing of the chunk was looked at before, so none has one.
+    due: Option<Due>,
     /// Recipients that are looked up: their number, whether they have no row yet, and what the request called them.
     named: Vec<(i64, bool, &'a ContactRef)>,
     /// Those of them who are there.
@@ -161,11 +185,15 @@ async fn load<'a>(
     batch: &Batch,
     wanted: usize,
 ) -> Result<Loaded<'a>, DbErr> {
-    let due = due_items(conn, now, work, wanted).await?;
-    let room = wanted.saturating_sub(due.candidates.len() + due.unresolved.len());
+    let due = match work.chunk.next_seq == work.chunk.first_seq {
+        true => None,
+        false => Some(due_items(conn, now, work, wanted).await?),
+    };
+    let taken = due.as_ref().map_or(0, |due| due.candidates.len() + due.unresolved.len());
+    let room = wanted.saturating_sub(taken);
     let fresh_from = work.chunk.next_seq;
     let fresh_to = (fresh_from + i64::try_from(room).unwrap_or(i64::MAX)).min(work.chunk.end_seq());
-    let unresolved = due.unresolved.iter().map(|seq| (*seq, false));
+    let unresolved = due.iter().flat_map(|due| &due.unresolved).map(|seq| (*seq, false));
     let named: Vec<(i64, bool, &ContactRef)> = unresolved
         .chain((fresh_from..fresh_to).map(|seq| (seq, true)))
         .filter_map(|(seq, fresh)| {
@@ -215,7 +243,7 @@ struct Chosen {
 /// Decides of each that was found whether it could be written to; `message_id` is that of one who has no message yet. Pure.
 fn choose(now: Timestamp, loaded: Loaded<'_>, message_id: impl Fn(i64) -> Uuid) -> Chosen {
     let Loaded { due, named, found, mut twice, fresh_to } = loaded;
-    let Due { mut candidates, mut over, unresolved: _ } = due;
+    let Due { mut candidates, mut over, unresolved: _ } = due.unwrap_or_default();
     let mut ended = Vec::new();
     for (seq, fresh, contact) in named {
         let mut unsent = |contact, input, status, reason| {
@@ -356,6 +384,7 @@ impl Twice {
 }
 
 /// Items of the chunk that have a row and are due.
+#[derive(Default)]
 struct Due {
     candidates: Vec<Candidate>,
     over: Over,

@@ -3,12 +3,12 @@
 use super::{Held, sender};
 use crate::batches::chunks;
 use crate::batches::in_flight;
-use crate::batches::row::{self, Counts, Going};
-use crate::circuit::{Leave, Sign};
+use crate::batches::row::{self, Batch, Counts, Going};
+use crate::circuit::{Circuit, Leave, Sign};
 use crate::contacts::merge;
 use crate::db::{self, Dialect, Set};
 use crate::delivery::receipts;
-use crate::feed;
+use crate::feed::{self, News};
 use crate::jobs::{self, Ending};
 use crate::messages::receipts::{MessageRow, record_outgoing};
 use crate::messages::tally::{self, Tally};
@@ -237,7 +237,75 @@ pub async fn settle(
     }
     // Not locked until the counts are written, last: the chunks of a batch settle beside one another.
     let Some(batch) = row::read(conn, held.batch).await? else { return Ok(Step::quiet(Settled::Stale)) };
-    let going = Going::of(&batch);
+    let written = write(conn, now, held, &batch, results, rng).await?;
+    written.tell(conn, now, rng).await
+}
+
+/// Writes the last outcomes and ends the claim of the job, in one transaction: [`settle`] and [`rest`].
+///
+/// # Errors
+/// The database's.
+pub async fn settle_and_rest(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    held: Held,
+    results: &[ItemResult],
+    resting: Resting,
+    rng: &mut impl Rng,
+) -> Result<Step<(Settled, Rest)>, DbErr> {
+    let stale = || Ok(Step::quiet((Settled::Stale, Rest::Stale)));
+    if !jobs::renew_with_progress(conn, now, held.job, held.fence).await? {
+        return stale();
+    }
+    // Locked at once: more of it changes than its counts, and its row comes before the sender's.
+    let Some(batch) = row::lock(conn, held.batch).await? else { return stale() };
+    let written = write(conn, now, held, &batch, results, rng).await?;
+    let rest = come_to_rest(conn, now, held, &batch, resting, rng).await?;
+    let settled = written.tell(conn, now, rng).await?;
+    let (rings, mut events) = (rest.rings, settled.events);
+    events.extend(rest.events);
+    Ok(Step { value: (settled.value, rest.value), rings, events })
+}
+
+/// A group that is written, but for what is written last.
+struct Written {
+    going: Going,
+    circuit: Circuit,
+    /// How many were taken.
+    succeeded: i64,
+    news: Vec<News>,
+    events: Vec<Event>,
+}
+
+impl Written {
+    /// Writes the day's count and the news: others wait for these rows, so nothing is locked after them.
+    async fn tell(
+        self,
+        conn: &impl ConnectionTrait,
+        now: Timestamp,
+        rng: &mut impl Rng,
+    ) -> Result<Step<Settled>, DbErr> {
+        let circuit_open_until = match self.circuit.leave(now) {
+            Leave::NoneUntil(until) => Some(until),
+            Leave::All | Leave::One => None,
+        };
+        tally::add(conn, now, Tally::Sent, self.succeeded, rng).await?;
+        let mut events = self.events;
+        events.extend(feed::append(conn, now, &self.news).await?.events);
+        Ok(Step { value: Settled::Written { going: self.going, circuit_open_until }, rings: Vec::new(), events })
+    }
+}
+
+/// Writes a group of outcomes, in a transaction that has checked the job's claim and read the batch.
+async fn write(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    held: Held,
+    batch: &Batch,
+    results: &[ItemResult],
+    rng: &mut impl Rng,
+) -> Result<Written, DbErr> {
+    let going = Going::of(batch);
     let circuit = sender::circuit_of(conn, batch.sender).await?;
     let open_until = match sender::after(circuit, now, results).leave(now) {
         // The failure of the one that tried the gateway out counts, so that no message does so for ever.
@@ -275,15 +343,9 @@ pub async fn settle(
     let changed = if counts.is_zero() { None } else { row::count(conn, held.batch, counts).await? };
     // After the batch's row, as claims lock them.
     let circuit = sender::learn(conn, now, batch.sender, circuit, results).await?;
-    let circuit_open_until = match circuit.leave(now) {
-        Leave::NoneUntil(until) => Some(until),
-        Leave::All | Leave::One => None,
-    };
-    tally::add(conn, now, Tally::Sent, counts.succeeded, rng).await?;
     let mut events = applied.events;
     events.extend(changed.map(Event::BatchChanged));
-    events.extend(feed::append(conn, now, &applied.news).await?.events);
-    Ok(Step { value: Settled::Written { going, circuit_open_until }, rings: Vec::new(), events })
+    Ok(Written { going, circuit, succeeded: counts.succeeded, news: applied.news, events })
 }
 
 fn message_row<'a>(result: &'a ItemResult, decision: &Decision) -> MessageRow<'a> {
@@ -438,9 +500,17 @@ pub enum Rest {
     Stale,
 }
 
+/// How a claim of a job ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Resting {
+    /// The claim's word for when there is something to do, where slots are the reason.
+    pub more_at: Option<Timestamp>,
+    /// The job is ready again at once: its worker is stopping.
+    pub give_back: bool,
+}
+
 /// Ends a claim of a `send_chunk` job: closes the chunk if all is finished, or puts the job to sleep until there is
-/// something to do. `more_at` is the claim's word for when that is, where slots are the reason; `give_back` makes the
-/// job ready at once, for a worker that is stopping.
+/// something to do.
 ///
 /// # Errors
 /// The database's.
@@ -448,20 +518,30 @@ pub async fn rest(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     held: Held,
-    more_at: Option<Timestamp>,
-    give_back: bool,
+    resting: Resting,
     rng: &mut impl Rng,
 ) -> Result<Step<Rest>, DbErr> {
     if !jobs::renew(conn, now, held.job, held.fence).await? {
         return Ok(Step::quiet(Rest::Stale));
     }
-    let batch = row::lock(conn, held.batch).await?;
-    let chunk = chunks::load(conn, held.batch, held.chunk).await?;
-    let (Some(batch), Some(chunk)) = (batch, chunk) else { return Ok(Step::quiet(Rest::Stale)) };
+    let Some(batch) = row::lock(conn, held.batch).await? else { return Ok(Step::quiet(Rest::Stale)) };
+    come_to_rest(conn, now, held, &batch, resting, rng).await
+}
+
+/// The same in a transaction that has checked the job's claim and locked the batch.
+async fn come_to_rest(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    held: Held,
+    batch: &Batch,
+    Resting { more_at, give_back }: Resting,
+    rng: &mut impl Rng,
+) -> Result<Step<Rest>, DbErr> {
+    let Some(chunk) = chunks::load(conn, held.batch, held.chunk).await? else { return Ok(Step::quiet(Rest::Stale)) };
     let end = async |ending: Ending, rng: &mut _| jobs::finish(conn, now, held.job, held.fence, &ending, rng).await;
     let range = [held.batch.into(), chunk.first_seq.into(), chunk.end_seq().into()];
 
-    if Going::of(&batch) == Going::Ended {
+    if Going::of(batch) == Going::Ended {
         chunks::disown(conn, held.batch, &chunk).await?;
         chunks::abandon(conn, now, held.batch, chunk.first_seq, chunk.end_seq()).await?;
         end(Ending::Done, rng).await?;

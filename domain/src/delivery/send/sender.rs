@@ -27,38 +27,50 @@ fn circuit(row: &QueryResult) -> Result<Circuit, DbErr> {
     })
 }
 
-async fn read(conn: &impl ConnectionTrait, id: SenderId, lock: &str) -> Result<Option<QueryResult>, DbErr> {
+async fn find(conn: &impl ConnectionTrait, id: SenderId, lock: &str) -> Result<Option<QueryResult>, DbErr> {
     let sql = format!("SELECT {COLUMNS} FROM senders WHERE id = $1{lock}");
     db::one(conn, sql, [id.into()]).await
 }
 
-/// The sender, its row locked where a claim will change it: where it has a limit, or where a message is to try its
-/// gateway out. `configured` is the limit of one whose row has none.
-pub(super) async fn load(
+fn sender(id: SenderId, row: &QueryResult, configured: Option<i64>) -> Result<Sender, DbErr> {
+    let rate = row.try_get::<Option<i64>>("", "rate_per_minute")?.or(configured);
+    let next = row.try_get("", "next_slot_us")?;
+    // A sender without a limit still has a next slot: a 429 moves it.
+    let now_only = Pace { interval_us: 0, next_slot_us: next };
+    Ok(Sender { id, pace: Pace::per_minute(rate, next).unwrap_or(now_only), circuit: circuit(row)? })
+}
+
+/// The sender as it was last committed. `configured` is the limit of one whose row has none.
+pub(super) async fn read(
     conn: &impl ConnectionTrait,
-    now: Timestamp,
     id: Option<SenderId>,
     configured: Option<i64>,
 ) -> Result<Option<Sender>, DbErr> {
     let Some(id) = id else { return Ok(None) };
-    let Some(mut row) = read(conn, id, "").await? else { return Ok(None) };
-    let rate = row.try_get::<Option<i64>>("", "rate_per_minute")?.or(configured);
-    let lock = Dialect::of(conn).for_update();
-    let leave = circuit(&row)?.leave(now);
-    if !lock.is_empty() && (rate.is_some() && leave == Leave::All || leave == Leave::One) {
-        let Some(locked) = read(conn, id, lock).await? else { return Ok(None) };
-        row = locked;
+    find(conn, id, "").await?.map(|row| sender(id, &row, configured)).transpose()
+}
+
+/// The sender that was read, its row locked where a claim will change it: where it has a limit, or where a message is to try
+/// its gateway out.
+pub(super) async fn lock(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    known: Option<Sender>,
+    configured: Option<i64>,
+) -> Result<Option<Sender>, DbErr> {
+    let Some(known) = known else { return Ok(None) };
+    let (lock, leave) = (Dialect::of(conn).for_update(), known.circuit.leave(now));
+    let changes = known.pace.interval_us > 0 && leave == Leave::All || leave == Leave::One;
+    if lock.is_empty() || !changes {
+        return Ok(Some(known));
     }
-    let next = row.try_get("", "next_slot_us")?;
-    // A sender without a limit still has a next slot: a 429 moves it.
-    let now_only = Pace { interval_us: 0, next_slot_us: next };
-    Ok(Some(Sender { id, pace: Pace::per_minute(rate, next).unwrap_or(now_only), circuit: circuit(&row)? }))
+    find(conn, known.id, lock).await?.map(|row| sender(known.id, &row, configured)).transpose()
 }
 
 /// The circuit as it was last committed.
 pub(super) async fn circuit_of(conn: &impl ConnectionTrait, id: Option<SenderId>) -> Result<Circuit, DbErr> {
     let Some(id) = id else { return Ok(Circuit::default()) };
-    read(conn, id, "").await?.as_ref().map_or(Ok(Circuit::default()), circuit)
+    find(conn, id, "").await?.as_ref().map_or(Ok(Circuit::default()), circuit)
 }
 
 /// Writes a circuit; `reason` says why it is open.
@@ -111,7 +123,7 @@ pub(super) async fn learn(
     if after(known, now, results) == known {
         return Ok(known);
     }
-    let Some(row) = read(conn, id, Dialect::of(conn).for_update()).await? else { return Ok(known) };
+    let Some(row) = find(conn, id, Dialect::of(conn).for_update()).await? else { return Ok(known) };
     let before = circuit(&row)?;
     let after = after(before, now, results);
     if after != before {
