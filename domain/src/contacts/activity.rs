@@ -29,7 +29,7 @@ pub(crate) async fn touch(
         format!(
             "INSERT INTO contact_activity (contact_id, last_message_at)
              SELECT contact_id, at FROM {source}
-             WHERE EXISTS (SELECT 1 FROM contacts c WHERE c.id = r.contact_id AND c.deleted_at IS NULL)
+             WHERE coalesce((SELECT c.deleted_at IS NULL FROM contacts c WHERE c.id = r.contact_id), FALSE)
              ORDER BY contact_id
              ON CONFLICT (contact_id) DO UPDATE SET last_message_at = excluded.last_message_at
              WHERE contact_activity.last_message_at < excluded.last_message_at"
