@@ -72,9 +72,11 @@ pub(crate) struct Config {
     pub(crate) backend_url: String,
     /// Messages at the network at once.
     pub(crate) gateway_concurrency: usize,
-    /// What the gateway's sender may send a minute; 0: no limit of its own.
+    /// The names of the gateway's senders beside `default`, as the backend calls them.
+    pub(crate) gateway_senders: Vec<String>,
+    /// What each of the gateway's senders may send a minute; 0: no limit of its own.
     pub(crate) gateway_sender_rate_per_min: u32,
-    /// What it may send a day of UTC; 0: no limit.
+    /// What each may send a day of UTC; 0: no limit.
     pub(crate) gateway_daily_cap: u32,
     /// The secret that signs tokens, at least 32 bytes; absent: made and kept in the data folder.
     pub(crate) jwt_secret: Option<Secret>,
@@ -174,6 +176,7 @@ impl Default for Config {
             gateway_transport: None,
             backend_url: "http://127.0.0.1:8000".into(),
             gateway_concurrency: 64,
+            gateway_senders: Vec::new(),
             gateway_sender_rate_per_min: 0,
             gateway_daily_cap: 0,
             jwt_secret: None,
@@ -325,12 +328,7 @@ fn check(config: &Config) -> Vec<String> {
     if !(1..=3_600).contains(&config.database_statement_timeout_secs) {
         problems.push("database_statement_timeout_secs: expected 1 to 3600".into());
     }
-    if config.sender_rate_per_min > 6_000_000 {
-        problems.push("sender_rate_per_min: expected 0 to 6000000".into());
-    }
-    if config.gateway_sender_rate_per_min > 6_000_000 {
-        problems.push("gateway_sender_rate_per_min: expected 0 to 6000000".into());
-    }
+    problems.extend(check_senders(config));
     if !["http://", "https://"].iter().any(|scheme| config.backend_url.starts_with(scheme)) {
         problems.push("backend_url: expected http://… or https://…".into());
     }
@@ -363,6 +361,29 @@ fn check(config: &Config) -> Vec<String> {
     problems.extend(config.simulator.validate().err());
     if config.transport() == GatewayTransport::CloudApi {
         problems.extend(config.cloud_api.validate().err());
+    }
+    problems
+}
+
+/// The same of senders, ours and the gateway's.
+fn check_senders(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    if config.sender_rate_per_min > 6_000_000 {
+        problems.push("sender_rate_per_min: expected 0 to 6000000".into());
+    }
+    if config.gateway_sender_rate_per_min > 6_000_000 {
+        problems.push("gateway_sender_rate_per_min: expected 0 to 6000000".into());
+    }
+    if let Some(bad) = config.gateway_senders.iter().find(|name| !domain::senders::is_name(name)) {
+        problems
+            .push(format!("gateway_senders: {bad:?} is no name; expected 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'"));
+    }
+    let numbers = &config.cloud_api.senders;
+    let mut others = config.gateway_senders.iter().filter(|name| *name != domain::senders::DEFAULT);
+    let without = others.find(|name| !numbers.contains_key(*name));
+    if let Some(name) = without.filter(|_| config.transport() == GatewayTransport::CloudApi) {
+        problems
+            .push(format!("cloud_api.senders: {name} is missing; give the phone number ID of each of gateway_senders"));
     }
     problems
 }

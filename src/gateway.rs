@@ -18,9 +18,6 @@ use tokio_util::sync::CancellationToken;
 /// Where it listens when nobody says.
 const LISTEN: &str = "127.0.0.1:3002";
 
-/// The sender's name, where the network has none of its own.
-const SENDER: &str = "default";
-
 /// How long the backend may take for a report.
 const REPORT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -34,7 +31,7 @@ pub(crate) async fn open(config: &Config, backend: Arc<dyn Backend>, reports: us
         dir: config.data_dir.clone(),
         durability: config.durability(),
         max_mib: config.sqlite_max_mib,
-        sender: SENDER.into(),
+        senders: senders_of(config),
         rate_per_minute: config.gateway_sender_rate_per_min,
         daily_cap: config.gateway_daily_cap,
         concurrency: config.gateway_concurrency,
@@ -52,6 +49,17 @@ pub(crate) async fn open(config: &Config, backend: Arc<dyn Backend>, reports: us
         GatewayTransport::CloudApi => Network::Real(Arc::new(CloudApi::new(config.cloud_api.clone())?)),
     };
     Ok(Server::open(settings, network, backend).await?)
+}
+
+/// The senders' names: that of whatever names none, and those that are configured.
+fn senders_of(config: &Config) -> Vec<String> {
+    let mut senders = vec![domain::senders::DEFAULT.to_owned()];
+    for name in &config.gateway_senders {
+        if !senders.contains(name) {
+            senders.push(name.clone());
+        }
+    }
+    senders
 }
 
 /// Over HTTP, as `config` says; `None` without a secret, which nobody could sign with.

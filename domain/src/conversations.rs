@@ -9,7 +9,7 @@ use crate::contacts::customers::identifier;
 use crate::contacts::merge;
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
-use entities::{ContactId, ConversationId};
+use entities::{ContactId, ConversationId, SenderId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 
@@ -30,6 +30,9 @@ impl Channel {
     }
 }
 
+/// Among how many of a contact's last messages one of ours is looked for: a history is not read for each message.
+const LATELY: u32 = 100;
+
 /// Who makes a conversation go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
@@ -39,7 +42,16 @@ pub(crate) enum By {
     Us,
 }
 
-/// The conversation with a contact that is not closed: the one that is there, or a new one.
+/// A conversation that is not closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Open {
+    pub(crate) id: ConversationId,
+    /// The sender that it goes through; `None`: the default one.
+    pub(crate) sender: Option<SenderId>,
+}
+
+/// The conversation with a contact that is not closed: the one that is there, or a new one. A new one goes through the sender
+/// that wrote to the contact last.
 pub(crate) async fn open(
     conn: &impl ConnectionTrait,
     now: Timestamp,
@@ -47,16 +59,19 @@ pub(crate) async fn open(
     channel: Channel,
     by: By,
     rng: &mut impl Rng,
-) -> Result<ConversationId, DbErr> {
+) -> Result<Open, DbErr> {
     let reopened = "excluded.unread > 0 AND conversations.status = 'resolved'";
     let sql = format!(
-        "INSERT INTO conversations (uuid, contact_id, channel, status, unread, created_at, updated_at)
-         VALUES ({}, $2, $3, 'open', $4, $5, $5)
+        "INSERT INTO conversations (uuid, contact_id, channel, status, unread, created_at, updated_at, sender_id)
+         VALUES ({}, $2, $3, 'open', $4, $5, $5,
+                 (SELECT sender_id FROM (SELECT id, created_at, direction, sender_id FROM messages WHERE contact_id = $2
+                                         ORDER BY created_at DESC, id DESC LIMIT {LATELY}) AS lately
+                  WHERE direction = 'outbound' ORDER BY created_at DESC, id DESC LIMIT 1))
          ON CONFLICT (contact_id, channel) WHERE status <> 'closed' DO UPDATE SET
             unread = conversations.unread + excluded.unread, updated_at = excluded.updated_at,
             status = CASE WHEN {reopened} THEN 'open' ELSE conversations.status END,
             resolved_at = CASE WHEN {reopened} THEN NULL ELSE conversations.resolved_at END
-         RETURNING id",
+         RETURNING id, sender_id",
         Dialect::of(conn).uuid(1)
     );
     let values = [
@@ -67,7 +82,8 @@ pub(crate) async fn open(
         now.0.into(),
     ];
     let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
-    Ok(ConversationId(row.try_get("", "id")?))
+    let sender = row.try_get::<Option<i64>>("", "sender_id")?.map(SenderId);
+    Ok(Open { id: ConversationId(row.try_get("", "id")?), sender })
 }
 
 /// Marks everything that a contact wrote as read; returns how much was not. `None`: there is no such contact.

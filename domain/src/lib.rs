@@ -23,6 +23,7 @@ pub mod model;
 pub mod pacing;
 pub mod retry;
 pub mod ring;
+pub mod senders;
 pub mod step;
 pub mod time;
 pub mod users;

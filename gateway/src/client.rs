@@ -4,7 +4,7 @@ use crate::connections::{self, Connections, Failure};
 use crate::requests::{self, bounded, bounded_to};
 use crate::server::KeptPage;
 use crate::signature::{Request, Signer, TOLERANCE, target};
-use crate::{GATEWAY_HEADER, Gateway, Identity, MISDIRECTED, Outbound, SendOutcome};
+use crate::{GATEWAY_HEADER, Gateway, Identity, MISDIRECTED, NO_SENDER_WAIT, Outbound, SendOutcome};
 use http_body_util::{BodyExt, Full};
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap};
 use reqwest::{Client, Response, StatusCode, Url};
@@ -105,6 +105,8 @@ struct SendBody<'a> {
     to: &'a str,
     message: &'a str,
     backend_message_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sender: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -204,7 +206,8 @@ impl HttpGateway {
 #[async_trait::async_trait]
 impl Gateway for HttpGateway {
     async fn send(&self, message: &Outbound<'_>) -> SendOutcome {
-        let body = SendBody { to: message.to, message: message.text, backend_message_id: message.message_id };
+        let Outbound { to, text, message_id, sender, .. } = *message;
+        let body = SendBody { to, message: text, backend_message_id: message_id, sender };
         let body = match serde_json::to_vec(&body) {
             Ok(body) => body,
             Err(error) => return SendOutcome::Rejected { code: "unserialisable".into(), detail: error.to_string() },
@@ -346,6 +349,11 @@ fn judge(answer: &Answer, timestamp: i64) -> SendOutcome {
         tracing::error!("{}", refused_signature(answer, timestamp));
         return SendOutcome::Throttled { retry_after: UNAUTHORIZED_WAIT };
     }
+    if status == StatusCode::UNPROCESSABLE_ENTITY && lacks_sender(&answer.body) {
+        // The message is fine: it waits, with its sender, until the gateway is given that.
+        tracing::error!("the gateway has no sender of the name that a message has; add it to its gateway_senders");
+        return SendOutcome::Throttled { retry_after: NO_SENDER_WAIT };
+    }
     let retry_after = requests::retry_after(&answer.headers);
     let detail = detail(status, &answer.body);
     let code = format!("gateway_{}", status.as_u16());
@@ -365,6 +373,20 @@ fn judge(answer: &Answer, timestamp: i64) -> SendOutcome {
         (status, _) if status.is_server_error() || status.is_redirection() => SendOutcome::Failed { code, detail },
         _ => SendOutcome::Unknown { code, detail: format!("an answer that no gateway gives: {status}") },
     }
+}
+
+/// Whether the sender is all that a gateway does not take of a message.
+fn lacks_sender(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Issues {
+        detail: Vec<Issue>,
+    }
+    #[derive(Deserialize)]
+    struct Issue {
+        loc: Vec<String>,
+    }
+    serde_json::from_slice(body)
+        .is_ok_and(|Issues { detail }| !detail.is_empty() && detail.iter().all(|issue| issue.loc == ["body", "sender"]))
 }
 
 /// What to say of a signature that is not taken: the secret is another, or a clock is wrong, and then whose.

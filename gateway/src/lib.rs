@@ -37,6 +37,8 @@ pub struct Outbound<'a> {
     pub text: &'a str,
     /// Our id of the message: the idempotency key, the same over all attempts.
     pub message_id: &'a str,
+    /// The name of the sender that it leaves from; `None`: the gateway's own default.
+    pub sender: Option<&'a str>,
     /// The name of the gateway that is to take it ([`Identity::name`]): another one that answers there does not. `None`: any.
     pub gateway: Option<&'a str>,
 }
@@ -55,6 +57,9 @@ pub const SIMULATOR: &str = "simulator";
 
 /// The header in which a request names the gateway that it is meant for.
 pub const GATEWAY_HEADER: &str = "x-gateway-id";
+
+/// How long a backend is asked to wait that names a sender which the gateway does not have: until somebody configures it.
+pub(crate) const NO_SENDER_WAIT: Duration = Duration::from_secs(30);
 
 /// What is said to whoever asked for another gateway.
 pub(crate) const MISDIRECTED: &str = "another gateway answers there than the one that was asked for";

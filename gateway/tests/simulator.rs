@@ -15,7 +15,7 @@ fn ids(count: usize) -> Vec<String> {
 }
 
 async fn send(simulator: &Simulator, id: &str) -> SendOutcome {
-    simulator.send(&Outbound { to: "60123456789", text: "Hello", message_id: id, gateway: None }).await
+    simulator.send(&Outbound { to: "60123456789", text: "Hello", message_id: id, sender: None, gateway: None }).await
 }
 
 fn without_reports(config: SimulatorConfig) -> Simulator {

@@ -15,6 +15,7 @@ mod m0010_people;
 mod m0011_access;
 mod m0012_erasure;
 mod m0013_claims;
+mod m0014_senders;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_access::Migration),
             Box::new(m0012_erasure::Migration),
             Box::new(m0013_claims::Migration),
+            Box::new(m0014_senders::Migration),
         ]
     }
 }

@@ -58,7 +58,8 @@ const TEXTS: [&str; 20] = [
 ];
 
 /// Lists: their parts are separated by commas in a variable.
-const LISTS: [&str; 4] = ["jwt_secrets_accepted", "cors_origins", "opt_out_stop_words", "opt_out_start_words"];
+const LISTS: [&str; 5] =
+    ["jwt_secrets_accepted", "cors_origins", "gateway_senders", "opt_out_stop_words", "opt_out_start_words"];
 
 /// Tables: a variable names the table, then the key.
 pub(crate) const TABLES: [&str; 3] = ["opt_out", "simulator", "cloud_api"];

@@ -10,6 +10,7 @@ mod people;
 mod plans;
 mod realtime;
 mod refusals;
+mod senders;
 mod sending;
 mod setup;
 mod steps;

@@ -1,9 +1,9 @@
-//! A sender's rate, its daily cap and its health.
+//! Senders: several in one process, each with its rate, its daily cap and its health.
 
-use crate::setup::{PATIENCE, World};
+use crate::setup::{PATIENCE, World, recipient, signed};
 use serde_json::json;
 use std::time::Instant;
-use support::eventually;
+use support::{Method, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rate_is_kept_over_a_restart() {
@@ -39,6 +39,39 @@ async fn the_daily_cap_is_answered_with_how_long_the_day_lasts() {
     world.sent(5).await;
     assert_eq!(world.send("still").await.status, 429);
     world.accept("m-0").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_process_has_several_senders() {
+    let world = World::start(&[("PACELINE_GATEWAY_SENDERS", "shop, desk"), ("PACELINE_GATEWAY_DAILY_CAP", "2")]).await;
+    let client = world.gateway.client();
+    let send = async |id: &str, sender: &str| {
+        let body =
+            json!({ "to": recipient(id), "message": id, "backend_message_id": id, "sender": sender }).to_string();
+        client.send(signed(&client, Method::POST, "/send", &body)).await
+    };
+    for (id, sender) in [("a", "shop"), ("b", "desk"), ("c", "default"), ("d", "shop")] {
+        send(id, sender).await.expect(202);
+    }
+    world.accept("e").await;
+    assert_eq!(send("f", "shop").await.status, 429, "its own day is full");
+    assert_eq!(world.send("g").await.status, 429, "the default one's is full too");
+    send("h", "desk").await.expect(202);
+    world.sent(6).await;
+    let messages = client.send(signed(&client, Method::GET, "/sim/messages", "")).await.expect(200);
+    let mut left: Vec<(String, String)> = (messages["messages"].as_array().expect("a list").iter())
+        .map(|one| (one["sender"].to_string(), one["backend_message_id"].to_string()))
+        .collect();
+    left.sort();
+    let of = |sender: &str, id: &str| (format!("{sender:?}"), format!("{id:?}"));
+    let expected = [("default", "c"), ("default", "e"), ("desk", "b"), ("desk", "h"), ("shop", "a"), ("shop", "d")];
+    assert_eq!(left, expected.map(|(sender, id)| of(sender, id)));
+    let refused = send("x", "nobody").await.expect(422);
+    assert_eq!(refused["detail"][0]["loc"], json!(["body", "sender"]), "{refused}");
+    let bad = send("x", "no name").await.expect(422);
+    assert_eq!(bad["detail"][0]["loc"], json!(["body", "sender"]), "{bad}");
+    let list = world.program.run(&["sender", "list"], "").await;
+    assert!(["default", "desk", "shop"].iter().all(|name| list.contains(name)), "{list}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,6 +43,9 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("get", "/suppressions", Some("contacts:read")),
     ("post", "/suppressions", Some("contacts:write")),
     ("delete", "/suppressions", Some("contacts:write")),
+    ("get", "/senders", Some("batches:read")),
+    ("post", "/senders", Some("settings:write")),
+    ("patch", "/senders/{id}", Some("settings:write")),
     ("get", "/customers/summary", Some("contacts:read")),
     ("get", "/customers", Some("contacts:read")),
     ("post", "/customers", Some("contacts:write")),
@@ -78,6 +81,7 @@ const ROLES: &[(&str, &[&str])] = &[
             "contacts:delete",
             "conversations:read",
             "conversations:write",
+            "settings:write",
         ],
     ),
     (

@@ -17,6 +17,7 @@ mod lane;
 mod leases;
 mod places;
 mod receipts;
+mod sender_names;
 mod step_rows;
 
 pub use receipts::{Intake, take_reports};
@@ -31,6 +32,7 @@ use identity::{Identity, Known, Unknown};
 use leases::Leases;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use sender_names::SenderNames;
 use std::sync::Arc;
 use std::time::Duration;
 use step_rows::StepRows;
@@ -81,6 +83,7 @@ pub(crate) struct Shared {
     pub(crate) leases: Leases,
     pub(crate) controls: Controls,
     pub(crate) circuits: Circuits,
+    pub(crate) sender_names: SenderNames,
     pub(crate) sends: Arc<Semaphore>,
     pub(crate) step_rows: StepRows,
     /// Told to stop: claim nothing more, let go of what has not started.
@@ -120,6 +123,7 @@ pub async fn run(
         owner: format!("worker-{}", uuid::Uuid::now_v7().simple()),
         leases: Leases::default(),
         circuits: Circuits::default(),
+        sender_names: SenderNames::default(),
         identity: Identity::default(),
         step_rows: StepRows::new(db.dialect()),
         stopping: stop.clone(),

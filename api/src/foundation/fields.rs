@@ -99,6 +99,15 @@ impl<'a> Fields<'a> {
         self.values.get(name).copied().filter(|raw| raw.get() != "null")
     }
 
+    /// A whole number in a range, or null; `None`: it is not there.
+    pub(crate) fn integer_or_null(&mut self, name: &str, range: RangeInclusive<u32>) -> Option<Option<u32>> {
+        self.knows(name);
+        match self.values.get(name)?.get() {
+            "null" => Some(None),
+            _ => self.integer(name, range).map(Some),
+        }
+    }
+
     /// An object in the object, for `read` to read: what it finds wrong is this one's too, under its own name.
     pub(crate) fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Fields<'a>) -> T) -> Option<T> {
         let raw = self.raw(name)?;

@@ -14,9 +14,10 @@ use crate::jobs::{self, NewJob};
 use crate::messages::template::{Template, TemplateError};
 use crate::model::{BatchType, OnUnknown, TagOperation};
 use crate::ring::JobKind;
+use crate::senders;
 use crate::time::Timestamp;
 use crate::{Event, Step};
-use entities::{BatchId, TemplateId, UserId};
+use entities::{BatchId, SenderId, TemplateId, UserId};
 use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::{Value, json};
 
@@ -38,6 +39,8 @@ pub struct NewSend {
     pub template: Option<TemplateId>,
     /// Whom it is for.
     pub recipients: Recipients,
+    /// The name of the sender that it leaves from; `None`: [`senders::DEFAULT`].
+    pub sender: Option<String>,
     /// Its own pace; `None`: the sender's.
     pub rate_per_minute: Option<u32>,
     /// The random extra delay of each message is uniform in `[0, jitter_ms]`.
@@ -61,6 +64,7 @@ impl NewSend {
             content: Some(content.into()),
             template: None,
             recipients,
+            sender: None,
             rate_per_minute: None,
             jitter_ms: 0,
             schedule_at: None,
@@ -101,6 +105,9 @@ pub enum CreateError {
     /// There is no such template.
     #[error("no such template")]
     NoTemplate,
+    /// There is no such sender.
+    #[error("no such sender")]
+    NoSender,
     /// The message does not parse.
     #[error(transparent)]
     Template(#[from] TemplateError),
@@ -120,6 +127,8 @@ struct NewBatch<'a> {
     by: UserId,
     config: Value,
     content: Option<&'a str>,
+    /// `None`: it sends nothing.
+    sender: Option<SenderId>,
     rate_per_minute: Option<u32>,
     jitter_ms: u32,
     on_unknown: OnUnknown,
@@ -137,6 +146,7 @@ impl<'a> NewBatch<'a> {
             by,
             config,
             content: None,
+            sender: None,
             rate_per_minute: None,
             jitter_ms: 0,
             on_unknown: OnUnknown::Resend,
@@ -162,8 +172,7 @@ impl<'a> NewBatch<'a> {
                 "INSERT INTO batches ({column}type, status, created_by, config, content, rate_per_minute, jitter_ms,
                                       on_unknown, schedule_at, total, expanded, created_at, remainder_of, sender_id)
                         {overriding}
-                 VALUES ({value}$1, 'PENDING', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-                         CASE WHEN $1 = 'SEND' THEN (SELECT min(id) FROM senders) END) RETURNING id"
+                 VALUES ({value}$1, 'PENDING', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id"
             ),
             [
                 self.batch_type.as_str().into(),
@@ -178,6 +187,7 @@ impl<'a> NewBatch<'a> {
                 self.expanded.into(),
                 now.0.into(),
                 self.remainder_of.map(|id| id.0).into(),
+                self.sender.map(|id| id.0).into(),
             ],
         )
         .await?
@@ -202,6 +212,8 @@ pub async fn create_send(
         None => new.content.clone().unwrap_or_default(),
     };
     Template::parse(&content)?;
+    let name = new.sender.as_deref().unwrap_or(senders::DEFAULT);
+    let sender = senders::find(conn, name).await?.ok_or(CreateError::NoSender)?;
     if let Some(of) = new.remainder_of
         && let Some(other) = remainder::made_of(conn, of).await?
     {
@@ -210,7 +222,7 @@ pub async fn create_send(
     let mut config = json!({
         "templateId": new.template.map(|id| id.to_string()), "content": content, "jitterMs": new.jitter_ms,
         "ratePerMinute": new.rate_per_minute, "scheduleAt": new.schedule_at.map(Timestamp::to_rfc3339),
-        "onUnknown": new.on_unknown,
+        "onUnknown": new.on_unknown, "sender": name,
     });
     if let Some(of) = new.remainder_of {
         config["remainderOf"] = json!(of.to_string());
@@ -232,6 +244,7 @@ pub async fn create_send(
     let expanded = matches!(new.recipients, Recipients::Contacts(_));
     let batch = NewBatch {
         content: Some(&content),
+        sender: Some(sender),
         rate_per_minute: new.rate_per_minute,
         jitter_ms: new.jitter_ms,
         on_unknown: new.on_unknown,

@@ -8,6 +8,7 @@ use crate::db::{self, Dialect};
 use crate::messages::template::{self, Template};
 use crate::model::TagOperation;
 use crate::pacing::Pace;
+use crate::senders::{self, Allowance};
 use crate::time::Timestamp;
 use entities::ContactId;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
@@ -223,7 +224,7 @@ impl Sending {
         new: &NewSend,
         sender_rate: Option<i64>,
     ) -> Result<SendPlan, CreateError> {
-        let sender = Sender::first(conn, sender_rate).await?;
+        let sender = Sender::of(conn, new, sender_rate).await?;
         let mut warnings = self.warnings();
         warnings.extend(sender.warnings(now, new.rate_per_minute.map(i64::from)));
         let rates = [(LimitedBy::Batch, new.rate_per_minute.map(i64::from)), (LimitedBy::Sender, sender.rate)];
@@ -267,20 +268,24 @@ struct Sender {
     circuit_open: bool,
     /// Batches that write through it now.
     batches: i64,
+    allowance: Allowance,
 }
 
 impl Sender {
-    async fn first(conn: &impl ConnectionTrait, configured: Option<i64>) -> Result<Self, DbErr> {
+    async fn of(conn: &impl ConnectionTrait, new: &NewSend, configured: Option<i64>) -> Result<Self, CreateError> {
         let sql = "SELECT s.rate_per_minute AS rate, s.next_slot_us AS next_slot_us, s.circuit_opened AS opened,
+                          s.paused AS paused, s.daily_cap AS daily_cap, s.used_day AS used_day, s.used AS used,
                           (SELECT count(*) FROM batches b
                            WHERE b.sender_id = s.id AND b.status = 'PROCESSING' AND NOT b.paused) AS batches
-                   FROM senders s WHERE s.id = (SELECT min(id) FROM senders)";
-        let Some(row) = db::one(conn, sql, []).await? else { return Ok(Self { rate: configured, ..Self::default() }) };
+                   FROM senders s WHERE s.name = $1";
+        let name = new.sender.as_deref().unwrap_or(senders::DEFAULT);
+        let row = db::one(conn, sql, [name.into()]).await?.ok_or(CreateError::NoSender)?;
         Ok(Self {
             rate: row.try_get::<Option<i64>>("", "rate")?.or(configured).filter(|rate| *rate > 0),
             next_slot_us: row.try_get("", "next_slot_us")?,
             circuit_open: row.try_get::<i64>("", "opened")? > 0,
             batches: row.try_get("", "batches")?,
+            allowance: Allowance::read(&row)?,
         })
     }
 
@@ -291,6 +296,9 @@ impl Sender {
         {
             let message = format!("the sender takes {sender} a minute: ratePerMinute {batch} is more than that");
             warnings.push(Warning { code: "rate_above_sender", message });
+        }
+        if let Some(hold) = self.allowance.hold(now) {
+            warnings.push(Warning { code: hold.code(), message: hold.message().into() });
         }
         if self.circuit_open {
             let message = "the sender's gateway fails at the moment: nothing leaves until it works again";

@@ -3,6 +3,7 @@
 use super::row::{self, Batch};
 use crate::db;
 use crate::model::BatchType;
+use crate::senders::{Allowance, Hold};
 use crate::time::Timestamp;
 use entities::SenderId;
 use sea_orm::{ConnectionTrait, DbErr};
@@ -13,8 +14,12 @@ use std::time::Duration;
 const GATEWAY_HOLDS: Duration = Duration::from_secs(10);
 
 /// What a sender may do at present.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SenderPace {
+    /// What it is called.
+    pub name: String,
+    /// Its stop and its cap.
+    pub allowance: Allowance,
     /// Its limit a minute; `None`: none.
     pub rate_per_minute: Option<i64>,
     /// Until when its gateway asked it to wait, the last time.
@@ -33,7 +38,7 @@ impl SenderPaces {
     /// That of a batch's sender.
     #[must_use]
     pub fn of(&self, batch: &Batch) -> SenderPace {
-        batch.sender.and_then(|id| self.by_id.get(&id)).copied().unwrap_or_default()
+        batch.sender.and_then(|id| self.by_id.get(&id)).cloned().unwrap_or_default()
     }
 }
 
@@ -42,10 +47,13 @@ impl SenderPaces {
 /// # Errors
 /// The database's.
 pub async fn sender_paces(conn: &impl ConnectionTrait, configured: Option<i64>) -> Result<SenderPaces, DbErr> {
-    let sql = "SELECT id, rate_per_minute, throttled_until, circuit_until FROM senders";
+    let sql = "SELECT id, name, rate_per_minute, throttled_until, circuit_until, paused, daily_cap, used_day, used
+               FROM senders";
     let mut by_id = HashMap::new();
     for row in db::all(conn, sql, []).await? {
         let pace = SenderPace {
+            name: row.try_get("", "name")?,
+            allowance: Allowance::read(&row)?,
             rate_per_minute: row.try_get::<Option<i64>>("", "rate_per_minute")?.or(configured),
             throttled_until: row::time(&row, "throttled_until")?,
             gateway_away: row::time(&row, "circuit_until")?.is_some(),
@@ -79,10 +87,13 @@ pub struct EffectivePace {
 impl Batch {
     /// How fast it goes, and what holds it; nothing for a batch that sends nothing.
     #[must_use]
-    pub fn effective_pace(&self, now: Timestamp, sender: SenderPace) -> EffectivePace {
+    pub fn effective_pace(&self, now: Timestamp, sender: &SenderPace) -> EffectivePace {
         let s = &self.summary;
         if s.batch_type != BatchType::Send {
             return EffectivePace::default();
+        }
+        if self.held_by_sender(now, sender).is_some() {
+            return EffectivePace { rate_per_minute: Some(0), limited_by: Some(LimitedBy::Sender) };
         }
         let throttled = sender.throttled_until.is_some_and(|until| until.plus(GATEWAY_HOLDS) > now);
         if let Some(started) = s.started_at.filter(|_| !s.status.is_terminal() && !self.paused)
@@ -101,9 +112,16 @@ impl Batch {
         }
     }
 
+    /// What of its sender holds a batch that would go on: a stop, or a cap.
+    #[must_use]
+    pub fn held_by_sender(&self, now: Timestamp, sender: &SenderPace) -> Option<Hold> {
+        let goes_on = self.summary.batch_type == BatchType::Send && !self.summary.status.is_terminal() && !self.paused;
+        sender.allowance.hold(now).filter(|_| goes_on)
+    }
+
     /// The sender's limit, where the batch's own pace is above it and so never reached.
     #[must_use]
-    pub fn pace_above_senders(&self, sender: SenderPace) -> Option<i64> {
+    pub fn pace_above_senders(&self, sender: &SenderPace) -> Option<i64> {
         sender.rate_per_minute.filter(|limit| self.rate_per_minute.is_some_and(|own| own > *limit))
     }
 

@@ -5,6 +5,7 @@ use super::recipients::{Audience, ContactRef, ContactRefs};
 use super::row::{self, Batch};
 use crate::db;
 use crate::model::{BatchStatus, BatchType, OnUnknown};
+use crate::senders;
 use entities::BatchId;
 use sea_orm::{ConnectionTrait, DbErr};
 use std::collections::HashSet;
@@ -19,6 +20,8 @@ pub struct Remainder {
     pub recipients: Recipients,
     /// Its message, as it was frozen.
     pub content: String,
+    /// The name of the sender that it left from.
+    pub sender: Option<String>,
     /// Its own pace, as it was last; `None`: the sender's.
     pub rate_per_minute: Option<u32>,
     /// Its jitter, as it was last.
@@ -71,10 +74,15 @@ pub async fn remainder(conn: &impl ConnectionTrait, id: BatchId) -> Result<Remai
     if matches!(&recipients, Recipients::Contacts(refs) if refs.is_empty()) {
         return conflict(format!("batch {id} left nobody out"));
     }
+    let sender = match batch.sender {
+        Some(id) => senders::name(conn, id).await?,
+        None => None,
+    };
     let Batch { content, rate_per_minute, jitter_ms, on_unknown, .. } = batch;
     Ok(Remainder {
         recipients,
         content: content.unwrap_or_default(),
+        sender,
         rate_per_minute: rate_per_minute.and_then(|rate| u32::try_from(rate).ok()),
         jitter_ms: u32::try_from(jitter_ms).unwrap_or(0),
         on_unknown,

@@ -20,16 +20,14 @@ use crate::messages::tally::{self, Tally};
 use crate::model::{MessageStatus, named};
 use crate::pacing::{self, Pace};
 use crate::retry::{Backoff, MAX_MESSAGE_RETRIES};
+use crate::senders::{self, Allowance, Hold};
 use crate::time::Timestamp;
-use entities::{ContactId, GatewayId, MessageId};
+use entities::{ContactId, GatewayId, MessageId, SenderId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::Deserialize;
 use std::time::Duration;
 use uuid::Uuid;
-
-/// The sender that single messages leave from.
-const SENDER: &str = "default";
 
 /// The code of an outcome that nobody knows.
 pub const OUTCOME_UNKNOWN: &str = "outcome_unknown";
@@ -54,6 +52,10 @@ fn message_of(payload: &serde_json::Value) -> Result<MessageId, DbErr> {
 pub struct Delivery {
     /// The message.
     pub message: MessageId,
+    /// Who sends it.
+    pub sender: SenderId,
+    /// The same by name.
+    pub sender_name: String,
     /// To whom.
     pub contact: ContactId,
     /// Its id at the gateway: the idempotency key, the same over all attempts.
@@ -82,6 +84,13 @@ pub enum Begin {
     },
     /// The sender has to wait until then, or the message for one to the same contact that was written before it.
     NotBefore(Timestamp),
+    /// Nothing leaves from the sender.
+    Held {
+        /// When to look again; what ends it rings.
+        until: Timestamp,
+        /// What holds it.
+        by: Hold,
+    },
     /// The message cannot be sent any more, for this reason.
     Void {
         /// A stable word.
@@ -110,10 +119,11 @@ pub async fn begin(
     let row = db::one(
         conn,
         "SELECT CAST(m.uuid AS TEXT) AS uuid, m.contact_id AS contact_id, m.content AS content, m.status AS status, m.attempts AS attempts, m.gateway_id AS gateway, c.phone AS phone, c.id AS there,
-                s.rate_per_minute AS rate, s.urgent_slot_us AS next
+                s.id AS sender, s.name AS sender_name, s.rate_per_minute AS rate, s.urgent_slot_us AS next,
+                s.paused AS paused, s.daily_cap AS daily_cap, s.used_day AS used_day, s.used AS used
          FROM messages m LEFT JOIN contacts c ON c.id = m.contact_id AND c.deleted_at IS NULL
-         LEFT JOIN senders s ON s.name = $2 WHERE m.id = $1",
-        [message.into(), SENDER.into()],
+         JOIN senders s ON s.id = coalesce(m.sender_id, (SELECT d.id FROM senders d WHERE d.name = $2)) WHERE m.id = $1",
+        [message.into(), senders::DEFAULT.into()],
     )
     .await?;
     let Some(row) = row else { return Ok(Begin::Over) };
@@ -136,7 +146,13 @@ pub async fn begin(
         return Ok(Begin::NotBefore(now.plus((age / 4).clamp(BEHIND_MIN, BEHIND_MAX))));
     }
     let uuid: String = row.try_get("", "uuid")?;
-    let next = row.try_get::<Option<i64>>("", "next")?.unwrap_or(0);
+    let sender = SenderId(row.try_get("", "sender")?);
+    let allowance = Allowance::read(&row)?;
+    let held = |by: Hold| Begin::Held { until: by.look_again(now), by };
+    if let Some(by) = allowance.hold(now) {
+        return Ok(held(by));
+    }
+    let next: i64 = row.try_get("", "next")?;
     let waits_until = Timestamp(next / 1000);
     if waits_until > now.plus(Duration::from_micros(pacing::HORIZON_US.unsigned_abs())) {
         return Ok(Begin::NotBefore(waits_until));
@@ -154,12 +170,17 @@ pub async fn begin(
         }
     }
     let rate = row.try_get::<Option<i64>>("", "rate")?.or(sender_rate);
-    let send_at = match Pace::per_minute(rate, next) {
-        Some(pace) => take_slot(conn, now, pace.interval_us).await?,
-        None => waits_until.max(now),
+    let limits = (Pace::per_minute(rate, next).map(|pace| pace.interval_us), allowance.daily_cap);
+    let send_at = match limits {
+        (None, None) => Some(waits_until.max(now)),
+        (interval_us, _) => take_slot(conn, now, sender, interval_us.unwrap_or(0)).await?,
     };
+    // Somebody stopped it, or took what was left of the day, since it was read.
+    let Some(send_at) = send_at else { return Ok(held(Hold::Stopped)) };
     Ok(Begin::Go(Delivery {
         message,
+        sender,
+        sender_name: row.try_get("", "sender_name")?,
         contact,
         uuid: Uuid::try_parse(&uuid).map_err(|e| DbErr::Type(format!("a message's uuid: {e}")))?,
         phone,
@@ -196,19 +217,27 @@ async fn waits_behind(
     row.map(|row| Ok(Timestamp(row.try_get("", "created_at")?))).transpose()
 }
 
-/// Takes the next slot of single messages, and one of those that batches wait for.
-async fn take_slot(conn: &impl ConnectionTrait, now: Timestamp, interval_us: i64) -> Result<Timestamp, DbErr> {
+/// Takes the next slot of single messages, and one of those that batches wait for, and counts the message. `None`: the
+/// sender lets nothing leave.
+async fn take_slot(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    sender: SenderId,
+    interval_us: i64,
+) -> Result<Option<Timestamp>, DbErr> {
     let row = db::one(
         conn,
         "UPDATE senders SET
             urgent_slot_us = CASE WHEN urgent_slot_us > $2 THEN urgent_slot_us ELSE $2 END + $3,
-            next_slot_us = CASE WHEN next_slot_us > $2 THEN next_slot_us ELSE $2 END + $3
-         WHERE name = $1 RETURNING urgent_slot_us",
-        [SENDER.into(), now.0.saturating_mul(1000).into(), interval_us.into()],
+            next_slot_us = CASE WHEN next_slot_us > $2 THEN next_slot_us ELSE $2 END + $3,
+            used = CASE WHEN used_day = $4 THEN used ELSE 0 END + 1, used_day = $4
+         WHERE id = $1 AND NOT paused AND (daily_cap IS NULL OR used_day <> $4 OR used < daily_cap)
+         RETURNING urgent_slot_us",
+        [sender.into(), now.0.saturating_mul(1000).into(), interval_us.into(), senders::day(now).into()],
     )
     .await?;
     let taken = row.map(|row| row.try_get::<i64>("", "urgent_slot_us")).transpose()?;
-    Ok(taken.map_or(now, |next| Timestamp((next - interval_us) / 1000)))
+    Ok(taken.map(|next| Timestamp((next - interval_us) / 1000)))
 }
 
 /// What became of an attempt.
@@ -344,8 +373,11 @@ pub async fn settle(
         let until = now.plus(*wait).0;
         let sql = "UPDATE senders SET next_slot_us = CASE WHEN next_slot_us < $2 THEN $2 ELSE next_slot_us END,
                           urgent_slot_us = CASE WHEN urgent_slot_us < $2 THEN $2 ELSE urgent_slot_us END, throttled_until = $3
-                   WHERE name = $1";
-        db::execute(conn, sql, [SENDER.into(), until.saturating_mul(1000).into(), until.into()]).await?;
+                   WHERE id = $1";
+        db::execute(conn, sql, [delivery.sender.into(), until.saturating_mul(1000).into(), until.into()]).await?;
+    }
+    if !matches!(outcome, Outcome::Accepted | Outcome::Unknown { .. }) {
+        senders::give_back(conn, now, delivery.sender, 1).await?;
     }
     if sent {
         tally::add(conn, now, Tally::Sent, 1, rng).await?;

@@ -72,8 +72,8 @@ pub async fn compose(
         Author::System => None,
     };
     let sql = format!(
-        "INSERT INTO messages (uuid, contact_id, conversation_id, author_id, direction, content, status, created_at)
-         VALUES ({}, $2, $3, $4, '{}', $5, '{}', $6) RETURNING {}",
+        "INSERT INTO messages (uuid, contact_id, conversation_id, author_id, direction, content, status, created_at, sender_id)
+         VALUES ({}, $2, $3, $4, '{}', $5, '{}', $6, $7) RETURNING {}",
         Dialect::of(conn).uuid(1),
         Direction::Outbound.as_str(),
         MessageStatus::Queued,
@@ -82,10 +82,11 @@ pub async fn compose(
     let values = [
         identifier(now, rng).to_string().into(),
         contact.into(),
-        conversation.into(),
+        conversation.id.into(),
         author.into(),
         text.into(),
         now.0.into(),
+        conversation.sender.map(|id| id.0).into(),
     ];
     let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
     let message = history::read(&row)?;

@@ -73,8 +73,8 @@ pub(crate) async fn receive(
     let conversation = conversations::open(conn, now, contact, Channel::WhatsApp, By::Contact, rng).await?;
     let sql = format!(
         "INSERT INTO messages (uuid, contact_id, conversation_id, direction, content, message_type, media, status, ack,
-                               whatsapp_id, created_at)
-         VALUES ({}, $2, $3, '{}', $4, $5, $6, '{}', {ACK_DELIVERED}, $7, $8) RETURNING id",
+                               whatsapp_id, created_at, sender_id)
+         VALUES ({}, $2, $3, '{}', $4, $5, $6, '{}', {ACK_DELIVERED}, $7, $8, $9) RETURNING id",
         Dialect::of(conn).uuid(1),
         Direction::Inbound.as_str(),
         MessageStatus::Received
@@ -82,12 +82,13 @@ pub(crate) async fn receive(
     let values = [
         identifier(now, rng).to_string().into(),
         contact.into(),
-        conversation.into(),
+        conversation.id.into(),
         inbound.content.as_str().into(),
         inbound.message_type.as_str().into(),
         inbound.media.as_ref().map(Value::to_string).into(),
         inbound.whatsapp_id.clone().into(),
         at.0.into(),
+        conversation.sender.map(|id| id.0).into(),
     ];
     let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
     let message = MessageId(row.try_get("", "id")?);

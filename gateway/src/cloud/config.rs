@@ -2,6 +2,7 @@
 
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub struct CloudConfig {
     pub api_version: String,
     /// The id of the number that sends: not the number itself.
     pub phone_number_id: String,
+    /// The same of senders beside `default`, by their names.
+    pub senders: BTreeMap<String, String>,
     /// What requests are authorised with.
     pub access_token: String,
     /// What Meta signs its webhooks with.
@@ -40,6 +43,7 @@ impl Default for CloudConfig {
             base_url: "https://graph.facebook.com".into(),
             api_version: "v24.0".into(),
             phone_number_id: String::new(),
+            senders: BTreeMap::new(),
             access_token: String::new(),
             app_secret: String::new(),
             verify_token: String::new(),
@@ -57,6 +61,7 @@ impl fmt::Debug for CloudConfig {
         f.debug_struct("CloudConfig")
             .field("api_version", &self.api_version)
             .field("phone_number_id", &self.phone_number_id)
+            .field("senders", &self.senders)
             .field("connect_timeout_ms", &self.connect_timeout_ms)
             .field("timeout_ms", &self.timeout_ms)
             .field("idle_connections", &self.idle_connections)
@@ -78,6 +83,7 @@ impl CloudConfig {
     /// The key, and what to do about it. Never its value.
     pub fn validate(&self) -> Result<(), String> {
         self.messages_url()?;
+        self.messages_urls()?;
         let secrets = [
             ("access_token", &self.access_token, "make a permanent token for a system user of the business"),
             ("app_secret", &self.app_secret, "copy it from the app's dashboard, Settings, Basic"),
@@ -112,8 +118,21 @@ impl CloudConfig {
         Ok(())
     }
 
-    /// Where messages are posted to.
+    /// Where messages of the default sender are posted to.
     pub(super) fn messages_url(&self) -> Result<Url, String> {
+        self.messages_url_of("cloud_api.phone_number_id", &self.phone_number_id)
+    }
+
+    /// The same for the number of another sender.
+    pub(super) fn messages_urls(&self) -> Result<BTreeMap<String, Url>, String> {
+        let url = |(name, id): (&String, &String)| {
+            let url = self.messages_url_of(&format!("cloud_api.senders.{name}"), id)?;
+            Ok((name.clone(), url))
+        };
+        self.senders.iter().map(url).collect()
+    }
+
+    fn messages_url_of(&self, key: &str, phone_number_id: &str) -> Result<Url, String> {
         let wrong = |fix: &str| format!("cloud_api.base_url: {fix}, like https://graph.facebook.com");
         let mut url: Url = self.base_url.parse().map_err(|_| wrong("expected an address"))?;
         let encrypted = match url.scheme() {
@@ -131,15 +150,21 @@ impl CloudConfig {
         if !is_version(&self.api_version) {
             return Err("cloud_api.api_version: expected a version of the Graph API, like v24.0".into());
         }
-        let digits = self.phone_number_id.bytes().all(|byte| byte.is_ascii_digit());
-        if !digits || !(1..=32).contains(&self.phone_number_id.len()) {
-            return Err("cloud_api.phone_number_id: expected digits; copy the phone number ID (not the number) from \
-                        the app's dashboard, WhatsApp, API Setup"
-                .into());
+        let digits = phone_number_id.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits || !(1..=32).contains(&phone_number_id.len()) {
+            return Err(format!(
+                "{key}: expected digits; copy the phone number ID (not the number) from the app's dashboard, WhatsApp, \
+                 API Setup"
+            ));
         }
         let below = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{below}/{}/{}/messages", self.api_version, self.phone_number_id));
+        url.set_path(&format!("{below}/{}/{}/messages", self.api_version, phone_number_id));
         Ok(url)
+    }
+
+    /// Whether a number is one of ours.
+    pub(super) fn has_number(&self, phone_number_id: &str) -> bool {
+        self.phone_number_id == phone_number_id || self.senders.values().any(|id| id == phone_number_id)
     }
 
     pub(super) fn status_wait(&self) -> Duration {

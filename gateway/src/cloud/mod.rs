@@ -26,6 +26,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Response, Url};
 use seal::Seal;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,7 +59,9 @@ pub enum CloudError {
 pub struct CloudApi {
     config: CloudConfig,
     client: Client,
+    /// Where the default sender's messages go, and those of the others by their names.
     messages: Url,
+    others: BTreeMap<String, Url>,
     seal: Seal,
     malformed: AtomicU64,
     refused: AtomicU64,
@@ -102,6 +105,7 @@ impl CloudApi {
         Ok(Self {
             client,
             messages: config.messages_url().map_err(CloudError::Config)?,
+            others: config.messages_urls().map_err(CloudError::Config)?,
             seal: Seal::new(config.app_secret.as_bytes()).ok_or_else(missing)?,
             malformed: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -202,7 +206,7 @@ impl Transport for CloudApi {
         };
         let sent = self
             .client
-            .post(self.messages.clone())
+            .post(self.others.get(message.sender).unwrap_or(&self.messages).clone())
             .bearer_auth(&self.config.access_token)
             .header(CONTENT_TYPE, "application/json")
             .body(body)
@@ -228,7 +232,7 @@ impl Transport for CloudApi {
     }
 
     fn read(&self, body: &[u8]) -> Heard {
-        let told = webhook::read(body, &self.config.phone_number_id, now_ms());
+        let told = webhook::read(body, |id| self.config.has_number(id), now_ms());
         if told.malformed > 0 {
             self.malformed.fetch_add(told.malformed, Ordering::Relaxed);
             tracing::warn!(malformed = told.malformed, "a webhook has parts that cannot be read; it is set aside");

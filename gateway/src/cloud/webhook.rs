@@ -34,8 +34,8 @@ fn members(raw: &RawValue) -> Option<Members<'_>> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// Reads a webhook's body; `now_ms` is the time of what has none that can be read.
-pub(super) fn read(body: &[u8], phone_number_id: &str, now_ms: i64) -> Told {
+/// Reads a webhook's body, of the numbers that are `ours`; `now_ms` is the time of what has none that can be read.
+pub(super) fn read(body: &[u8], ours: impl Fn(&str) -> bool, now_ms: i64) -> Told {
     let mut told = Told::default();
     let body = lenient_json(body);
     let Ok(webhook) = serde_json::from_str::<Members<'_>>(&body) else {
@@ -48,14 +48,14 @@ pub(super) fn read(body: &[u8], phone_number_id: &str, now_ms: i64) -> Told {
             continue;
         };
         for change in told.elements(&entry, "changes", true) {
-            told.change(change, phone_number_id, now_ms);
+            told.change(change, &ours, now_ms);
         }
     }
     told
 }
 
 impl Told {
-    fn change(&mut self, change: &RawValue, phone_number_id: &str, now_ms: i64) {
+    fn change(&mut self, change: &RawValue, ours: impl Fn(&str) -> bool, now_ms: i64) {
         let change = members(change).unwrap_or_default();
         let field = change.get("field").and_then(|field| serde_json::from_str::<String>(field.get()).ok());
         let (Some(field), Some(value)) = (field.filter(|field| !field.is_empty()), change.get("value")) else {
@@ -70,7 +70,7 @@ impl Told {
         // An app may have several numbers, and each webhook says which it is about.
         let metadata = value.get("metadata").map(|metadata| self.value(metadata)).unwrap_or_default();
         match text(&metadata, "phone_number_id") {
-            Some(id) if id == phone_number_id => {}
+            Some(id) if ours(id) => {}
             Some(_) => {
                 self.passed_over += 1;
                 return;
@@ -185,6 +185,10 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    fn is_ours(id: &str) -> bool {
+        id == OURS
+    }
+
     const OURS: &str = "106540352242922";
     const NOW: i64 = 1_800_000_000_000;
 
@@ -197,7 +201,7 @@ mod tests {
     }
 
     fn told(webhook: &Value) -> Told {
-        read(webhook.to_string().as_bytes(), OURS, NOW)
+        read(webhook.to_string().as_bytes(), is_ours, NOW)
     }
 
     fn status(word: &str) -> Value {
@@ -272,7 +276,7 @@ mod tests {
         assert_eq!((told.malformed, told.passed_over), (9, 0));
         assert_eq!((&told.events[..], &told.errors[..]), (&[event(Status::Read)][..], &[130_429][..]));
         for body in [&b""[..], b"[", b"7", b"[]", b"{}", b"\xff", b"{\"entry\": 7}"] {
-            assert_eq!(read(body, OURS, NOW), Told { malformed: 1, ..Told::default() });
+            assert_eq!(read(body, is_ours, NOW), Told { malformed: 1, ..Told::default() });
         }
     }
 
@@ -296,7 +300,7 @@ mod tests {
     #[test]
     fn depth_without_end_is_no_webhook() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(read(deep.as_bytes(), OURS, NOW).malformed, 1);
+        assert_eq!(read(deep.as_bytes(), is_ours, NOW).malformed, 1);
     }
 
     #[test]
@@ -308,7 +312,7 @@ mod tests {
                 "text": {"body": "HALF Hello HALF"}}],
         }));
         for half in ["\\ud83d", "\\ude00", "\\ud83d\\ud83d"] {
-            let told = read(body.to_string().replace("HALF", half).as_bytes(), OURS, NOW);
+            let told = read(body.to_string().replace("HALF", half).as_bytes(), is_ours, NOW);
             let lost = half.replace("\\ud83d", "\u{fffd}").replace("\\ude00", "\u{fffd}");
             assert_eq!((told.malformed, &told.events[0]), (0, &event(Status::Read)), "{half}");
             let [_, Event::Inbound(inbound)] = &told.events[..] else { panic!("{told:?}") };
@@ -327,7 +331,7 @@ mod tests {
                     "image": "PART"}],
                 "contacts": ["PART"],
             }));
-            let told = read(body.to_string().replace("\"PART\"", part).as_bytes(), OURS, NOW);
+            let told = read(body.to_string().replace("\"PART\"", part).as_bytes(), is_ours, NOW);
             assert_eq!((told.malformed, told.events.len()), (3 * malformed, 3), "{told:?}");
             let Event::Inbound(inbound) = &told.events[2] else { panic!("{told:?}") };
             assert_eq!((inbound.kind.as_str(), &inbound.media), ("image", &None));
@@ -411,12 +415,12 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read(body: Vec<u8>) {
-            prop_assert!(read(&body, OURS, NOW).events.is_empty());
+            prop_assert!(read(&body, is_ours, NOW).events.is_empty());
         }
 
         #[test]
         fn any_webhook_is_read(webhook in anything()) {
-            read(webhook.to_string().as_bytes(), OURS, NOW);
+            read(webhook.to_string().as_bytes(), is_ours, NOW);
         }
 
         #[test]
@@ -429,7 +433,7 @@ mod tests {
         #[test]
         fn a_webhook_that_is_cut_tells_nothing(at in 0usize..1_000) {
             let whole = webhook(&json!({"statuses": [status("read")]})).to_string();
-            let told = read(&whole.as_bytes()[..at.min(whole.len() - 1)], OURS, NOW);
+            let told = read(&whole.as_bytes()[..at.min(whole.len() - 1)], is_ours, NOW);
             prop_assert_eq!((told.malformed, told.events.len()), (1, 0));
         }
     }

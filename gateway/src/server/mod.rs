@@ -30,7 +30,7 @@ pub use store::{Depths, FILE, Kept, KeptPage, KeptState, Now, Sender};
 use crate::simulator::SimulatedNetwork;
 use crate::sqlite::Place;
 use crate::transport::{Event, Listener, Transport};
-use crate::{Gateway, Identity, MISDIRECTED, Outbound, SendOutcome};
+use crate::{Gateway, Identity, MISDIRECTED, NO_SENDER_WAIT, Outbound, SendOutcome};
 use futures::FutureExt;
 use parking_lot::Mutex;
 use reporting::Reporting;
@@ -39,6 +39,7 @@ use sqlx::sqlite::SqliteSynchronous;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, SystemTime};
 use store::{Accepted, NewMessage, Store};
 use tokio::net::TcpListener;
@@ -55,11 +56,11 @@ pub struct Settings {
     pub durability: Durability,
     /// The most MiB that the store may grow to; 0: as the disk allows.
     pub max_mib: u32,
-    /// The sender's name, as the network knows it.
-    pub sender: String,
-    /// What the sender may send a minute; 0: no limit of its own.
+    /// The senders' names, as the network knows them; the first is that of a message which names none.
+    pub senders: Vec<String>,
+    /// What each of them may send a minute; 0: no limit of its own.
     pub rate_per_minute: u32,
-    /// What it may send a day of UTC; 0: no limit.
+    /// What each may send a day of UTC; 0: no limit.
     pub daily_cap: u32,
     /// Messages at the network at once.
     pub concurrency: usize,
@@ -75,7 +76,7 @@ pub struct Settings {
 
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").field("dir", &self.dir).field("sender", &self.sender).finish_non_exhaustive()
+        f.debug_struct("Settings").field("dir", &self.dir).field("senders", &self.senders).finish_non_exhaustive()
     }
 }
 
@@ -127,7 +128,6 @@ pub struct Server {
     transport: Arc<dyn Transport>,
     simulator: Option<Arc<SimulatedNetwork>>,
     backend: Arc<dyn Backend>,
-    sender: String,
     identity: Identity,
     settings: Settings,
 }
@@ -171,14 +171,17 @@ impl Server {
         let place = Place { path: settings.dir.join(store::FILE), synchronous, max_mib: settings.max_mib };
         let name = store::identity(&place, transport.name()).await?;
         let identity = Identity { name, transport: Some(transport.name().to_owned()) };
-        store.limit(&place, &settings.sender, settings.rate_per_minute, settings.daily_cap).await?;
+        for sender in &settings.senders {
+            store.limit(&place, sender, settings.rate_per_minute, settings.daily_cap).await?;
+        }
         // Nothing may be claimed before: until a full disk has room, nothing is begun.
         while let Err(error) = store.recover(transport.settles()).await {
             tracing::warn!(%error, "what the last process left is not taken up yet");
             tokio::time::sleep(PAUSE).await;
         }
-        let sender = settings.sender.clone();
-        Ok(Arc::new(Self { store: Arc::new(store), transport, simulator, backend, sender, identity, settings }))
+        let server = Self { store: Arc::new(store), transport, simulator, backend, identity, settings };
+        server.warn_of_senders_without_a_place().await;
+        Ok(Arc::new(server))
     }
 
     /// Sends, listens and reports until told to stop; then lets what is under way end, for as long as the grace.
@@ -188,7 +191,8 @@ impl Server {
         let sending = Arc::new(Sending {
             store: self.store.clone(),
             transport: self.transport.clone(),
-            sender: self.sender.clone(),
+            senders: self.settings.senders.clone(),
+            turn: AtomicUsize::new(0),
             places: Arc::new(Semaphore::new(self.settings.concurrency.max(1))),
             under_way: Mutex::default(),
             hands: TaskTracker::new(),
@@ -236,7 +240,7 @@ impl Server {
         let (server, until) = (self.clone(), stop.clone());
         loops.spawn(async move { supervise("gateway rereading", || server.clone().reread(until.clone())).await });
         loops.close();
-        tracing::info!(transport = self.transport.name(), sender = self.sender, "gateway started");
+        tracing::info!(transport = self.transport.name(), senders = ?self.settings.senders, "gateway started");
         loops.wait().await;
         sending.hands.close();
         reporting.deliveries.close();
@@ -297,10 +301,31 @@ impl Server {
         LocalGateway(self.clone())
     }
 
-    /// Whether the sender is not stopped. Of a store that cannot be read nobody knows, so it takes nothing.
+    /// The sender of a message that names this one, or none; `None`: there is no such sender here.
+    fn sender_named(&self, name: Option<&str>) -> Option<&str> {
+        let senders = &self.settings.senders;
+        match name {
+            None => senders.first(),
+            Some(name) => senders.iter().find(|sender| *sender == name),
+        }
+        .map(String::as_str)
+    }
+
+    /// Whether any sender is not stopped. Of a store that cannot be read nobody knows, so it takes nothing.
     async fn takes_messages(&self) -> bool {
         let senders = self.store.senders().await.unwrap_or_default();
-        senders.iter().any(|sender| sender.name == self.sender && sender.stopped_code.is_none())
+        senders.iter().any(|sender| self.settings.senders.contains(&sender.name) && sender.stopped_code.is_none())
+    }
+
+    /// Says which senders have a row and are not configured any more: what waits for them stays.
+    async fn warn_of_senders_without_a_place(&self) {
+        let Ok(known) = self.store.senders().await else { return };
+        for sender in known.iter().filter(|sender| !self.settings.senders.contains(&sender.name)) {
+            tracing::warn!(
+                sender = sender.name,
+                "is not among gateway_senders any more; messages that wait for it stay here"
+            );
+        }
     }
 
     /// Sets the gauges.
@@ -345,10 +370,14 @@ impl Gateway for LocalGateway {
         if !self.0.transport.session().ready {
             return SendOutcome::Throttled { retry_after: PAUSE };
         }
+        let Some(sender) = self.0.sender_named(message.sender) else {
+            tracing::error!(sender = message.sender, "there is no such sender here; add it to gateway_senders");
+            return SendOutcome::Throttled { retry_after: NO_SENDER_WAIT };
+        };
         let new = NewMessage {
             id: message.message_id.into(),
             numeric: false,
-            sender: self.0.sender.clone(),
+            sender: sender.to_owned(),
             recipient: message.to.into(),
             body: message.text.into(),
         };
@@ -374,7 +403,7 @@ impl Gateway for LocalGateway {
             return Err("it says that it is not ready".into());
         }
         if !self.0.takes_messages().await {
-            return Err("its sender is stopped; `paceline sender list` has the reason".into());
+            return Err("its senders are stopped; `paceline sender list` has the reason".into());
         }
         Ok(())
     }

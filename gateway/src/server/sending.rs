@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Sending {
     pub(crate) store: Arc<Store>,
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) sender: String,
+    pub(crate) senders: Vec<String>,
+    /// Which sender is asked first, the next time: with few places each has its turn.
+    pub(crate) turn: AtomicUsize,
     pub(crate) places: Arc<Semaphore>,
     /// Claimed, and its outcome is not written yet.
     pub(crate) under_way: Mutex<HashSet<i64>>,
@@ -62,31 +65,40 @@ impl Sending {
         let Ok(first) = self.places.clone().acquire_owned().await else { return };
         let free = self.places.available_permits().min(GROUP - 1) + 1;
         let rung = self.store.bells.sending.notified();
-        let claims = match self.store.claim(&self.sender, free, self.transport.settles()).await {
-            Ok(claims) => claims,
-            Err(error) => {
-                tracing::warn!(%error, "nothing was claimed");
-                drop(first);
-                tokio::time::sleep(PAUSE).await;
-                self.let_go().await;
-                return;
+        let (mut place, mut left, mut next_at_ms) = (Some(first), free, None);
+        let begin = self.turn.fetch_add(1, Ordering::Relaxed);
+        for at in 0..self.senders.len() {
+            let sender = &self.senders[(begin + at) % self.senders.len()];
+            if left == 0 {
+                // The next round comes at once, and begins with another one.
+                next_at_ms = Some(0);
+                break;
             }
-        };
-        let mut place = Some(first);
-        let waits = claims.waits;
-        for message in claims.messages {
-            self.under_way.lock().insert(message.seq);
-            let place = match place.take() {
-                Some(place) => Some(place),
-                // Others only give places back.
-                None => self.places.clone().try_acquire_owned().ok(),
+            let claims = match self.store.claim(sender, left, self.transport.settles()).await {
+                Ok(claims) => claims,
+                Err(error) => {
+                    tracing::warn!(%error, sender, "nothing was claimed");
+                    drop(place);
+                    tokio::time::sleep(PAUSE).await;
+                    self.let_go().await;
+                    return;
+                }
             };
-            self.hands.spawn(self.clone().hand(message, waits, place));
+            left = left.saturating_sub(claims.messages.len());
+            next_at_ms = next_at_ms.into_iter().chain(claims.next_at_ms).min();
+            for message in claims.messages {
+                self.under_way.lock().insert(message.seq);
+                let place = match place.take() {
+                    Some(place) => Some(place),
+                    // Others only give places back.
+                    None => self.places.clone().try_acquire_owned().ok(),
+                };
+                self.hands.spawn(self.clone().hand(message, claims.waits, place));
+            }
         }
         drop(place);
-        let wait = claims
-            .next_at_ms
-            .map_or(SWEEP, |at| Duration::from_millis((at - (self.store.now)()).max(0).unsigned_abs()).min(SWEEP));
+        let wait = next_at_ms
+            .map_or(SWEEP, |at: i64| Duration::from_millis((at - (self.store.now)()).max(0).unsigned_abs()).min(SWEEP));
         if !wait.is_zero() {
             tokio::select! {
                 () = rung => {}

@@ -297,7 +297,9 @@ mod tests {
             let mut outcomes = Vec::new();
             for id in &ids {
                 outcomes.push(
-                    simulator.send(&Outbound { to: "60123456789", text: "x", message_id: id, gateway: None }).await,
+                    simulator
+                        .send(&Outbound { to: "60123456789", text: "x", message_id: id, sender: None, gateway: None })
+                        .await,
                 );
             }
             outcomes
@@ -321,7 +323,7 @@ mod tests {
         for idempotent in [true, false] {
             let simulator = Simulator::new(SimulatorConfig { idempotent, ..Default::default() }, tx.clone());
             for _ in 0..3 {
-                let message = Outbound { to: "1", text: "x", message_id: "same", gateway: None };
+                let message = Outbound { to: "1", text: "x", message_id: "same", sender: None, gateway: None };
                 assert_eq!(simulator.send(&message).await, SendOutcome::Accepted);
             }
             let stats = simulator.stats();
@@ -336,7 +338,7 @@ mod tests {
         let config =
             SimulatorConfig { acks: true, delivered_rate: 1.0, read_rate: 1.0, reply_rate: 0.0, ..Default::default() };
         let simulator = Simulator::new(config, tx);
-        simulator.send(&Outbound { to: "1", text: "x", message_id: "m", gateway: None }).await;
+        simulator.send(&Outbound { to: "1", text: "x", message_id: "m", sender: None, gateway: None }).await;
         let mut levels = Vec::new();
         for _ in 0..3 {
             levels.push(match rx.recv().await.expect("a report").report {

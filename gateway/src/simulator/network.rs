@@ -25,7 +25,8 @@ use tokio::sync::Notify;
 
 const FILE: &str = "simulator.db";
 
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
 CREATE TABLE messages (
     seq INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -40,7 +41,9 @@ CREATE TABLE messages (
 CREATE TABLE events (seq INTEGER PRIMARY KEY, due_at INTEGER NOT NULL, event TEXT NOT NULL) STRICT;
 CREATE INDEX events_due ON events (due_at, seq);
 CREATE TABLE counts (name TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-"];
+",
+    "ALTER TABLE messages ADD COLUMN sender TEXT NOT NULL DEFAULT 'default'",
+];
 
 /// How many events are told at once.
 const GROUP: i64 = 500;
@@ -62,6 +65,7 @@ struct Given {
     id: String,
     recipient: String,
     body: String,
+    sender: String,
 }
 
 #[derive(Debug)]
@@ -237,13 +241,15 @@ impl Book for Memory {
             .filter_map(|hand| {
                 let one = known.get(&hand.id)?;
                 let network_id = fate::network_id(key_of(&hand.id));
-                Some((&hand.id, &hand.recipient, &hand.body, network_id, one.attempts, one.sent, one.repeats))
+                let Given { id, recipient, body, sender } = hand;
+                Some((id, recipient, body, network_id, one.attempts, one.sent, one.repeats, sender))
             })
             .collect();
         if !rows.is_empty() {
             sqlx::query(
-                "INSERT INTO messages (id, recipient, body, network_id, attempts, sent, repeats, at)
-                 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, ?2
+                "INSERT INTO messages (id, recipient, body, network_id, attempts, sent, repeats, at, sender)
+                 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, ?2,
+                        value ->> 7
                  FROM json_each(?1) WHERE true
                  ON CONFLICT (id) DO UPDATE SET attempts = excluded.attempts, sent = excluded.sent,
                                                 repeats = excluded.repeats",
@@ -310,6 +316,8 @@ pub struct SimulatedMessage {
     pub whatsapp_id: String,
     /// The recipient.
     pub to: String,
+    /// The sender that it left from.
+    pub sender: String,
     /// The text.
     pub message: String,
     /// How often it was asked for.
@@ -391,6 +399,7 @@ impl SimulatedNetwork {
             backend_message_id: row.get("id"),
             whatsapp_id: row.get("network_id"),
             to: row.get("recipient"),
+            sender: row.get("sender"),
             message: row.get("body"),
             attempts: row.get("attempts"),
             sent: row.get("sent"),
@@ -448,7 +457,8 @@ impl Transport for SimulatedNetwork {
         if let Err(error) = faults::hit(Point::Take(Side::Before)) {
             return trouble(error.to_string());
         }
-        let asked = Given { id: message.message_id.into(), recipient: message.to.into(), body: message.text.into() };
+        let Handing { message_id, to, text, sender } = *message;
+        let asked = Given { id: message_id.into(), recipient: to.into(), body: text.into(), sender: sender.into() };
         let lost = |detail: String| Handed::Unknown { code: "simulator".into(), detail };
         let (fate, network_id) = match self.writer.ask(Ask::Hand(asked)).await {
             Ok(Some(fate)) => fate,

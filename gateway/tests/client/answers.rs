@@ -47,6 +47,20 @@ async fn a_status_says_whether_to_try_again() {
 }
 
 #[tokio::test]
+async fn a_sender_that_the_gateway_does_not_have_is_no_fault_of_the_message() {
+    let issue =
+        |field: &str| format!(r#"{{"loc":["body","{field}"],"msg":"no such sender here","type":"value_error"}}"#);
+    let said = async |issues: &[String]| {
+        let body = format!(r#"{{"detail":[{}]}}"#, issues.join(","));
+        let server = Raw::always(Then::Answer(answer("422 Unprocessable Entity", &body))).await;
+        word(&send(&client(&server.url), "m").await)
+    };
+    assert_eq!(said(&[issue("sender")]).await, "throttled");
+    assert_eq!(said(&[issue("sender"), issue("to")]).await, "rejected gateway_422");
+    assert_eq!(said(&[]).await, "rejected gateway_422");
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let elsewhere = support::Gateway::start().await;
     for status in ["301 Moved Permanently", "302 Found", "303 See Other", "307 X", "308 X"] {

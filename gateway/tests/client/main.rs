@@ -26,7 +26,7 @@ fn client_with(url: impl Into<String>, timeout: Duration) -> HttpGateway {
 
 /// Sends a message; what must come, or the test has failed.
 async fn send(client: &HttpGateway, message_id: &str) -> SendOutcome {
-    let message = Outbound { to: "60123456789", text: "Hello", message_id, gateway: None };
+    let message = Outbound { to: "60123456789", text: "Hello", message_id, sender: None, gateway: None };
     tokio::time::timeout(DEADLINE, client.send(&message)).await.expect("an outcome in time")
 }
 

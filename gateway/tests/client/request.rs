@@ -33,7 +33,7 @@ async fn a_message_goes_as_the_contract_says_and_is_signed() {
     {
         let id = format!("id-{id}");
         let before = SystemTime::now();
-        let message = Outbound { to: "60123456789", text, message_id: &id, gateway: None };
+        let message = Outbound { to: "60123456789", text, message_id: &id, sender: None, gateway: None };
         assert_eq!(client.send(&message).await, SendOutcome::Accepted);
 
         let attempt = server.attempts().pop().expect("an attempt");

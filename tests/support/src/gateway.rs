@@ -36,6 +36,8 @@ pub struct Attempt {
     pub to: String,
     /// The message.
     pub text: String,
+    /// The sender that it names.
+    pub sender: Option<String>,
     /// Which attempt for this id it is, from 1.
     pub number: u32,
     /// When it had arrived.
@@ -370,7 +372,8 @@ impl Shared {
             return Ok(json_response(StatusCode::UNPROCESSABLE_ENTITY, &json!({"detail": "not as in the contract"})));
         };
         // Before the reply is decided: a caller that hangs up while the reply is delayed must not undo the effect.
-        let reply = self.decide(Attempt { id, to, text, number: 0, at: Instant::now(), headers, raw });
+        let sender = field("sender");
+        let reply = self.decide(Attempt { id, to, text, sender, number: 0, at: Instant::now(), headers, raw });
         self.changed.send_replace(());
         if !reply.delay.is_zero() {
             tokio::time::sleep(reply.delay).await;

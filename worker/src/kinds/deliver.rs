@@ -8,7 +8,7 @@ use crate::identity::Unknown;
 use domain::db::Trouble;
 use domain::delivery::single::{self, Begin, Delivery, Outcome};
 use domain::jobs::{Claimed, Ending, Finished, LEASE};
-use domain::{JobRef, Step, db, jobs};
+use domain::{JobRef, Step, db, jobs, senders};
 use faults::{Commit, Point, Side};
 use gateway::{Outbound, SendOutcome};
 use sea_orm::DbErr;
@@ -35,6 +35,9 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Done, Job
         Begin::Elsewhere { until } => {
             tracing::warn!(job = job.id.0, "a message waits for another gateway; `paceline doctor` says what to do");
             return end(shared, job, &Ending::Asleep { until }).await;
+        }
+        Begin::Held { until, by } => {
+            return end(shared, job, &Ending::Postponed { until, error: by.code().into() }).await;
         }
         Begin::NotBefore(until) => return end(shared, job, &Ending::Asleep { until }).await,
         Begin::Over => return give_up(shared, job, None).await,
@@ -75,7 +78,8 @@ fn unreachable(detail: String) -> Outcome {
 
 async fn send(shared: &Shared, delivery: &Delivery, gateway: Option<&str>) -> Outcome {
     let id = delivery.uuid.to_string();
-    let message = Outbound { to: &delivery.phone, text: &delivery.text, message_id: &id, gateway };
+    let sender = senders::on_the_wire(&delivery.sender_name);
+    let message = Outbound { to: &delivery.phone, text: &delivery.text, message_id: &id, sender, gateway };
     if let Err(error) = faults::hit(Point::Send(Side::Before)) {
         return Outcome::Failed { code: "gateway_unreachable".into(), detail: error.to_string() };
     }

@@ -18,7 +18,7 @@ use domain::delivery::send::{
 use domain::jobs::Claimed;
 use domain::messages::template::{Recipient, Template};
 use domain::pacing::WAKE_AHEAD_MS;
-use domain::{JobRef, Timestamp, db};
+use domain::{JobRef, Timestamp, db, senders};
 use faults::{Commit, Point, Side};
 use gateway::{Outbound, SendOutcome};
 use sea_orm::DbErr;
@@ -65,6 +65,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed, place: &mut Place) 
     let template = Template::parse(&work.content).map_err(|e| JobError::Permanent(format!("message: {e}")))?;
     let control = shared.controls.of(work.held.batch);
     let circuit = shared.circuits.of(work.sender);
+    let sender = shared.sender_names.of(&shared.db, work.sender).await?;
     Chunk {
         shared,
         job,
@@ -77,6 +78,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed, place: &mut Place) 
         template: Arc::new(template),
         control,
         circuit,
+        sender,
         results: Vec::new(),
         oldest_result: None,
         more_at: None,
@@ -113,6 +115,8 @@ struct Chunk<'a> {
     template: Arc<Template>,
     control: Arc<Control>,
     circuit: Arc<Circuit>,
+    /// Who sends, by name.
+    sender: Arc<str>,
     /// Outcomes that are not written yet.
     results: Vec<ItemResult>,
     oldest_result: Option<Instant>,
@@ -194,6 +198,7 @@ impl Chunk<'_> {
                 template: self.template.clone(),
                 control: self.control.clone(),
                 circuit: self.circuit.clone(),
+                sender: self.sender.clone(),
             };
             in_flight.spawn(sending.attempt(item).in_current_span());
         }
@@ -353,6 +358,7 @@ struct Sending {
     template: Arc<Template>,
     control: Arc<Control>,
     circuit: Arc<Circuit>,
+    sender: Arc<str>,
 }
 
 impl Sending {
@@ -407,8 +413,8 @@ impl Sending {
             }
         };
         let id = item.message_id.hyphenated().to_string();
-        let message = Outbound { to: &item.phone, text: &text, message_id: &id, gateway: known.name.as_deref() };
-        let sent = send(shared, &message).await;
+        let (sender, gateway) = (senders::on_the_wire(&self.sender), known.name.as_deref());
+        let sent = send(shared, &Outbound { to: &item.phone, text: &text, message_id: &id, sender, gateway }).await;
         result.at = shared.clock.now();
         result.gateway = Some(known.id);
         let (outcome, label) = match sent {

@@ -15,7 +15,7 @@ use domain::batches::{
 use domain::contacts::tags;
 use domain::db::Tx;
 use domain::messages::template::{MAX_CHARS, Template};
-use domain::{BatchId, Step, TemplateId, Timestamp, db};
+use domain::{BatchId, Step, TemplateId, Timestamp, db, senders};
 use faults::Commit;
 use poem_openapi::ApiResponse;
 use poem_openapi::types::ToJSON;
@@ -74,6 +74,7 @@ pub(super) async fn accept(app: &App, tx: Tx, hold: Hold, step: Step<Batch>) -> 
 /// What the database knows to be wrong with a request.
 pub(super) fn refuse(error: CreateError) -> Refusal {
     match error {
+        CreateError::NoSender => Refusal::field("sender", "no such sender; GET /senders lists them"),
         CreateError::NoTemplate => Refusal::field("templateId", "no such template"),
         CreateError::Template(error) => Refusal::field("templateId", error.to_string()),
         CreateError::RemainderTaken(other) => {
@@ -225,6 +226,7 @@ pub(super) struct AskedSend {
     content: Option<String>,
     template: Option<TemplateId>,
     recipients: AskedRecipients,
+    sender: Option<String>,
     rate_per_minute: Option<u32>,
     jitter_ms: Option<u32>,
     schedule_at: Option<Timestamp>,
@@ -243,7 +245,7 @@ impl AskedSend {
             AskedRecipients::These(recipients) => (recipients, None),
             AskedRecipients::RemainderOf(of) => {
                 let left = batches::remainder(app.db.read(), of).await.map_err(no_remainder)?;
-                let own = (left.content, left.rate_per_minute, left.jitter_ms, left.on_unknown);
+                let own = (left.content, left.sender, left.rate_per_minute, left.jitter_ms, left.on_unknown);
                 (left.recipients, Some((of, own)))
             }
         };
@@ -251,6 +253,7 @@ impl AskedSend {
             content: self.content,
             template: self.template,
             recipients,
+            sender: self.sender,
             rate_per_minute: self.rate_per_minute,
             jitter_ms: self.jitter_ms.unwrap_or(0),
             schedule_at: self.schedule_at,
@@ -258,8 +261,9 @@ impl AskedSend {
             remainder_of: None,
             chunk_items: None,
         };
-        if let Some((of, (content, rate_per_minute, jitter_ms, on_unknown))) = cancelled {
+        if let Some((of, (content, sender, rate_per_minute, jitter_ms, on_unknown))) = cancelled {
             new.remainder_of = Some(of);
+            new.sender = new.sender.or(sender);
             if new.template.is_none() {
                 new.content.get_or_insert(content);
             }
@@ -300,6 +304,7 @@ pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<AskedSend, Refusa
             f.bad("content", error.to_string());
         }
     }
+    let sender = f.text("sender", 1..=senders::MAX_NAME);
     let rate_per_minute = f.integer("ratePerMinute", 1..=600_000);
     let jitter_ms = f.integer("jitterMs", 0..=600_000);
     let schedule_at = f.time("scheduleAt");
@@ -310,7 +315,8 @@ pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<AskedSend, Refusa
     let recipients = read_recipients(&mut f);
     f.finish()?;
     let recipients = recipients.ok_or_else(Refusal::internal)?;
-    Ok(AskedSend { content, template: template_id, recipients, rate_per_minute, jitter_ms, schedule_at, on_unknown })
+    let template = template_id;
+    Ok(AskedSend { content, template, recipients, sender, rate_per_minute, jitter_ms, schedule_at, on_unknown })
 }
 
 /// Whom a send is for: exactly one of the three ways to say it.

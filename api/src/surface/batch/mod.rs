@@ -1,4 +1,4 @@
-//! The batch surface: `/batch`, `/templates`, `/suppressions` and `/contacts`.
+//! The batch surface: `/batch`, `/templates`, `/suppressions`, `/senders` and `/contacts`.
 
 mod contacts;
 mod create;
@@ -9,6 +9,7 @@ mod import;
 mod import_plan;
 mod making;
 mod routes;
+mod senders;
 mod suppressions;
 mod templates;
 mod upload;
@@ -30,6 +31,7 @@ type Routes = (
     routes::BatchRoutes,
     templates::TemplateRoutes,
     suppressions::SuppressionRoutes,
+    senders::SenderRoutes,
     contacts::ContactRoutes,
 );
 
@@ -65,6 +67,13 @@ const DESCRIPTION: &str = "Contacts imported, written to, tagged and deleted in 
   does not take its `Idempotency-Key`. That of a send tells no `collisions`; of more than 10,000 recipients the first 10,000
   messages are rendered, which a warning says.
 - What is said of a file in the query (but `defaultCountry`) is refused beside a JSON body.
+- **Senders**: `sender` of a send is a name; one that is not there is a bad field. A sender is made and changed with
+  `settings:write` and read with `batches:read`; its name never changes, and `default` is that of whatever names none. While
+  one is `paused`, nothing leaves from it, replies neither; what was claimed before leaves within a second. `dailyCap`
+  counts the messages, replies among them, of a day of UTC by the database's clock, from the moment on at which the sender
+  has a limit of any kind. null for `ratePerMinute` is the configured limit, for `dailyCap` none. A reply leaves from its
+  conversation's sender: the one that wrote to the contact last when it began. A batch that its sender holds says so in
+  `holds`. A gateway that does not have the sender lets its messages wait, and the log says so.
 - A body may come with `Content-Encoding: gzip`; its limits are those of what it unpacks to.";
 
 /// The surface's document and routes.
@@ -75,6 +84,7 @@ pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
             routes::BatchRoutes::new(app.clone()),
             templates::TemplateRoutes { app: app.clone() },
             suppressions::SuppressionRoutes { app: app.clone() },
+            senders::SenderRoutes { app: app.clone() },
             contacts::ContactRoutes { app },
         ),
         "Paceline: batch operations",

@@ -105,7 +105,8 @@ pub(super) async fn take(
     over.write(conn, now, &batch).await?;
     let sender = sender::lock(conn, now, sender, asked.sender_rate).await?;
     let limits = Limits {
-        leave: sender.map_or(Leave::All, |sender| sender.circuit.leave(now)),
+        leave: sender.map_or(Leave::All, |sender| sender.leave(now)),
+        at_most: sender.map_or(usize::MAX, |sender| sender.allowance.left(now)),
         batch: Pace::per_minute(batch.rate_per_minute, batch.next_slot_us),
         sender: sender.map(|sender| sender.pace),
         jitter_us: batch.jitter_ms.saturating_mul(1000),
@@ -116,7 +117,7 @@ pub(super) async fn take(
     }
     let reserved = reserve(now, &limits, candidates, fresh_to, rng);
     let counts = write(conn, now, work, claim, &reserved, ended, &over).await?;
-    write_paces(conn, work, sender, &reserved).await?;
+    write_paces(conn, now, work, sender, &reserved).await?;
     let Reservation { slotted, short, more_us, .. } = reserved;
     let all_leave = slotted.iter().all(Slotted::leaves);
     let items: Vec<Outgoing> = slotted.into_iter().filter_map(|one| one.outgoing(now, asked.gateway)).collect();
@@ -159,7 +160,7 @@ async fn standing(
     {
         return nothing(Some(now.plus(ELSEWHERE)), true);
     }
-    match sender.map(|sender| sender.circuit.leave(now)) {
+    match sender.map(|sender| sender.leave(now)) {
         Some(Leave::NoneUntil(at)) => nothing(Some(at), false),
         Some(Leave::All | Leave::One) | None => Ok(None),
     }
@@ -322,23 +323,21 @@ async fn write(
     Ok(counts)
 }
 
-/// Writes the next slots of the batch and of its sender.
+/// Writes the next slots of the batch and of its sender, and how many messages of that one leave.
 async fn write_paces(
     conn: &impl ConnectionTrait,
+    now: Timestamp,
     work: &Work,
     sender: Option<Sender>,
     reserved: &Reservation,
 ) -> Result<(), DbErr> {
-    let Some(paces) = &reserved.paces else { return Ok(()) };
-    if let Some(next) = paces.batch_next_us {
+    if let Some(next) = reserved.paces.as_ref().and_then(|paces| paces.batch_next_us) {
         let sql = "UPDATE batches SET next_slot_us = $2 WHERE id = $1";
         db::execute(conn, sql, [work.held.batch.into(), next.into()]).await?;
     }
-    if let (Some(sender), Some(next)) = (sender, paces.sender_next_us) {
-        let sql = "UPDATE senders SET next_slot_us = $2 WHERE id = $1";
-        db::execute(conn, sql, [sender.id.into(), next.into()]).await?;
-    }
-    Ok(())
+    let Some(sender) = sender else { return Ok(()) };
+    let next = reserved.paces.as_ref().and_then(|paces| paces.sender_next_us);
+    sender::take(conn, now, &sender, next, reserved.leaving()).await
 }
 
 /// Recipients who were two contacts when the batch was made and are one now: they get its message once.

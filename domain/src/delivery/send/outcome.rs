@@ -338,11 +338,13 @@ async fn write(
             messages.push(message_row(result, decision));
         }
     }
-    let early = record_outgoing(conn, held.batch, &messages).await?;
+    let early = record_outgoing(conn, held.batch, batch.sender, &messages).await?;
     let applied = receipts::apply(conn, now, &early.iter().collect::<Vec<_>>()).await?;
     let changed = if counts.is_zero() { None } else { row::count(conn, held.batch, counts).await? };
     // After the batch's row, as claims lock them.
     let circuit = sender::learn(conn, now, batch.sender, circuit, results).await?;
+    let settled = results.iter().filter(|result| written.contains(&result.seq));
+    sender::give_back(conn, now, batch.sender, settled).await?;
     let mut events = applied.events;
     events.extend(changed.map(Event::BatchChanged));
     Ok(Written { going, circuit, succeeded: counts.succeeded, news: applied.news, events })
@@ -587,11 +589,11 @@ async fn come_to_rest(
             (Some(slot), _) => slot,
             (None, retry) => retry.unwrap_or(now),
         };
-        let circuit_at = match sender::circuit_of(conn, batch.sender).await?.leave(now) {
-            Leave::NoneUntil(at) => at,
-            Leave::All | Leave::One => now,
+        let sender_at = match sender::read(conn, batch.sender, None).await?.map(|sender| sender.leave(now)) {
+            Some(Leave::NoneUntil(at)) => at,
+            Some(Leave::All | Leave::One) | None => now,
         };
-        wake_at.max(circuit_at)
+        wake_at.max(sender_at)
     };
     end(Ending::Asleep { until }, rng).await?;
     Ok(step.map(|()| Rest::Asleep(until)))

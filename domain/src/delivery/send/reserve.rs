@@ -28,6 +28,8 @@ pub(super) struct Candidate {
 pub(super) struct Limits {
     /// What the sender's circuit lets leave.
     pub(super) leave: Leave,
+    /// How many more the sender's cap lets leave today.
+    pub(super) at_most: usize,
     pub(super) batch: Option<Pace>,
     pub(super) sender: Option<Pace>,
     /// The most that is added to a slot by chance.
@@ -68,7 +70,8 @@ pub(super) fn reserve(
         Leave::All => usize::MAX,
         Leave::One => 1,
         Leave::NoneUntil(_) => 0,
-    };
+    }
+    .min(limits.at_most);
     let unslotted = candidates.iter().filter(|candidate| candidate.slot_us.is_none()).count().min(may_leave);
     let reserved = pacing::reserve(now, limits.batch, limits.sender, unslotted);
     let mut slots = reserved.slots_us.iter().copied();
@@ -94,6 +97,13 @@ pub(super) fn reserve(
     }
     let more_us = reserved.next_us;
     Reservation { slotted, next_seq, short, paces: (unslotted > 0).then_some(reserved), more_us }
+}
+
+impl Reservation {
+    /// How many messages leave now.
+    pub(super) fn leaving(&self) -> usize {
+        self.slotted.iter().filter(|one| one.leaves).count()
+    }
 }
 
 fn jitter(most_us: i64, rng: &mut impl Rng) -> i64 {
@@ -185,8 +195,10 @@ mod tests {
             prop::option::of((0i64..2_000_000, NOW_US - 2_000_000..NOW_US + 2_000_000))
                 .prop_map(|pace| pace.map(|(interval_us, next_slot_us)| Pace { interval_us, next_slot_us }))
         };
-        (leave, pace(), pace(), 0i64..500_000).prop_map(|(leave, batch, sender, jitter_us)| Limits {
+        let at_most = prop_oneof![Just(usize::MAX), 0usize..50];
+        (leave, at_most, pace(), pace(), 0i64..500_000).prop_map(|(leave, at_most, batch, sender, jitter_us)| Limits {
             leave,
+            at_most,
             batch,
             sender,
             jitter_us,
@@ -205,11 +217,12 @@ mod tests {
                 Leave::All => usize::MAX,
                 Leave::One => 1,
                 Leave::NoneUntil(_) => 0,
-            };
+            }
+            .min(limits.at_most);
             let handed_out = got.paces.as_ref().map_or(0, |paces| paces.slots_us.len());
             prop_assert!(handed_out <= asked.min(most));
             prop_assert_eq!(got.paces.is_some(), asked.min(most) > 0);
-            prop_assert!(got.slotted.iter().filter(|one| one.leaves).count() <= most);
+            prop_assert!(got.leaving() <= most);
             prop_assert!(most > 0 || got.slotted.is_empty());
             // Each of them has what it had, or one of those that were handed out, each of which is one's alone.
             let new = got.slotted.iter().filter(|one| one.candidate.slot_us.is_none());

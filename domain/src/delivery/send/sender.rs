@@ -4,6 +4,7 @@ use super::outcome::{ItemOutcome, ItemResult};
 use crate::circuit::{Circuit, Leave};
 use crate::db::{self, Dialect};
 use crate::pacing::Pace;
+use crate::senders::{self, Allowance};
 use crate::time::Timestamp;
 use entities::SenderId;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
@@ -14,9 +15,18 @@ pub(super) struct Sender {
     pub(super) id: SenderId,
     pub(super) pace: Pace,
     pub(super) circuit: Circuit,
+    pub(super) allowance: Allowance,
 }
 
-const COLUMNS: &str = "rate_per_minute, next_slot_us, circuit_failures, circuit_opened, circuit_until, circuit_probing";
+impl Sender {
+    /// What may leave now. How many a cap still lets is [`Allowance::left`].
+    pub(super) fn leave(&self, now: Timestamp) -> Leave {
+        self.allowance.hold(now).map_or_else(|| self.circuit.leave(now), |hold| Leave::NoneUntil(hold.look_again(now)))
+    }
+}
+
+const COLUMNS: &str = "rate_per_minute, next_slot_us, circuit_failures, circuit_opened, circuit_until, circuit_probing,
+    paused, daily_cap, used_day, used";
 
 fn circuit(row: &QueryResult) -> Result<Circuit, DbErr> {
     Ok(Circuit {
@@ -37,7 +47,8 @@ fn sender(id: SenderId, row: &QueryResult, configured: Option<i64>) -> Result<Se
     let next = row.try_get("", "next_slot_us")?;
     // A sender without a limit still has a next slot: a 429 moves it.
     let now_only = Pace { interval_us: 0, next_slot_us: next };
-    Ok(Sender { id, pace: Pace::per_minute(rate, next).unwrap_or(now_only), circuit: circuit(row)? })
+    let pace = Pace::per_minute(rate, next).unwrap_or(now_only);
+    Ok(Sender { id, pace, circuit: circuit(row)?, allowance: Allowance::read(row)? })
 }
 
 /// The sender as it was last committed. `configured` is the limit of one whose row has none.
@@ -50,8 +61,8 @@ pub(super) async fn read(
     find(conn, id, "").await?.map(|row| sender(id, &row, configured)).transpose()
 }
 
-/// The sender that was read, its row locked where a claim will change it: where it has a limit, or where a message is to try
-/// its gateway out.
+/// The sender that was read, its row locked where a claim will change it: where it has a limit or a cap, or where a message is
+/// to try its gateway out.
 pub(super) async fn lock(
     conn: &impl ConnectionTrait,
     now: Timestamp,
@@ -59,12 +70,44 @@ pub(super) async fn lock(
     configured: Option<i64>,
 ) -> Result<Option<Sender>, DbErr> {
     let Some(known) = known else { return Ok(None) };
-    let (lock, leave) = (Dialect::of(conn).for_update(), known.circuit.leave(now));
-    let changes = known.pace.interval_us > 0 && leave == Leave::All || leave == Leave::One;
+    let (lock, leave) = (Dialect::of(conn).for_update(), known.leave(now));
+    let counted = known.pace.interval_us > 0 || known.allowance.daily_cap.is_some();
+    let changes = counted && leave == Leave::All || leave == Leave::One;
     if lock.is_empty() || !changes {
         return Ok(Some(known));
     }
     find(conn, known.id, lock).await?.map(|row| sender(known.id, &row, configured)).transpose()
+}
+
+/// Writes what a claim takes of the sender: its next slot, and how many messages leave, where that is counted.
+pub(super) async fn take(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    sender: &Sender,
+    next_slot_us: Option<i64>,
+    leaving: usize,
+) -> Result<(), DbErr> {
+    if next_slot_us.is_none() && (sender.allowance.daily_cap.is_none() || leaving == 0) {
+        return Ok(());
+    }
+    let used = sender.allowance.used_today(now).saturating_add(i64::try_from(leaving).unwrap_or(i64::MAX));
+    let sql = "UPDATE senders SET next_slot_us = coalesce($2, next_slot_us), used_day = $3, used = $4 WHERE id = $1";
+    let values = [sender.id.into(), next_slot_us.into(), senders::day(now).into(), used.into()];
+    db::execute(conn, sql, values).await.map(drop)
+}
+
+/// Counts those back that were claimed and have surely not left.
+pub(super) async fn give_back<'a>(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    id: Option<SenderId>,
+    results: impl Iterator<Item = &'a ItemResult>,
+) -> Result<(), DbErr> {
+    let stayed = |result: &&ItemResult| !matches!(result.outcome, ItemOutcome::Accepted | ItemOutcome::Unknown { .. });
+    match (id, i64::try_from(results.filter(stayed).count()).unwrap_or(i64::MAX)) {
+        (None, _) | (_, 0) => Ok(()),
+        (Some(id), stayed) => senders::give_back(conn, now, id, stayed).await,
+    }
 }
 
 /// The circuit as it was last committed.

@@ -7,7 +7,7 @@ use crate::contacts::{activity, merge};
 use crate::db::{self, Dialect, Set};
 use crate::model::MessageStatus;
 use crate::time::Timestamp;
-use entities::{BatchId, ContactId, GatewayId};
+use entities::{BatchId, ContactId, GatewayId, SenderId};
 use sea_orm::{ConnectionTrait, DbErr};
 use uuid::Uuid;
 
@@ -32,6 +32,7 @@ pub(crate) struct MessageRow<'a> {
 pub(crate) async fn record_outgoing(
     conn: &impl ConnectionTrait,
     batch: BatchId,
+    sender: Option<SenderId>,
     messages: &[MessageRow<'_>],
 ) -> Result<Vec<Receipt>, DbErr> {
     if messages.is_empty() {
@@ -49,17 +50,17 @@ pub(crate) async fn record_outgoing(
         .ints("at", messages.iter().map(|message| Some(message.at.0)))
         .ints("sent_at", messages.iter().map(|message| message.sent_at.map(|at| at.0)))
         .ints("gateway_id", messages.iter().map(|message| message.gateway_id.map(|gateway| gateway.0)))
-        .into_source(Dialect::of(conn), 2);
+        .into_source(Dialect::of(conn), 3);
     // A contact that was deleted while its message was under way has no text any more.
     let there = merge::is_there("r.contact_id");
     db::execute(
         conn,
         format!(
             "INSERT INTO messages (uuid, contact_id, batch_id, item_seq, direction, content, status, ack, error_code,
-                                   error_message, created_at, sent_at, gateway_id)
+                                   error_message, created_at, sent_at, gateway_id, sender_id)
              SELECT uuid, contact_id, $1, item_seq, 'outbound', CASE WHEN {there} THEN content END, status, ack,
                     error_code, CASE WHEN error_message IS NULL OR {there} THEN error_message END, at, sent_at,
-                    gateway_id
+                    gateway_id, $2
              FROM {source} WHERE TRUE
              ON CONFLICT (uuid) DO UPDATE SET content = coalesce(excluded.content, messages.content),
                 status = CASE WHEN messages.ack > 1 THEN messages.status ELSE excluded.status END,
@@ -68,7 +69,7 @@ pub(crate) async fn record_outgoing(
                 sent_at = coalesce(messages.sent_at, excluded.sent_at),
                 gateway_id = coalesce(excluded.gateway_id, messages.gateway_id)"
         ),
-        std::iter::once(batch.into()).chain(values),
+        [batch.into(), sender.into()].into_iter().chain(values),
     )
     .await?;
     activity::touch(conn, messages.iter().map(|message| (message.contact_id, message.at))).await?;

@@ -62,6 +62,8 @@ pub(crate) struct SendAsk {
     pub(super) message: String,
     pub(super) id: String,
     pub(super) numeric: bool,
+    /// The sender's name; `None`: the default one.
+    pub(super) sender: Option<String>,
 }
 
 /// Reads a send; every bad field is named.
@@ -70,7 +72,7 @@ pub(super) fn read_send(body: &[u8]) -> Result<SendAsk, Refusal> {
         return Err(Refusal::Invalid(vec![Issue::new(&["body"], "must be a JSON object", "json_invalid")]));
     };
     let (mut issues, mut known) = (Vec::new(), Vec::new());
-    let mut take = |name: &'static str, msg: &'static str, read: &dyn Fn(&str) -> Option<String>| {
+    let mut take = |name: &'static str, required: bool, msg: &'static str, read: &dyn Fn(&str) -> Option<String>| {
         known.push(name);
         let mut raw = fields.extract_if(.., |(field, _)| field == name).map(|(_, raw)| raw);
         let (first, twice) = (raw.next(), raw.next().is_some());
@@ -79,22 +81,23 @@ pub(super) fn read_send(body: &[u8]) -> Result<SendAsk, Refusal> {
         match first.filter(|raw| raw.get() != "null") {
             // Parsers differ in which of the two they take.
             _ if twice => issues.push(issue("is there twice", "value_error")),
-            None => issues.push(issue("is required", "missing")),
+            None if required => issues.push(issue("is required", "missing")),
+            None => {}
             Some(raw) => match read(raw.get()) {
-                Some(value) => return value,
+                Some(value) => return Some(value),
                 None => issues.push(issue(msg, "value_error")),
             },
         }
-        String::new()
+        None
     };
     let text = |raw: &str| serde_json::from_str::<String>(raw).ok();
-    let to = take("to", "must be 7 to 15 digits without +", &|raw| text(raw).filter(|to| is_number(to)));
-    let message = take("message", "must be a text of 1 to 4096 characters", &|raw| {
+    let to = take("to", true, "must be 7 to 15 digits without +", &|raw| text(raw).filter(|to| is_number(to)));
+    let message = take("message", true, "must be a text of 1 to 4096 characters", &|raw| {
         text(raw).filter(|message| is_message(message))
     });
     let named = "must be an integer or a text of 1 to 255 visible ASCII characters";
     let numeric = std::cell::Cell::new(false);
-    let id = take("backend_message_id", named, &|raw| match serde_json::from_str(raw) {
+    let id = take("backend_message_id", true, named, &|raw| match serde_json::from_str(raw) {
         Ok(Named::Number(number)) => {
             numeric.set(true);
             Some(number.to_string())
@@ -102,12 +105,20 @@ pub(super) fn read_send(body: &[u8]) -> Result<SendAsk, Refusal> {
         Ok(Named::Text(id)) => Some(id).filter(|id| is_id(id)),
         Err(_) => None,
     });
+    let of_sender = "must be a sender's name: 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'";
+    let sender = take("sender", false, of_sender, &|raw| text(raw).filter(|name| is_sender(name)));
     issues.extend(fields.iter().take(MAX_UNKNOWN).map(|(name, _)| Issue::unknown("body", name, &known)));
-    if issues.is_empty() {
-        Ok(SendAsk { to, message, id, numeric: numeric.get() })
-    } else {
-        Err(Refusal::Invalid(issues))
+    match (to, message, id) {
+        (Some(to), Some(message), Some(id)) if issues.is_empty() => {
+            Ok(SendAsk { to, message, id, numeric: numeric.get(), sender })
+        }
+        _ => Err(Refusal::Invalid(issues)),
     }
+}
+
+/// Whether a text can be a sender's name.
+pub(crate) fn is_sender(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 pub(crate) fn is_number(to: &str) -> bool {
@@ -219,7 +230,11 @@ mod tests {
             [
                 of("body.to", "is there twice", "value_error"),
                 of("body.massage", "is not known here; did you mean message?", "extra_forbidden"),
-                of("body.zz", "is not known here; known are to, message, backend_message_id", "extra_forbidden"),
+                of(
+                    "body.zz",
+                    "is not known here; known are to, message, backend_message_id, sender",
+                    "extra_forbidden"
+                ),
             ]
         );
         assert!(only("limit=1&cursor=2", PAGE_FIELDS).is_ok() && only("", &[]).is_ok());

@@ -268,7 +268,7 @@ async fn send(app: App, mut request: Request) -> Answered {
     if !request.content_type().is_some_and(is_json) {
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json"));
     }
-    let SendAsk { to, message, id, numeric } = read_send(&body)?;
+    let SendAsk { to, message, id, numeric, sender } = read_send(&body)?;
     // Whoever asked for another gateway must not take this one for it.
     if request.header(GATEWAY_HEADER).is_some_and(|asked| !asked.is_empty() && asked != app.server.identity.name) {
         return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, MISDIRECTED));
@@ -276,7 +276,9 @@ async fn send(app: App, mut request: Request) -> Answered {
     if !app.server.transport.session().ready {
         return Err(Refusal::unavailable("the gateway is not ready to send", NOT_READY));
     }
-    let sender = app.server.sender.clone();
+    let Some(sender) = app.server.sender_named(sender.as_deref()).map(str::to_owned) else {
+        return Err(Refusal::no_sender(&app.server.settings.senders));
+    };
     let accepted = app.server.store.accept(NewMessage { id, numeric, sender, recipient: to, body: message }).await?;
     let outcome = match &accepted {
         Accepted::Fresh => "fresh",

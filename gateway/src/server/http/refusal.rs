@@ -66,6 +66,13 @@ impl Refusal {
         Self::Plain(StatusCode::SERVICE_UNAVAILABLE, detail.into(), Some(retry_after))
     }
 
+    /// The message names a sender that is none of these.
+    pub(super) fn no_sender(known: &[String]) -> Self {
+        let loc = vec!["body".into(), "sender".into()];
+        let msg = format!("no such sender here; known are {}", known.join(", "));
+        Self::Invalid(vec![Issue { loc, msg: msg.into(), kind: "value_error" }])
+    }
+
     pub(super) fn of(error: &poem::Error) -> Self {
         if error.is::<NotFoundError>() {
             return Self::new(StatusCode::NOT_FOUND, "there is no such path");

@@ -33,8 +33,8 @@ pub(crate) struct SendSampleView {
 /// Something to know that is no error.
 #[derive(Debug, Object)]
 pub(crate) struct WarningView {
-    /// A stable word: `nobody`, `rendered_partly`, `rate_above_sender`, `sender_circuit`, `sender_busy`,
-    /// `others_at_work`.
+    /// A stable word: `nobody`, `rendered_partly`, `rate_above_sender`, `sender_stopped`, `sender_cap`, `sender_circuit`,
+    /// `sender_busy`, `others_at_work`.
     code: String,
     /// For people.
     message: String,

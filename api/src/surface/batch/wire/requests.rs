@@ -45,6 +45,9 @@ pub(crate) struct SendRequest {
     /// The template to send.
     #[oai(validator(pattern = "^[1-9][0-9]{0,18}$"))]
     template_id: Option<String>,
+    /// The sender that it leaves from, by name: one of `GET /senders`; without it, `default`.
+    #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
+    sender: Option<String>,
     /// The pace; without it, the sender's own limit.
     #[oai(validator(minimum(value = "1"), maximum(value = "600000")))]
     rate_per_minute: Option<i64>,
@@ -67,6 +70,7 @@ impl Example for SendRequest {
             remainder_of: None,
             content: Some("Hello {{ name | default('there') }}".into()),
             template_id: None,
+            sender: None,
             rate_per_minute: Some(600),
             jitter_ms: Some(250),
             schedule_at: None,

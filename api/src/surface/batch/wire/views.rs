@@ -4,6 +4,7 @@ use super::{BatchStatus, BatchType, ItemStatus, LimitedBy, PlannedAction};
 use crate::foundation::time::Time;
 use domain::batches::{self, Batch, BatchSummary, Item, SenderPaces, Stats};
 use domain::messages::templates::StoredTemplate;
+use domain::senders::Hold;
 use domain::{Timestamp, contacts};
 use poem_openapi::Object;
 use poem_openapi::types::ToJSON;
@@ -80,6 +81,28 @@ pub(crate) struct Warning {
     message: String,
 }
 
+/// What keeps an operation from going on.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub(crate) struct HoldView {
+    /// A stable word: `sender_stopped` or `sender_cap`.
+    code: String,
+    /// For people.
+    message: String,
+    /// When it ends by itself.
+    until: Option<Time>,
+}
+
+impl From<Hold> for HoldView {
+    fn from(hold: Hold) -> Self {
+        let until = match hold {
+            Hold::Stopped => None,
+            Hold::Capped { until } => Some(Time(until)),
+        };
+        Self { code: hold.code().into(), message: hold.message().into(), until }
+    }
+}
+
 /// A batch operation.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
@@ -87,6 +110,8 @@ pub(crate) struct BatchOperation {
     /// Status and counts.
     #[oai(flatten)]
     summary: BatchStatusView,
+    /// The sender that its messages leave from. Absent where it sends nothing.
+    sender: Option<String>,
     /// When it is to start.
     schedule_at: Option<Time>,
     /// Its own pace.
@@ -106,6 +131,8 @@ pub(crate) struct BatchOperation {
     limited_by: Option<LimitedBy>,
     /// What is taken, and will not do what it seems to. Absent where there is nothing to say.
     warnings: Option<Vec<Warning>>,
+    /// What of its sender keeps it from going on. Absent where nothing does.
+    holds: Option<Vec<HoldView>>,
     /// How to go on with what a cancelled operation left.
     hint: Option<String>,
     /// Why it could not go on.
@@ -123,8 +150,9 @@ impl BatchOperation {
     pub(crate) fn of(batch: &Batch, now: Timestamp, senders: &SenderPaces) -> Self {
         let sends = batch.sender.is_some();
         let sender = senders.of(batch);
-        let pace = batch.effective_pace(now, sender);
-        let above = batch.pace_above_senders(sender).map(|limit| {
+        let pace = batch.effective_pace(now, &sender);
+        let hold = batch.held_by_sender(now, &sender);
+        let above = batch.pace_above_senders(&sender).map(|limit| {
             vec![Warning {
                 field: "ratePerMinute".into(),
                 message: format!("is above the sender's limit: at most {limit} messages a minute leave"),
@@ -132,6 +160,7 @@ impl BatchOperation {
         });
         Self {
             summary: (&batch.summary).into(),
+            sender: sends.then_some(sender.name),
             schedule_at: batch.schedule_at.map(Time),
             rate_per_minute: batch.rate_per_minute,
             jitter_ms: sends.then_some(batch.jitter_ms),
@@ -139,11 +168,16 @@ impl BatchOperation {
             effective_rate_per_minute: pace.rate_per_minute,
             limited_by: pace.limited_by.map(Into::into),
             warnings: above,
+            holds: hold.map(|hold| vec![hold.into()]),
             hint: batch.hint(),
             error_message: batch.error_message.clone(),
             created_by: batch.created_by.to_string(),
             config: batch.config.clone(),
-            estimated_completion_at: batch.estimated_completion_at(now, sender.rate_per_minute).map(Time),
+            // Nobody knows when a user lets a stopped sender go on.
+            estimated_completion_at: batch
+                .estimated_completion_at(now, sender.rate_per_minute)
+                .filter(|_| hold != Some(Hold::Stopped))
+                .map(Time),
         }
     }
 }
