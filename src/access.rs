@@ -5,6 +5,8 @@ use crate::config::Config;
 use crate::roles;
 use anyhow::{Context, Result, anyhow, bail};
 use backplane::{After, Backplane};
+use domain::audit_log::{self, Action, Origin};
+use domain::db::Tx;
 use domain::users::{self, NewKey, NewUser};
 use domain::{Clock, Db, Step, Timestamp};
 use rand::rngs::StdRng;
@@ -89,6 +91,11 @@ impl Desk<'_> {
     }
 }
 
+/// Records what a command changed, in its transaction.
+async fn recorded(tx: &Tx, desk: &Desk<'_>, action: Action, what: impl std::fmt::Display) -> Result<()> {
+    Ok(audit_log::record(tx, desk.now(), &Origin::system("paceline"), action, Some(what)).await?)
+}
+
 /// Does what is asked with users.
 pub(crate) async fn users(config: &Config, action: User) -> Result<()> {
     match action {
@@ -99,6 +106,7 @@ pub(crate) async fn users(config: &Config, action: User) -> Result<()> {
             let user = desk.user(&email).await?;
             let tx = desk.db.begin().await?;
             let step = users::disable(&tx, desk.now(), user.id).await?;
+            recorded(&tx, &desk, Action::UserDisable, user.id).await?;
             tx.commit().await?;
             let ended = desk.tell(step).await;
             say!("{} may not sign in any more; {ended} sessions and API keys ended", user.email);
@@ -108,7 +116,10 @@ pub(crate) async fn users(config: &Config, action: User) -> Result<()> {
         User::Enable { email } => {
             let desk = Desk::open(config).await?;
             let user = desk.user(&email).await?;
-            users::enable(desk.db.write(), desk.now(), user.id).await?;
+            let tx = desk.db.begin().await?;
+            users::enable(&tx, desk.now(), user.id).await?;
+            recorded(&tx, &desk, Action::UserEnable, user.id).await?;
+            tx.commit().await?;
             say!("{} may sign in", user.email);
             desk.db.close().await;
             Ok(())
@@ -126,7 +137,10 @@ async fn add(config: &Config, email: String, role: users::Role, name: Option<Str
     }
     let desk = Desk::open(config).await?;
     let full_name = name.unwrap_or_else(|| email.split('@').next().unwrap_or(&email).to_owned());
-    let user = users::create(desk.db.write(), desk.now(), NewUser { email, full_name, role, password }).await?;
+    let tx = desk.db.begin().await?;
+    let user = users::create(&tx, desk.now(), NewUser { email, full_name, role, password }).await?;
+    recorded(&tx, &desk, Action::UserCreate, user.id).await?;
+    tx.commit().await?;
     say!("added {} ({})", user.email, user.role);
     desk.db.close().await;
     Ok(())
@@ -159,6 +173,7 @@ async fn password(config: &Config, email: &str, given: bool) -> Result<()> {
     let path = if given { None } else { hand_over(&config.data_dir, user.id, &password)? };
     let tx = desk.db.begin().await?;
     let step = users::set_password(&tx, desk.now(), user.id, hash, !given).await?;
+    recorded(&tx, &desk, Action::Password, user.id).await?;
     tx.commit().await?;
     let ended = desk.tell(step).await;
     desk.db.close().await;
@@ -190,6 +205,7 @@ pub(crate) async fn keys(config: &Config, action: Key) -> Result<()> {
             let now = desk.now();
             let tx = desk.db.begin().await?;
             let (id, key) = users::add_key(&tx, now, &user, &NewKey { name, scopes, ttl }, &mut rng).await?;
+            recorded(&tx, &desk, Action::KeyCreate, id).await?;
             tx.commit().await?;
             crate::out::complain(format_args!(
                 "key {id} of {}, good until {}; it is shown this once: send it as `Authorization: Bearer …`",
@@ -237,6 +253,7 @@ pub(crate) async fn keys(config: &Config, action: Key) -> Result<()> {
             let Some(step) = users::revoke_key(&tx, desk.now(), id).await? else {
                 bail!("there is no key {id}; `paceline key list` lists them");
             };
+            recorded(&tx, &desk, Action::KeyRevoke, id).await?;
             tx.commit().await?;
             let was_good = desk.tell(step).await;
             say!("key {id} {}", if was_good { "is revoked" } else { "was not good any more" });

@@ -6,6 +6,7 @@ use crate::roles::{self, Parts};
 use crate::telemetry;
 use anyhow::{Context, Result, anyhow, bail};
 use bench::{Figure, Surroundings};
+use domain::audit_log::{self, Action, Origin};
 use domain::users;
 use domain::{Clock, batches};
 use gateway::CloudConfig;
@@ -135,7 +136,10 @@ async fn token(config: &Config, email: &str, ttl: Duration) -> Result<()> {
     let clock = Clock::machine();
     clock.correct(db.now().await?);
     let now = clock.now();
-    let session = users::open_token_session(db.write(), now, user.id, ttl).await?;
+    let tx = db.begin().await?;
+    let session = users::open_token_session(&tx, now, user.id, ttl).await?;
+    audit_log::record(&tx, now, &Origin::system("paceline token"), Action::Token, Some(user.id)).await?;
+    tx.commit().await?;
     say!("{}", keys.issue(&user, session, now, ttl)?);
     db.close().await;
     Ok(())

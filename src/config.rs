@@ -100,6 +100,8 @@ pub(crate) struct Config {
     pub(crate) sender_rate_per_min: u32,
     /// How many days ended batches and jobs are kept; 0: for ever.
     pub(crate) retention_days: u32,
+    /// How many days records of the audit log are kept; 0: for ever.
+    pub(crate) audit_retention_days: u32,
     /// Sockets at once in one process.
     pub(crate) ws_max_connections: usize,
     /// Streams of the CRM's events at once in one process.
@@ -190,6 +192,7 @@ impl Default for Config {
             send_concurrency: 64,
             sender_rate_per_min: 4_800,
             retention_days: 30,
+            audit_retention_days: 365,
             ws_max_connections: 1_000,
             sse_max_connections: 2_000,
             crm_open: false,
@@ -466,6 +469,11 @@ impl Config {
     /// How long ended things are kept.
     pub(crate) fn retention(&self) -> Option<Duration> {
         (self.retention_days > 0).then(|| Duration::from_secs(u64::from(self.retention_days) * 86_400))
+    }
+
+    /// How long records of the audit log are kept.
+    pub(crate) fn audit_retention(&self) -> Option<Duration> {
+        (self.audit_retention_days > 0).then(|| Duration::from_secs(u64::from(self.audit_retention_days) * 86_400))
     }
 
     /// How durable a commit to SQLite is.

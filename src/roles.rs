@@ -4,6 +4,7 @@ use crate::config::{Config, Role};
 use crate::{access, telemetry};
 use anyhow::{Context, Result, bail};
 use backplane::{Backplane, supervise};
+use domain::audit_log::{self, Action, Origin};
 use domain::jobs::workers;
 use domain::users::{self, NewUser, TokenKeys};
 use domain::{Clock, Db};
@@ -139,6 +140,8 @@ async fn first_admin(config: &Config, db: &Db, clock: &Clock) -> Result<Option<S
     };
     let tx = db.begin().await?;
     let made = users::create_one_time(&tx, clock.now(), admin).await?;
+    let by = Origin::system("paceline, its first start");
+    audit_log::record(&tx, clock.now(), &by, Action::UserCreate, Some(made.id)).await?;
     // Before the commit: an admin whose password nobody was told could not sign in.
     let path = access::hand_over(&config.data_dir, made.id, &password)?;
     tx.commit().await?;
@@ -258,7 +261,7 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
         start_worker(config, &process, gateway.as_ref().map(Inside::gateway))?;
     }
     if parts.scheduler {
-        let settings = scheduler::Settings { retention: config.retention() };
+        let settings = scheduler::Settings { retention: config.retention(), audit_retention: config.audit_retention() };
         let (db, clock, backplane) = (process.db.clone(), process.clock.clone(), process.backplane.clone());
         process.tasks.spawn(scheduler::run(db, clock, backplane, settings, process.stop.clone()));
     }

@@ -6,6 +6,7 @@
 //! without a server.
 
 pub mod ack;
+pub mod audit_log;
 pub mod batches;
 pub mod circuit;
 pub mod contacts;

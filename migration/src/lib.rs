@@ -16,6 +16,7 @@ mod m0011_access;
 mod m0012_erasure;
 mod m0013_claims;
 mod m0014_senders;
+mod m0015_audit_logs;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_erasure::Migration),
             Box::new(m0013_claims::Migration),
             Box::new(m0014_senders::Migration),
+            Box::new(m0015_audit_logs::Migration),
         ]
     }
 }

@@ -12,7 +12,7 @@ use domain::jobs::workers::{self, SILENCE};
 use domain::jobs::{Rescued, Swept};
 use domain::kinds::Kinds;
 use domain::messages::receipts;
-use domain::{Clock, Db, Dialect, batches, contacts, db, feed, idempotency, jobs, users};
+use domain::{Clock, Db, Dialect, audit_log, batches, contacts, db, feed, idempotency, jobs, users};
 use faults::Commit;
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -28,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Settings {
     /// How long ended batches, their items and ended jobs are kept; `None`: for ever.
     pub retention: Option<Duration>,
+    /// How long records of the audit log are kept; `None`: for ever.
+    pub audit_retention: Option<Duration>,
 }
 
 /// Looks for jobs to ring: often enough that a schedule fires within a second of its time.
@@ -360,6 +362,9 @@ impl Scheduler {
         while on() && self.prune_step(async |tx| batches::prune_uploads(tx, now, rows()).await).await? {}
         while on() && users::prune(self.db.write(), now, PRUNE_STEP).await? > 0 {}
         while on() && batches::let_go_of_cancelled(self.db.write(), LET_GO_CHUNKS).await? > 0 {}
+        if let Some(kept) = self.settings.audit_retention {
+            while on() && self.prune_one(audit_log::prune(self.db.write(), now.minus(kept), rows()).await)? {}
+        }
         let Some(retention) = self.settings.retention else { return Ok(()) };
         let before = now.minus(retention);
         while on() && self.prune_one(jobs::prune(self.db.write(), before, rows()).await)? {}

@@ -108,7 +108,7 @@ fn routes(document: &Value) -> impl Iterator<Item = (String, String)> {
 }
 
 /// The routes of all documents that are served. The one of all surfaces has each of them once.
-async fn documented(served: &Served) -> Vec<(String, String)> {
+pub(crate) async fn documented(served: &Served) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for page in served.anyone().get("/docs").await.text.split("href=\"").skip(1) {
         let path = page.split('"').next().expect("a quote ends it");

@@ -1,6 +1,7 @@
 //! What an attacker tries, against the real binary. SECURITY.md says which test shows what.
 
 mod access;
+mod audit;
 mod fuzz;
 mod injection;
 mod leaks;

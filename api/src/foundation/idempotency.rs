@@ -1,8 +1,10 @@
 //! Doing a request once: the `Idempotency-Key` header.
 
+use super::origin;
 use super::refusal::{Kind, Refusal};
 use super::schema::{described, patterned};
 use crate::App;
+use domain::audit_log::Origin;
 use domain::idempotency::{self, Begin, Held};
 use domain::{ContactId, UserId};
 use poem::Request;
@@ -16,9 +18,15 @@ use tokio::runtime::Handle;
 pub(crate) struct Hold {
     app: Arc<App>,
     held: Option<Held>,
+    origin: Origin,
 }
 
 impl Hold {
+    /// Who asks, and from where.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// Remembers the answer, in the transaction of the effect. `shows`: the contact whose data is in it.
     pub(crate) async fn complete(
         &self,
@@ -101,6 +109,7 @@ pub(crate) enum Once {
 /// Who asks for what, and under which key.
 pub(crate) struct Asked {
     user: UserId,
+    origin: Origin,
     key: Option<String>,
     target: String,
 }
@@ -109,12 +118,12 @@ impl Asked {
     /// Reads the request's head.
     pub(crate) fn of(request: &Request, user: UserId) -> Result<Self, Refusal> {
         let target = request.uri().path_and_query().map_or("", |p| p.as_str()).to_owned();
-        Ok(Self { user, key: key(request)?, target })
+        Ok(Self { user, origin: origin::of_user(request, user), key: key(request)?, target })
     }
 
     /// Takes the request's key, if it has one. `content` is what else makes it the same request.
     pub(crate) async fn begin(&self, app: &Arc<App>, content: &[u8]) -> Result<Once, Refusal> {
-        let hold = |held| Hold { app: app.clone(), held };
+        let hold = |held| Hold { app: app.clone(), held, origin: self.origin.clone() };
         let Some(key) = &self.key else { return Ok(Once::Do(hold(None))) };
         let owner = uuid::Uuid::now_v7().simple().to_string();
         let hash = hash(&[self.target.as_bytes(), content]);

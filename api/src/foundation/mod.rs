@@ -11,6 +11,7 @@ pub(crate) mod fields;
 pub(crate) mod idempotency;
 pub(crate) mod known;
 pub(crate) mod limits;
+pub(crate) mod origin;
 pub(crate) mod param;
 pub(crate) mod refusal;
 pub(crate) mod schema;

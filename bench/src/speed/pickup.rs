@@ -81,7 +81,7 @@ impl Running {
     /// With a scheduler beside it: what was rung in vain is rung again.
     pub(super) fn schedule(&self) {
         let Self { db, clock, backplane, stop, tasks, .. } = self;
-        let settings = scheduler::Settings { retention: None };
+        let settings = scheduler::Settings { retention: None, audit_retention: None };
         tasks.spawn(scheduler::run(db.clone(), clock.clone(), backplane.clone(), settings, stop.clone()));
     }
 

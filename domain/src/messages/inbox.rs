@@ -7,6 +7,7 @@ use super::compose::{self, Author, ComposeError};
 use super::history::Direction;
 use super::tally::{self, Tally};
 use crate::ack::ACK_DELIVERED;
+use crate::audit_log::{self, Action, Origin};
 use crate::contacts::activity;
 use crate::contacts::addresses::{self, Owner};
 use crate::contacts::customers::{self, CreateError, Customer, Identity, NewCustomer, Summary, identifier};
@@ -248,15 +249,19 @@ async fn obey(
     opt_out: &OptOut,
     rng: &mut impl Rng,
 ) -> Result<Vec<Ring>, DbErr> {
-    let (changed, reply) = match wish {
+    let (changed, action, reply) = match wish {
         Wish::Stop => {
-            (suppressions::begin(conn, now, phone.as_digits(), cause).await?.is_ok(), opt_out.stop_reply.as_str())
+            let begun = suppressions::begin(conn, now, phone.as_digits(), cause).await?.ok();
+            (begun, Action::SuppressionCreate, opt_out.stop_reply.as_str())
         }
         Wish::Start => {
-            (suppressions::end(conn, now, phone.as_digits(), cause).await?.is_some(), opt_out.start_reply.as_str())
+            let ended = suppressions::end(conn, now, phone.as_digits(), cause).await?;
+            (ended, Action::SuppressionEnd, opt_out.start_reply.as_str())
         }
     };
-    if !changed || reply.is_empty() {
+    let Some(changed) = changed else { return Ok(Vec::new()) };
+    audit_log::record(conn, now, &Origin::gateway(), action, Some(changed.id)).await?;
+    if reply.is_empty() {
         return Ok(Vec::new());
     }
     match compose::compose(conn, now, contact, reply, Author::System, rng).await {

@@ -117,7 +117,12 @@ pub enum Refreshed {
     /// No such token, or it has expired, or its session has ended.
     Refused,
     /// It had been used: the session is revoked.
-    Reused,
+    Reused {
+        /// Whose session it was.
+        user: UserId,
+        /// Whether it was still going.
+        ended: bool,
+    },
 }
 
 /// Exchanges a refresh token for the next one. Of two exchanges of one token at once, one is granted.
@@ -140,10 +145,13 @@ pub async fn refresh(
     )
     .await?;
     let Some(used) = used else {
-        let sql = "SELECT session_id FROM refresh_tokens WHERE token_hash = $1 AND used_at IS NOT NULL";
+        let sql = "SELECT t.session_id AS session_id, s.user_id AS user_id
+                   FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
+                   WHERE t.token_hash = $1 AND t.used_at IS NOT NULL";
         let Some(known) = db::one(conn, sql, [hash.into()]).await? else { return Ok(Step::quiet(Refreshed::Refused)) };
         let session = SessionId(known.try_get("", "session_id")?);
-        return Ok(revoke(conn, now, session).await?.map(|_| Refreshed::Reused));
+        let user = UserId(known.try_get("", "user_id")?);
+        return Ok(revoke(conn, now, session).await?.map(|ended| Refreshed::Reused { user, ended }));
     };
     let session = SessionId(used.try_get("", "session_id")?);
     let owner = db::one(

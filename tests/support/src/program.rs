@@ -88,6 +88,20 @@ impl Program {
         done.unwrap_or_else(|error| panic!("{sql}: {error}")).rows_affected()
     }
 
+    /// Runs a statement that the embedded database is to refuse; the error is its word.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    ///
+    /// # Panics
+    /// When the database cannot be opened.
+    pub async fn try_execute(&self, sql: impl Into<String>) -> Result<u64, String> {
+        let mut connection = self.embedded_database().await;
+        let done = sqlx::query(AssertSqlSafe(sql.into())).execute(&mut connection).await;
+        connection.close().await.expect("closed");
+        done.map(|done| done.rows_affected()).map_err(|error| error.to_string())
+    }
+
     /// The one whole number that a query of the embedded database gives, such as a count.
     ///
     /// # Panics

@@ -8,6 +8,7 @@ use crate::foundation::body::JsonText;
 use crate::foundation::fields::Fields;
 use crate::foundation::idempotency::{Hold, Once};
 use crate::foundation::refusal::{Kind, Refusal};
+use domain::audit_log::{self, Action};
 use domain::batches::{
     self, Audience, Batch, BatchType, ContactRefs, CreateError, NewSend, NewTag, OnUnknown, Recipients, RemainderError,
     SCHEDULE_SLACK, Staged, TagOperation,
@@ -44,8 +45,10 @@ impl Accepted {
 
 /// The answer to an accepted request, which its idempotency key remembers.
 async fn answered(app: &App, tx: &Tx, hold: &Hold, batch: &Batch) -> Result<String, Refusal> {
+    let now = app.clock.now();
+    audit_log::record(tx, now, hold.origin(), Action::BatchCreate, Some(batch.summary.id)).await?;
     let senders = batches::sender_paces(tx, app.settings.sender_rate_per_minute).await?;
-    let body = Answer::new(BatchOperation::of(batch, app.clock.now(), &senders)).to_json_string();
+    let body = Answer::new(BatchOperation::of(batch, now, &senders)).to_json_string();
     hold.complete(tx, 202, &body, None).await?;
     Ok(body)
 }

@@ -14,6 +14,7 @@ use crate::foundation::idempotency::{Asked, Hold, KeyText, Once};
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::Refusal;
 use crate::foundation::to_its_end;
+use domain::audit_log::{self, Action};
 use domain::users::Permission;
 use domain::{BatchId, UserId, batches, db};
 use faults::Commit;
@@ -64,6 +65,7 @@ async fn retry(app: &App, id: BatchId, hold: &Hold) -> Result<String, Refusal> {
     let now = app.clock.now();
     let step = batches::retry(&tx, now, id).await.map_err(unsteered)?;
     let senders = batches::sender_paces(&tx, app.settings.sender_rate_per_minute).await?;
+    audit_log::record(&tx, now, hold.origin(), Action::BatchRetry, Some(id)).await?;
     let view = BatchOperation::of(&step.value, now, &senders);
     let body = Answer::new(view).to_json_string();
     hold.complete(&tx, 200, &body, None).await?;

@@ -10,9 +10,11 @@ use crate::foundation::auth::Caller;
 use crate::foundation::body::{CsvStream, JsonText, SmallBody};
 use crate::foundation::coalesce::Coalesced;
 use crate::foundation::fields::Fields;
+use crate::foundation::origin;
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::time::DateOrTime;
+use domain::audit_log::{self, Action, Origin};
 use domain::batches::{self, Batch, ControlError, Filter, Patch, SCHEDULE_SLACK};
 use domain::db::Trouble;
 use domain::users::Permission;
@@ -97,9 +99,10 @@ impl BatchRoutes {
         let caller = caller(request)?;
         caller.needs(Permission::BatchesWrite)?;
         let (user, id) = (caller.0.user_id.0, self::id(id)?);
+        let by = origin::of_user(request, caller.0.user_id);
         let mut tries = 1;
         loop {
-            match self.try_steer(id, how).await {
+            match self.try_steer(id, how, &by).await {
                 Err(ControlError::Database(error))
                     if tries < STEER_TRIES && Trouble::of(&error) == Trouble::Conflict =>
                 {
@@ -114,7 +117,7 @@ impl BatchRoutes {
         }
     }
 
-    async fn try_steer(&self, id: BatchId, how: Steering) -> Result<Step<Batch>, ControlError> {
+    async fn try_steer(&self, id: BatchId, how: Steering, by: &Origin) -> Result<Step<Batch>, ControlError> {
         let tx = self.app.db.begin().await?;
         let now = self.app.clock.now();
         let step = match how {
@@ -123,6 +126,7 @@ impl BatchRoutes {
             Steering::Resume => batches::resume(&tx, now, id).await?,
             Steering::Patch(patch) => batches::patch(&tx, now, id, patch).await?,
         };
+        audit_log::record(&tx, now, by, how.action(), Some(id)).await?;
         db::commit(tx, Commit::Steer).await?;
         Ok(step)
     }
@@ -138,6 +142,16 @@ enum Steering {
 }
 
 impl Steering {
+    /// For the audit log.
+    const fn action(self) -> Action {
+        match self {
+            Self::Cancel => Action::BatchCancel,
+            Self::Pause => Action::BatchPause,
+            Self::Resume => Action::BatchResume,
+            Self::Patch(_) => Action::BatchUpdate,
+        }
+    }
+
     /// For the log.
     const fn done(self) -> &'static str {
         match self {

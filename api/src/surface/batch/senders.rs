@@ -5,9 +5,11 @@ use super::routes::{Token, caller};
 use crate::App;
 use crate::foundation::body::SmallBody;
 use crate::foundation::fields::Fields;
+use crate::foundation::origin;
 use crate::foundation::param::PathId;
 use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::time::Time;
+use domain::audit_log::{self, Action, Origin};
 use domain::db::{self, Trouble};
 use domain::senders::{self, Hold, NewSender, Patch, Sender, SenderError};
 use domain::users::Permission;
@@ -195,10 +197,11 @@ impl SenderRoutes {
         SenderView::of(sender, self.app.clock.now(), self.app.settings.sender_rate_per_minute)
     }
 
-    async fn try_patch(&self, id: SenderId, patch: Patch) -> Result<Step<Sender>, SenderError> {
-        let configured = self.app.settings.sender_rate_per_minute;
+    async fn try_patch(&self, id: SenderId, patch: Patch, by: &Origin) -> Result<Step<Sender>, SenderError> {
+        let (now, configured) = (self.app.clock.now(), self.app.settings.sender_rate_per_minute);
         let tx = self.app.db.begin().await?;
-        let step = senders::patch(&tx, self.app.clock.now(), id, patch, configured).await?;
+        let step = senders::patch(&tx, now, id, patch, configured).await?;
+        audit_log::record(&tx, now, by, Action::SenderUpdate, Some(id)).await?;
         db::commit(tx, Commit::Steer).await?;
         Ok(step)
     }
@@ -225,10 +228,13 @@ impl SenderRoutes {
         _token: Token,
         body: SmallBody<SenderRequest>,
     ) -> Result<Created, Failure> {
-        caller(request)?.needs(Permission::SettingsWrite)?;
+        let caller = caller(request)?;
+        caller.needs(Permission::SettingsWrite)?;
         let new = read_new(&body.bytes)?;
+        let (now, by) = (self.app.clock.now(), origin::of_user(request, caller.0.user_id));
         let tx = self.app.db.begin().await?;
-        let made = senders::create(&tx, self.app.clock.now(), &new).await.map_err(refuse)?;
+        let made = senders::create(&tx, now, &new).await.map_err(refuse)?;
+        audit_log::record(&tx, now, &by, Action::SenderCreate, Some(made.id)).await?;
         db::commit(tx, Commit::Steer).await?;
         Ok(Created::Created(Answer::new(self.view(made))))
     }
@@ -244,12 +250,14 @@ impl SenderRoutes {
         sender: Path<PathId>,
         body: SmallBody<SenderPatchRequest>,
     ) -> Result<Json<Answer<SenderView>>, Failure> {
-        caller(request)?.needs(Permission::SettingsWrite)?;
+        let caller = caller(request)?;
+        caller.needs(Permission::SettingsWrite)?;
+        let by = origin::of_user(request, caller.0.user_id);
         let patch = read_patch(&body.bytes)?;
         let id = id(&sender)?;
         let mut tries = 1;
         loop {
-            match self.try_patch(id, patch).await {
+            match self.try_patch(id, patch, &by).await {
                 Err(SenderError::Database(error)) if tries < TRIES && Trouble::of(&error) == Trouble::Conflict => {
                     tries += 1;
                 }

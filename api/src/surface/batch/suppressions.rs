@@ -5,9 +5,11 @@ use super::routes::{Token, caller};
 use crate::App;
 use crate::foundation::body::JsonBody;
 use crate::foundation::fields::Fields;
+use crate::foundation::origin;
 use crate::foundation::param::{Lenient, Params};
 use crate::foundation::refusal::Refusal;
 use crate::foundation::time::Time;
+use domain::audit_log::{self, Action};
 use domain::contacts::phone::{self, Country, Phone, Unmarked, mask_digits};
 use domain::contacts::suppressions::{self, Cause, Filter, Reason, Suppression};
 use domain::db;
@@ -197,9 +199,12 @@ impl SuppressionRoutes {
         let mut held: BTreeMap<&str, Option<Suppression>> =
             phones.iter().map(|phone| (phone.as_digits(), None)).collect();
         let tx = self.app.db.begin().await?;
-        let now = self.app.clock.now();
+        let (now, by) = (self.app.clock.now(), origin::of_user(request, caller.0.user_id));
         for (phone, row) in &mut held {
             let begun = suppressions::begin(&tx, now, phone, Cause::User(caller.0.user_id)).await?;
+            if let Ok(new) = &begun {
+                audit_log::record(&tx, now, &by, Action::SuppressionCreate, Some(new.id)).await?;
+            }
             *row = Some(begun.unwrap_or_else(|existing| existing));
         }
         db::commit(tx, Commit::Customer).await?;
@@ -231,8 +236,10 @@ impl SuppressionRoutes {
             return Err(Refusal::invalid(params.errors).into());
         };
         let tx = self.app.db.begin().await?;
-        let ended = suppressions::end(&tx, self.app.clock.now(), &phone, Cause::User(caller.0.user_id)).await?;
+        let (now, by) = (self.app.clock.now(), origin::of_user(request, caller.0.user_id));
+        let ended = suppressions::end(&tx, now, &phone, Cause::User(caller.0.user_id)).await?;
         let ended = ended.ok_or_else(|| Refusal::not_found("suppression of this number"))?;
+        audit_log::record(&tx, now, &by, Action::SuppressionEnd, Some(ended.id)).await?;
         db::commit(tx, Commit::Customer).await?;
         Ok(Answer::new(SuppressionView::of(ended, caller.sees_phones())))
     }

@@ -6,12 +6,15 @@ use super::wire::{Rendered, TemplatePreviewRequest, TemplateRequest, TemplateVie
 use crate::App;
 use crate::foundation::body::SmallBody;
 use crate::foundation::fields::Fields;
+use crate::foundation::origin;
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal};
-use domain::TemplateId;
+use domain::audit_log::{self, Action};
 use domain::messages::template::{MAX_CHARS, Recipient, Template};
 use domain::messages::templates::{self, StoreError};
 use domain::users::Permission;
+use domain::{TemplateId, db};
+use faults::Commit;
 use poem::Request;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -91,9 +94,12 @@ impl TemplateRoutes {
     ) -> Result<Created, Failure> {
         caller(request)?.needs(Permission::BatchesWrite)?;
         let (name, content) = read(&body.bytes)?;
-        let by = caller(request)?.0.user_id;
-        let made =
-            templates::create(self.app.db.write(), self.app.clock.now(), by, &name, &content).await.map_err(refuse)?;
+        let (now, by) = (self.app.clock.now(), caller(request)?.0.user_id);
+        let tx = self.app.db.begin().await?;
+        let made = templates::create(&tx, now, by, &name, &content).await.map_err(refuse)?;
+        let by = origin::of_user(request, by);
+        audit_log::record(&tx, now, &by, Action::TemplateCreate, Some(made.id)).await?;
+        db::commit(tx, Commit::Customer).await?;
         Ok(Created::Created(Answer::new(made.into())))
     }
 
@@ -126,8 +132,11 @@ impl TemplateRoutes {
         caller(request)?.needs(Permission::BatchesWrite)?;
         let (name, content) = read(&body.bytes)?;
         let id = id(&template)?;
-        let changed =
-            templates::update(self.app.db.write(), self.app.clock.now(), id, &name, &content).await.map_err(refuse)?;
+        let (now, by) = (self.app.clock.now(), origin::of_user(request, caller(request)?.0.user_id));
+        let tx = self.app.db.begin().await?;
+        let changed = templates::update(&tx, now, id, &name, &content).await.map_err(refuse)?;
+        audit_log::record(&tx, now, &by, Action::TemplateUpdate, Some(id)).await?;
+        db::commit(tx, Commit::Customer).await?;
         Ok(Answer::new(changed.into()))
     }
 
@@ -142,9 +151,13 @@ impl TemplateRoutes {
         template: Path<PathId>,
     ) -> Result<Json<Said>, Failure> {
         caller(request)?.needs(Permission::BatchesWrite)?;
-        if !templates::delete(self.app.db.write(), id(&template)?).await? {
+        let (now, by) = (self.app.clock.now(), origin::of_user(request, caller(request)?.0.user_id));
+        let (id, tx) = (id(&template)?, self.app.db.begin().await?);
+        if !templates::delete(&tx, id).await? {
             return Err(Refusal::not_found("template").into());
         }
+        audit_log::record(&tx, now, &by, Action::TemplateDelete, Some(id)).await?;
+        db::commit(tx, Commit::Customer).await?;
         Ok(Json(Said { ok: true, message: "Template deleted".into() }))
     }
 

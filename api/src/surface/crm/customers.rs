@@ -7,10 +7,12 @@ use crate::App;
 use crate::foundation::body::{JsonText, SmallBody};
 use crate::foundation::fields::Fields;
 use crate::foundation::idempotency::{Asked, Hold, KeyText, Once};
+use crate::foundation::origin;
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal, Within};
 use crate::foundation::search;
 use crate::foundation::to_its_end;
+use domain::audit_log::{self, Action, Origin};
 use domain::contacts::customers::{self, CreateError, Cursor, NewCustomer, Page};
 use domain::contacts::phone::{self, Country, Phone, Unmarked};
 use domain::feed::{self, News};
@@ -173,6 +175,7 @@ impl CustomerRoutes {
         let news = News { contact: made.id, data: inbox::new_customer(&made, None, 0), bulk: false };
         let identities = customers::identities(&tx, &made).await?;
         let shows = Some(made.id);
+        audit_log::record(&tx, now, hold.origin(), Action::ContactCreate, Some(made.id)).await?;
         let body = CustomerView::of(made, Some(identities), whole).to_json_string();
         hold.complete(&tx, 201, &body, shows).await?;
         let step = feed::append(&tx, now, &[news]).await?;
@@ -181,10 +184,13 @@ impl CustomerRoutes {
         Ok(body)
     }
 
-    async fn mark_read(&self, id: ContactId) -> Result<MarkedRead, Failure> {
-        let tx = self.app.db.begin().await?;
-        let marked = conversations::read(&tx, self.app.clock.now(), id).await?;
+    async fn mark_read(&self, id: ContactId, by: &Origin) -> Result<MarkedRead, Failure> {
+        let (now, tx) = (self.app.clock.now(), self.app.db.begin().await?);
+        let marked = conversations::read(&tx, now, id).await?;
         let marked = marked.ok_or_else(|| Refusal::not_found("customer"))?;
+        if marked > 0 {
+            audit_log::record(&tx, now, by, Action::ConversationRead, Some(id)).await?;
+        }
         db::commit(tx, Commit::Customer).await?;
         Ok(MarkedRead { customer_id: id.0, marked, unread_count: 0 })
     }
@@ -302,9 +308,11 @@ impl CustomerRoutes {
         let asker = Asker::found(request)?;
         asker.needs(Permission::ContactsWrite)?;
         let (phone, url) = read_photo(&body.bytes)?;
+        let (now, by) = (self.app.clock.now(), origin::of_user(request, asker.user()));
         let tx = self.app.db.begin().await?;
-        let set = customers::set_photo(&tx, self.app.clock.now(), phone.as_digits(), url.as_deref()).await?;
+        let set = customers::set_photo(&tx, now, phone.as_digits(), url.as_deref()).await?;
         let id = set.ok_or_else(|| Refusal::not_found("customer"))?;
+        audit_log::record(&tx, now, &by, Action::ContactUpdate, Some(id)).await?;
         let changed = customers::get(&tx, id).await?.ok_or_else(|| Refusal::not_found("customer"))?;
         let identities = customers::identities(&tx, &changed).await?;
         db::commit(tx, Commit::Customer).await?;
@@ -337,8 +345,10 @@ impl CustomerRoutes {
         /// The customer.
         customer_id: Path<PathId>,
     ) -> Result<Json<MarkedRead>, Failure> {
-        Asker::found(request)?.needs(Permission::ConversationsWrite)?;
-        Ok(Json(self.mark_read(self::customer_id(&customer_id)?).await?))
+        let asker = Asker::found(request)?;
+        asker.needs(Permission::ConversationsWrite)?;
+        let by = origin::of_user(request, asker.user());
+        Ok(Json(self.mark_read(self::customer_id(&customer_id)?, &by).await?))
     }
 }
 

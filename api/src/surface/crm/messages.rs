@@ -13,6 +13,7 @@ use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::to_its_end;
 use crate::realtime::feed::{self, Seen, Watcher};
 use domain::ack::ACK_SENT;
+use domain::audit_log::{self, Action};
 use domain::messages::compose::{self, Author, ComposeError};
 use domain::messages::history::{self, Part};
 use domain::users::Permission;
@@ -117,6 +118,7 @@ async fn send(app: &App, body: &[u8], author: Author, hold: &Hold) -> Result<Str
         ComposeError::NoPhone => Refusal::new(Kind::Conflict, error.to_string()),
         ComposeError::Database(error) => error.into(),
     })?;
+    audit_log::record(&tx, now, hold.origin(), Action::MessageSend, Some(step.value.id)).await?;
     // Not the one that was named: that may have been merged into another.
     let shows = step.value.contact;
     let mut view = MessageView::from(step.value.clone());

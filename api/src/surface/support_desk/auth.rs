@@ -6,7 +6,8 @@ use crate::foundation::auth::Shown;
 use crate::foundation::body::SmallBody;
 use crate::foundation::fields::Fields;
 use crate::foundation::refusal::{Kind, Refusal};
-use crate::foundation::{auth, limits};
+use crate::foundation::{auth, limits, origin};
+use domain::audit_log::{self, Action, Actor};
 use domain::users::{self, ACCESS_TTL, Permission, Refreshed, Role, User};
 use domain::{Event, SessionId, db};
 use faults::Commit;
@@ -152,11 +153,6 @@ struct RefreshView {
 #[derive(Debug, Object)]
 struct Nothing {}
 
-/// Where a request comes from, for the session's record.
-fn address(request: &Request) -> String {
-    request.remote_addr().as_socket_addr().map_or_else(|| "local".to_owned(), |addr| addr.ip().to_string())
-}
-
 /// Where a request comes from, for limits. Headers that name somebody else are not believed.
 fn network(request: &Request) -> String {
     request.remote_addr().as_socket_addr().map_or_else(|| "local".to_owned(), |addr| network_of(addr.ip()))
@@ -200,23 +196,30 @@ impl AuthRoutes {
         let email = f.required_text("email", 1..=254);
         let password = f.required_text("password", 1..=256);
         f.finish()?;
-        let ip = address(request);
+        let from = origin::of(request, Actor::Anonymous);
         self.limit_sign_ins(request, &email).await?;
         let known = users::credentials(app.db.read(), &email).await?;
         let (known, hash) = known.map(|known| ((known.user, known.one_time), known.hash)).unzip();
         let wrong = || Refusal::new(Kind::AuthRequired, "the address or the password is wrong");
+        let now = app.clock.now();
+        // Not the address that was tried: people type passwords there.
+        let whose = known.as_ref().map(|(user, _)| user.id);
         if !users::password::verify(password, hash).await {
+            audit_log::record(app.db.write(), now, &from, Action::SignInFailed, whose).await?;
             return Err(wrong());
         }
         let (user, one_time) = known.ok_or_else(Refusal::internal)?;
-        let now = app.clock.now();
-        let agent = request.header("user-agent").map(|agent| agent.chars().take(200).collect::<String>());
         let mut rng = StdRng::from_rng(&mut rand::rng());
         let tx = app.db.begin().await?;
         if one_time && !users::take_one_time(&tx, now, user.id).await? {
+            tx.rollback().await?;
+            audit_log::record(app.db.write(), now, &from, Action::SignInFailed, whose).await?;
             return Err(wrong());
         }
-        let signed_in = users::open_session(&tx, now, user.id, Some(&ip), agent.as_deref(), one_time, &mut rng).await?;
+        let (ip, agent) = (from.ip_address().unwrap_or("local"), from.user_agent());
+        let signed_in = users::open_session(&tx, now, user.id, Some(ip), agent, one_time, &mut rng).await?;
+        let by = from.with(Actor::User(user.id));
+        audit_log::record(&tx, now, &by, Action::SignIn, Some(user.id)).await?;
         db::commit(tx, Commit::Session).await?;
         let token = app.keys.issue(&user, signed_in.session, now, ACCESS_TTL).map_err(|_| Refusal::internal())?;
         Ok(LoginView {
@@ -239,6 +242,10 @@ impl AuthRoutes {
         let mut rng = StdRng::from_rng(&mut rand::rng());
         let tx = app.db.begin().await?;
         let step = users::refresh(&tx, now, &token, &mut rng).await?;
+        if let Refreshed::Reused { user, ended: true } = &step.value {
+            let by = origin::of(request, Actor::Anonymous);
+            audit_log::record(&tx, now, &by, Action::SessionReused, Some(user)).await?;
+        }
         db::commit(tx, Commit::Session).await?;
         match app.after(step) {
             Refreshed::Granted { user, signed_in } => {
@@ -247,7 +254,7 @@ impl AuthRoutes {
                 Ok(RefreshView { token, expires_in: ACCESS_TTL.as_secs(), refresh_token: signed_in.refresh_token })
             }
             Refreshed::Refused => Err(Refusal::new(Kind::AuthRequired, "the refresh token is invalid or has expired")),
-            Refreshed::Reused => {
+            Refreshed::Reused { .. } => {
                 tracing::warn!("a refresh token was used twice; its session was revoked");
                 Err(Refusal::new(Kind::AuthRequired, "the refresh token was used before; the session has ended"))
             }
@@ -289,11 +296,13 @@ impl AuthRoutes {
         let present = present.ok_or_else(Refusal::internal)?;
         let new =
             users::password::hashed(new).await.map_err(|error| Refusal::field("new_password", error.to_string()))?;
+        let (now, by) = (app.clock.now(), origin::of_user(request, user));
         let tx = app.db.begin().await?;
-        let step = users::change_password(&tx, app.clock.now(), user, session, present, new).await?;
+        let step = users::change_password(&tx, now, user, session, present, new).await?;
         if !step.value {
             return Err(wrong());
         }
+        audit_log::record(&tx, now, &by, Action::Password, Some(user)).await?;
         db::commit(tx, Commit::Session).await?;
         for event in &step.events {
             if let Event::SessionRevoked(session) = event {
@@ -310,7 +319,11 @@ impl AuthRoutes {
         let (caller, session) = self.in_session(request).await?;
         let key = format!("general:{}", caller.0.user_id);
         limits::Standing::note(request, limits::check(app, &key, app.settings.general_per_minute).await?);
-        let step = users::revoke(app.db.write(), app.clock.now(), session).await?;
+        let (now, user) = (app.clock.now(), caller.0.user_id);
+        let tx = app.db.begin().await?;
+        let step = users::revoke(&tx, now, session).await?;
+        audit_log::record(&tx, now, &origin::of_user(request, user), Action::SignOut, Some(user)).await?;
+        db::commit(tx, Commit::Session).await?;
         app.sessions.forget(session);
         app.after(step);
         Ok(())

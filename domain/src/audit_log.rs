@@ -1,0 +1,293 @@
+//! The audit log: who changed what, when, and from where.
+//!
+//! A record is written in the transaction of the change that it tells of: there is no change without one, and none of a
+//! change that was rolled back. It has ids and words alone: no text of a message, no secret, no phone number. Records are
+//! never changed, which a trigger holds, and go when they are older than the configuration keeps them ([`prune`]).
+//!
+//! What the gateway reports of messages, and what jobs do of a batch, has no record of its own: the message's and the
+//! item's rows are that, and the batch's record says who asked.
+
+use crate::db;
+use crate::time::Timestamp;
+use entities::UserId;
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use std::fmt::{self, Display};
+
+/// Who changes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A user, by a session or a key.
+    User(UserId),
+    /// Somebody who showed nothing: who signs in, or asks where the configuration opens the paths.
+    Anonymous,
+    /// A customer, through the gateway.
+    Gateway,
+    /// Whoever runs commands on the machine, or the process itself.
+    System,
+}
+
+impl Actor {
+    /// The name in columns and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User(_) => "user",
+            Self::Anonymous => "anonymous",
+            Self::Gateway => "gateway",
+            Self::System => "system",
+        }
+    }
+
+    /// The user, where it is one.
+    #[must_use]
+    pub const fn user(self) -> Option<UserId> {
+        match self {
+            Self::User(user) => Some(user),
+            Self::Anonymous | Self::Gateway | Self::System => None,
+        }
+    }
+}
+
+/// The most characters of an address and of a program's name that are kept.
+const MAX_ADDRESS: usize = 64;
+const MAX_AGENT: usize = 200;
+
+/// Who changes something, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    actor: Actor,
+    ip_address: Option<String>,
+    user_agent: Option<String>,
+}
+
+impl Origin {
+    /// Somebody at an address, with a program that calls itself so. What is too long is cut, and signs that nobody can read
+    /// are left out.
+    #[must_use]
+    pub fn new(actor: Actor, ip_address: Option<&str>, user_agent: Option<&str>) -> Self {
+        let cut = |text: &str, most| text.chars().filter(|c| !c.is_control()).take(most).collect::<String>();
+        Self {
+            actor,
+            ip_address: ip_address.map(|address| cut(address, MAX_ADDRESS)),
+            user_agent: user_agent.map(|agent| cut(agent, MAX_AGENT)),
+        }
+    }
+
+    /// The process itself, or a command on its machine: `what` is its name.
+    #[must_use]
+    pub fn system(what: &str) -> Self {
+        Self::new(Actor::System, None, Some(what))
+    }
+
+    /// A customer, through the gateway.
+    #[must_use]
+    pub fn gateway() -> Self {
+        Self::new(Actor::Gateway, None, None)
+    }
+
+    /// The same place, with another who acts: somebody who has shown by now who they are.
+    #[must_use]
+    pub fn with(&self, actor: Actor) -> Self {
+        Self { actor, ..self.clone() }
+    }
+
+    /// The address, as it is kept.
+    #[must_use]
+    pub fn ip_address(&self) -> Option<&str> {
+        self.ip_address.as_deref()
+    }
+
+    /// What the program calls itself, as it is kept.
+    #[must_use]
+    pub fn user_agent(&self) -> Option<&str> {
+        self.user_agent.as_deref()
+    }
+}
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident = $text:literal),+ $(,)?) => {
+        /// What was done, and with what kind of thing: `batch:pause`. The record's resource is one of that kind.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Action {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Action {
+            /// The name in columns and on the wire.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+actions! {
+    /// A batch was accepted.
+    BatchCreate = "batch:create",
+    /// A batch was cancelled.
+    BatchCancel = "batch:cancel",
+    /// A batch was paused.
+    BatchPause = "batch:pause",
+    /// A batch was let go on.
+    BatchResume = "batch:resume",
+    /// A batch was given another pace, jitter or time.
+    BatchUpdate = "batch:update",
+    /// What failed of a batch is tried again.
+    BatchRetry = "batch:retry",
+    /// A template was made.
+    TemplateCreate = "template:create",
+    /// A template was changed.
+    TemplateUpdate = "template:update",
+    /// A template was deleted.
+    TemplateDelete = "template:delete",
+    /// A number gets no bulk messages any more.
+    SuppressionCreate = "suppression:create",
+    /// A number gets bulk messages again.
+    SuppressionEnd = "suppression:end",
+    /// A sender was made.
+    SenderCreate = "sender:create",
+    /// A sender's pace, cap or stop was changed.
+    SenderUpdate = "sender:update",
+    /// A contact was made by hand.
+    ContactCreate = "contact:create",
+    /// A contact was changed by hand.
+    ContactUpdate = "contact:update",
+    /// What a contact wrote was marked as read.
+    ConversationRead = "conversation:read",
+    /// A person wrote a message.
+    MessageSend = "message:send",
+    /// A user signed in.
+    SignIn = "user:sign_in",
+    /// Somebody tried to sign in as a user, or as nobody who is known, and could not.
+    SignInFailed = "user:sign_in_failed",
+    /// A user signed out.
+    SignOut = "user:sign_out",
+    /// A refresh token was used twice, and its session was ended for that.
+    SessionReused = "user:session_reused",
+    /// A user's password was changed.
+    Password = "user:password",
+    /// A user was made.
+    UserCreate = "user:create",
+    /// A user may not sign in any more.
+    UserDisable = "user:disable",
+    /// A user may sign in again.
+    UserEnable = "user:enable",
+    /// A token was given out by a command.
+    Token = "user:token",
+    /// An API key was made.
+    KeyCreate = "key:create",
+    /// An API key was revoked.
+    KeyRevoke = "key:revoke",
+}
+
+/// Records a change, in its transaction. `resource`: what was changed, by its id.
+///
+/// # Errors
+/// The database's.
+pub async fn record(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    by: &Origin,
+    action: Action,
+    resource: Option<impl Display>,
+) -> Result<(), DbErr> {
+    let sql = "INSERT INTO audit_logs (actor, user_id, action, resource_id, ip_address, user_agent, created_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    let values = [
+        by.actor.as_str().into(),
+        by.actor.user().map(|user| user.0).into(),
+        action.as_str().into(),
+        resource.map(|resource| resource.to_string()).into(),
+        by.ip_address.clone().into(),
+        by.user_agent.clone().into(),
+        now.0.into(),
+    ];
+    db::execute(conn, sql, values).await.map(drop)
+}
+
+/// A record as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its number; later ones are higher.
+    pub id: i64,
+    /// The kind of actor, see [`Actor::as_str`].
+    pub actor: String,
+    /// The user, where it was one.
+    pub user: Option<UserId>,
+    /// What was done, see [`Action::as_str`].
+    pub action: String,
+    /// With what.
+    pub resource_id: Option<String>,
+    /// From which address.
+    pub ip_address: Option<String>,
+    /// By which program.
+    pub user_agent: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Record {
+    fn read(row: &QueryResult) -> Result<Self, DbErr> {
+        Ok(Self {
+            id: row.try_get("", "id")?,
+            actor: row.try_get("", "actor")?,
+            user: row.try_get::<Option<i64>>("", "user_id")?.map(UserId),
+            action: row.try_get("", "action")?,
+            resource_id: row.try_get("", "resource_id")?,
+            ip_address: row.try_get("", "ip_address")?,
+            user_agent: row.try_get("", "user_agent")?,
+            at: Timestamp(row.try_get("", "created_at")?),
+        })
+    }
+}
+
+impl Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let resource = self.resource_id.as_deref().unwrap_or("-");
+        match self.user {
+            Some(user) => write!(f, "{} {} {user} {} {resource}", self.at.to_rfc3339(), self.actor, self.action),
+            None => write!(f, "{} {} {} {resource}", self.at.to_rfc3339(), self.actor, self.action),
+        }
+    }
+}
+
+/// The latest records, the newest first: those before the record `before`, at most `limit`.
+///
+/// # Errors
+/// The database's.
+pub async fn list(conn: &impl ConnectionTrait, before: Option<i64>, limit: u32) -> Result<Vec<Record>, DbErr> {
+    let sql = format!("SELECT * FROM audit_logs WHERE id < $1 ORDER BY id DESC LIMIT {limit}");
+    let rows = db::all(conn, sql, [before.unwrap_or(i64::MAX).into()]).await?;
+    rows.iter().map(Record::read).collect()
+}
+
+/// Throws away what is older, at most `limit` records; returns how many. The oldest have the lowest numbers: no index on
+/// the time is needed, and so none is written.
+///
+/// # Errors
+/// The database's.
+pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, limit: u64) -> Result<u64, DbErr> {
+    let sql = format!(
+        "DELETE FROM audit_logs WHERE id IN (
+            SELECT id FROM (SELECT id, created_at FROM audit_logs ORDER BY id LIMIT {limit}) AS oldest
+            WHERE created_at < $1)"
+    );
+    db::execute(conn, sql, [before.0.into()]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_a_place_is_bounded_and_can_be_read() {
+        let long = format!("curl\r\n{}", "x".repeat(10_000));
+        let origin = Origin::new(Actor::Anonymous, Some(&long), Some(&long));
+        assert_eq!(origin.ip_address().map(str::len), Some(MAX_ADDRESS));
+        assert_eq!(origin.user_agent().map(str::len), Some(MAX_AGENT));
+        assert!(origin.user_agent().is_some_and(|agent| agent.starts_with("curlx")), "{origin:?}");
+        let user = origin.with(Actor::User(UserId(7)));
+        assert_eq!((user.actor.user(), user.user_agent()), (Some(UserId(7)), origin.user_agent()));
+    }
+}

@@ -1,0 +1,249 @@
+//! The audit log: every change on every route leaves a record in its transaction, with who asked and from where.
+
+use crate::access::documented;
+use crate::setup::{JWT_SECRET, Served};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use support::{Client, Method};
+
+/// Routes that change nothing of which a record is kept, and why.
+const UNRECORDED: &[(&str, &str, &str)] = &[
+    ("post", "/templates/{id}/preview", "writes nothing"),
+    ("post", "/messages/inbox", "the message's row is the record; a word that opts out has its own"),
+    ("post", "/messages/ack", "the message's row is the record"),
+    ("post", "/messages/map", "the message's row is the record"),
+    ("post", "/messages/failed", "the message's row is the record"),
+    ("post", "/webhooks/whatsapp/seen", "the message's row is the record"),
+    ("post", "/api/v1/auth/refresh", "goes on with a session that is there; a token that is used twice has its own"),
+];
+
+const AGENT: &str = "the tests of the audit log";
+
+/// How to change something with a route, and the record of it.
+struct Change {
+    action: &'static str,
+    path: String,
+    body: Value,
+    status: u16,
+}
+
+fn change(action: &'static str, path: impl Into<String>, body: Value, status: u16) -> Change {
+    Change { action, path: path.into(), body, status }
+}
+
+/// What is there to be changed.
+struct There {
+    customer: String,
+    running: Vec<String>,
+    failed: String,
+    template: String,
+}
+
+async fn make(served: &Served, admin: &Client) -> There {
+    let customer = json!({ "name": "A customer", "phone": "+60123456789" });
+    let customer = admin.post("/customers/", &customer).await.expect(201)["id"].to_string();
+    let later = json!({ "contactIds": [customer], "content": "x", "scheduleAt": "2099-01-01T00:00:00Z" });
+    let mut running = Vec::new();
+    for _ in 0..3 {
+        running
+            .push(admin.post("/batch/send", &later).await.expect(202)["data"]["id"].as_str().expect("id").to_owned());
+    }
+    admin.post(&format!("/batch/{}/pause", running[2]), &json!({})).await.expect(200);
+    // Its item may fail for another reason than that its contact is not there: it is tried again.
+    let failed = admin.post("/batch/send", &json!({ "contactIds": [customer], "content": "x" })).await.expect(202);
+    let failed = served.ended(admin, failed).await["id"].as_str().expect("id").to_owned();
+    served.sql(&format!("UPDATE batch_items SET status = 'failed', error_code = 'x' WHERE batch_id = {failed}")).await;
+    served.sql(&format!("UPDATE batches SET succeeded = 0, failed = 1, status = 'FAILED' WHERE id = {failed}")).await;
+    let number = customer.parse::<i64>().expect("a number");
+    admin.post("/messages/send", &json!({ "customer_id": number, "content": "Hi" })).await.expect(200);
+    served.sql("UPDATE conversations SET unread = 1").await;
+    let template = admin.post("/templates", &json!({ "name": "one", "content": "x" })).await.expect(201);
+    There { customer, running, failed, template: template["data"]["id"].as_str().expect("id").to_owned() }
+}
+
+/// The change that each route makes.
+fn changes(there: &There, user: &support::User) -> BTreeMap<(&'static str, &'static str), Change> {
+    let There { customer, running, failed, template } = there;
+    let send = json!({ "contactIds": [customer], "content": "x" });
+    let none = || json!({});
+    let batch = |of: &str, what: &str| format!("/batch/{of}{what}");
+    let password = json!({ "current_password": user.password, "new_password": "another long password" });
+    let number = customer.parse::<i64>().expect("a number");
+    BTreeMap::from([
+        (
+            ("post", "/batch/import"),
+            change("batch:create", "/batch/import", json!({ "contacts": [{ "phoneE164": "+60123456780" }] }), 202),
+        ),
+        (("post", "/batch/send"), change("batch:create", "/batch/send", send, 202)),
+        (
+            ("post", "/batch/tags"),
+            change(
+                "batch:create",
+                "/batch/tags",
+                json!({ "contactIds": ["77"], "tags": ["a"], "operation": "add" }),
+                202,
+            ),
+        ),
+        (("post", "/batch/delete"), change("batch:create", "/batch/delete", json!({ "contactIds": ["77"] }), 202)),
+        (("patch", "/batch/{batch_id}"), change("batch:update", batch(&running[0], ""), json!({ "jitterMs": 5 }), 200)),
+        (("post", "/batch/{batch_id}/cancel"), change("batch:cancel", batch(&running[0], "/cancel"), none(), 200)),
+        (("post", "/batch/{batch_id}/pause"), change("batch:pause", batch(&running[1], "/pause"), none(), 200)),
+        (("post", "/batch/{batch_id}/resume"), change("batch:resume", batch(&running[2], "/resume"), none(), 200)),
+        (("post", "/batch/{batch_id}/retry"), change("batch:retry", batch(failed, "/retry"), none(), 200)),
+        (
+            ("post", "/templates"),
+            change("template:create", "/templates", json!({ "name": "two", "content": "x" }), 201),
+        ),
+        (
+            ("put", "/templates/{id}"),
+            change("template:update", format!("/templates/{template}"), json!({ "name": "on", "content": "y" }), 200),
+        ),
+        (("delete", "/templates/{id}"), change("template:delete", "/templates/TEMPLATE", none(), 200)),
+        (
+            ("post", "/suppressions"),
+            change("suppression:create", "/suppressions", json!({ "phones": ["+60123456781"] }), 200),
+        ),
+        (("delete", "/suppressions"), change("suppression:end", "/suppressions?phone=60123456782", none(), 200)),
+        (("post", "/senders"), change("sender:create", "/senders", json!({ "name": "shop" }), 201)),
+        (("patch", "/senders/{id}"), change("sender:update", "/senders/1", json!({ "paused": false }), 200)),
+        (
+            ("post", "/customers"),
+            change("contact:create", "/customers/", json!({ "name": "B", "phone": "+60123456783" }), 201),
+        ),
+        (
+            ("post", "/customers/photo"),
+            change("contact:update", "/customers/photo", json!({ "phone": "60123456789", "photo_url": null }), 200),
+        ),
+        (
+            ("post", "/customers/{customer_id}/read"),
+            change("conversation:read", format!("/customers/{customer}/read"), none(), 200),
+        ),
+        (
+            ("post", "/messages/send"),
+            change("message:send", "/messages/send", json!({ "customer_id": number, "content": "Hello" }), 200),
+        ),
+        (
+            ("post", "/api/v1/auth/login"),
+            change(
+                "user:sign_in",
+                "/api/v1/auth/login",
+                json!({ "email": user.email, "password": user.password }),
+                200,
+            ),
+        ),
+        (("post", "/api/v1/auth/password"), change("user:password", "/api/v1/auth/password", password, 200)),
+        (("post", "/api/v1/auth/logout"), change("user:sign_out", "/api/v1/auth/logout", none(), 200)),
+    ])
+}
+
+/// The records of an action: `actor user resource address agent`.
+async fn records(served: &Served, action: &str) -> Vec<String> {
+    let sql = format!(
+        "SELECT actor || ' ' || coalesce(user_id, '-') || ' ' || coalesce(resource_id, '-') || ' '
+                || coalesce(ip_address, '-') || ' ' || coalesce(user_agent, '-')
+         FROM audit_logs WHERE action = '{action}' ORDER BY id"
+    );
+    served.program.texts(sql).await
+}
+
+async fn ask(client: &Client, method: &str, path: &str, body: &Value) -> support::Response {
+    let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
+    client.send(client.request(method, path).header("user-agent", AGENT).json(body)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_of_every_route_leaves_a_record() {
+    let served = Served::start(&[]).await;
+    let user = served.program.user("admin").await;
+    let admin = served.anyone().with_token(&user.token);
+    let there = make(&served, &admin).await;
+    let own = admin.post("/templates", &json!({ "name": "to be deleted", "content": "x" })).await.expect(201);
+    let own = own["data"]["id"].as_str().expect("an id").to_owned();
+    admin.post("/suppressions", &json!({ "phones": ["+60123456782"] })).await.expect(200);
+    let mut changes = changes(&there, &user);
+    // Signing out is last, the password before it: after each of them a token is worth less.
+    let mut routes = documented(&served).await;
+    routes.retain(|(method, _)| method != "get");
+    routes.sort_by_key(|(_, path)| path.ends_with("/auth/password") as u8 + 2 * (path.ends_with("/auth/logout") as u8));
+    let mut without = Vec::new();
+    for (method, path) in &routes {
+        if UNRECORDED.iter().any(|(m, p, _)| m == method && p == path) {
+            continue;
+        }
+        let Some(change) = changes.remove(&(method.as_str(), path.as_str())) else {
+            without.push(format!("{method} {path}: a route that is new has no change here yet"));
+            continue;
+        };
+        let target = change.path.replace("TEMPLATE", &own);
+        let before = records(&served, change.action).await.len();
+        let answer = ask(&admin, method, &target, &change.body).await;
+        assert_eq!(answer.status, change.status, "{method} {target}: {}", answer.text);
+        let after = records(&served, change.action).await;
+        match after.get(before..) {
+            Some([one]) if one.starts_with("user ") && one.ends_with(&format!(" 127.0.0.1 {AGENT}")) => {}
+            other => without.push(format!("{method} {path}: {:?} in place of {}", other, change.action)),
+        }
+    }
+    assert!(without.is_empty(), "{}", without.join("\n"));
+    assert!(changes.is_empty(), "a route is gone: {:?}", changes.keys());
+    // A change that is refused leaves none.
+    let before = records(&served, "sender:create").await.len();
+    let again = served.client("admin").await;
+    again.post("/senders", &json!({ "name": "shop" })).await.expect(409);
+    assert_eq!(records(&served, "sender:create").await.len(), before);
+    let told = served
+        .program
+        .texts("SELECT group_concat(coalesce(resource_id, '') || coalesce(user_agent, '')) FROM audit_logs");
+    let told = told.await.concat();
+    for secret in [user.password.as_str(), "another long password", JWT_SECRET, "60123456781", "60123456782", "Hello"] {
+        assert!(!told.contains(secret), "{secret} is in the audit log");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signing_in_in_vain_is_recorded_and_tells_no_more_than_whose_account_it_was() {
+    let served = Served::start(&[]).await;
+    let user = served.program.user("agent").await;
+    for (email, password) in [(user.email.as_str(), "not the one"), ("nobody@example.com", "hunter2")] {
+        let body = json!({ "email": email, "password": password });
+        ask(&served.anyone(), "post", "/api/v1/auth/login", &body).await.expect(401);
+    }
+    let failed = records(&served, "user:sign_in_failed").await;
+    let id = served.program.number(format!("SELECT id FROM users WHERE email = '{}'", user.email)).await;
+    assert_eq!(failed, [format!("anonymous - {id} 127.0.0.1 {AGENT}"), format!("anonymous - - 127.0.0.1 {AGENT}")]);
+    // A refresh token that is used twice ends its session.
+    let body = json!({ "email": user.email, "password": user.password });
+    let signed_in = ask(&served.anyone(), "post", "/api/v1/auth/login", &body).await.expect(200);
+    let refresh = json!({ "refresh_token": signed_in["data"]["refresh_token"] });
+    for status in [200, 401, 401] {
+        ask(&served.anyone(), "post", "/api/v1/auth/refresh", &refresh).await.expect(status);
+    }
+    assert_eq!(records(&served, "user:session_reused").await, [format!("anonymous - {id} 127.0.0.1 {AGENT}")]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_that_change_users_and_keys_are_recorded() {
+    let served = Served::start(&[]).await;
+    let run = async |args: &[&str], stdin: &str| served.program.run(args, stdin).await;
+    let email = "cli@example.com";
+    run(&["user", "add", "--email", email, "--role", "agent", "--password-stdin"], "a long password\n").await;
+    run(&["user", "disable", "--email", email], "").await;
+    run(&["user", "enable", "--email", email], "").await;
+    run(&["user", "password", "--email", email, "--password-stdin"], "another long password\n").await;
+    run(&["token", "--email", email], "").await;
+    let id = served.program.number(format!("SELECT id FROM users WHERE email = '{email}'")).await;
+    let of_user = served
+        .program
+        .texts(format!("SELECT action FROM audit_logs WHERE actor = 'system' AND resource_id = '{id}' ORDER BY id"));
+    let expected = ["user:create", "user:disable", "user:enable", "user:password", "user:token"];
+    assert_eq!(of_user.await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_is_never_changed() {
+    let served = Served::start(&[]).await;
+    let there = served.program.number("SELECT count(*) FROM audit_logs WHERE action = 'user:create'").await;
+    assert!(there > 0, "the first start makes an admin");
+    let refused = served.program.try_execute("UPDATE audit_logs SET actor = 'gateway'").await;
+    assert!(refused.is_err_and(|why| why.contains("audit_logs is never changed")));
+}
