@@ -26,6 +26,7 @@ pub(super) fn complete(document: &str) -> String {
                 responses.iter_mut().for_each(|(status, response)| add_headers(status, response));
             }
             if let Some(operation) = operation.as_object_mut() {
+                name_permissions(operation);
                 let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
                 if let Some(parameters) = parameters.as_array_mut() {
                     parameters.push(json!({ "$ref": format!("#/components/parameters/{REQUEST_ID}") }));
@@ -34,6 +35,16 @@ pub(super) fn complete(document: &str) -> String {
         }
     }
     whole.to_string()
+}
+
+/// Says which permissions an operation needs. They are declared as scopes, which only schemes of OAuth have in OpenAPI 3.0.
+fn name_permissions(operation: &mut Map<String, Value>) {
+    let ways = operation.get_mut("security").and_then(Value::as_array_mut).into_iter().flatten();
+    let scopes = ways.filter_map(Value::as_object_mut).flat_map(|way| way.values_mut()).filter_map(Value::as_array_mut);
+    let needs: Vec<Value> = scopes.flat_map(std::mem::take).collect();
+    if !needs.is_empty() {
+        operation.insert("x-permissions".into(), Value::Array(needs));
+    }
 }
 
 /// The header that names a request.
@@ -68,7 +79,9 @@ fn never_refused_with(path: &str, method: &str, operation: &Value) -> Vec<&'stat
     if !path.contains('{') && !FINDS.contains(&(method, path)) {
         never.push("404");
     }
-    if operation["security"].as_array().is_none_or(Vec::is_empty) {
+    // For everybody: one of the ways to use it is to show nothing.
+    let nothing = |way: &Value| way.as_object().is_none_or(Map::is_empty);
+    if operation["security"].as_array().is_none_or(|ways| ways.iter().any(nothing)) {
         never.push("403");
     }
     never
@@ -186,8 +199,10 @@ mod tests {
                 "/c": { "get": { "responses": { "200": {}, "422": {} } } },
                 "/a/{id}": { "put": {
                     "responses": { "200": {}, "403": {}, "404": {}, "409": {}, "413": {}, "422": {} },
-                    "requestBody": {}, "security": [{}], "parameters": [{ "name": "Idempotency-Key" }],
+                    "requestBody": {}, "security": [{ "Token": ["a:write"] }], "parameters": [{ "name": "Idempotency-Key" }],
                 } },
+                // For everybody.
+                "/d": { "post": { "responses": { "200": {}, "403": {} }, "requestBody": {}, "security": [{}] } },
             },
             "components": { "schemas": { "A": { "required": ["x"], "properties": {
                 "x": { "type": "string" }, "y": { "type": "string" }, "z": { "$ref": "#/z" },
@@ -212,6 +227,10 @@ mod tests {
         assert_eq!(statuses(&whole["paths"]["/c"]["get"]), ["200", "422"]);
         let put = &whole["paths"]["/a/{id}"]["put"];
         assert_eq!(statuses(put), ["200", "403", "404", "409", "413", "422"]);
+        assert_eq!((&put["security"], &put["x-permissions"]), (&json!([{ "Token": [] }]), &json!(["a:write"])));
+        let everybodys = &whole["paths"]["/d"]["post"];
+        assert_eq!(statuses(everybodys), ["200"]);
+        assert_eq!((&everybodys["security"], &everybodys["x-permissions"]), (&json!([{}]), &Value::Null));
         assert_eq!(put["parameters"][1]["$ref"], "#/components/parameters/X-Request-Id");
         assert_eq!(complete("no document"), "no document");
     }

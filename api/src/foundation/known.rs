@@ -5,7 +5,9 @@
 //! that is nearest to it. What is known is declared once: a parameter by the operation that takes it (its
 //! [`Operations`] are read from there), a field by reading it (see [`Fields`](super::fields::Fields)).
 
+use super::guard::Guard;
 use super::refusal::{FieldError, Kind, Refusal};
+use domain::users::Permission;
 use listener::names::{self, shown};
 use poem::Request;
 use poem::http::Method;
@@ -35,6 +37,7 @@ struct Operation {
     query: Vec<Param>,
     /// The names at the top of its body; `None`: it takes no body.
     body: Option<Vec<String>>,
+    guard: Guard,
 }
 
 /// A path with its operations.
@@ -83,16 +86,17 @@ impl Operations {
                 let many = |schema: &MetaSchemaRef| matches!(schema, MetaSchemaRef::Inline(s) if s.ty == "array");
                 let query = query.map(|param| Param { name: param.name.clone(), many: many(&param.schema) }).collect();
                 let body = body_names(operation, &registry);
-                all.add(&path.path, Operation { method: operation.method.clone(), query, body });
+                let guard = Guard::of(&operation.security);
+                all.add(&path.path, Operation { method: operation.method.clone(), query, body, guard });
             }
         }
         all
     }
 
-    /// With a path that no document has: what it gives, and what its query may say.
+    /// With a path that no document has, and whose endpoint asks itself who may: what it gives, and what its query may say.
     pub(crate) fn and_get(mut self, path: &str, query: &[&str]) -> Self {
         let query = query.iter().map(|name| Param { name: (*name).to_owned(), many: false }).collect();
-        self.add(path, Operation { method: Method::GET, query, body: None });
+        self.add(path, Operation { method: Method::GET, query, body: None, guard: Guard::Everybody });
         self
     }
 
@@ -115,6 +119,23 @@ impl Operations {
         let at = self.0.iter().filter(fits).max_by_key(|at| at.parts.iter().filter(|part| part.is_some()).count())?;
         let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
         Some(Asked { at, operation: at.operations.iter().find(|operation| operation.method == *method) })
+    }
+
+    /// Refuses who may not use what they ask for; `may` asks whether they have a permission. What is not there is not
+    /// refused here: the route says that.
+    pub(crate) fn permit(
+        &self,
+        request: &Request,
+        may: impl Fn(Permission) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        self.find(request).and_then(|asked| asked.guard().map(|guard| guard.permit(may))).unwrap_or(Ok(()))
+    }
+
+    /// Whether all paths that begin as this one does want a scheme.
+    pub(crate) fn all_below_want(&self, request: &Request, scheme: &str) -> bool {
+        let first = parts(request.uri().path()).next();
+        let mut below = self.0.iter().filter(|at| at.parts.first().and_then(Option::as_deref) == first).peekable();
+        below.peek().is_some() && below.flat_map(|at| &at.operations).all(|operation| operation.guard.wants(scheme))
     }
 
     /// Refuses a method that the server does not know, or that the path does not have. `Ok(Some)`: what the path has,
@@ -146,6 +167,16 @@ impl Operations {
 }
 
 impl Asked<'_> {
+    /// Who may; `None`: the path has no such method.
+    pub(crate) fn guard(&self) -> Option<&Guard> {
+        self.operation.map(|operation| &operation.guard)
+    }
+
+    /// Whether a parameter of this name may be in the query.
+    pub(crate) fn takes(&self, name: &str) -> bool {
+        self.operation.is_some_and(|operation| operation.query.iter().any(|param| param.name == name))
+    }
+
     /// The path's methods, as `Allow` has them.
     fn allow(&self) -> String {
         let mut methods: Vec<&str> = Vec::new();

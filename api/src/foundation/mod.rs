@@ -8,6 +8,7 @@ pub(crate) mod coding;
 pub(crate) mod cors;
 pub(crate) mod country;
 pub(crate) mod fields;
+pub(crate) mod guard;
 pub(crate) mod idempotency;
 pub(crate) mod known;
 pub(crate) mod limits;

@@ -4,6 +4,7 @@ use super::envelope::{Answer, Cursor, Failure, Paged};
 use super::routes::{Token, caller, read_item_status};
 use super::wire::{BatchStatus, BatchType, ItemStatus, ItemView};
 use crate::App;
+use crate::foundation::guard;
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::Refusal;
 use crate::foundation::search;
@@ -12,7 +13,6 @@ use domain::ContactId;
 use domain::batches::{self, ContactItem, Place};
 use domain::contacts::find::{self, Contact};
 use domain::contacts::phone::mask_digits;
-use domain::users::Permission;
 use poem::Request;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -151,7 +151,7 @@ impl ContactRoutes {
     async fn list(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONTACTS_READ")] _token: Token,
         /// A phone number in any spelling, or a part of one of 4 digits or more; or a part of a name.
         search: Query<Option<Lenient<String>>>,
         /// A phone number in any spelling, or a part of one of 4 digits or more.
@@ -166,7 +166,6 @@ impl ContactRoutes {
         cursor: Query<Option<Lenient<String>>>,
     ) -> Result<Json<Paged<ContactView>>, Failure> {
         let caller = caller(request)?;
-        caller.needs(Permission::ContactsRead)?;
         let mut params = Params::default();
         let search = search::read(&mut params, search.0, phone.0, tag.0);
         let limit = params.number("limit", limit.0, 1, 200, 50);
@@ -191,12 +190,11 @@ impl ContactRoutes {
     async fn get(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONTACTS_READ")] _token: Token,
         /// The contact.
         contact_id: Path<PathId>,
     ) -> Result<Json<Answer<ContactView>>, Failure> {
         let caller = caller(request)?;
-        caller.needs(Permission::ContactsRead)?;
         let id = self.named(&contact_id).await?;
         let found = find::get(self.app.db.read(), id).await?.ok_or_else(|| Refusal::not_found("contact"))?;
         Ok(Answer::new(ContactView::of(found, caller.sees_phones())))
@@ -207,7 +205,7 @@ impl ContactRoutes {
     async fn batches(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONTACTS_READ", scope = "guard::BATCHES_READ")] _token: Token,
         /// The contact.
         contact_id: Path<PathId>,
         /// Only items in this status.
@@ -220,8 +218,6 @@ impl ContactRoutes {
         cursor: Query<Option<Lenient<String>>>,
     ) -> Result<Json<ContactBatches>, Failure> {
         let caller = caller(request)?;
-        caller.needs(Permission::ContactsRead)?;
-        caller.needs(Permission::BatchesRead)?;
         let mut params = Params::default();
         let status = read_item_status(&mut params, status.0);
         let limit = params.number("limit", limit.0, 1, 200, 50);

@@ -10,13 +10,14 @@ use super::wire::{BatchOperation, DeleteRequest, SendRequest, TagRequest};
 use crate::App;
 use crate::foundation::body::{JsonBody, JsonText};
 use crate::foundation::country::CountryCode;
+use crate::foundation::guard;
 use crate::foundation::idempotency::{Asked, Hold, KeyText, Once};
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::Refusal;
 use crate::foundation::to_its_end;
 use domain::audit_log::{self, Action};
 use domain::users::Permission;
-use domain::{BatchId, UserId, batches, db};
+use domain::{BatchId, batches, db};
 use faults::Commit;
 use poem::Request;
 use poem_openapi::param::{Header, Path, Query};
@@ -45,13 +46,6 @@ enum Retried {
 
 pub(crate) struct MakingRoutes {
     pub(super) app: Arc<App>,
-}
-
-/// The caller, if they may.
-fn may(request: &Request, permission: Permission) -> Result<UserId, Refusal> {
-    let caller = caller(request)?;
-    caller.needs(permission)?;
-    Ok(caller.0.user_id)
 }
 
 /// Whether the caller is shown whole numbers in a dry run.
@@ -84,7 +78,7 @@ impl MakingRoutes {
     async fn send(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
@@ -93,7 +87,7 @@ impl MakingRoutes {
         dry_run: DryRun,
         body: JsonBody<SendRequest>,
     ) -> Result<Sent, Failure> {
-        let by = may(request, Permission::BatchesWrite)?;
+        let by = caller(request)?.0.user_id;
         let (asked, app) = (Asked::of(request, by)?, self.app.clone());
         if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
             let now = app.clock.now();
@@ -119,7 +113,7 @@ impl MakingRoutes {
     async fn tags(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONTACTS_WRITE")] _token: Token,
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
@@ -128,7 +122,7 @@ impl MakingRoutes {
         dry_run: DryRun,
         body: JsonBody<TagRequest>,
     ) -> Result<Changed, Failure> {
-        let by = may(request, Permission::ContactsWrite)?;
+        let by = caller(request)?.0.user_id;
         let (asked, app) = (Asked::of(request, by)?, self.app.clone());
         if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
             return dry_run::tags(&app, move || create::read_tag(&body.bytes), sees(request)?).await;
@@ -149,7 +143,7 @@ impl MakingRoutes {
     async fn delete(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONTACTS_DELETE")] _token: Token,
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
@@ -158,7 +152,7 @@ impl MakingRoutes {
         dry_run: DryRun,
         body: JsonBody<DeleteRequest>,
     ) -> Result<Changed, Failure> {
-        let by = may(request, Permission::ContactsDelete)?;
+        let by = caller(request)?.0.user_id;
         let (asked, app) = (Asked::of(request, by)?, self.app.clone());
         if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
             return dry_run::delete(&app, move || create::read_delete(&body.bytes), sees(request)?).await;
@@ -181,7 +175,7 @@ impl MakingRoutes {
     async fn import(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONTACTS_WRITE")] _token: Token,
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
@@ -206,7 +200,7 @@ impl MakingRoutes {
         sheet: Query<Option<String>>,
         body: ImportBody,
     ) -> Result<Imported, Failure> {
-        let by = may(request, Permission::ContactsWrite)?;
+        let by = caller(request)?.0.user_id;
         let dry_run = dry_run::is_asked(dry_run.0, import::says_dry_run(&body).await?)?;
         let mut params = Params::default();
         let skip = params.read("skipDuplicates", skip_duplicates.0, "true or false");
@@ -237,14 +231,14 @@ impl MakingRoutes {
     async fn retry(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
     ) -> Result<Retried, Failure> {
-        let by = may(request, Permission::BatchesWrite)?;
+        let by = caller(request)?.0.user_id;
         let (asked, app, id) = (Asked::of(request, by)?, self.app.clone(), id(&batch_id)?);
         to_its_end(async move {
             let hold = match asked.begin(&app, &[]).await? {

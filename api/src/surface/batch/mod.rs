@@ -135,6 +135,10 @@ async fn answer(app: &App, operations: &Operations, routes: &impl Endpoint, mut 
         }
     };
     limits::Standing::note(&request, decision);
+    if let Err(refusal) = operations.permit(&request, |permission| caller.needs(permission)) {
+        body::drain(request.into_body(), body::DRAIN_REFUSED).await;
+        return envelope::refuse(&refusal);
+    }
     request.extensions_mut().insert(caller);
     guarded(operations, routes, request, envelope::refuse).await
 }

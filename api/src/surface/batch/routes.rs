@@ -10,6 +10,7 @@ use crate::foundation::auth::Caller;
 use crate::foundation::body::{CsvStream, JsonText, SmallBody};
 use crate::foundation::coalesce::Coalesced;
 use crate::foundation::fields::Fields;
+use crate::foundation::guard;
 use crate::foundation::origin;
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal};
@@ -97,7 +98,6 @@ impl BatchRoutes {
     /// again then.
     async fn steer(&self, request: &Request, id: &str, how: Steering) -> Result<Batch, Failure> {
         let caller = caller(request)?;
-        caller.needs(Permission::BatchesWrite)?;
         let (user, id) = (caller.0.user_id.0, self::id(id)?);
         let by = origin::of_user(request, caller.0.user_id);
         let mut tries = 1;
@@ -173,8 +173,7 @@ impl BatchRoutes {
     #[oai(path = "/batch", method = "get")]
     async fn list(
         &self,
-        request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// Only of this type.
         #[oai(name = "type")]
         batch_type: Query<Option<Lenient<BatchType>>>,
@@ -187,7 +186,6 @@ impl BatchRoutes {
         #[oai(validator(minimum(value = "0"), maximum(value = "2147483647")))]
         offset: Query<Option<Lenient<i64>>>,
     ) -> Result<JsonText<Listed<BatchOperation>>, Failure> {
-        caller(request)?.needs(Permission::BatchesRead)?;
         let mut params = Params::default();
         let filter = filter(&mut params, batch_type.0, status.0);
         let limit = params.number("limit", limit.0, 1, 200, 50);
@@ -206,8 +204,7 @@ impl BatchRoutes {
     #[oai(path = "/batch/stats", method = "get")]
     async fn stats(
         &self,
-        request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// Only of this type.
         #[oai(name = "type")]
         batch_type: Query<Option<Lenient<BatchType>>>,
@@ -217,7 +214,6 @@ impl BatchRoutes {
         #[oai(name = "createdAfter")]
         created_after: Query<Option<Lenient<DateOrTime>>>,
     ) -> Result<Json<Answer<StatsView>>, Failure> {
-        caller(request)?.needs(Permission::BatchesRead)?;
         let mut params = Params::default();
         let mut filter = filter(&mut params, batch_type.0, status.0);
         let since = params.read("createdAfter", created_after.0, "a date (2025-10-01) or an RFC 3339 time");
@@ -233,12 +229,10 @@ impl BatchRoutes {
     #[oai(path = "/batch/:batch_id", method = "get")]
     async fn get(
         &self,
-        request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
-        caller(request)?.needs(Permission::BatchesRead)?;
         let batch = self.find(&batch_id).await?;
         Ok(Answer::new(self.view(&batch).await?))
     }
@@ -247,12 +241,10 @@ impl BatchRoutes {
     #[oai(path = "/batch/:batch_id/status", method = "get")]
     async fn status(
         &self,
-        request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchStatusView>>, Failure> {
-        caller(request)?.needs(Permission::BatchesRead)?;
         let batch = self.find(&batch_id).await?;
         Ok(Answer::new((&batch.summary).into()))
     }
@@ -262,7 +254,7 @@ impl BatchRoutes {
     async fn cancel(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
     ) -> Result<Json<Said>, Failure> {
@@ -275,7 +267,7 @@ impl BatchRoutes {
     async fn pause(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
@@ -288,7 +280,7 @@ impl BatchRoutes {
     async fn resume(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
@@ -301,12 +293,11 @@ impl BatchRoutes {
     async fn patch(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
         body: SmallBody<PatchRequest>,
     ) -> Result<Json<Answer<BatchOperation>>, Failure> {
-        caller(request)?.needs(Permission::BatchesWrite)?;
         let mut f = Fields::parse(&body.bytes)?;
         let patch = Patch {
             rate_per_minute: f.integer("ratePerMinute", 1..=600_000),
@@ -329,7 +320,7 @@ impl BatchRoutes {
     async fn items(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
         /// Only in this status.
@@ -341,7 +332,6 @@ impl BatchRoutes {
         #[oai(validator(pattern = "^[0-9]{0,18}$"))]
         cursor: Query<Option<Lenient<String>>>,
     ) -> Result<Json<Paged<ItemView>>, Failure> {
-        caller(request)?.needs(Permission::BatchesRead)?;
         let mut params = Params::default();
         let status = read_item_status(&mut params, status.0);
         let limit = params.number("limit", limit.0, 1, 1_000, 100);
@@ -371,13 +361,12 @@ impl BatchRoutes {
     async fn items_csv(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
         /// Only in this status.
         status: Query<Option<Lenient<ItemStatus>>>,
     ) -> Result<CsvFile, Failure> {
-        caller(request)?.needs(Permission::BatchesRead)?;
         let mut params = Params::default();
         let status = read_item_status(&mut params, status.0);
         if !params.errors.is_empty() {
@@ -394,13 +383,10 @@ impl BatchRoutes {
     #[oai(path = "/batch/:batch_id/failed-rows.csv", method = "get")]
     async fn failed_rows_csv(
         &self,
-        request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_READ", scope = "guard::CONTACTS_READ")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
     ) -> Result<CsvFile, Failure> {
-        caller(request)?.needs(Permission::BatchesRead)?;
-        caller(request)?.needs(Permission::ContactsRead)?;
         let batch = self.find(&batch_id).await?;
         if batch.summary.batch_type != batches::BatchType::Import {
             return Err(Refusal::new(Kind::NotFound, "only a batch of type IMPORT has rows").into());
@@ -419,15 +405,13 @@ impl BatchRoutes {
     #[oai(path = "/batch/:batch_id/preview", method = "get")]
     async fn preview(
         &self,
-        request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
         /// How many; 5 if it is not given.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         n: Query<Option<Lenient<i64>>>,
     ) -> Result<Json<Answer<Vec<PreviewView>>>, Failure> {
-        caller(request)?.needs(Permission::BatchesRead)?;
         let mut params = Params::default();
         let n = params.number("n", n.0, 1, 100, 5);
         if !params.errors.is_empty() {

@@ -5,6 +5,7 @@ use super::routes::{Token, caller};
 use crate::App;
 use crate::foundation::body::SmallBody;
 use crate::foundation::fields::Fields;
+use crate::foundation::guard;
 use crate::foundation::origin;
 use crate::foundation::param::PathId;
 use crate::foundation::refusal::{Kind, Refusal};
@@ -12,7 +13,6 @@ use crate::foundation::time::Time;
 use domain::audit_log::{self, Action, Origin};
 use domain::db::{self, Trouble};
 use domain::senders::{self, Hold, NewSender, Patch, Sender, SenderError};
-use domain::users::Permission;
 use domain::{SenderId, Step, Timestamp};
 use faults::Commit;
 use poem::Request;
@@ -212,8 +212,10 @@ impl SenderRoutes {
 impl SenderRoutes {
     /// Lists the senders in the order in which they were made.
     #[oai(path = "/senders", method = "get")]
-    async fn list(&self, request: &Request, _token: Token) -> Result<Json<Listed<SenderView>>, Failure> {
-        caller(request)?.needs(Permission::BatchesRead)?;
+    async fn list(
+        &self,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
+    ) -> Result<Json<Listed<SenderView>>, Failure> {
         let found = senders::list(self.app.db.read()).await?;
         let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
         let data = found.into_iter().map(|sender| self.view(sender)).collect();
@@ -225,11 +227,10 @@ impl SenderRoutes {
     async fn create(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::SETTINGS_WRITE")] _token: Token,
         body: SmallBody<SenderRequest>,
     ) -> Result<Created, Failure> {
         let caller = caller(request)?;
-        caller.needs(Permission::SettingsWrite)?;
         let new = read_new(&body.bytes)?;
         let (now, by) = (self.app.clock.now(), origin::of_user(request, caller.0.user_id));
         let tx = self.app.db.begin().await?;
@@ -244,14 +245,13 @@ impl SenderRoutes {
     async fn patch(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::SETTINGS_WRITE")] _token: Token,
         /// The sender.
         #[oai(name = "id")]
         sender: Path<PathId>,
         body: SmallBody<SenderPatchRequest>,
     ) -> Result<Json<Answer<SenderView>>, Failure> {
         let caller = caller(request)?;
-        caller.needs(Permission::SettingsWrite)?;
         let by = origin::of_user(request, caller.0.user_id);
         let patch = read_patch(&body.bytes)?;
         let id = id(&sender)?;

@@ -5,6 +5,7 @@ use super::routes::{Token, caller};
 use crate::App;
 use crate::foundation::body::JsonBody;
 use crate::foundation::fields::Fields;
+use crate::foundation::guard;
 use crate::foundation::origin;
 use crate::foundation::param::{Lenient, Params};
 use crate::foundation::refusal::Refusal;
@@ -13,7 +14,6 @@ use domain::audit_log::{self, Action};
 use domain::contacts::phone::{self, Country, Phone, Unmarked, mask_digits};
 use domain::contacts::suppressions::{self, Cause, Filter, Reason, Suppression};
 use domain::db;
-use domain::users::Permission;
 use faults::Commit;
 use poem::Request;
 use poem_openapi::param::Query;
@@ -152,7 +152,7 @@ impl SuppressionRoutes {
     async fn list(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONTACTS_READ")] _token: Token,
         /// Only of this number.
         phone: Query<Option<Lenient<String>>>,
         /// Those that ended too.
@@ -165,7 +165,6 @@ impl SuppressionRoutes {
         offset: Query<Option<Lenient<i64>>>,
     ) -> Result<Json<Listed<SuppressionView>>, Failure> {
         let caller = caller(request)?;
-        caller.needs(Permission::ContactsRead)?;
         let mut params = Params::default();
         let phone = params
             .read("phone", phone.0, "a phone number")
@@ -189,11 +188,10 @@ impl SuppressionRoutes {
     async fn create(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONTACTS_WRITE")] _token: Token,
         body: JsonBody<SuppressRequest, MAX_LIST>,
     ) -> Result<Json<Answer<Vec<SuppressionView>>>, Failure> {
         let caller = caller(request)?;
-        caller.needs(Permission::ContactsWrite)?;
         let phones = read(&body.bytes, self.app.settings.default_country)?;
         // In one order, so that two requests over the same numbers cannot wait for each other; answered in the request's.
         let mut held: BTreeMap<&str, Option<Suppression>> =
@@ -218,12 +216,11 @@ impl SuppressionRoutes {
     async fn end(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONTACTS_WRITE")] _token: Token,
         /// The number; required.
         phone: Query<Option<Lenient<String>>>,
     ) -> Result<Json<Answer<SuppressionView>>, Failure> {
         let caller = caller(request)?;
-        caller.needs(Permission::ContactsWrite)?;
         let mut params = Params::default();
         let phone = match params.read("phone", phone.0, "a phone number") {
             Some(text) => read_phone(&mut params, &text, self.app.settings.default_country),

@@ -6,13 +6,13 @@ use super::wire::{Rendered, TemplatePreviewRequest, TemplateRequest, TemplateVie
 use crate::App;
 use crate::foundation::body::SmallBody;
 use crate::foundation::fields::Fields;
+use crate::foundation::guard;
 use crate::foundation::origin;
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal};
 use domain::audit_log::{self, Action};
 use domain::messages::template::{MAX_CHARS, Recipient, Template};
 use domain::messages::templates::{self, StoreError};
-use domain::users::Permission;
 use domain::{TemplateId, db};
 use faults::Commit;
 use poem::Request;
@@ -64,8 +64,7 @@ impl TemplateRoutes {
     #[oai(path = "/templates", method = "get")]
     async fn list(
         &self,
-        request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// How many; 50 if it is not given.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<Lenient<i64>>>,
@@ -73,7 +72,6 @@ impl TemplateRoutes {
         #[oai(validator(minimum(value = "0"), maximum(value = "2147483647")))]
         offset: Query<Option<Lenient<i64>>>,
     ) -> Result<Json<Listed<TemplateView>>, Failure> {
-        caller(request)?.needs(Permission::BatchesRead)?;
         let mut params = Params::default();
         let limit = params.number("limit", limit.0, 1, 200, 50);
         let offset = params.number("offset", offset.0, 0, i64::from(i32::MAX), 0);
@@ -89,10 +87,9 @@ impl TemplateRoutes {
     async fn create(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         body: SmallBody<TemplateRequest>,
     ) -> Result<Created, Failure> {
-        caller(request)?.needs(Permission::BatchesWrite)?;
         let (name, content) = read(&body.bytes)?;
         let (now, by) = (self.app.clock.now(), caller(request)?.0.user_id);
         let tx = self.app.db.begin().await?;
@@ -107,13 +104,11 @@ impl TemplateRoutes {
     #[oai(path = "/templates/:id", method = "get")]
     async fn get(
         &self,
-        request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The template.
         #[oai(name = "id")]
         template: Path<PathId>,
     ) -> Result<Json<Answer<TemplateView>>, Failure> {
-        caller(request)?.needs(Permission::BatchesRead)?;
         let found = templates::get(self.app.db.read(), id(&template)?).await?;
         Ok(Answer::new(found.ok_or_else(|| Refusal::not_found("template"))?.into()))
     }
@@ -123,13 +118,12 @@ impl TemplateRoutes {
     async fn update(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The template.
         #[oai(name = "id")]
         template: Path<PathId>,
         body: SmallBody<TemplateRequest>,
     ) -> Result<Json<Answer<TemplateView>>, Failure> {
-        caller(request)?.needs(Permission::BatchesWrite)?;
         let (name, content) = read(&body.bytes)?;
         let id = id(&template)?;
         let (now, by) = (self.app.clock.now(), origin::of_user(request, caller(request)?.0.user_id));
@@ -145,12 +139,11 @@ impl TemplateRoutes {
     async fn delete(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The template.
         #[oai(name = "id")]
         template: Path<PathId>,
     ) -> Result<Json<Said>, Failure> {
-        caller(request)?.needs(Permission::BatchesWrite)?;
         let (now, by) = (self.app.clock.now(), origin::of_user(request, caller(request)?.0.user_id));
         let (id, tx) = (id(&template)?, self.app.db.begin().await?);
         if !templates::delete(&tx, id).await? {
@@ -165,14 +158,12 @@ impl TemplateRoutes {
     #[oai(path = "/templates/:id/preview", method = "post")]
     async fn preview(
         &self,
-        request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The template.
         #[oai(name = "id")]
         template: Path<PathId>,
         body: SmallBody<TemplatePreviewRequest>,
     ) -> Result<Json<Answer<Rendered>>, Failure> {
-        caller(request)?.needs(Permission::BatchesRead)?;
         let mut f = Fields::parse(&body.bytes)?;
         let name = f.text("name", 1..=200);
         let phone = f.text("phone", 1..=40).unwrap_or_else(|| "60123456789".into());

@@ -72,7 +72,7 @@ pub(super) fn signed(app: &App, request: &Request, body: &[u8]) -> Result<(), Re
 
 /// A scheme that the document names and the surface checks by itself, before the route or with the body.
 macro_rules! scheme {
-    ($(#[$doc:meta])* $type:ident, $name:literal, $scheme:expr) => {
+    ($(#[$doc:meta])* $type:ident, $name:expr, $scheme:expr) => {
         $(#[$doc])*
         pub(super) struct $type;
 
@@ -125,10 +125,13 @@ scheme!(
     }
 );
 
+/// The scheme of what the gateway signs, as the document calls it.
+pub(super) const SIGNATURE: &str = "Signature";
+
 scheme!(
     /// The shared secret's signature.
     Signature,
-    "Signature",
+    SIGNATURE,
     MetaSecurityScheme {
         ty: "apiKey",
         description: Some(

@@ -6,6 +6,7 @@ use super::wire::{CreateCustomer, CustomerSummary, CustomerView, MarkedRead, Set
 use crate::App;
 use crate::foundation::body::{JsonText, SmallBody};
 use crate::foundation::fields::Fields;
+use crate::foundation::guard;
 use crate::foundation::idempotency::{Asked, Hold, KeyText, Once};
 use crate::foundation::origin;
 use crate::foundation::param::{Lenient, Params, PathId};
@@ -17,7 +18,6 @@ use domain::contacts::customers::{self, CreateError, Cursor, NewCustomer, Page};
 use domain::contacts::phone::{self, Country, Phone, Unmarked};
 use domain::feed::{self, News};
 use domain::messages::inbox;
-use domain::users::Permission;
 use domain::{ContactId, Timestamp, conversations, db};
 use faults::Commit;
 use poem::Request;
@@ -204,7 +204,7 @@ impl CustomerRoutes {
     async fn summaries(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONTACTS_READ")] _token: Token,
         /// How many; 1,000 if it is not given.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<Lenient<i64>>>,
@@ -212,7 +212,6 @@ impl CustomerRoutes {
         after: Query<Option<Lenient<String>>>,
     ) -> Result<Summaries, Failure> {
         let asker = Asker::found(request)?;
-        asker.needs(Permission::ContactsRead)?;
         let mut params = Params::default();
         let limit = self::limit(&mut params, limit.0);
         let after = params.read("after", after.0, "a cursor").map(|text| read_cursor(&text));
@@ -233,7 +232,7 @@ impl CustomerRoutes {
     async fn list(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONTACTS_READ")] _token: Token,
         /// How many; 1,000 if it is not given.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         limit: Query<Option<Lenient<i64>>>,
@@ -248,7 +247,6 @@ impl CustomerRoutes {
         tag: Query<Option<Lenient<String>>>,
     ) -> Result<Customers, Failure> {
         let asker = Asker::found(request)?;
-        asker.needs(Permission::ContactsRead)?;
         let mut params = Params::default();
         let limit = self::limit(&mut params, limit.0);
         let after = params.number("after", after.0, 0, i64::MAX, 0);
@@ -269,14 +267,13 @@ impl CustomerRoutes {
     async fn create(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONTACTS_WRITE")] _token: Token,
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Header<Option<KeyText>>,
         body: SmallBody<CreateCustomer>,
     ) -> Result<Created, Failure> {
         let asker = Asker::found(request)?;
-        asker.needs(Permission::ContactsWrite)?;
         let (asked, app, whole) = (Asked::of(request, asker.user())?, self.app.clone(), asker.sees_phones());
         to_its_end(async move {
             let hold = match asked.begin(&app, &body.bytes).await? {
@@ -302,11 +299,10 @@ impl CustomerRoutes {
     async fn photo(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONTACTS_WRITE")] _token: Token,
         body: SmallBody<SetPhoto>,
     ) -> Result<Json<CustomerView>, Failure> {
         let asker = Asker::found(request)?;
-        asker.needs(Permission::ContactsWrite)?;
         let (phone, url) = read_photo(&body.bytes)?;
         let (now, by) = (self.app.clock.now(), origin::of_user(request, asker.user()));
         let tx = self.app.db.begin().await?;
@@ -324,12 +320,11 @@ impl CustomerRoutes {
     async fn get(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONTACTS_READ")] _token: Token,
         /// The customer.
         customer_id: Path<PathId>,
     ) -> Result<Json<CustomerView>, Failure> {
         let asker = Asker::found(request)?;
-        asker.needs(Permission::ContactsRead)?;
         let found = customers::get(self.app.db.read(), self::customer_id(&customer_id)?).await?;
         let found = found.ok_or_else(|| Refusal::not_found("customer"))?;
         let identities = customers::identities(self.app.db.read(), &found).await?;
@@ -341,12 +336,11 @@ impl CustomerRoutes {
     async fn read(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONVERSATIONS_WRITE")] _token: Token,
         /// The customer.
         customer_id: Path<PathId>,
     ) -> Result<Json<MarkedRead>, Failure> {
         let asker = Asker::found(request)?;
-        asker.needs(Permission::ConversationsWrite)?;
         let by = origin::of_user(request, asker.user());
         Ok(Json(self.mark_read(self::customer_id(&customer_id)?, &by).await?))
     }

@@ -7,6 +7,7 @@ use super::wire::{MessageView, SendMessage};
 use crate::App;
 use crate::foundation::body::{JsonText, SmallBody};
 use crate::foundation::fields::Fields;
+use crate::foundation::guard;
 use crate::foundation::idempotency::{Asked, Hold, KeyText, Once};
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal};
@@ -16,7 +17,6 @@ use domain::ack::ACK_SENT;
 use domain::audit_log::{self, Action};
 use domain::messages::compose::{self, Author, ComposeError};
 use domain::messages::history::{self, Part};
-use domain::users::Permission;
 use domain::{ContactId, MessageId, Timestamp, db};
 use faults::Commit;
 use poem::{Body, IntoResponse, Request, Response};
@@ -139,14 +139,13 @@ impl MessageRoutes {
     async fn send(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONVERSATIONS_WRITE")] _token: Token,
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Header<Option<KeyText>>,
         body: SmallBody<SendMessage>,
     ) -> Result<Sent, Failure> {
         let asker = Asker::found(request)?;
-        asker.needs(Permission::ConversationsWrite)?;
         let author = match asker {
             Asker::User(_) => Author::User(asker.user()),
             Asker::Anybody => Author::System,
@@ -179,8 +178,7 @@ impl MessageRoutes {
     #[oai(path = "/messages/:customer_id", method = "get")]
     async fn history(
         &self,
-        request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONVERSATIONS_READ")] _token: Token,
         /// The customer.
         customer_id: Path<PathId>,
         /// How many; 1,000 if it is not given.
@@ -193,7 +191,6 @@ impl MessageRoutes {
         #[oai(validator(minimum(value = "1")))]
         before: Query<Option<Lenient<i64>>>,
     ) -> Result<History, Failure> {
-        Asker::found(request)?.needs(Permission::ConversationsRead)?;
         let id = self::customer_id(&customer_id)?;
         let mut params = Params::default();
         let rows = self::limit(&mut params, limit.0);
@@ -236,7 +233,7 @@ impl MessageRoutes {
     async fn stream(
         &self,
         request: &Request,
-        _token: Token,
+        #[oai(scope = "guard::CONVERSATIONS_READ")] _token: Token,
         /// The last event that the client saw. A browser sends it by itself.
         #[oai(name = "Last-Event-ID")]
         last_event_id: Header<Option<String>>,
@@ -245,7 +242,6 @@ impl MessageRoutes {
         _query_token: Query<Option<String>>,
     ) -> Result<Events, Failure> {
         let asker = Asker::found(request)?;
-        asker.needs(Permission::ConversationsRead)?;
         let seen = Seen::read(last_event_id.0.as_deref());
         let (session, until) = match asker {
             Asker::User(caller) => (caller.0.session(), Some(Timestamp(caller.0.exp.saturating_mul(1_000)))),

@@ -9,6 +9,7 @@ mod wire;
 
 use crate::foundation::accept::{Wanted, wanted};
 use crate::foundation::coalesce::Coalesced;
+use crate::foundation::guard::Guard;
 use crate::foundation::known::Operations;
 use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::{auth, body, by_method, guarded, limits, timing};
@@ -60,40 +61,15 @@ pub(crate) fn endpoint(app: Arc<App>) -> Arc<BoxEndpoint<'static>> {
     crate::shared(routes.around(move |routes, request| {
         let (app, numbers, operations) = (app.clone(), numbers.clone(), operations.clone());
         async move {
-            Ok(match kind_of(request.uri().path()) {
-                Use::Metrics => answer(&app, &operations, &numbers, Use::Metrics, request).await,
-                kind => answer(&app, &operations, routes.as_ref(), kind, request).await,
+            Ok(match request.uri().path().trim_end_matches('/') {
+                "/metrics" => answer(&app, &operations, &numbers, request).await,
+                _ => answer(&app, &operations, routes.as_ref(), request).await,
             })
         }
     }))
 }
 
-/// Who a path of this surface is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
-    Frontend,
-    Stream,
-    Internal,
-    Metrics,
-}
-
-fn kind_of(path: &str) -> Use {
-    match path.trim_end_matches('/') {
-        "/metrics" => Use::Metrics,
-        "/messages/events/stream" => Use::Stream,
-        "/messages/inbox" | "/messages/ack" | "/messages/map" | "/messages/failed" => Use::Internal,
-        path if path.starts_with("/webhooks") => Use::Internal,
-        _ => Use::Frontend,
-    }
-}
-
-async fn answer(
-    app: &App,
-    operations: &Operations,
-    routes: &impl Endpoint,
-    kind: Use,
-    mut request: Request,
-) -> Response {
+async fn answer(app: &App, operations: &Operations, routes: &impl Endpoint, mut request: Request) -> Response {
     if let Some(response) = by_method(operations, &request, envelope::refuse) {
         return response;
     }
@@ -104,8 +80,8 @@ async fn answer(
             *request.uri_mut() = uri;
         }
     }
-    if matches!(kind, Use::Frontend | Use::Stream) {
-        match admit(app, &request, kind).await {
+    if !opens_itself(operations, &request) {
+        match admit(app, operations, &request).await {
             Ok(asker) => {
                 request.extensions_mut().insert(asker);
             }
@@ -118,13 +94,23 @@ async fn answer(
     guarded(operations, routes, request, envelope::refuse).await
 }
 
-async fn admit(app: &App, request: &Request, kind: Use) -> Result<Asker, Refusal> {
-    let asker = match kind {
-        Use::Stream => Asker::of(app, realtime::token(request).as_deref()).await?,
-        Use::Frontend | Use::Internal | Use::Metrics => Asker::of(app, auth::bearer(request)).await?,
+/// Whether nobody has to show a token for it: it is for everybody, or the gateway's, whose signature is checked with the
+/// body. What is not there is as all that is beside it.
+fn opens_itself(operations: &Operations, request: &Request) -> bool {
+    match operations.find(request).and_then(|asked| asked.guard().cloned()) {
+        Some(guard) => guard == Guard::Everybody || guard.wants(access::SIGNATURE),
+        None => operations.all_below_want(request, access::SIGNATURE),
+    }
+}
+
+async fn admit(app: &App, operations: &Operations, request: &Request) -> Result<Asker, Refusal> {
+    let asker = match operations.find(request).is_some_and(|asked| asked.takes("token")) {
+        true => Asker::of(app, realtime::token(request).as_deref()).await?,
+        false => Asker::of(app, auth::bearer(request)).await?,
     };
     let key = format!("general:{}", asker.user());
     limits::Standing::note(request, limits::check(app, &key, app.settings.general_per_minute).await?);
+    operations.permit(request, |permission| asker.needs(permission))?;
     Ok(asker)
 }
 

@@ -5,6 +5,7 @@ use crate::App;
 use crate::foundation::auth::Shown;
 use crate::foundation::body::SmallBody;
 use crate::foundation::fields::Fields;
+use crate::foundation::guard::Everybody;
 use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::{auth, limits, origin};
 use domain::audit_log::{self, Action, Actor};
@@ -262,8 +263,9 @@ impl AuthRoutes {
     }
 
     /// Who asks with a session of their own. A key has none to end and no password to change.
-    async fn in_session(&self, request: &Request) -> Result<(auth::Caller, SessionId), Refusal> {
-        let caller = auth::identify_any(&self.app, auth::bearer(request)).await?;
+    fn in_session(request: &Request) -> Result<(auth::Caller, SessionId), Refusal> {
+        let caller = request.extensions().get::<auth::Caller>().cloned();
+        let caller = caller.ok_or_else(|| Refusal::new(Kind::AuthRequired, "a token is required"))?;
         if caller.1 == Shown::Key {
             let text = "an API key does not sign in or out; `paceline key revoke` ends it";
             return Err(Refusal::new(Kind::PermissionDenied, text));
@@ -274,7 +276,7 @@ impl AuthRoutes {
 
     async fn change_password(&self, request: &Request, body: &[u8]) -> Result<(), Refusal> {
         let app = &self.app;
-        let (caller, session) = self.in_session(request).await?;
+        let (caller, session) = Self::in_session(request)?;
         let user = caller.0.user_id;
         let mut f = Fields::parse(body)?;
         let current = f.required_text("current_password", 1..=256);
@@ -316,7 +318,7 @@ impl AuthRoutes {
 
     async fn sign_out(&self, request: &Request) -> Result<(), Refusal> {
         let app = &self.app;
-        let (caller, session) = self.in_session(request).await?;
+        let (caller, session) = Self::in_session(request)?;
         let key = format!("general:{}", caller.0.user_id);
         limits::Standing::note(request, limits::check(app, &key, app.settings.general_per_minute).await?);
         let (now, user) = (app.clock.now(), caller.0.user_id);
@@ -338,6 +340,7 @@ impl AuthRoutes {
     async fn login(
         &self,
         request: &Request,
+        _everybody: Everybody,
         body: SmallBody<LoginRequest>,
     ) -> Result<Json<Success<LoginView>>, Failure> {
         Ok(Success::new(self.sign_in(request, &body.bytes).await?))
@@ -348,6 +351,7 @@ impl AuthRoutes {
     async fn refresh(
         &self,
         request: &Request,
+        _everybody: Everybody,
         body: SmallBody<RefreshRequest>,
     ) -> Result<Json<Success<RefreshView>>, Failure> {
         Ok(Success::new(self.go_on(request, &body.bytes).await?))
