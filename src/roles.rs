@@ -3,7 +3,7 @@
 use crate::config::{Config, Role};
 use crate::{access, telemetry};
 use anyhow::{Context, Result, bail};
-use backplane::{Backplane, supervise};
+use backplane::{After, Backplane, Intake, supervise};
 use domain::audit_log::{self, Action, Origin};
 use domain::jobs::workers;
 use domain::users::{self, NewUser, TokenKeys};
@@ -288,7 +288,7 @@ fn start_worker(config: &Config, process: &Process, inside: Option<LocalGateway>
         (_, _, Some(inside)) => Arc::new(inside),
         _ => {
             let (reports, reported) = tokio::sync::mpsc::channel(10_000);
-            let taking = worker::take_reports(intake(config, process), reported, process.stop.clone());
+            let taking = worker::take_reports(intake(config, process), clock.clone(), reported, process.stop.clone());
             process.tasks.spawn(taking);
             tracing::warn!("gateway_transport is simulator: what this worker takes is sent to nobody");
             Arc::new(Simulator::new(config.simulator.clone(), reports))
@@ -307,11 +307,11 @@ fn start_worker(config: &Config, process: &Process, inside: Option<LocalGateway>
     Ok(())
 }
 
-/// What a gateway in this process reports to.
-fn intake(config: &Config, process: &Process) -> worker::Intake {
-    let after = backplane::After::new(&process.backplane, process.clock.clone());
+/// Where a gateway in this process reports to.
+fn intake(config: &Config, process: &Process) -> Intake {
     let (db, clock) = (process.db.clone(), process.clock.clone());
-    worker::Intake { db, clock, after, opt_out: config.opt_out.clone() }
+    let after = After::new(&process.backplane, clock.clone());
+    Intake::start(db, clock, after, config.opt_out.clone())
 }
 
 type Serving = tokio::task::JoinHandle<std::io::Result<()>>;
@@ -381,7 +381,7 @@ impl Inside {
         let (backend, reported) = LocalBackend::new(REPORTS_WAITING);
         let server = crate::gateway::open(config, Arc::new(backend), crate::gateway::REPORTS_INSIDE).await?;
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-        let taking = worker::take_reports(intake(config, process), reported, ended.clone());
+        let taking = worker::take_reports(intake(config, process), process.clock.clone(), reported, ended.clone());
         tokio::spawn(taking);
         let mut serving = None;
         if let (Some(address), Some(http)) = (&config.gateway_listen, crate::gateway::http(config, render_metrics)) {

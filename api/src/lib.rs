@@ -5,11 +5,10 @@
 
 mod docs;
 mod foundation;
-mod intake;
 mod realtime;
 mod surface;
 
-use backplane::{After, Backplane, supervise};
+use backplane::{After, Backplane, Intake, supervise};
 use docs::Documented;
 use domain::contacts::phone::Country;
 use domain::contacts::stop_words::OptOut;
@@ -17,7 +16,6 @@ use domain::users::TokenKeys;
 use domain::{Clock, Db};
 use foundation::auth::Sessions;
 use futures::future::BoxFuture;
-use intake::Intake;
 use poem::endpoint::BoxEndpoint;
 use poem::{Endpoint, EndpointExt, Route};
 use realtime::Hub;
@@ -120,10 +118,7 @@ pub async fn serve(
     let after = After::new(&backplane, clock.clone());
     let sessions = Sessions::default();
     let feed = Arc::new(FeedHub::new(settings.max_streams, stop.clone()));
-    let (intake, mut reports) = intake::channel();
-    let opt_out = settings.opt_out.clone();
-    let writer = intake::Writer { db: db.clone(), clock: clock.clone(), after: after.clone(), opt_out };
-    tokio::spawn(async move { writer.run(&mut reports).await });
+    let intake = Intake::start(db.clone(), clock.clone(), after.clone(), settings.opt_out.clone());
     let started = Instant::now();
     let app =
         Arc::new(App { sessions, hub, feed, intake, db, clock, backplane, after, keys, settings, observed, started });

@@ -6,6 +6,7 @@
 
 mod after;
 mod embedded;
+mod intake;
 mod on_redis;
 mod supervise;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 pub use after::After;
+pub use intake::{Intake, NotTaken};
 pub use on_redis::RedisInfo;
 pub use supervise::supervise;
 

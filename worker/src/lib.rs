@@ -16,11 +16,11 @@ mod kinds;
 mod lane;
 mod leases;
 mod places;
-mod receipts;
+mod reports;
 mod sender_names;
 mod step_rows;
 
-pub use receipts::{Intake, take_reports};
+pub use reports::take_reports;
 
 use backplane::{After, Backplane, supervise};
 use circuits::Circuits;

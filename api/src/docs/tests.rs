@@ -1,11 +1,10 @@
 use super::merged::Part;
 use super::*;
 use crate::foundation::auth::Sessions;
-use crate::intake;
 use crate::realtime::Hub;
 use crate::realtime::feed::FeedHub;
 use crate::{App, Observed, Settings, documented};
-use backplane::{After, Backplane};
+use backplane::{After, Backplane, Intake};
 use domain::contacts::stop_words::OptOut;
 use domain::users::TokenKeys;
 use domain::{Clock, Db};
@@ -29,9 +28,12 @@ fn a_page_may_run_its_own_scripts_alone() {
 /// An app that describes itself, and can do nothing else.
 fn app() -> Arc<App> {
     let (clock, backplane) = (Clock::machine(), Backplane::embedded());
+    let db = Db::sqlite(DatabaseConnection::default(), DatabaseConnection::default());
+    let after = After::new(&backplane, clock.clone());
     Arc::new(App {
-        db: Db::sqlite(DatabaseConnection::default(), DatabaseConnection::default()),
-        after: After::new(&backplane, clock.clone()),
+        intake: Intake::start(db.clone(), clock.clone(), after.clone(), OptOut::default()),
+        db,
+        after,
         clock,
         backplane,
         keys: TokenKeys::new(&[0; 64]).expect("long enough"),
@@ -52,7 +54,6 @@ fn app() -> Arc<App> {
         sessions: Sessions::default(),
         hub: Arc::new(Hub::new(0, |_| Value::Null)),
         feed: Arc::new(FeedHub::new(0, CancellationToken::new())),
-        intake: intake::channel().0,
         observed: Observed {
             ready: Arc::new(|| Box::pin(async { Vec::new() })),
             render_metrics: Arc::new(String::new),

@@ -1,6 +1,6 @@
 //! Refusals: what went wrong, before a surface's envelope is put around it.
 
-use backplane::Decision;
+use backplane::{Decision, NotTaken};
 use domain::db::Trouble;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
@@ -239,16 +239,33 @@ impl poem::error::ResponseError for Refusal {
 }
 
 /// The database's errors: which of them a client may wait out.
+impl From<NotTaken> for Refusal {
+    fn from(error: NotTaken) -> Self {
+        match error {
+            NotTaken::Busy => {
+                Self::new(Kind::Unavailable, "too many reports are waiting; nothing was written, try again")
+            }
+            NotTaken::Database(error) => Self::from(&*error),
+        }
+    }
+}
+
 impl From<DbErr> for Refusal {
     fn from(error: DbErr) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&DbErr> for Refusal {
+    fn from(error: &DbErr) -> Self {
         tracing::error!(%error, "the database did not take a request");
-        if Trouble::is_unsettled(&error) {
+        if Trouble::is_unsettled(error) {
             return Self::new(
                 Kind::Unavailable,
                 "the database broke off while it committed; look whether it was done, or ask again with the same Idempotency-Key",
             );
         }
-        match Trouble::of(&error) {
+        match Trouble::of(error) {
             Trouble::DiskFull => Self::new(Kind::Unavailable, "the disk is full; nothing was written"),
             Trouble::Away | Trouble::TooLong => {
                 Self::new(Kind::Unavailable, "the database is away or busy; nothing was written, try again")

@@ -3,7 +3,7 @@
 use super::{Figures, percentile};
 use crate::rig::{CONCURRENCY, Kind, Ledger, Surroundings};
 use anyhow::{Context, Result};
-use backplane::{After, Backplane};
+use backplane::{After, Backplane, Intake};
 use domain::batches::{
     self, BatchSummary, ContactRefs, ImportLine, ImportWriter, NewImport, NewSend, Recipients, Staged,
 };
@@ -60,8 +60,8 @@ impl Running {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (reports, reported) = channel(10_000);
         let after = After::new(&backplane, clock.clone());
-        let intake = worker::Intake { db: db.clone(), clock: clock.clone(), after, opt_out: OptOut::default() };
-        tasks.spawn(worker::take_reports(intake, reported, stop.clone()));
+        let intake = Intake::start(db.clone(), clock.clone(), after, OptOut::default());
+        tasks.spawn(worker::take_reports(intake, clock.clone(), reported, stop.clone()));
         let gateway = Arc::new(Simulator::new(SimulatorConfig::default(), reports));
         let (probes, started) = unbounded_channel();
         // As many as the configuration has by default.

@@ -285,7 +285,7 @@ impl InternalRoutes {
     }
 
     async fn take(&self, report: Report) -> Result<Json<Took>, Failure> {
-        let status = match self.app.intake.take(report).await? {
+        let status = match self.app.intake.take(report).await.map_err(Refusal::from)? {
             Taken::Applied => TookStatus::Ok,
             Taken::Kept => TookStatus::Kept,
             Taken::NoMessage => return Err(Refusal::not_found("message").into()),
