@@ -71,7 +71,7 @@ async fn what_is_wrong_is_refused_in_the_envelope() {
         said,
         [
             (&json!("message"), &json!("is required")),
-            (&json!("extra"), &json!("is not known here; known are to, message, backend_message_id")),
+            (&json!("extra"), &json!("is not known here; known are to, message, backend_message_id, sender")),
             (&json!("massage"), &json!("is not known here; did you mean message?")),
         ]
     );
