@@ -108,6 +108,10 @@ pub(crate) struct Config {
     pub(crate) sse_max_connections: usize,
     /// Whether the CRM's frontend paths take requests without a token; only where nobody but this machine can ask.
     pub(crate) crm_open: bool,
+    /// Whether browsers reach the console by TLS: its cookies are for TLS alone then.
+    pub(crate) console_secure: bool,
+    /// Whether the console refuses every change, but those of the reader's own session and password.
+    pub(crate) console_read_only: bool,
     /// The origins whose pages may read answers; `*` means all.
     pub(crate) cors_origins: Vec<String>,
     /// Where phone numbers without a country's code are at home: two letters of ISO 3166-1, as MY; absent: such a number is
@@ -196,6 +200,8 @@ impl Default for Config {
             ws_max_connections: 1_000,
             sse_max_connections: 2_000,
             crm_open: false,
+            console_secure: false,
+            console_read_only: false,
             cors_origins: vec!["http://localhost:3000".into(), "http://127.0.0.1:3000".into()],
             default_country: None,
             shutdown_grace_secs: 25,

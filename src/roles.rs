@@ -235,10 +235,21 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
         let keys = token_keys(config)?;
         let observed = api::Observed { ready: ready_check(&process), render_metrics: render_metrics.clone() };
         let stop = stop_api.clone();
+        let pages = console::Settings {
+            login_per_minute: config.limit_login_per_min,
+            batch_per_minute: config.limit_batch_per_min,
+            general_per_minute: config.limit_general_per_min,
+            max_streams: config.sse_max_connections,
+            read_only: config.console_read_only,
+            sender_rate_per_minute: config.sender_rate(),
+            secure: config.console_secure,
+        };
+        let pages = console::endpoint(db.clone(), clock.clone(), backplane.clone(), pages, stop.clone());
         serving = Some(tokio::spawn(async move {
-            api::serve(listener, db, clock, backplane, keys, settings, observed, stop).await
+            api::serve(listener, db, clock, backplane, keys, settings, observed, pages, stop).await
         }));
         tell!("listening on http://{address}");
+        tell!("the console: http://{address}/console");
         if let Some(how) = admin {
             tell!("first start: {how}");
         }

@@ -43,12 +43,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "paceline-worker",
         ],
     ),
+    ("paceline-console", &["paceline-domain", "paceline-backplane", "paceline-faults"]),
     (
         "paceline",
         &[
             "paceline-api",
             "paceline-backplane",
             "paceline-bench",
+            "paceline-console",
             "paceline-domain",
             "paceline-entities",
             "paceline-faults",
@@ -71,7 +73,11 @@ const NEVER: &[(&str, &[&str])] = &[
     ("paceline-domain", &["poem", "poem-openapi", "apalis", "apalis-core", "redis", "reqwest"]),
     ("paceline-backplane", &["poem", "poem-openapi", "apalis", "apalis-core", "reqwest"]),
     ("paceline-migration", &["paceline-entities"]),
-    ("paceline-api", &["paceline-worker", "paceline-scheduler", "apalis", "apalis-core", "redis"]),
+    ("paceline-api", &["paceline-worker", "paceline-scheduler", "paceline-console", "apalis", "apalis-core", "redis"]),
+    (
+        "paceline-console",
+        &["paceline-api", "paceline-worker", "paceline-scheduler", "apalis", "apalis-core", "redis", "reqwest"],
+    ),
     ("paceline-worker", &["paceline-api", "paceline-scheduler", "poem", "poem-openapi"]),
     ("paceline-scheduler", &["paceline-api", "paceline-worker", "poem", "poem-openapi", "apalis", "apalis-core"]),
 ];

@@ -17,7 +17,7 @@ use domain::{Clock, Db};
 use foundation::auth::Sessions;
 use futures::future::BoxFuture;
 use poem::endpoint::BoxEndpoint;
-use poem::{Endpoint, EndpointExt, Route};
+use poem::{Endpoint, EndpointExt, Response, Route};
 use realtime::Hub;
 use realtime::feed::{self, FeedHub};
 use std::sync::Arc;
@@ -98,7 +98,7 @@ impl App {
     }
 }
 
-/// Serves until told to stop.
+/// Serves until told to stop. `console` are the pages for people, served as they are at `/console` and below.
 ///
 /// # Errors
 /// The listener's.
@@ -111,6 +111,7 @@ pub async fn serve(
     keys: TokenKeys,
     settings: Settings,
     observed: Observed,
+    console: BoxEndpoint<'static, Response>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let hub = Arc::new(Hub::new(settings.max_sockets, surface::batch::summary_json));
@@ -131,7 +132,7 @@ pub async fn serve(
         async move { supervise("sessions", || realtime::sessions::follow(ended.clone(), until.clone())).await },
     );
     let after = app.after.clone();
-    let served = listener::serve(listener, routes(app), stop, grace).await;
+    let served = listener::serve(listener, routes(app, console), stop, grace).await;
     after.flush().await;
     served
 }
@@ -150,7 +151,7 @@ pub async fn serve_observability(
     listener::serve(listener, routes.boxed(), stop, Duration::from_secs(1)).await
 }
 
-fn routes(app: Arc<App>) -> BoxEndpoint<'static> {
+fn routes(app: Arc<App>, console: BoxEndpoint<'static, Response>) -> BoxEndpoint<'static> {
     let batch = surface::batch::endpoint(app.clone());
     let support_desk = surface::support_desk::endpoint(app.clone());
     let admin_chat = surface::admin_chat::endpoint(app.clone());
@@ -170,6 +171,8 @@ fn routes(app: Arc<App>) -> BoxEndpoint<'static> {
         .nest_no_strip("/messages", crm.clone())
         .nest_no_strip("/webhooks", crm.clone())
         .at("/metrics", crm)
+        .nest_no_strip("/console", console)
+        .at("/", poem::endpoint::make_sync(|_| poem::web::Redirect::see_other("/console")))
         .nest("/", docs::endpoint(app.observed.ready.clone(), documented(&app)));
     foundation::outermost(foundation::cors::share(&origins, routes)).boxed()
 }

@@ -8,6 +8,7 @@ mod after;
 mod embedded;
 mod intake;
 mod on_redis;
+pub mod sign_in;
 mod supervise;
 
 use async_trait::async_trait;

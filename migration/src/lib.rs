@@ -17,6 +17,7 @@ mod m0012_erasure;
 mod m0013_claims;
 mod m0014_senders;
 mod m0015_audit_logs;
+mod m0016_browser_sessions;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -45,6 +46,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_claims::Migration),
             Box::new(m0014_senders::Migration),
             Box::new(m0015_audit_logs::Migration),
+            Box::new(m0016_browser_sessions::Migration),
         ]
     }
 }

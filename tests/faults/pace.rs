@@ -8,7 +8,7 @@ use std::time::Duration;
 const RATE: u32 = 3_000;
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Keeps every slot that is handed out: an item forgets its own when it is done.
+/// Keeps every slot that a message left at or waited for.
 const REMEMBER_SLOTS: &str = "CREATE TABLE slots (slot_us BIGINT NOT NULL);
     CREATE FUNCTION remember_slot() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN
@@ -46,7 +46,7 @@ async fn four_workers_two_of_them_killed() {
     let done = s.ended(&batch).await;
     assert_eq!(done["successCount"], json!(3_000), "{done}");
     // What was promised, free of what the network and a busy machine add: no two slots are closer than the rate allows,
-    // whoever handed them out, and so no window holds too many. Those that died with their worker are among them.
+    // whoever handed them out, and so no window holds too many. Those that died with their worker are known to nobody.
     let Runs::Split(cluster) = &s.runs else { unreachable!() };
     let mut ledger = cluster.database.connect().await;
     let slots: Vec<i64> = sqlx::query_scalar("SELECT slot_us FROM slots ORDER BY slot_us")

@@ -2,7 +2,7 @@
 //!
 //! The library's middleware refuses a request whose `Origin` is not listed. A page of this server sends its own origin
 //! with every POST, and a proxy may rename it: such requests are answered here like any other, and the browser alone
-//! decides what a page may read. There are no cookies, so no credentials are shared.
+//! decides what a page may read. Credentials are never shared: the console's cookies open nothing to another origin's page.
 
 use poem::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,

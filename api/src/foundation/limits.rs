@@ -14,10 +14,15 @@ pub(crate) async fn check(app: &App, key: &str, per_minute: u32) -> Result<Decis
     if decision.allowed {
         return Ok(decision);
     }
+    Err(over(decision))
+}
+
+/// The refusal of a request that was one too many.
+pub(crate) fn over(decision: Decision) -> Refusal {
     metrics::counter!("paceline_http_limited_total").increment(1);
     let mut refusal = Refusal::new(Kind::RateLimited, format!("more than {} requests a minute", decision.limit));
     refusal.limited = Some(Box::new(decision));
-    Err(refusal)
+    refusal
 }
 
 /// Tells the client where it stands.

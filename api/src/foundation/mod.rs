@@ -69,6 +69,10 @@ pub(crate) fn outermost(endpoint: impl Endpoint + 'static) -> impl Endpoint<Outp
     poem::EndpointExt::around(endpoint, |endpoint, mut request| async move {
         let id = RequestId::of(&request);
         let standing = limits::Standing::default();
+        // For what stands beside the surfaces, which knows the header and not the type.
+        if let Ok(value) = HeaderValue::from_str(&id.0) {
+            request.headers_mut().insert(REQUEST_ID, value);
+        }
         request.extensions_mut().insert(id.clone());
         request.extensions_mut().insert(standing.clone());
         let span = tracing::info_span!("request", id = %id.0, method = %request.method(), path = request.uri().path());

@@ -17,6 +17,7 @@ pub(crate) mod control;
 mod create;
 mod dry_run;
 mod expand;
+mod holds;
 mod import;
 pub(crate) mod in_flight;
 mod items;
@@ -41,13 +42,16 @@ pub use create::{
 };
 pub use dry_run::{Excluded, SendPlan, SendSample, SetPlan, SetSample, Warning, plan_delete, plan_send, plan_tag};
 pub use expand::{Expanded, NextPage, run_expand, run_start};
+pub use holds::Hold;
 pub use import::{ImportLine, Plan, PlannedRow, preview_import};
 pub use in_flight::messages as messages_in_flight;
 pub use items::{FailedRow, Item, Page, failed_rows, items};
 pub use of_contact::{ContactItem, Items, Place, items_of_contact};
 pub use pace::{EffectivePace, LimitedBy, SenderPace, SenderPaces, sender_paces};
 pub use prune::prune;
-pub use read::{Filter, Preview, Stats, get, going, list, live, preview, sender_rate, stats, summaries};
+pub use read::{
+    Cause, Filter, Preview, Stats, causes, get, going, list, live, newer, page, preview, sender_rate, stats, summaries,
+};
 pub use recipients::{Audience, ContactRef, ContactRefs};
 pub use remainder::{Remainder, RemainderError, remainder};
 pub use row::{Batch, Going};

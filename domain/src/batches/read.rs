@@ -71,6 +71,77 @@ pub async fn list(
     Ok((batches, count.map_or(Ok(0), |row| row.try_get("", "n"))?))
 }
 
+/// A page of batches, the newest first, from the one before `before` on; at most `limit`. Costs the same for every page.
+///
+/// # Errors
+/// The database's.
+pub async fn page(
+    conn: &impl ConnectionTrait,
+    filter: &Filter,
+    before: Option<BatchId>,
+    limit: u64,
+) -> Result<Vec<Batch>, DbErr> {
+    let (mut condition, mut values) = filter.condition();
+    if let Some(before) = before {
+        values.push(before.into());
+        condition = format!("{condition} AND id < ${}", values.len());
+    }
+    let sql = format!("SELECT {COLUMNS} FROM batches WHERE {condition} ORDER BY id DESC LIMIT {limit}");
+    db::all(conn, sql, values).await?.iter().map(row::batch).collect()
+}
+
+/// How many batches are newer than `than`; counts to `at_most` and no further.
+///
+/// # Errors
+/// The database's.
+pub async fn newer(conn: &impl ConnectionTrait, filter: &Filter, than: BatchId, at_most: u64) -> Result<i64, DbErr> {
+    let (condition, mut values) = filter.condition();
+    values.push(than.into());
+    let sql = format!(
+        "SELECT count(*) AS n FROM (SELECT id FROM batches WHERE {condition} AND id > ${} LIMIT {at_most}) AS some",
+        values.len()
+    );
+    db::one(conn, sql, values).await?.map_or(Ok(0), |row| row.try_get("", "n"))
+}
+
+/// The failed items of a batch that have one cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The stable word of their last error.
+    pub code: String,
+    /// One of their errors, for people.
+    pub sample: String,
+    /// How many they are.
+    pub count: i64,
+    /// When the last of them failed.
+    pub last_at: Option<Timestamp>,
+}
+
+/// Why items of a batch failed or are in doubt, the most frequent cause first; at most 100 causes.
+///
+/// # Errors
+/// The database's.
+pub async fn causes(conn: &impl ConnectionTrait, id: BatchId) -> Result<Vec<Cause>, DbErr> {
+    let rows = db::all(
+        conn,
+        "SELECT error_code, min(error_message) AS sample, count(*) AS n, max(finished_at) AS last_at FROM batch_items
+         WHERE batch_id = $1 AND error_code IS NOT NULL AND status IN ('failed', 'unknown')
+         GROUP BY error_code ORDER BY n DESC, error_code LIMIT 100",
+        [id.into()],
+    )
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Cause {
+                code: row.try_get("", "error_code")?,
+                sample: row.try_get::<Option<String>>("", "sample")?.unwrap_or_default(),
+                count: row.try_get("", "n")?,
+                last_at: row::time(row, "last_at")?,
+            })
+        })
+        .collect()
+}
+
 /// The batches that have not ended, the oldest first; at most `limit`.
 ///
 /// # Errors

@@ -40,7 +40,7 @@ pub use enqueue::{NewJob, enqueue};
 pub use finish::{Ending, Finished, fail, finish, reject};
 pub use parked::{Unknown, any_known, unknown, unpark};
 pub use rescue::{Rescued, Swept, any_due, due, prune, rescue, sweep};
-pub use stats::{Depth, depths};
+pub use stats::{AtWork, Depth, at_work, depths};
 
 use std::time::Duration;
 

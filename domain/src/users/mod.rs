@@ -1,6 +1,7 @@
 //! Users: who they are, what they may do, and how they show it.
 
 mod account;
+mod browser;
 mod key;
 pub mod password;
 mod prune;
@@ -10,6 +11,10 @@ mod store;
 mod token;
 
 pub use account::{Listed, change_password, disable, enable, list, password_of, set_password, take_one_time};
+pub use browser::{
+    BROWSER_IDLE, BROWSER_TTL, BrowserSession, browser_session, browser_session_used, open_browser_session,
+    renew_browser_session,
+};
 pub use key::{
     ApiKey, KEY_PREFIX, KeyError, KnownKey, NewKey, add_key, end_sessions, find_key, key_used, list_keys, revoke_key,
 };

@@ -106,6 +106,15 @@ impl Role {
         }
     }
 
+    /// Whether phone numbers are shown to the role in full: guests see them masked.
+    #[must_use]
+    pub const fn sees_phones(self) -> bool {
+        match self {
+            Self::Admin | Self::Supervisor | Self::Agent => true,
+            Self::Guest => false,
+        }
+    }
+
     /// All that the role permits.
     #[must_use]
     pub fn permissions(self) -> Vec<Permission> {

@@ -9,6 +9,7 @@
 //! - [`Backend`]: what a WhatsApp gateway reports to, as the test says.
 //! - [`Client`], [`Socket`] and [`Events`]: HTTP, WebSocket and Server-Sent Events as a client of the contracts sees them.
 //!   What is pushed is held against the process's own AsyncAPI document ([`Pushed`]).
+//! - [`Browser`] and [`Page`]: a real Chromium, as a person sees and steers it.
 //! - [`eventually`]: the only way to wait for what nobody announces.
 //!
 //! What is started here dies with the test, also when the test is killed (see the `servers` crate). Nothing has a fixed
@@ -16,6 +17,7 @@
 //! that cannot set up its world has failed, and there is nobody else to tell.
 
 mod backend;
+mod browser;
 mod client;
 mod cloud_api;
 mod cluster;
@@ -30,6 +32,7 @@ mod redis;
 mod socket;
 
 pub use backend::{Backend, Taking, Told};
+pub use browser::{Browser, Page};
 pub use client::{Client, Response};
 pub use cloud_api::{
     CloudApi, CloudFault, CloudLimit, CloudMessage, CloudOptions, CloudPost, Handshake, Ladder, META_ERRORS, MetaError,

@@ -8,6 +8,7 @@ use crate::foundation::fields::Fields;
 use crate::foundation::guard::Everybody;
 use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::{auth, limits, origin};
+use backplane::sign_in::{self, Limited};
 use domain::audit_log::{self, Action, Actor};
 use domain::users::{self, ACCESS_TTL, Permission, Refreshed, Role, User};
 use domain::{Event, SessionId, db};
@@ -18,8 +19,6 @@ use poem_openapi::types::Example;
 use poem_openapi::{Enum, Object, OpenApi, SecurityScheme};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use sha2::{Digest, Sha256};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 pub(crate) struct AuthRoutes {
@@ -156,39 +155,22 @@ struct Nothing {}
 
 /// Where a request comes from, for limits. Headers that name somebody else are not believed.
 fn network(request: &Request) -> String {
-    request.remote_addr().as_socket_addr().map_or_else(|| "local".to_owned(), |addr| network_of(addr.ip()))
-}
-
-/// The network of an address: of IPv6 the first half, for a host has all addresses of the second.
-fn network_of(ip: IpAddr) -> String {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("{:x}/64", ip.to_bits() >> 64),
-    }
+    request.remote_addr().as_socket_addr().map_or_else(|| "local".to_owned(), |addr| sign_in::network_of(addr.ip()))
 }
 
 impl AuthRoutes {
-    /// Sign-ins are limited for an address, and for an account over all addresses, so that many of them guess no faster
-    /// than one. But whoever uses up an account's limit from elsewhere must not lock out its owner: an address from which
-    /// the account has signed in before has a limit of its own.
     async fn limit_sign_ins(&self, request: &Request, email: &str) -> Result<(), Refusal> {
         let app = &self.app;
-        let (per_minute, from) = (app.settings.login_per_minute, network(request));
-        limits::Standing::note(request, limits::check(app, &format!("login:ip:{from}"), per_minute).await?);
-        // The account's key is a hash: keys may lie in Redis, and show in its log.
-        let account = format!("login:account:{}", hex::encode(Sha256::digest(email.trim().to_lowercase())));
-        let decision = match limits::check(app, &account, per_minute).await {
-            Err(refusal) => {
-                let known = users::known_addresses(app.db.read(), email).await?;
-                if !known.iter().filter_map(|ip| ip.parse().ok()).any(|ip| network_of(ip) == from) {
-                    return Err(refusal);
-                }
-                limits::check(app, &format!("{account}:{from}"), per_minute).await?
+        let address = request.remote_addr().as_socket_addr().map(|address| address.ip());
+        let per_minute = app.settings.login_per_minute;
+        match sign_in::check(&app.backplane, app.db.read(), email, address, per_minute).await {
+            Ok(decisions) => {
+                decisions.into_iter().for_each(|decision| limits::Standing::note(request, decision));
+                Ok(())
             }
-            Ok(decision) => decision,
-        };
-        limits::Standing::note(request, decision);
-        Ok(())
+            Err(Limited::Over(decision)) => Err(limits::over(decision)),
+            Err(Limited::Database(error)) => Err(error.into()),
+        }
     }
 
     async fn sign_in(&self, request: &Request, body: &[u8]) -> Result<LoginView, Refusal> {

@@ -9,7 +9,7 @@ use crate::batches::row::{self, Batch, Counts, Going};
 use crate::batches::{BatchSummary, control};
 use crate::db;
 use crate::jobs::{self, Claimed, Ending};
-use crate::model::{BatchStatus, OnUnknown};
+use crate::model::OnUnknown;
 use crate::time::Timestamp;
 use crate::{Event, Step};
 use entities::SenderId;
@@ -73,9 +73,7 @@ pub async fn begin(
         Going::On | Going::Ended => {}
     }
     if Going::of(&batch) == Going::On {
-        if batch.summary.status == BatchStatus::Pending {
-            events.extend(control::start(conn, now, batch_id).await?.map(Event::BatchChanged));
-        }
+        events.extend(control::start(conn, now, batch_id).await?.map(Event::BatchChanged));
         if chunk.retry {
             events.extend(revive(conn, &batch, &chunk).await?.map(Event::BatchChanged));
         }

@@ -1,0 +1,116 @@
+// The console's own script: the live stream, times in the reader's zone, and the keyboard.
+(() => {
+  "use strict";
+  const $ = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+  // Times: the page has them in UTC; the reader sees the own zone, whose name is below the page, and UTC in the title.
+  const zone = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
+  const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const times = root => $("time[datetime]", root).forEach(time => {
+    const text = zone.format(new Date(time.dateTime));
+    if (time.textContent !== text) time.textContent = text;
+  });
+  times(document);
+  // A time that is asked for is the reader's: the form takes the minutes of the zone, on that day, with it.
+  $("[data-zone]").forEach(place => { place.textContent = name; });
+  $("[data-offset]").forEach(offset => {
+    const at = document.getElementById(offset.dataset.offset);
+    const tell = () => { offset.value = at.value ? new Date(at.value).getTimezoneOffset() : ""; };
+    at.addEventListener("input", tell);
+  });
+  const shown = document.getElementById("zone");
+  shown.textContent = `${shown.dataset.text} ${name}`;
+  document.addEventListener("htmx:after:swap", () => times(document));
+
+  // Live: one stream for a browser. HTTP/1.1 gives six connections to a host, so that a stream in each tab would hang
+  // the seventh. Whoever holds the lock reads, and tells the other tabs; without locks (plain HTTP on a host name that
+  // is not this machine's) only a tab that is seen has a stream.
+  const address = document.body.dataset.live;
+  if (address) {
+    const lost = document.getElementById("lost");
+    const parts = new Map();
+    let since = 0;
+    const fetchAnew = part => {
+      if (document.hidden) { parts.set(part.id, true); return; }
+      parts.delete(part.id);
+      htmx.trigger(part, "live");
+    };
+    const changed = topic => $("[data-topic]").forEach(part => {
+      const wanted = part.dataset.topic;
+      if (topic === "all" || topic === wanted || wanted.endsWith(":") && topic.startsWith(wanted)) fetchAnew(part);
+    });
+    const state = fine => {
+      if (fine) { since = 0; lost.textContent = ""; return; }
+      since ||= Date.now();
+      lost.textContent = `${document.body.dataset.lost} (${zone.format(new Date(since))})`;
+    };
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) [...parts.keys()].forEach(id => { const part = document.getElementById(id); if (part) fetchAnew(part); });
+    });
+    const channel = new BroadcastChannel("paceline-console");
+    channel.onmessage = ({ data }) => "fine" in data ? state(data.fine) : changed(data.topic);
+    const read = () => new Promise(done => {
+      const source = new EventSource(address);
+      const tell = said => { channel.postMessage(said); "fine" in said ? state(said.fine) : changed(said.topic); };
+      source.onopen = () => tell({ fine: true });
+      source.onmessage = ({ data }) => tell({ topic: data.split(" ")[0] });
+      source.onerror = () => {
+        tell({ fine: false });
+        // A closed stream is not opened again by the browser: the session may have ended.
+        if (source.readyState === EventSource.CLOSED) setTimeout(() => { source.close(); done(); }, 5000);
+      };
+      addEventListener("pagehide", () => { source.close(); done(); }, { once: true });
+      if (!navigator.locks) document.addEventListener("visibilitychange", () => { source.close(); done(); }, { once: true });
+    });
+    const forever = async () => { for (;;) await read(); };
+    if (navigator.locks) navigator.locks.request("paceline-console-live", forever);
+    else {
+      let reading = false;
+      const seen = async () => {
+        if (reading || document.hidden) return;
+        reading = true;
+        while (!document.hidden) await read();
+        reading = false;
+      };
+      document.addEventListener("visibilitychange", seen);
+      seen();
+    }
+  }
+
+  // Keyboard: `/` the search, `g` then a letter a page, `j` and `k` through the rows, `Enter` opens, `Esc` leaves.
+  // They are silent in fields, and can be turned off where they are explained.
+  const keys = document.getElementById("keys"), on = document.getElementById("keys-on");
+  if (on) {
+    on.checked = localStorage.getItem("paceline-keys") !== "off";
+    on.addEventListener("change", () => localStorage.setItem("paceline-keys", on.checked ? "on" : "off"));
+  }
+  let going = false, at = -1;
+  const pages = { o: "/console", b: "/console/batches", c: "/console/contacts", n: "/console/new/send", a: "/console/account" };
+  document.addEventListener("keydown", event => {
+    const target = event.target;
+    if (event.key === "Escape" && target.blur) target.blur();
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName)) return;
+    if (keys?.open || (on && !on.checked && event.key !== "?")) return;
+    const rows = $("tbody tr");
+    const move = step => {
+      if (!rows.length) return;
+      at = Math.max(0, Math.min(rows.length - 1, at + step));
+      rows.forEach((row, place) => row.classList.toggle("here", place === at));
+      (rows[at].querySelector("a") || rows[at]).focus();
+      rows[at].scrollIntoView({ block: "nearest" });
+    };
+    if (going) {
+      going = false;
+      if (pages[event.key]) location.href = pages[event.key];
+      return;
+    }
+    switch (event.key) {
+      case "/": { const find = document.getElementById("find"); if (find) { event.preventDefault(); find.focus(); } break; }
+      case "g": going = true; break;
+      case "j": move(1); break;
+      case "k": move(-1); break;
+      case "?": keys?.showModal(); break;
+      case "u": document.querySelector(".done button")?.click(); break;
+    }
+  });
+})();

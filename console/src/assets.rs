@@ -1,0 +1,64 @@
+//! Scripts and styles, in the binary. A file's name changes with its content, so that browsers may keep it for ever.
+
+use poem::http::{HeaderValue, StatusCode, header};
+use poem::{Request, Response};
+
+/// A file as it was made by `build.rs`.
+pub(crate) struct Asset {
+    /// Its name below `/console/assets/`, the hash of its content in it.
+    pub(crate) name: &'static str,
+    content_type: &'static str,
+    plain: &'static [u8],
+    packed: &'static [u8],
+}
+
+include!(concat!(env!("OUT_DIR"), "/assets.rs"));
+
+const ALL: [&Asset; 5] = [&HTMX, &HX_CSP, &SCRIPT, &STYLE, &ICON];
+
+/// The addresses of the files, for templates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addresses;
+
+impl Addresses {
+    pub(crate) fn htmx(self) -> &'static str {
+        HTMX.name
+    }
+
+    pub(crate) fn csp(self) -> &'static str {
+        HX_CSP.name
+    }
+
+    pub(crate) fn script(self) -> &'static str {
+        SCRIPT.name
+    }
+
+    pub(crate) fn icon(self) -> &'static str {
+        ICON.name
+    }
+
+    pub(crate) fn style(self) -> &'static str {
+        STYLE.name
+    }
+}
+
+/// Serves a file by its name; compressed to those who can read it.
+pub(crate) fn serve(request: &Request, name: &str) -> Response {
+    let Some(asset) = ALL.into_iter().find(|asset| asset.name == name) else {
+        return Response::builder().status(StatusCode::NOT_FOUND).finish();
+    };
+    let accepts = request.header(header::ACCEPT_ENCODING).unwrap_or_default();
+    let brotli = accepts.split(',').any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        name.trim().eq_ignore_ascii_case("br") && !matches!(weight.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
+    });
+    let mut response = Response::builder()
+        .content_type(asset.content_type)
+        .header(header::CACHE_CONTROL, "public, max-age=31536000, immutable")
+        .header(header::VARY, "Accept-Encoding")
+        .body(if brotli { asset.packed } else { asset.plain });
+    if brotli {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("br"));
+    }
+    response
+}

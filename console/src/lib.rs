@@ -1,0 +1,102 @@
+//! The console: pages for people over the same domain as the API.
+//!
+//! A page is a route, a template, a view type and a test. Pages read and act through `domain`; there is no rule and no SQL
+//! here. Every route says in one place who may see it (`guard::Access`); reading works without JavaScript, acts are
+//! forms that post and redirect. What is live is told by one stream for a browser (`live`): it carries only what has
+//! changed, and pages fetch the parts anew, so that rights, masks and language stay in one place.
+
+mod assets;
+mod fault;
+mod guard;
+mod i18n;
+mod live;
+mod pages;
+mod ui;
+mod viewer;
+
+use backplane::{After, Backplane};
+use domain::{Clock, Db};
+use guard::{Access, route};
+use live::Live;
+use poem::endpoint::BoxEndpoint;
+use poem::{EndpointExt, Response, Route};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// How the console behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Sign-ins a minute, for an address and for an account; 0: no limit.
+    pub login_per_minute: u32,
+    /// Retries of batches a minute, for a user; 0: no limit. The count is the API's.
+    pub batch_per_minute: u32,
+    /// Other changes a minute, for a user; 0: no limit. The count is the API's.
+    pub general_per_minute: u32,
+    /// Whether every change is refused, but those of the reader's own session and password.
+    pub read_only: bool,
+    /// Live streams at once, in this process.
+    pub max_streams: usize,
+    /// The limit a minute of a sender whose row has none: for forecasts.
+    pub sender_rate_per_minute: Option<i64>,
+    /// Whether browsers reach it by TLS: then cookies are for TLS alone.
+    pub secure: bool,
+}
+
+/// What every page can use.
+pub(crate) struct Console {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) backplane: Backplane,
+    pub(crate) after: After,
+    pub(crate) settings: Settings,
+    pub(crate) live: Live,
+}
+
+/// The pages, to be served as they are at `/console` and below. `/` belongs to whoever mounts them.
+pub fn endpoint(
+    db: Db,
+    clock: Clock,
+    backplane: Backplane,
+    settings: Settings,
+    stop: CancellationToken,
+) -> BoxEndpoint<'static, Response> {
+    use domain::users::Permission::{BatchesRead, BatchesWrite, ContactsRead};
+    let after = After::new(&backplane, clock.clone());
+    let live = Live::start(&backplane, settings.max_streams, stop);
+    let app = Arc::new(Console { db, clock, backplane, after, settings, live });
+    let open = |method, run| route(&app, Access::Open, method, run);
+    let signed_in = |method, run| route(&app, Access::SignedIn, method, run);
+    let session = |method, run| route(&app, Access::Session, method, run);
+    let steering = |method, run| route(&app, Access::Needs(BatchesWrite), method, run);
+    let contacts = |method, run| route(&app, Access::Needs(ContactsRead), method, run);
+    let batches = |method, run| route(&app, Access::Needs(BatchesRead), method, run);
+    Route::new()
+        .at("/console", signed_in("GET", |c| Box::pin(pages::overview::show(c))))
+        .at("/console/sign-in", open("GET, POST", |c| Box::pin(pages::sign_in::either(c))))
+        .at("/console/sign-out", session("POST", |c| Box::pin(pages::sign_in::sign_out(c))))
+        .at("/console/password", session("GET, POST", |c| Box::pin(pages::password::either(c))))
+        .at("/console/account", signed_in("GET", |c| Box::pin(pages::account::show(c))))
+        .at("/console/account/sign-out-everywhere", session("POST", |c| Box::pin(pages::account::everywhere(c))))
+        .at("/console/language", open("POST", |c| Box::pin(pages::account::language(c))))
+        .at("/console/go", signed_in("GET", |c| Box::pin(pages::go::go(c))))
+        .at("/console/live", signed_in("GET", |c| Box::pin(live::stream(c))))
+        .at("/console/contacts", contacts("GET", |c| Box::pin(pages::contacts::show(c))))
+        .at("/console/contacts/:id", contacts("GET", |c| Box::pin(pages::contact::show(c))))
+        .at("/console/new/send", steering("GET, POST", |c| Box::pin(pages::new_send::either(c))))
+        .at("/console/batches", batches("GET", |c| Box::pin(pages::batches::show(c))))
+        .at("/console/batches/:id", batches("GET", |c| Box::pin(pages::batch::show(c))))
+        .at("/console/batches/:id/failures", batches("GET", |c| Box::pin(pages::failures::show(c))))
+        .at("/console/batches/:id/recipients", batches("GET", |c| Box::pin(pages::recipients::show(c))))
+        .at("/console/batches/:id/recipients/:seq", batches("GET", |c| Box::pin(pages::recipient::show(c))))
+        .at("/console/batches/:id/:act", steering("POST", |c| Box::pin(pages::batch::act(c))))
+        .at(
+            "/console/assets/:name",
+            poem::endpoint::make_sync(|request| {
+                let name = request.raw_path_param("name").unwrap_or_default().to_owned();
+                assets::serve(&request, &name)
+            }),
+        )
+        .at("/console/*rest", open("GET", |_| Box::pin(async { Err(fault::Fault::NotFound) })))
+        .map_to_response()
+        .boxed()
+}

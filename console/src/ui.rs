@@ -1,0 +1,157 @@
+//! What every page needs to show itself: language, who reads, times and numbers.
+
+use crate::assets::Addresses;
+use crate::i18n::Language;
+use crate::viewer::Viewer;
+use domain::Timestamp;
+use domain::users::Permission;
+use fluent_bundle::FluentValue;
+use std::fmt::Display;
+
+/// The surroundings of a page.
+#[derive(Clone, Debug)]
+pub(crate) struct Ui {
+    /// The language of the page.
+    pub(crate) language: Language,
+    /// The nonce of this answer's policy.
+    pub(crate) nonce: String,
+    /// Who reads it; `None` before the sign-in.
+    pub(crate) viewer: Option<Viewer>,
+    /// Must come back with every change.
+    pub(crate) csrf: String,
+    /// The page's path, without its query.
+    pub(crate) path: String,
+    /// The page's path with its query, without the name of a fragment.
+    pub(crate) address: String,
+    /// When the page was made.
+    pub(crate) now: Timestamp,
+    /// The word of what was just done, for the notice on top.
+    pub(crate) done: Option<&'static str>,
+    /// The names of scripts and styles.
+    pub(crate) assets: Addresses,
+}
+
+impl Ui {
+    /// The text of a key.
+    pub(crate) fn t(&self, key: &str) -> String {
+        self.language.text(key, &[])
+    }
+
+    /// The text of a key whose parts follow from a state, such as `status-` and `PENDING`.
+    pub(crate) fn state(&self, first: &str, state: impl Display) -> String {
+        self.language.text(&format!("{first}{}", state.to_string().to_lowercase().replace('_', "-")), &[])
+    }
+
+    /// The text of a key with a number in it: `count` chooses the form, `shown` is how it is written.
+    pub(crate) fn tn(&self, key: &str, count: &i64) -> String {
+        let args = [("count", FluentValue::from(*count)), ("shown", FluentValue::from(self.number(count)))];
+        self.language.text(key, &args)
+    }
+
+    /// The text of a key with a number and a value in it.
+    pub(crate) fn tnv(&self, key: &str, count: i64, value: &str) -> String {
+        let args = [
+            ("count", FluentValue::from(count)),
+            ("shown", FluentValue::from(self.number(&count))),
+            ("value", FluentValue::from(value)),
+        ];
+        self.language.text(key, &args)
+    }
+
+    /// The text of a key with a value in it.
+    pub(crate) fn tv(&self, key: &str, value: &str) -> String {
+        self.language.text(key, &[("value", FluentValue::from(value))])
+    }
+
+    /// A number with its thousands apart.
+    pub(crate) fn number(&self, number: &i64) -> String {
+        let digits = number.unsigned_abs().to_string();
+        let mut text = String::from(if *number < 0 { "-" } else { "" });
+        for (at, digit) in digits.chars().enumerate() {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        text
+    }
+
+    /// Whether the reader may.
+    pub(crate) fn may(&self, permission: Permission) -> bool {
+        self.viewer.as_ref().is_some_and(|viewer| viewer.may(permission))
+    }
+
+    /// Whether somebody is signed in to more than a change of the password.
+    pub(crate) fn is_open(&self) -> bool {
+        self.viewer.as_ref().is_some_and(|viewer| !viewer.must_change())
+    }
+
+    /// Whether the reader may watch batches, and so what is live.
+    pub(crate) fn watches(&self) -> bool {
+        self.is_open() && self.may(Permission::BatchesRead)
+    }
+
+    /// Whether the reader may read contacts.
+    pub(crate) fn reads_contacts(&self) -> bool {
+        self.may(Permission::ContactsRead)
+    }
+
+    /// Whether the reader may steer batches.
+    pub(crate) fn may_steer(&self) -> bool {
+        self.may(Permission::BatchesWrite)
+    }
+
+    /// `page` for the link of the page that is shown, else nothing: `aria-current`.
+    pub(crate) fn current(&self, path: &str) -> &'static str {
+        let here = match path {
+            "/console" => self.path == path,
+            _ => self.path == path || self.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')),
+        };
+        if here { "page" } else { "false" }
+    }
+
+    /// The other languages' tags and names.
+    pub(crate) fn languages(&self) -> Vec<(&'static str, &'static str)> {
+        Language::ALL
+            .into_iter()
+            .filter(|language| *language != self.language)
+            .map(|language| (language.tag(), language.name()))
+            .collect()
+    }
+
+    /// A time as machines read it.
+    pub(crate) fn machine(&self, time: &Timestamp) -> String {
+        time.to_rfc3339()
+    }
+
+    /// A time as it is written where no script puts it into the reader's zone: to the second, in UTC.
+    pub(crate) fn utc(&self, time: &Timestamp) -> String {
+        let text = time.to_rfc3339();
+        format!("{} UTC", text.get(..19).unwrap_or(&text).replace('T', " "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_apart() {
+        let ui = Ui {
+            language: Language::En,
+            nonce: String::new(),
+            viewer: None,
+            csrf: String::new(),
+            path: "/console/batches/7".into(),
+            address: String::new(),
+            now: Timestamp(0),
+            done: None,
+            assets: Addresses,
+        };
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (-1_234_567, "-1,234,567")] {
+            assert_eq!(ui.number(&number), text);
+        }
+        assert_eq!((ui.current("/console"), ui.current("/console/batches")), ("false", "page"));
+        assert_eq!(ui.utc(&Timestamp(0)), "1970-01-01 00:00:00 UTC");
+    }
+}

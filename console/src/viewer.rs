@@ -1,0 +1,38 @@
+//! Who reads a page.
+
+use domain::SessionId;
+use domain::users::{Permission, Standing, User};
+use sha2::{Digest, Sha256};
+
+/// A signed-in reader.
+#[derive(Clone, Debug)]
+pub(crate) struct Viewer {
+    /// Who it is.
+    pub(crate) user: User,
+    /// The session, as its row is named.
+    pub(crate) session: SessionId,
+    /// What the session is open to.
+    pub(crate) standing: Standing,
+}
+
+impl Viewer {
+    /// Whether the reader may.
+    pub(crate) fn may(&self, permission: Permission) -> bool {
+        self.user.role.permits(permission)
+    }
+
+    /// Whether phone numbers are shown in full.
+    pub(crate) fn sees_phones(&self) -> bool {
+        self.user.role.sees_phones()
+    }
+
+    /// Whether the session is open to a change of the password alone.
+    pub(crate) fn must_change(&self) -> bool {
+        self.standing == Standing::MustChangePassword
+    }
+}
+
+/// The token that every change must bring back: it follows from the cookie, which pages of other origins cannot read.
+pub(crate) fn csrf_of(cookie: &str) -> String {
+    hex::encode(Sha256::digest(format!("paceline console csrf {cookie}")))
+}

@@ -1,0 +1,72 @@
+//! What changes is shown without a reload, and nothing moves under the pointer.
+
+use crate::setup::{PATIENCE, Setup, on_both};
+use crate::visitor::{browser_of, nothing_went_wrong};
+use serde_json::json;
+use std::rc::Rc;
+use support::{Page, eventually};
+
+async fn shows(page: &Page, selector: &str, words: &str) {
+    eventually(&format!("{selector} to say {words}"), PATIENCE, async || {
+        let text = page.text(selector).await;
+        if text.contains(words) { Ok(()) } else { Err(text) }
+    })
+    .await;
+}
+
+on_both!(a_list_changes_in_place_and_what_is_new_waits () |s: Rc<Setup>| Box::pin(async move {
+    let ids = s.contacts(3).await;
+    let (_browser, page) = browser_of(&s, "supervisor").await;
+    page.go(&format!("{}/console/batches", s.api().url())).await;
+    page.eval("window.here = true").await;
+    let rows = page.eval("document.querySelectorAll('tbody tr').length").await;
+    let batch = s.send(&ids, json!({})).await;
+    s.ended(&batch).await;
+    shows(&page, ".newer", "1 new batch").await;
+    assert_eq!(page.eval("document.querySelectorAll('tbody tr').length").await, rows);
+    assert_eq!(page.eval("window.here").await, true, "the page was loaded again");
+    page.leading(page.click(".newer a")).await;
+    shows(&page, "tbody tr", &format!("Batch {batch}")).await;
+    nothing_went_wrong(&page);
+}));
+
+on_both!(the_keys_lead_from_the_overview_to_a_batch_and_back () |s: Rc<Setup>| Box::pin(async move {
+    let ids = s.contacts(2).await;
+    let batch = s.send(&ids, json!({ "ratePerMinute": 1 })).await;
+    let (_browser, page) = browser_of(&s, "supervisor").await;
+    page.key("?").await;
+    assert_eq!(page.eval("document.getElementById('keys').open").await, true);
+    page.key("Escape").await;
+    page.key("g").await;
+    page.leading(page.key("b")).await;
+    assert_eq!(page.address().await, "/console/batches");
+    page.key("j").await;
+    page.leading(page.key("Enter")).await;
+    assert_eq!(page.address().await, format!("/console/batches/{batch}"));
+    page.key("/").await;
+    page.fill("#find", &batch).await;
+    page.leading(page.key("Enter")).await;
+    assert_eq!(page.address().await, format!("/console/batches/{batch}"));
+    nothing_went_wrong(&page);
+}));
+
+on_both!(twelve_tabs_have_one_stream_and_all_are_told () |s: Rc<Setup>| Box::pin(async move {
+    let ids = s.contacts(4).await;
+    let batch = s.send(&ids, json!({ "ratePerMinute": 1 })).await;
+    let (browser, first) = browser_of(&s, "supervisor").await;
+    let mut tabs = vec![first];
+    for _ in 1..12 {
+        let tab = browser.page_beside(&tabs[0]).await;
+        tab.go(&format!("{}/console/batches/{batch}", s.api().url())).await;
+        tab.eval("window.here = true").await;
+        tabs.push(tab);
+    }
+    s.admin.post(&format!("/batch/{batch}/pause"), &json!({})).await.expect(200);
+    for tab in &tabs[1..] {
+        // A tab that is not seen is told when it is.
+        tab.front().await;
+        shows(tab, "#state .status", "Paused").await;
+        assert_eq!(tab.eval("window.here").await, true);
+        nothing_went_wrong(tab);
+    }
+}));

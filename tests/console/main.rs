@@ -1,0 +1,11 @@
+//! The console against the real binary: in a real browser, and as whoever means harm.
+
+mod acts;
+mod first;
+mod live;
+mod looks;
+mod security;
+mod sends;
+#[path = "../batch/setup.rs"]
+mod setup;
+mod visitor;

@@ -1,0 +1,232 @@
+//! Whoever means harm to the console or its readers.
+
+use crate::setup::{Setup, on_both};
+use crate::visitor::{Visitor, browser_of, nothing_went_wrong, world};
+use serde_json::json;
+use std::rc::Rc;
+use support::Method;
+
+/// Each page, and which roles may see it: admin, supervisor, agent, guest.
+fn pages(batch: &str) -> Vec<(String, [bool; 4])> {
+    let all = [true; 4];
+    let batches = [true, true, true, false];
+    vec![
+        ("/console".into(), all),
+        ("/console/account".into(), all),
+        ("/console/password".into(), all),
+        (format!("/console/go?q={batch}"), batches),
+        ("/console/live".into(), batches),
+        ("/console/contacts".into(), all),
+        ("/console/contacts/1".into(), all),
+        ("/console/new/send".into(), [true, true, false, false]),
+        ("/console/batches".into(), batches),
+        (format!("/console/batches/{batch}"), batches),
+        (format!("/console/batches/{batch}/recipients"), batches),
+        (format!("/console/batches/{batch}/recipients/0"), batches),
+        (format!("/console/batches/{batch}/failures"), batches),
+    ]
+}
+
+const ROLES: [&str; 4] = ["admin", "supervisor", "agent", "guest"];
+
+on_both!(each_route_is_open_to_its_roles_alone () |s: Rc<Setup>| Box::pin(async move {
+    let [ended, paused, ..] = world(&s).await;
+    let mut nobody = Visitor::of(s.api().client());
+    for (path, _) in pages(&ended).iter().filter(|(path, _)| path != "/console/live") {
+        let answer = nobody.get(path).await;
+        let to = answer.header("location").unwrap_or_default();
+        assert!(answer.status == 303 && to.starts_with("/console/sign-in?next=%2Fconsole"), "{path}: {} {to}", answer.status);
+    }
+    assert_eq!(nobody.get("/console/live").await.status, 401);
+    for (place, role) in ROLES.into_iter().enumerate() {
+        let user = s.program.user(role).await;
+        let mut visitor = Visitor::signed_in(s.api().client(), &user).await;
+        for (path, may) in pages(&ended).into_iter().filter(|(path, may)| path != "/console/live" || !may[place]) {
+            let answer = visitor.get(&path).await;
+            let wanted = if !may[place] { 403 } else if path.starts_with("/console/go") { 303 } else { 200 };
+            assert_eq!(answer.status, wanted, "{role} {path}");
+            assert!(may[place] || answer.text.contains("batches:"), "{role} {path} does not say which permission");
+        }
+        let steers = place < 2;
+        for act in ["resume", "pause", "pace", "cancel", "retry"] {
+            let batch = if steers { "999999" } else { &paused };
+            let status = visitor.act(&format!("/console/batches/{batch}/{act}")).await.status;
+            assert_eq!(status, if steers { 404 } else { 403 }, "{role} {act}");
+        }
+    }
+    assert_eq!(s.get(&paused).await["paused"], true);
+}));
+
+on_both!(a_guest_sees_no_whole_number () |s: Rc<Setup>| Box::pin(async move {
+    let ids = s.contacts(2).await;
+    let guest = s.program.user("guest").await;
+    let mut visitor = Visitor::signed_in(s.api().client(), &guest).await;
+    for path in ["/console/contacts".to_owned(), format!("/console/contacts/{}", ids[0])] {
+        let page = visitor.get(&path).await;
+        assert_eq!(page.status, 200, "{path}");
+        assert!(page.text.contains("Contact 0") && !page.text.contains("60123000000"), "{path}: {}", page.text);
+    }
+    assert_eq!(visitor.get("/console/contacts?q=a%00b").await.status, 400);
+}));
+
+on_both!(a_change_comes_from_a_form_of_ours () |s: Rc<Setup>| Box::pin(async move {
+    let [_, paused, ..] = world(&s).await;
+    let user = s.program.user("admin").await;
+    let base = s.api().url();
+    let evil = format!("{base}.evil.example");
+    let mut visitor = Visitor::signed_in(s.api().client(), &user).await;
+    let mut other = Visitor::signed_in(s.api().client(), &user).await;
+    let (token, foreign) = (visitor.token("/console").await, other.token("/console").await);
+    let path = format!("/console/batches/{paused}/resume");
+    for (form, origin) in [
+        (vec![], Some(base)),
+        (vec![("csrf", "")], Some(base)),
+        (vec![("csrf", foreign.as_str())], Some(base)),
+        (vec![("csrf", token.as_str())], None),
+        (vec![("csrf", token.as_str())], Some("null")),
+        (vec![("csrf", token.as_str())], Some("http://evil.example")),
+        (vec![("csrf", token.as_str())], Some(evil.as_str())),
+    ] {
+        let answer = visitor.post_from(&path, &form, origin).await;
+        assert_eq!(answer.status, 403, "{form:?} from {origin:?}");
+    }
+    // A read changes nothing.
+    assert_eq!(visitor.get(&path).await.status, 405);
+    assert_eq!(s.get(&paused).await["paused"], true);
+    assert_eq!(visitor.post(&path, &[("csrf", &token)]).await.status, 303);
+    assert_eq!(s.get(&paused).await["paused"], false);
+}));
+
+on_both!(a_session_is_new_at_each_sign_in_and_ends_when_it_is_ended () |s: Rc<Setup>| Box::pin(async move {
+    let user = s.program.user("admin").await;
+    let mut visitor = Visitor::of(s.api().client());
+    let chosen = "ab".repeat(32);
+    visitor.cookies.insert("paceline".into(), chosen.clone());
+    let token = visitor.token("/console/sign-in").await;
+    let form = [("csrf", token.as_str()), ("email", user.email.as_str()), ("password", user.password.as_str())];
+    let answer = visitor.post("/console/sign-in", &form).await;
+    let set = answer.header("set-cookie").expect("a cookie").to_owned();
+    assert!(set.contains("; HttpOnly") && set.contains("; SameSite=Lax") && set.contains("; Path=/"), "{set}");
+    assert_ne!(visitor.cookies["paceline"], chosen);
+    assert_eq!(visitor.get("/console").await.status, 200);
+
+    let mut thief = Visitor::of(s.api().client());
+    thief.cookies = visitor.cookies.clone();
+    let token = visitor.token("/console/password").await;
+    let new = "another password";
+    let form = [("csrf", token.as_str()), ("current_password", user.password.as_str()), ("new_password", new), ("again", new)];
+    assert_eq!(visitor.post("/console/password", &form).await.status, 303);
+    assert_eq!(thief.get("/console").await.status, 303, "the name of the session was kept");
+    assert_eq!(visitor.get("/console").await.status, 200);
+    assert_eq!(visitor.act("/console/sign-out").await.status, 303);
+    assert_eq!(visitor.get("/console").await.status, 303);
+}));
+
+on_both!(pages_are_in_no_frame_and_no_cache_and_lead_nowhere_else (("PACELINE_LIMIT_LOGIN_PER_MIN", "0")) |s: Rc<Setup>| Box::pin(async move {
+    let [ended, ..] = world(&s).await;
+    let user = s.program.user("supervisor").await;
+    let mut visitor = Visitor::signed_in(s.api().client(), &user).await;
+    let mut nonces = Vec::new();
+    for path in ["/console", "/console/sign-in?next=x", "/console/nowhere", "/console/batches?status=x"]
+        .map(str::to_owned).into_iter().chain(pages(&ended).into_iter().map(|(path, _)| path))
+        .filter(|path| path != "/console/live" && !path.starts_with("/console/go")) {
+        let answer = visitor.get(&path).await;
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+        if answer.status == 303 {
+            continue;
+        }
+        let policy = answer.header("content-security-policy").expect("a policy");
+        for rule in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'",
+            "require-trusted-types-for 'script'", "trusted-types htmx"] {
+            assert!(policy.split("; ").any(|one| one == rule), "{path}: {rule} is not in {policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{path}: {policy}");
+        let nonce = policy.split_once("'nonce-").and_then(|(_, rest)| rest.split_once('\'')).expect("a nonce").0;
+        assert!(answer.text.contains(nonce));
+        nonces.push(nonce.to_owned());
+    }
+    let all = nonces.len();
+    nonces.sort();
+    nonces.dedup();
+    assert_eq!(nonces.len(), all, "a nonce came twice");
+    for next in ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/batch"] {
+        let mut nobody = Visitor::of(s.api().client());
+        let token = nobody.token("/console/sign-in").await;
+        let form = [("csrf", token.as_str()), ("email", user.email.as_str()), ("password", user.password.as_str()), ("next", next)];
+        let answer = nobody.post("/console/sign-in", &form).await;
+        assert_eq!(answer.header("location"), Some("/console"), "{next}");
+    }
+}));
+
+on_both!(guesses_are_counted_with_those_of_the_api (("PACELINE_LIMIT_LOGIN_PER_MIN", "3")) |s: Rc<Setup>| Box::pin(async move {
+    let user = s.program.user("admin").await;
+    let mut visitor = Visitor::of(s.api().client());
+    let token = visitor.token("/console/sign-in").await;
+    let form = [("csrf", token.as_str()), ("email", user.email.as_str()), ("password", "a guess")];
+    for _ in 0..2 {
+        assert_eq!(visitor.post("/console/sign-in", &form).await.status, 401);
+    }
+    let login = json!({ "email": user.email, "password": "a guess" });
+    s.api().client().post("/api/v1/auth/login", &login).await.expect(401);
+    let answer = visitor.post("/console/sign-in", &form).await;
+    assert_eq!(answer.status, 429);
+    assert!(answer.header("retry-after").is_some());
+    s.api().client().post("/api/v1/auth/login", &login).await.expect(429);
+}));
+
+on_both!(a_console_that_is_read_only_changes_nothing (("PACELINE_CONSOLE_READ_ONLY", "true")) |s: Rc<Setup>| Box::pin(async move {
+    let [_, paused, ..] = world(&s).await;
+    let user = s.program.user("admin").await;
+    let mut visitor = Visitor::signed_in(s.api().client(), &user).await;
+    let answer = visitor.act(&format!("/console/batches/{paused}/resume")).await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.text.contains("console_read_only"));
+    assert_eq!(s.get(&paused).await["paused"], true);
+    assert_eq!(visitor.act("/console/sign-out").await.status, 303);
+}));
+
+on_both!(what_others_write_runs_nowhere () |s: Rc<Setup>| Box::pin(async move {
+    let evil = "<img src=x onerror=\"window.bad=1\"><script>window.bad=1</script>'\"><a hx-get=\"/console\" hx-trigger=\"load\">";
+    let contacts = json!({ "contacts": [{ "phoneE164": "+60123000001", "name": evil }, { "phoneE164": evil, "name": "x" }] });
+    let import = crate::setup::accepted(s.admin.post("/batch/import", &contacts).await.expect(202));
+    s.ended(&import).await;
+    let ids: Vec<String> = s.items(&import).await.iter().filter_map(|item| item["contactId"].as_str().map(str::to_owned)).collect();
+    s.gateway.script(move |_| support::Reply::status(400).saying(evil));
+    let send = s.send(&ids, json!({ "content": evil })).await;
+    s.ended(&send).await;
+    let (_browser, page) = browser_of(&s, "admin").await;
+    for path in [
+        "/console".to_owned(),
+        "/console/batches".into(),
+        "/console/contacts".into(),
+        format!("/console/contacts/{}", ids[0]),
+        format!("/console/batches/{import}"),
+        format!("/console/batches/{import}/recipients"),
+        format!("/console/batches/{import}/failures"),
+        format!("/console/batches/{send}"),
+        format!("/console/batches/{send}/recipients"),
+        format!("/console/batches/{send}/failures"),
+    ] {
+        page.go(&format!("{}{path}", s.api().url())).await;
+        assert_eq!(page.eval("window.bad ?? null").await, serde_json::Value::Null, "{path}");
+        assert_eq!(page.eval("document.querySelectorAll('main img, main script').length").await, 0, "{path}");
+        nothing_went_wrong(&page);
+    }
+    assert!(page.text("main").await.contains("onerror"), "the text is shown as it is");
+}));
+
+on_both!(files_are_kept_by_their_content () |s: Rc<Setup>| Box::pin(async move {
+    let client = s.api().client();
+    let page = client.get("/console/sign-in").await.text;
+    let mut weight = 0;
+    for part in page.split("/console/assets/").skip(1) {
+        let name = part.split('"').next().expect("a name");
+        let request = client.request(Method::GET, &format!("/console/assets/{name}")).header("accept-encoding", "br");
+        let answer = client.send(request).await;
+        assert_eq!((answer.status, answer.header("content-encoding")), (200, Some("br")), "{name}");
+        assert_eq!(answer.header("cache-control"), Some("public, max-age=31536000, immutable"));
+        weight += answer.text.len();
+    }
+    assert!((1..80_000).contains(&weight), "{weight} bytes");
+    client.get("/console/assets/htmx.js").await.expect(404);
+}));
