@@ -172,7 +172,6 @@ fn routes(app: Arc<App>, console: BoxEndpoint<'static, Response>) -> BoxEndpoint
         .nest_no_strip("/webhooks", crm.clone())
         .at("/metrics", crm)
         .nest_no_strip("/console", console)
-        .at("/", poem::endpoint::make_sync(|_| poem::web::Redirect::see_other("/console")))
         .nest("/", docs::endpoint(app.observed.ready.clone(), documented(&app)));
     foundation::outermost(foundation::cors::share(&origins, routes)).boxed()
 }

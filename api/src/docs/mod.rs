@@ -13,8 +13,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use poem::http::StatusCode;
 use poem::http::header::CONTENT_SECURITY_POLICY;
-use poem::web::Html;
-use poem::{Endpoint, EndpointExt, IntoResponse, Response, Route, get, handler};
+use poem::web::{Html, Redirect};
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -185,7 +185,7 @@ impl Pages {
 /// Health, metrics and the documents; everything else is not found.
 pub(crate) fn endpoint(ready: ReadyCheck, surfaces: Vec<Documented>) -> impl Endpoint<Output = Response> {
     let mut operations = Operations::default();
-    for path in ["/healthz", "/readyz", "/docs", "/redoc", "/openapi.json", "/asyncapi.json"] {
+    for path in ["/", "/healthz", "/readyz", "/docs", "/redoc", "/openapi.json", "/asyncapi.json"] {
         operations = operations.and_get(path, &[]);
     }
     let whole = whole(&surfaces).to_string();
@@ -199,7 +199,18 @@ pub(crate) fn endpoint(ready: ReadyCheck, surfaces: Vec<Documented>) -> impl End
     for (path, html) in indices {
         routes = routes.at(path, poem::endpoint::make_sync(move |_| page(html.clone(), &policy(""))));
     }
-    strict(operations, routes.at("/readyz", readyz(ready)).at("/*", not_found()))
+    strict(operations, routes.at("/readyz", readyz(ready)).at("/*", home_or_not_found()))
+}
+
+/// The address without a path leads to the console; nothing else is found. In one endpoint, since the router's catch-all takes
+/// `/` before a route of that name.
+fn home_or_not_found() -> impl Endpoint<Output = Response> {
+    poem::endpoint::make(|request: Request| async move {
+        if request.original_uri().path() == "/" {
+            return Ok(Redirect::see_other("/console").into_response());
+        }
+        not_found().call(request).await
+    })
 }
 
 /// A page that leads to each document.

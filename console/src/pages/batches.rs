@@ -78,7 +78,9 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
     let status: Option<BatchStatus> = choice(&context, "status")?;
     let before: Option<BatchId> = choice(&context, "before")?;
     let filter = Filter { batch_type: kind, status, created_after: None };
-    let upto: Option<BatchId> = choice(&context, "upto")?;
+    // 0 where the list was empty.
+    let upto: Option<i64> = choice(&context, "upto")?;
+    let upto = upto.map(BatchId);
     let db = context.app.db.read();
     let from = before.or(upto.map(|upto| BatchId(upto.0.saturating_add(1))));
     let mut found = batches::page(db, &filter, from, ROWS as u64 + 1).await?;

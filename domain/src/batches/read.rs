@@ -98,7 +98,7 @@ pub async fn newer(conn: &impl ConnectionTrait, filter: &Filter, than: BatchId, 
     let (condition, mut values) = filter.condition();
     values.push(than.into());
     let sql = format!(
-        "SELECT count(*) AS n FROM (SELECT id FROM batches WHERE {condition} AND id > ${} LIMIT {at_most}) AS some",
+        "SELECT count(*) AS n FROM (SELECT id FROM batches WHERE {condition} AND id > ${} LIMIT {at_most}) AS those",
         values.len()
     );
     db::one(conn, sql, values).await?.map_or(Ok(0), |row| row.try_get("", "n"))

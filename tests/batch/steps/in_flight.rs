@@ -156,11 +156,14 @@ async fn dead(ledger: Ledger) {
 
 on_both!(the_release_before_finds_rows_and_this_one_goes_on_from_them, down_and_up);
 
+/// How many steps the schema has since items in flight have no row, that one among them (m0013).
+const SINCE_CLAIMS: &str = "4";
+
 async fn down_and_up(ledger: Ledger) {
     let sent = sent(&ledger).await;
     settle(&ledger, sent.held, &[accepted(&sent.items[0])]).await;
     vanish(&ledger).await;
-    ledger.program.run(&["migrate", "down", "--yes"], "").await;
+    ledger.program.run(&["migrate", "down", "--yes", "--steps", SINCE_CLAIMS], "").await;
     let rows =
         "SELECT count(*) AS n FROM batch_items WHERE status = 'sending' AND contact_id = seq + 1 AND seq IN (1, 2)";
     assert_eq!(ledger.number(rows).await, 2);
