@@ -62,6 +62,8 @@ const DESCRIPTION: &str = "Contacts imported, written to, tagged and deleted in 
 - A field, a parameter or a form's field that is not in this document is refused with 400 and the nearest known name, in
   nested objects too; a field in the query, and a parameter in the body, are told where they belong. An operation without a
   body takes an empty one, `{}` and `null`.
+- An item whose first attempt is under way is `sending`; its `startedAt` is that of the run of its chunk's job until its
+  outcome brings its own.
 - `content` beside `templateId` is passed over, as the original's clients send it.
 - **`dryRun`** in the query, in the body or in a form is the same; if two of them differ, the request is refused. A dry run
   does not take its `Idempotency-Key`. That of a send tells no `collisions`; of more than 10,000 recipients the first 10,000
