@@ -59,6 +59,9 @@ pub(crate) struct World {
 /// The recipient whom the gateway refuses once: what there is to retry.
 const REFUSED_ONCE: &str = "60123000017";
 
+/// The last contact's number, which gets no bulk messages.
+const SUPPRESSED: &str = "+60123000039";
+
 impl World {
     /// With forty contacts. `simulator`: without a gateway of its own, so that the built-in one is used.
     pub(crate) async fn new(split: bool, simulator: bool) -> Self {
@@ -84,6 +87,7 @@ impl World {
         let tags = json!({ "contactIds": &contacts[..6], "tags": ["few"], "operation": "add" });
         let tagged = text(&s.admin.post("/batch/tags", &tags).await.expect(202)["data"]["id"]);
         s.ended(&tagged).await;
+        s.admin.post("/suppressions", &json!({ "phones": [SUPPRESSED] })).await.expect(200);
         Self {
             s,
             simulator,
@@ -243,12 +247,15 @@ impl World {
         let tags = json!({ "contactIds": &ids[..10], "tags": [format!("t{}", self.nth)], "operation": "add" });
         let tagged = self.post("/batch/tags", tags).await;
         batches.push((text(&tagged["id"]), 10));
-        // More than the slots of one claim.
-        let slow = json!({ "contactIds": &ids[10..36], "content": "Slowly", "ratePerMinute": 1200 });
+        // More than the slots of one claim, and nobody whose message is refused once.
+        let slow = json!({ "contactIds": &ids[20..39], "content": "Slowly", "ratePerMinute": 900 });
         let slow = text(&self.post("/batch/send", slow).await["id"]);
         self.steer(&format!("/batch/{slow}/pause")).await;
         self.steer(&format!("/batch/{slow}/resume")).await;
-        batches.push((slow, 26));
+        batches.push((slow, 19));
+        // Nothing is sent of it: its job ends without an outcome.
+        let nobody = self.post("/batch/send", json!({ "contactIds": &ids[39..], "content": "Never" })).await;
+        batches.push((text(&nobody["id"]), 0));
         let all = text(&all["id"]);
         // One that was refused when nobody could hear it was tried again, and is not refused any more.
         if self.processed(&all, 20).await["failedCount"] == json!(1) {

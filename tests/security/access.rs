@@ -213,7 +213,9 @@ async fn without_a_token_every_route_but_those_for_everybody_is_401() {
             assert!(nobody.get(document).await.expect(200)["info"]["title"].is_string(), "{document}");
         }
     }
-    for path in ["/", "/api/v2/sessions", "/admin/chat/sessions", "/webhooks/x", "/.env", "/debug"] {
+    let home = nobody.get("/").await;
+    assert_eq!((home.status, home.header("location")), (303, Some("/console")));
+    for path in ["/api/v2/sessions", "/admin/chat/sessions", "/webhooks/x", "/.env", "/debug"] {
         assert_eq!(nobody.get(path).await.status, 404, "{path}");
     }
 }
