@@ -6,6 +6,7 @@
 
 mod begin;
 mod claim;
+mod decide;
 mod outcome;
 mod reserve;
 mod rows;
