@@ -14,22 +14,38 @@ pub(crate) enum Language {
     ZhCn,
 }
 
-/// The catalogues' texts.
-pub(crate) const CATALOGUES: [(Language, &str); 2] = [
-    (Language::En, include_str!("../locales/en/console.ftl")),
-    (Language::ZhCn, include_str!("../locales/zh-CN/console.ftl")),
+/// The catalogues' texts, a file for each part of the console.
+pub(crate) const CATALOGUES: [(Language, &[&str]); 2] = [
+    (
+        Language::En,
+        &[
+            include_str!("../locales/en/console.ftl"),
+            include_str!("../locales/en/queue.ftl"),
+            include_str!("../locales/en/data.ftl"),
+        ],
+    ),
+    (
+        Language::ZhCn,
+        &[
+            include_str!("../locales/zh-CN/console.ftl"),
+            include_str!("../locales/zh-CN/queue.ftl"),
+            include_str!("../locales/zh-CN/data.ftl"),
+        ],
+    ),
 ];
 
 static BUNDLES: LazyLock<[FluentBundle<FluentResource>; 2]> = LazyLock::new(|| {
-    CATALOGUES.map(|(language, text)| {
+    CATALOGUES.map(|(language, texts)| {
         let id: LanguageIdentifier = language.tag().parse().unwrap_or_default();
         let mut bundle = FluentBundle::new_concurrent(vec![id]);
         // The marks that isolate directions would stand in attributes, addresses and tests; both languages run the same way.
         bundle.set_use_isolating(false);
-        // A test reads the catalogues strictly; what is wrong in one line must not take the others away.
-        let resource = FluentResource::try_new(text.to_owned()).unwrap_or_else(|(resource, _)| resource);
-        if let Err(errors) = bundle.add_resource(resource) {
-            tracing::error!(?errors, "a catalogue has a key twice");
+        for text in texts {
+            // A test reads the catalogues strictly; what is wrong in one line must not take the others away.
+            let resource = FluentResource::try_new((*text).to_owned()).unwrap_or_else(|(resource, _)| resource);
+            if let Err(errors) = bundle.add_resource(resource) {
+                tracing::error!(?errors, "a catalogue has a key twice");
+            }
         }
         bundle
     })
@@ -138,10 +154,10 @@ mod tests {
     }
 
     /// Each key with the values that it shows; `count` only chooses between forms, which not every language has.
-    fn keys(text: &str) -> BTreeMap<String, BTreeSet<String>> {
-        let resource = fluent_syntax::parser::parse(text).expect("the catalogue has no errors");
+    fn keys(texts: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
         let mut keys = BTreeMap::new();
-        for entry in &resource.body {
+        let resource = |text| fluent_syntax::parser::parse(text).expect("the catalogue has no errors");
+        for entry in texts.iter().flat_map(|text| resource(*text).body) {
             if let Entry::Message(message) = entry {
                 let mut found = BTreeSet::new();
                 variables(message.value.as_ref().expect("a message has a text"), &mut found);
@@ -175,7 +191,7 @@ mod tests {
 
     #[test]
     fn both_catalogues_have_the_same_keys_with_the_same_values() {
-        let [english, chinese] = CATALOGUES.map(|(_, text)| keys(text));
+        let [english, chinese] = CATALOGUES.map(|(_, texts)| keys(texts));
         assert_eq!(english, chinese);
     }
 

@@ -1,0 +1,1 @@
+## What the queue works on: imports, tags, deletions, templates, suppressions, people, statistics

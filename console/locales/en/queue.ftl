@@ -1,0 +1,1 @@
+## The queue: jobs, operations, workers, senders, the system
