@@ -49,18 +49,15 @@ pub(crate) struct RingBackend {
 }
 
 impl RingBackend {
-    /// The backend, and the pump that fills it until the worker stops.
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        queue: Arc<dyn RingQueue>,
-        lane: Lane,
-    ) -> (Self, impl Future<Output = ()> + Send) {
+    /// The backend. A pump fills it until the process is told to stop, or the backend is dropped.
+    pub(crate) fn new(shared: &Arc<Shared>, queue: &Arc<dyn RingQueue>, lane: Lane) -> Self {
         let (tx, rings) = mpsc::channel(POP_MAX);
         let places = Places::new(shared.settings.concurrency(lane));
-        let pump = async move {
+        let (shared, queue) = (shared.clone(), queue.clone());
+        tokio::spawn(async move {
             supervise("pump", || pump(shared.clone(), queue.clone(), lane, places.clone(), tx.clone())).await;
-        };
-        (Self { rings }, pump)
+        });
+        Self { rings }
     }
 }
 

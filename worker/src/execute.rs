@@ -6,7 +6,7 @@ use domain::db::Trouble;
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
 use domain::kinds::Kinds;
 use domain::retry::Backoff;
-use domain::{JobId, JobKind, JobRef, Lane, Timestamp, db};
+use domain::{JobId, JobRef, Lane, Timestamp, db};
 use faults::{Commit, Point, Side};
 use futures::FutureExt;
 use sea_orm::DbErr;
@@ -38,14 +38,6 @@ pub(crate) enum JobError {
     Panicked,
 }
 
-/// Claims the job that a ring names, does it, and writes down how it ended. Never panics: a lane would end with it.
-pub(crate) async fn execute(shared: &Arc<Shared>, lane: Lane, rung: JobRef, place: &mut Place) {
-    if AssertUnwindSafe(answer(shared, lane, rung, place)).catch_unwind().await.is_err() {
-        metrics::counter!("paceline_panics_total", "in" => "job").increment(1);
-        tracing::error!(job = %rung, "panicked around the job; its lease will end");
-    }
-}
-
 async fn claim(shared: &Shared, now: Timestamp, id: JobId) -> Result<Claim, DbErr> {
     db::hit(Point::Claim(Side::Before))?;
     let claim = jobs::claim(shared.db.write(), now, id, &shared.owner).await?;
@@ -62,7 +54,8 @@ async fn reject(shared: &Shared, id: JobId, error: &DbErr) -> Result<(), DbErr> 
     Ok(())
 }
 
-async fn answer(shared: &Arc<Shared>, lane: Lane, rung: JobRef, place: &mut Place) {
+/// Claims the job that a ring names, does it, and writes down how it ended.
+pub(crate) async fn execute(shared: &Arc<Shared>, lane: Lane, rung: JobRef, place: &mut Place) {
     let now = shared.clock.now();
     let claimed = match claim(shared, now, rung.id).await {
         Ok(Claim::Taken(job)) => *job,
@@ -108,7 +101,7 @@ async fn answer(shared: &Arc<Shared>, lane: Lane, rung: JobRef, place: &mut Plac
         batch = claimed.batch.map(|b| b.0),
         chunk = claimed.chunk
     );
-    let done = AssertUnwindSafe(perform(shared, &claimed, place)).catch_unwind().instrument(span.clone()).await;
+    let done = AssertUnwindSafe(kinds::run(shared, &claimed, place)).catch_unwind().instrument(span.clone()).await;
     let result = match done {
         Ok(result) => result,
         Err(_) => {
@@ -131,17 +124,6 @@ async fn answer(shared: &Arc<Shared>, lane: Lane, rung: JobRef, place: &mut Plac
     metrics::gauge!("paceline_jobs_running", "lane" => lane, "kind" => kind).decrement(1.0);
     metrics::histogram!("paceline_job_run_seconds", "lane" => lane, "kind" => kind)
         .record(began.elapsed().as_secs_f64());
-}
-
-async fn perform(shared: &Arc<Shared>, job: &Claimed, place: &mut Place) -> Result<Outcome, JobError> {
-    match job.kind {
-        JobKind::Expand => kinds::expand::run(shared, job).await,
-        JobKind::Start => kinds::start::run(shared, job).await,
-        JobKind::SendChunk => kinds::send_chunk::run(shared, job, place).await,
-        JobKind::ImportChunk | JobKind::TagChunk | JobKind::DeleteChunk => kinds::set_chunk::run(shared, job).await,
-        JobKind::Deliver => kinds::deliver::run(shared, job).await,
-        JobKind::Probe => kinds::probe::run(shared, job).await,
-    }
 }
 
 /// How long the writing of a failure is tried: the database that made the job fail may be away for a while, and who gives

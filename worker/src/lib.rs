@@ -1,6 +1,6 @@
 //! The worker: takes jobs from three lanes and does them.
 //!
-//! A ring comes from the queue (`backend`), apalis hands it to `execute`, which claims the job's row and calls the
+//! A ring comes from the queue (`backend`), apalis' monitor (`lanes`) hands it to `execute`, which claims the job's row and calls the
 //! file of its kind in `kinds`. Everything durable happens in `domain`'s steps; here is what surrounds them: which
 //! ring to take, how many jobs at once, when to write outcomes, what to do when the process is told to stop.
 //!
@@ -13,7 +13,7 @@ mod control;
 mod execute;
 mod identity;
 mod kinds;
-mod lane;
+mod lanes;
 mod leases;
 mod places;
 mod reports;
@@ -150,14 +150,10 @@ pub async fn run(
     tasks.spawn(async move {
         supervise("control", || control::follow(follower.clone(), notifier.clone(), stop_follower.clone())).await;
     });
-    let lanes = TaskTracker::new();
-    for lane in Lane::ALL {
-        lanes.spawn(lane::run(shared.clone(), backplane.queue.clone(), lane));
-    }
-    lanes.close();
-    stop.cancelled().await;
-    if tokio::time::timeout(shared.settings.shutdown_grace, lanes.wait()).await.is_err() {
-        tracing::warn!(running = shared.leases.len(), "jobs did not come to rest in time; their leases will end");
+    lanes::run(&shared, &backplane.queue).await;
+    let running = shared.leases.len();
+    if running > 0 {
+        tracing::warn!(running, "jobs did not come to rest in time; their leases will end");
     }
     shared.after.flush().await;
     background.cancel();

@@ -1,8 +1,27 @@
-//! One file for each kind of job.
+//! One file for each kind of job, and the registry that names them.
 
-pub(crate) mod deliver;
-pub(crate) mod expand;
-pub(crate) mod probe;
-pub(crate) mod send_chunk;
-pub(crate) mod set_chunk;
-pub(crate) mod start;
+mod deliver;
+mod expand;
+mod probe;
+mod send_chunk;
+mod set_chunk;
+mod start;
+
+use crate::Shared;
+use crate::execute::{JobError, Outcome};
+use crate::places::Place;
+use domain::JobKind;
+use domain::jobs::Claimed;
+use std::sync::Arc;
+
+/// Does a claimed job as its kind does. A new kind is a file here and its line below.
+pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed, place: &mut Place) -> Result<Outcome, JobError> {
+    match job.kind {
+        JobKind::Expand => expand::run(shared, job).await,
+        JobKind::Start => start::run(shared, job).await,
+        JobKind::SendChunk => send_chunk::run(shared, job, place).await,
+        JobKind::ImportChunk | JobKind::TagChunk | JobKind::DeleteChunk => set_chunk::run(shared, job).await,
+        JobKind::Deliver => deliver::run(shared, job).await,
+        JobKind::Probe => probe::run(shared, job).await,
+    }
+}
