@@ -64,7 +64,8 @@ pub(crate) async fn open(
     let sql = format!(
         "INSERT INTO conversations (uuid, contact_id, channel, status, unread, created_at, updated_at, sender_id)
          VALUES ({}, $2, $3, 'open', $4, $5, $5,
-                 (SELECT sender_id FROM (SELECT id, created_at, direction, sender_id FROM messages WHERE contact_id = $2
+                 (SELECT sender_id FROM (SELECT id, created_at, direction, sender_id FROM messages
+                                         WHERE contact_id = $2 AND direction IS NOT NULL
                                          ORDER BY created_at DESC, id DESC LIMIT {LATELY}) AS lately
                   WHERE direction = 'outbound' ORDER BY created_at DESC, id DESC LIMIT 1))
          ON CONFLICT (contact_id, channel) WHERE status <> 'closed' DO UPDATE SET

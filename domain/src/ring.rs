@@ -76,7 +76,8 @@ impl JobKind {
     pub const fn version(self) -> i64 {
         match self {
             // 2: items in flight for the first time have no rows (0028), and who does not know that would lose them.
-            Self::SendChunk => 2,
+            // 3: an item and its message are one row (0037).
+            Self::SendChunk => 3,
             Self::Expand
             | Self::Start
             | Self::ImportChunk

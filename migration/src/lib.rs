@@ -18,6 +18,7 @@ mod m0013_claims;
 mod m0014_senders;
 mod m0015_audit_logs;
 mod m0016_browser_sessions;
+mod m0017_one_row;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -47,6 +48,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0014_senders::Migration),
             Box::new(m0015_audit_logs::Migration),
             Box::new(m0016_browser_sessions::Migration),
+            Box::new(m0017_one_row::Migration),
         ]
     }
 }

@@ -92,7 +92,7 @@ mod tests {
         let mut options = ConnectOptions::new("sqlite::memory:");
         options.max_connections(1);
         let db = Database::connect(options).await.expect("memory");
-        Migrator::up(&db, None).await.expect("up");
+        Migrator::up(&db, Some(8)).await.expect("up");
         let manager = SchemaManager::new(&db);
         Migration.down(&manager).await.expect("down");
         for sql in [

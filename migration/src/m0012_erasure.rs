@@ -153,7 +153,7 @@ mod tests {
         let mut options = ConnectOptions::new("sqlite::memory:");
         options.max_connections(1);
         let db = Database::connect(options).await.expect("memory");
-        Migrator::up(&db, None).await.expect("up");
+        Migrator::up(&db, Some(12)).await.expect("up");
         let manager = SchemaManager::new(&db);
         Migration.down(&manager).await.expect("down");
         let data = r#"[{"c":{"l":1,"p":"60123000001"}},{"r":{"l":2,"p":"+55 31 8765-4321"}},{"e":{"l":3,"m":"bad","i":"12"}}]"#;

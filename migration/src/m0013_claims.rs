@@ -79,7 +79,7 @@ mod tests {
         let mut options = ConnectOptions::new("sqlite::memory:");
         options.max_connections(1);
         let db = Database::connect(options).await.expect("memory");
-        Migrator::up(&db, None).await.expect("up");
+        Migrator::up(&db, Some(13)).await.expect("up");
         for sql in [
             "INSERT INTO contacts (id, identifier, phone, created_at, updated_at)
              VALUES (12, '0197c1a0-0000-7000-8000-00000000000c', '60123000012', 0, 0)",

@@ -213,8 +213,8 @@ async fn what_a_contact_got_among_many_is_found_at_once() {
     database.execute(batches(1, 60, "COMPLETED")).await;
     database
         .execute(
-            "INSERT INTO batch_items (batch_id, seq, contact_id, status)
-             SELECT b, c - 1, c, 'succeeded' FROM generate_series(1, 60) b, generate_series(1, 1000) c",
+            "INSERT INTO messages (batch_id, seq, contact_id, item_status, direction, status, created_at)
+             SELECT b, c - 1, c, 'succeeded', 'outbound', 'sent', 1 FROM generate_series(1, 60) b, generate_series(1, 1000) c",
         )
         .await;
     database.execute(batches(61, 70, "PENDING")).await;
@@ -234,7 +234,7 @@ async fn what_a_contact_got_among_many_is_found_at_once() {
             database.execute("ANALYZE").await;
         }
         let tx = db.begin().await.expect("a transaction");
-        let tables = "'batch_items', 'batch_chunks'";
+        let tables = "'messages', 'batch_items', 'batch_chunks'";
         let before = rows_read(&tx, tables).await;
         let page = batches::items_of_contact(&tx, ContactId(555), None, None, 20).await.expect("read").expect("there");
         assert_eq!((page.0.len(), page.1), (20, Some(Place { batch: 51, seq: 554 })));

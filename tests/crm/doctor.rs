@@ -50,14 +50,6 @@ async fn compares(chain: Chain) {
             "UPDATE messages SET uuid = '7fffffff-ffff-7000-8000-000000000001'
              WHERE id = (SELECT max(id) FROM messages WHERE direction = 'outbound')",
             vec![
-                "1 messages were sent, and failed by what the ledger says: ",
-                "1 messages were taken by what the ledger says, and the gateway does not have them: \
-                 7fffffff-ffff-7000-8000-000000000001",
-            ],
-        ),
-        (
-            "UPDATE batch_items SET message_id = NULL",
-            vec![
                 "1 messages are at the gateway, and the ledger knows nothing of them: ",
                 "1 messages were sent, and failed by what the ledger says: ",
                 "1 messages were taken by what the ledger says, and the gateway does not have them: \

@@ -74,9 +74,9 @@ async fn everything_is_killed(mut s: Setup) {
     let ids = s.contacts(600).await;
     let batch = s.send(&ids, json!({ "ratePerMinute": 9_000 })).await;
     // What is claimed for the first time has no row.
-    let in_flight = "SELECT (SELECT count(*) FROM batch_items WHERE status = 'sending')
+    let in_flight = "SELECT (SELECT count(*) FROM messages WHERE item_status = 'sending')
                           + (SELECT CAST(coalesce(sum(k.next_seq - k.first_seq - (
-                                SELECT count(*) FROM batch_items i WHERE i.batch_id = k.batch_id AND i.seq >= k.first_seq
+                                SELECT count(*) FROM messages i WHERE i.batch_id = k.batch_id AND i.seq >= k.first_seq
                                    AND i.seq < k.next_seq)), 0) AS BIGINT)
                              FROM batch_chunks k WHERE k.claim_id IS NOT NULL)";
     let mut claimed = 0;

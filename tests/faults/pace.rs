@@ -17,7 +17,7 @@ const REMEMBER_SLOTS: &str = "CREATE TABLE slots (slot_us BIGINT NOT NULL);
             END IF;
             RETURN NULL;
         END $$;
-    CREATE TRIGGER remember_slot AFTER INSERT OR UPDATE ON batch_items FOR EACH ROW EXECUTE FUNCTION remember_slot()";
+    CREATE TRIGGER remember_slot AFTER INSERT OR UPDATE ON messages FOR EACH ROW EXECUTE FUNCTION remember_slot()";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: a minute at a set pace"]

@@ -52,7 +52,9 @@ async fn make(served: &Served, admin: &Client) -> There {
     // Its item may fail for another reason than that its contact is not there: it is tried again.
     let failed = admin.post("/batch/send", &json!({ "contactIds": [customer], "content": "x" })).await.expect(202);
     let failed = served.ended(admin, failed).await["id"].as_str().expect("id").to_owned();
-    served.sql(&format!("UPDATE batch_items SET status = 'failed', error_code = 'x' WHERE batch_id = {failed}")).await;
+    served
+        .sql(&format!("UPDATE messages SET item_status = 'failed', error_code = 'x' WHERE batch_id = {failed}"))
+        .await;
     served.sql(&format!("UPDATE batches SET succeeded = 0, failed = 1, status = 'FAILED' WHERE id = {failed}")).await;
     let number = customer.parse::<i64>().expect("a number");
     admin.post("/messages/send", &json!({ "customer_id": number, "content": "Hi" })).await.expect(200);

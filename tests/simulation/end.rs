@@ -83,9 +83,8 @@ impl World {
             let cancelled = batch.status == BatchStatus::Cancelled;
             assert!(cancelled || unexpanded || batch.processed() == batch.total, "{batch:?}");
         }
-        let sql = "SELECT batch_id, seq, status, attempts, error_code, CAST(message_id AS TEXT) AS message_id,
-                          finished_at IS NOT NULL AS finished FROM batch_items
-                   WHERE batch_id IN (SELECT id FROM batches WHERE type = 'SEND')";
+        let sql = "SELECT batch_id, seq, item_status AS status, attempts, error_code, CAST(uuid AS TEXT) AS message_id,
+                          finished_at IS NOT NULL AS finished FROM messages WHERE seq IS NOT NULL";
         for row in db::all(&self.db, sql, []).await.expect("read") {
             let text = |column: &str| row.try_get::<Option<String>>("", column).expect("a text");
             let (batch, seq): (i64, i64) =

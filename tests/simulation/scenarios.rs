@@ -23,7 +23,7 @@ fn ten_minutes_without_a_gateway_cost_no_attempts() {
             assert!(world.gateway.asked <= 50, "{mood:?}: asked {} times", world.gateway.asked);
             world.come_to_the_end().await;
             world.check_the_end().await;
-            let most = crate::ledger::number(&world.db, "SELECT max(attempts) AS n FROM batch_items").await;
+            let most = crate::ledger::number(&world.db, "SELECT max(attempts) AS n FROM messages").await;
             let failed = crate::ledger::number(&world.db, "SELECT sum(failed) AS n FROM batches").await;
             let allowed = if mood == Mood::Away { 1 } else { 3 };
             assert!(most <= allowed && failed == 0, "{mood:?}: {most} attempts, {failed} failed");

@@ -111,8 +111,7 @@ pub(super) async fn audit(db: &Db, gateway: &Gateway, users: &Users) -> Result<R
         report.findings.push(format!("{more} batches are there that nobody was told of"));
     }
 
-    let sql = "SELECT i.status AS status, CAST(i.message_id AS TEXT) AS message_id FROM batch_items i
-               JOIN batches b ON b.id = i.batch_id WHERE b.type = 'SEND'";
+    let sql = "SELECT item_status AS status, CAST(uuid AS TEXT) AS message_id FROM messages WHERE seq IS NOT NULL";
     let mut by_ledger = HashMap::new();
     for row in db::all(db.read(), sql, []).await? {
         let status: String = row.try_get("", "status")?;

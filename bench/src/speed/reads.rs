@@ -98,11 +98,12 @@ async fn fill(setup: &Setup, batches: usize) -> Result<()> {
         db::execute(
             conn,
             format!(
-                "INSERT INTO batch_items (batch_id, seq, contact_id, status, attempts, fence, error_code, error_message,
-                                          started_at, finished_at)
+                "INSERT INTO messages (batch_id, seq, contact_id, item_status, attempts, fence, error_code, error_message,
+                                       direction, status, created_at, started_at, finished_at)
                  SELECT {done} + 1 + n / {BATCH}, n % {BATCH}, n, CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'succeeded' END, 1, 1,
                         CASE WHEN n % 100 = 0 THEN 'gateway_404' END, CASE WHEN n % 100 = 0 THEN 'not found' END,
-                        1760000000000, 1760000000000 FROM {}",
+                        'outbound', CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'sent' END, 1760000000000, 1760000000000,
+                        1760000000000 FROM {}",
                 numbers(&(some * BATCH).to_string())
             ),
             [],

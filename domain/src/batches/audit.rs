@@ -35,7 +35,7 @@ pub enum Finding {
         /// How many items.
         items: i64,
     },
-    /// A succeeded item of a send has no message, or more than one.
+    /// A succeeded item of a send has no message.
     MessageMissing {
         /// The batch.
         batch: BatchId,
@@ -78,7 +78,7 @@ impl fmt::Display for Finding {
                 write!(f, "batch {batch}: completed, and {items} of its items were never decided")
             }
             Self::MessageMissing { batch, items } => {
-                write!(f, "batch {batch}: {items} succeeded items do not have exactly one message")
+                write!(f, "batch {batch}: {items} succeeded items have no message")
             }
             Self::Stuck { batch } => write!(f, "batch {batch}: under way, but no job will move it on"),
             Self::Undelivered { messages } => {
@@ -104,10 +104,12 @@ pub async fn audit(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
         "SELECT b.id AS id, b.succeeded AS succeeded, b.failed AS failed, b.skipped AS skipped,
                 coalesce(i.succeeded, 0) AS i_succeeded, coalesce(i.failed, 0) AS i_failed, coalesce(i.skipped, 0) AS i_skipped
          FROM batches b LEFT JOIN (
-             SELECT batch_id, count(CASE WHEN status = 'succeeded' THEN 1 END) AS succeeded,
-                    count(CASE WHEN status = 'failed' OR (status = 'unknown' AND finished_at IS NOT NULL) THEN 1 END) AS failed,
-                    count(CASE WHEN status = 'skipped' THEN 1 END) AS skipped
-             FROM batch_items GROUP BY batch_id) i ON i.batch_id = b.id
+             SELECT batch_id, count(CASE WHEN item_status = 'succeeded' THEN 1 END) AS succeeded,
+                    count(CASE WHEN item_status = 'failed' OR (item_status = 'unknown' AND finished_at IS NOT NULL) THEN 1 END) AS failed,
+                    count(CASE WHEN item_status = 'skipped' THEN 1 END) AS skipped
+             FROM (SELECT batch_id, item_status, finished_at FROM messages WHERE seq IS NOT NULL
+                   UNION ALL SELECT batch_id, item_status, finished_at FROM batch_items) AS items
+             GROUP BY batch_id) i ON i.batch_id = b.id
          WHERE b.succeeded <> coalesce(i.succeeded, 0) OR b.failed <> coalesce(i.failed, 0)
             OR b.skipped <> coalesce(i.skipped, 0) ORDER BY b.id LIMIT {limit}"
     );
@@ -143,8 +145,9 @@ pub async fn audit(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
     }
     let messages = format!(
         "SELECT b.id AS id, b.succeeded AS succeeded, coalesce(m.n, 0) AS n FROM batches b LEFT JOIN (
-             SELECT i.batch_id AS batch_id, count(*) AS n FROM batch_items i JOIN messages m ON m.uuid = i.message_id
-             WHERE i.status = 'succeeded' GROUP BY i.batch_id) m ON m.batch_id = b.id
+             SELECT batch_id, count(*) AS n FROM messages
+             WHERE seq IS NOT NULL AND item_status = 'succeeded' AND direction = 'outbound' AND uuid IS NOT NULL
+             GROUP BY batch_id) m ON m.batch_id = b.id
          WHERE b.type = 'SEND' AND b.succeeded <> coalesce(m.n, 0) ORDER BY b.id LIMIT {limit}"
     );
     for row in db::all(conn, messages, []).await? {

@@ -122,7 +122,7 @@ async fn done_before(
 ) -> Result<HashSet<i64>, DbErr> {
     let ids: Vec<i64> = found.values().map(|found| found.id).collect();
     let sql = format!(
-        "SELECT contact_id FROM batch_items WHERE batch_id = $2 AND seq >= $3 AND seq < $4 AND status = 'succeeded'
+        "SELECT contact_id FROM batch_items WHERE batch_id = $2 AND seq >= $3 AND seq < $4 AND item_status = 'succeeded'
             AND contact_id {}",
         Dialect::of(conn).one_of(1, "bigint")
     );

@@ -9,6 +9,7 @@
 
 use super::in_flight::{self, ClaimId, Disowned};
 use super::row::{self, SUMMARY, summary};
+use super::table::Table;
 use super::traces;
 use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
@@ -281,11 +282,15 @@ pub(crate) async fn bury(
     let Some(chunk) = load(conn, batch, no).await? else { return Ok(Step::quiet(())) };
     let (first, end) = (chunk.first_seq, chunk.end_seq());
     // An attempt may have reached the gateway: such an item is unknown, and counts as failed.
+    let table = Table::of(locked.summary.batch_type);
+    let (name, no_more) = (table.name(), table.no_more_slots());
     let failed = db::execute(
         conn,
-        "UPDATE batch_items SET status = CASE WHEN status = 'pending' THEN 'failed' ELSE 'unknown' END,
-                error_code = 'job_dead', error_message = $4, finished_at = $5, next_attempt_at = NULL
-         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND finished_at IS NULL",
+        format!(
+            "UPDATE {name} SET item_status = CASE WHEN item_status = 'pending' THEN 'failed' ELSE 'unknown' END,
+                    error_code = 'job_dead', error_message = $4, finished_at = $5{no_more}
+             WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND finished_at IS NULL"
+        ),
         [batch.into(), first.into(), end.into(), reason.into(), now.0.into()],
     )
     .await?;
@@ -295,7 +300,7 @@ pub(crate) async fn bury(
     if !locked.summary.status.is_terminal() {
         let known = db::all(
             conn,
-            "SELECT seq FROM batch_items WHERE batch_id = $1 AND seq >= $2 AND seq < $3",
+            format!("SELECT seq FROM {name} WHERE batch_id = $1 AND seq >= $2 AND seq < $3"),
             [batch.into(), first.into(), end.into()],
         )
         .await?
@@ -304,9 +309,14 @@ pub(crate) async fn bury(
         .collect::<Result<std::collections::HashSet<_>, _>>()?;
         let missing: Vec<i64> = (first..end).filter(|seq| !known.contains(seq)).collect();
         unwritten = i64::try_from(missing.len()).unwrap_or(i64::MAX);
+        // A row of a message says when it was written.
+        let (written, at) = match table {
+            Table::Messages => (", created_at", ", $4"),
+            Table::Sets => ("", ""),
+        };
         let insert = format!(
-            "INSERT INTO batch_items (batch_id, seq, status, error_code, error_message, finished_at)
-             SELECT $2, value, 'failed', 'job_dead', $3, $4 FROM {} WHERE TRUE",
+            "INSERT INTO {name} (batch_id, seq, item_status, error_code, error_message, finished_at{written})
+             SELECT $2, value, 'failed', 'job_dead', $3, $4{at} FROM {} WHERE TRUE",
             Dialect::of(conn).values(1, "bigint")
         );
         let list = serde_json::json!(missing).to_string();
@@ -330,8 +340,8 @@ pub(crate) const VANISHED: (&str, &str) = ("outcome_unknown", "the worker vanish
 /// of them.
 pub(crate) async fn disown(conn: &impl ConnectionTrait, batch: BatchId, chunk: &Chunk) -> Result<(), DbErr> {
     let (code, message) = VANISHED;
-    let sql = "UPDATE batch_items SET status = 'unknown', error_code = $4, error_message = $5
-               WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status = 'sending'";
+    let sql = "UPDATE messages SET item_status = 'unknown', error_code = $4, error_message = $5
+               WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND item_status = 'sending'";
     let values = [batch.into(), chunk.first_seq.into(), chunk.end_seq().into(), code.into(), message.into()];
     db::execute(conn, sql, values).await?;
     let in_doubt = Disowned { code, message, next_attempt_at: None, finished_at: None };
@@ -344,14 +354,18 @@ pub(crate) async fn abandon(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     batch: BatchId,
+    table: Table,
     first_seq: i64,
     end_seq: i64,
 ) -> Result<(), DbErr> {
-    let set = "finished_at = $4, next_attempt_at = NULL, slot_us = NULL
-         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND finished_at IS NULL AND status =";
+    let (name, no_more) = (table.name(), table.no_more_slots());
+    let set = format!(
+        "finished_at = $4{no_more}
+         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND finished_at IS NULL AND item_status ="
+    );
     let values = || [batch.into(), first_seq.into(), end_seq.into(), now.0.into()];
-    db::execute(conn, format!("UPDATE batch_items SET status = 'cancelled', {set} 'pending'"), values()).await?;
-    let unknown = db::execute(conn, format!("UPDATE batch_items SET {set} 'unknown'"), values()).await?;
+    db::execute(conn, format!("UPDATE {name} SET item_status = 'cancelled', {set} 'pending'"), values()).await?;
+    let unknown = db::execute(conn, format!("UPDATE {name} SET {set} 'unknown'"), values()).await?;
     if unknown > 0 {
         let failed = i64::try_from(unknown).unwrap_or(i64::MAX);
         row::count(conn, batch, row::Counts { failed, ..row::Counts::default() }).await?;

@@ -2,6 +2,7 @@
 
 use super::chunks::{self, WINDOW};
 use super::row::{self, Batch, SUMMARY, summary};
+use super::table::Table;
 use crate::db;
 use crate::jobs;
 use crate::model::{BatchStatus, BatchSummary, BatchType};
@@ -88,11 +89,12 @@ pub async fn cancel(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) ->
     )
     .await?;
     let idle = idle.iter().map(|row| row.try_get::<Option<i64>>("", "chunk_no")).collect::<Result<Vec<_>, _>>()?;
+    let table = Table::of(batch.summary.batch_type);
     for chunk in chunks::open(conn, id).await? {
         if idle.contains(&Some(chunk.no)) {
             chunks::disown(conn, id, &chunk).await?;
         }
-        chunks::abandon(conn, now, id, chunk.first_seq, chunk.end_seq()).await?;
+        chunks::abandon(conn, now, id, table, chunk.first_seq, chunk.end_seq()).await?;
     }
     changed(conn, id, Vec::new()).await
 }
@@ -165,10 +167,13 @@ pub async fn retry(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) -> 
     }
     let waiting = db::execute(
         conn,
-        "UPDATE batch_chunks SET retry = TRUE, state = 'waiting', passed_on = FALSE WHERE batch_id = $1 AND EXISTS (
-            SELECT 1 FROM batch_items i WHERE i.batch_id = $1 AND i.seq >= batch_chunks.first_seq
-               AND i.seq < batch_chunks.first_seq + batch_chunks.item_count AND i.error_code IS NOT NULL
-               AND i.status IN ('failed', 'unknown'))",
+        format!(
+            "UPDATE batch_chunks SET retry = TRUE, state = 'waiting', passed_on = FALSE WHERE batch_id = $1 AND EXISTS (
+                SELECT 1 FROM {} i WHERE i.batch_id = $1 AND i.seq >= batch_chunks.first_seq
+                   AND i.seq < batch_chunks.first_seq + batch_chunks.item_count AND i.error_code IS NOT NULL
+                   AND i.item_status IN ('failed', 'unknown'))",
+            Table::of(batch.summary.batch_type).name()
+        ),
         [id.into()],
     )
     .await?;
@@ -193,8 +198,9 @@ async fn hopeless(conn: &impl ConnectionTrait, batch: &Batch) -> Result<Option<S
         BatchType::Send | BatchType::Tag | BatchType::Delete => "error_code <> 'contact_not_found'",
     };
     let sql = format!(
-        "SELECT seq FROM batch_items
-         WHERE batch_id = $1 AND error_code IS NOT NULL AND status IN ('failed', 'unknown') AND {may_pass} LIMIT 1"
+        "SELECT seq FROM {} WHERE batch_id = $1 AND seq IS NOT NULL AND error_code IS NOT NULL
+            AND item_status IN ('failed', 'unknown') AND {may_pass} LIMIT 1",
+        Table::of(batch.summary.batch_type).name()
     );
     if db::one(conn, sql, [id.into()]).await?.is_some() {
         return Ok(None);
@@ -263,8 +269,8 @@ pub async fn patch(
             let (first, end): (i64, i64) = (chunk.try_get("", "first_seq")?, chunk.try_get("", "end_seq")?);
             db::execute(
                 conn,
-                "UPDATE batch_items SET slot_us = NULL, next_attempt_at = NULL
-                 WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status IN ('pending', 'unknown')
+                "UPDATE messages SET slot_us = NULL, next_attempt_at = NULL
+                 WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND item_status IN ('pending', 'unknown')
                    AND finished_at IS NULL AND slot_us IS NOT NULL",
                 [id.into(), first.into(), end.into()],
             )

@@ -101,7 +101,7 @@ pub(crate) async fn of_chunk(
     let from = from.max(chunk.first_seq);
     let rows = db::all(
         conn,
-        "SELECT seq FROM batch_items WHERE batch_id = $1 AND seq >= $2 AND seq < $3",
+        "SELECT seq FROM messages WHERE batch_id = $1 AND seq >= $2 AND seq < $3",
         [batch.into(), from.into(), chunk.next_seq.into()],
     )
     .await?;
@@ -165,7 +165,7 @@ pub(super) async fn with_rows(
         return Ok(HashSet::new());
     }
     let these = Dialect::of(conn).one_of(2, "bigint");
-    let sql = format!("SELECT seq FROM batch_items WHERE batch_id = $1 AND seq {these}");
+    let sql = format!("SELECT seq FROM messages WHERE batch_id = $1 AND seq {these}");
     let rows = db::all(conn, sql, [batch.into(), json!(seqs).to_string().into()]).await?;
     rows.iter().map(|row| row.try_get("", "seq")).collect()
 }
@@ -208,9 +208,9 @@ pub(crate) async fn disown(
         let rows: Vec<_> = lost.iter().map(row).collect();
         let columns = [("seq", "bigint"), ("contact_id", "bigint"), ("message_id", "uuid"), ("started_at", "bigint")];
         let sql = format!(
-            "INSERT INTO batch_items (batch_id, seq, contact_id, status, attempts, message_id, started_at, error_code,
-                                      error_message, next_attempt_at, finished_at)
-             SELECT $2, seq, contact_id, $3, 1, message_id, started_at, $4, $5, $6, $7 FROM {} WHERE TRUE",
+            "INSERT INTO messages (batch_id, seq, contact_id, item_status, attempts, uuid, started_at, error_code,
+                                   error_message, next_attempt_at, finished_at, created_at)
+             SELECT $2, seq, contact_id, $3, 1, message_id, started_at, $4, $5, $6, $7, started_at FROM {} WHERE TRUE",
             Dialect::of(conn).rows(1, &columns)
         );
         let values = [

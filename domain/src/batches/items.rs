@@ -9,6 +9,7 @@ use super::import::ImportLine;
 use super::in_flight::{self, InFlight};
 use super::recipients::ContactRef;
 use super::row::{self, Batch};
+use super::table::Table;
 use super::traces;
 use crate::db;
 use crate::model::{BatchStatus, BatchType, ItemStatus, named};
@@ -152,6 +153,7 @@ async fn written(
     limit: usize,
 ) -> Result<Vec<Item>, DbErr> {
     let (id, batch_type) = (batch.summary.id, batch.summary.batch_type);
+    let table = Table::of(batch_type);
     // What has failed is found by its error, what is under way by the chunks that are open: neither reads the whole batch.
     let narrow = match status {
         None | Some(ItemStatus::Succeeded | ItemStatus::Cancelled) => "",
@@ -161,23 +163,18 @@ async fn written(
                          AND i.seq >= k.first_seq AND i.seq < k.first_seq + k.item_count)"
         }
     };
-    let equals = if status.is_some() { "AND i.status = $3" } else { "AND $3 = ''" };
+    let equals = if status.is_some() { "AND i.item_status = $3" } else { "AND $3 = ''" };
     let sql = format!(
-        "SELECT {COLUMNS}
-         FROM batch_items i LEFT JOIN contacts c ON c.id = i.contact_id
-         WHERE i.batch_id = $1 AND i.seq >= $2 {equals} {narrow} ORDER BY i.seq LIMIT {limit}"
+        "SELECT {} FROM {} i LEFT JOIN contacts c ON c.id = i.contact_id
+         WHERE i.batch_id = $1 AND i.seq >= $2 {equals} {narrow} ORDER BY i.seq LIMIT {limit}",
+        table.columns(),
+        table.name()
     );
     let status = status.map_or("", ItemStatus::as_str);
     db::all(conn, sql, [id.into(), from.into(), status.into()]).await?.iter().map(|row| item(row, batch_type)).collect()
 }
 
-/// The columns of an item `i` and its contact `c`.
-pub(super) const COLUMNS: &str =
-    "i.seq AS seq, i.contact_id AS contact_id, c.phone AS phone, i.input AS input, i.status AS status,
-     i.attempts AS attempts, i.error_code AS error_code, i.error_message AS error_message, i.warning AS warning,
-     CAST(i.message_id AS TEXT) AS message_id, i.started_at AS started_at, i.finished_at AS finished_at,
-     i.next_attempt_at AS next_attempt_at";
-
+/// An item, of the columns that its table's list has.
 pub(super) fn item(row: &QueryResult, batch_type: BatchType) -> Result<Item, DbErr> {
     let (phone, input): (Option<String>, Option<String>) = (row.try_get("", "phone")?, row.try_get("", "input")?);
     // What an import names is a number; what the others name is a contact.
@@ -224,7 +221,7 @@ pub async fn failed_rows(
 ) -> Result<Page<FailedRow>, DbErr> {
     let sql = format!(
         "SELECT seq, input, error_message, source_row FROM batch_items
-         WHERE batch_id = $1 AND seq > $2 AND status = 'failed' AND error_code IS NOT NULL ORDER BY seq LIMIT {}",
+         WHERE batch_id = $1 AND seq > $2 AND item_status = 'failed' AND error_code IS NOT NULL ORDER BY seq LIMIT {}",
         limit + 1
     );
     let found = db::all(conn, sql, [id.into(), after.unwrap_or(-1).into()]).await?;

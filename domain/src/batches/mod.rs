@@ -31,6 +31,7 @@ mod remainder;
 pub(crate) mod row;
 mod sets;
 mod staging;
+pub(crate) mod table;
 pub(crate) mod traces;
 
 pub use crate::model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, TagOperation};

@@ -1,6 +1,6 @@
 //! What a contact got, waits for, was skipped for and why, over all batches.
 //!
-//! What was decided has a row, found by the contact (`batch_items_contact`). Who waits, or is written to for the first time, has
+//! What was decided has a row, found by the contact (`messages_contact_item`, `batch_items_contact`). Who waits, or is written to for the first time, has
 //! none: their chunk knows them. A chunk
 //! that is not closed says between which numbers its contacts are, so of a list in the order of its numbers one chunk is read;
 //! of any other list the database looks through the chunks' texts, of unfinished batches alone.
@@ -9,6 +9,7 @@ use super::in_flight::{self, ClaimId, InFlight};
 use super::items::{self, Item};
 use super::recipients::ContactRef;
 use super::row;
+use super::table::Table;
 use crate::db::{self, Dialect};
 use crate::model::{BatchStatus, BatchType, ItemStatus, named};
 use crate::time::Timestamp;
@@ -83,7 +84,10 @@ pub async fn items_of_contact(
         Some(ItemStatus::Succeeded | ItemStatus::Failed | ItemStatus::Skipped | ItemStatus::Unknown) => Vec::new(),
     };
     waiting.retain(|one| status.is_none_or(|status| one.item.status == status));
-    let mut found = written(conn, &names, status, before, limit + 1).await?;
+    let mut found = Vec::new();
+    for table in Table::ALL {
+        found.extend(written(conn, table, &names, status, before, limit + 1).await?);
+    }
     found.extend(waiting);
     // One that gets its row between the two readings is in both: the row is the newer.
     found.sort_by_key(|one| std::cmp::Reverse(one.place()));
@@ -120,18 +124,20 @@ const BATCH: &str = "b.id AS batch_id, b.type AS type, b.status AS batch_status,
 
 async fn written(
     conn: &impl ConnectionTrait,
+    table: Table,
     names: &Names,
     status: Option<ItemStatus>,
     before: Place,
     limit: usize,
 ) -> Result<Vec<ContactItem>, DbErr> {
-    let equals = if status.is_some() { "AND i.status = $4" } else { "AND $4 = ''" };
+    let equals = if status.is_some() { "AND i.item_status = $4" } else { "AND $4 = ''" };
     let sql = format!(
-        "SELECT {BATCH}, {} FROM batch_items i JOIN batches b ON b.id = i.batch_id
+        "SELECT {BATCH}, {} FROM {} i JOIN batches b ON b.id = i.batch_id
          LEFT JOIN contacts c ON c.id = i.contact_id
-         WHERE i.contact_id = $1 AND (i.batch_id, i.seq) < ($2, $3) {equals}
+         WHERE i.contact_id = $1 AND i.seq IS NOT NULL AND (i.batch_id, i.seq) < ($2, $3) {equals}
          ORDER BY i.batch_id DESC, i.seq DESC LIMIT {limit}",
-        items::COLUMNS
+        table.columns(),
+        table.name()
     );
     let status = status.map_or("", ItemStatus::as_str);
     let values = [names.contact.into(), before.batch.into(), before.seq.into(), status.into()];

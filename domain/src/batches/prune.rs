@@ -11,8 +11,8 @@ const BYTES_A_ROW: u64 = 1_024;
 const A_BATCH: u64 = 20;
 
 /// A step of throwing away batches that ended before `before`, with their chunks, items and jobs: some `rows` rows.
-/// `false`: nothing is left. Messages stay: they are the contacts' history. So do dead jobs, until a person has seen to
-/// them.
+/// `false`: nothing is left. Messages stay: they are the contacts' history; of recipients who have none the rows go. So do
+/// dead jobs stay, until a person has seen to them.
 ///
 /// # Errors
 /// The database's.
@@ -50,7 +50,13 @@ pub(super) async fn chunks(conn: &impl ConnectionTrait, batch: i64, left: &mut u
         let first: i64 = chunk.try_get("", "first_seq")?;
         let end = first + chunk.try_get::<i64>("", "item_count")?;
         let which = "batch_id = $1 AND seq >= $2 AND seq < $3";
-        for (table, key) in [("batch_items", "batch_id, seq"), ("contact_traces", "phone_key, batch_id, seq")] {
+        // Said so that no index on it serves: the chunk's place is what finds them.
+        let no_message = format!("{which} AND coalesce(direction, '') = ''");
+        for (table, key, which) in [
+            ("messages", "id", no_message.as_str()),
+            ("batch_items", "batch_id, seq", which),
+            ("contact_traces", "phone_key, batch_id, seq", which),
+        ] {
             if !some(conn, table, key, which, [batch.into(), first.into(), end.into()], left).await? {
                 return Ok(false);
             }

@@ -3,6 +3,7 @@
 use super::lookup::{self, resolve};
 use super::recipients::{Audience, ContactRef};
 use super::row::{self, Batch, COLUMNS, Going, SUMMARY};
+use super::table::Table;
 use crate::contacts::phone;
 use crate::db::{self, Dialect};
 use crate::messages::template::{Recipient, Template};
@@ -122,11 +123,22 @@ pub struct Cause {
 /// # Errors
 /// The database's.
 pub async fn causes(conn: &impl ConnectionTrait, id: BatchId) -> Result<Vec<Cause>, DbErr> {
+    // An id is of one batch: one of the two tables has its items.
+    let of = |table: Table| {
+        format!(
+            "SELECT error_code, error_message, finished_at FROM {}
+             WHERE batch_id = $1 AND seq IS NOT NULL AND error_code IS NOT NULL AND item_status IN ('failed', 'unknown')",
+            table.name()
+        )
+    };
     let rows = db::all(
         conn,
-        "SELECT error_code, min(error_message) AS sample, count(*) AS n, max(finished_at) AS last_at FROM batch_items
-         WHERE batch_id = $1 AND error_code IS NOT NULL AND status IN ('failed', 'unknown')
-         GROUP BY error_code ORDER BY n DESC, error_code LIMIT 100",
+        format!(
+            "SELECT error_code, min(error_message) AS sample, count(*) AS n, max(finished_at) AS last_at
+             FROM ({} UNION ALL {}) AS items GROUP BY error_code ORDER BY n DESC, error_code LIMIT 100",
+            of(Table::Messages),
+            of(Table::Sets)
+        ),
         [id.into()],
     )
     .await?;

@@ -105,7 +105,8 @@ async fn never_sent(conn: &impl ConnectionTrait, id: BatchId) -> Result<ContactR
             last.try_get::<i64>("", "first_seq")? + last.try_get::<i64>("", "item_count")?,
         );
         from = last.try_get::<i64>("", "no")? + 1;
-        let sql = "SELECT seq FROM batch_items WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status = 'cancelled'";
+        let sql =
+            "SELECT seq FROM messages WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND item_status = 'cancelled'";
         let cancelled = db::all(conn, sql, [id.into(), first.into(), end.into()]).await?;
         let cancelled = cancelled.iter().map(|row| row.try_get("", "seq")).collect::<Result<HashSet<i64>, _>>()?;
         for chunk in chunks {

@@ -235,10 +235,10 @@ pub(crate) async fn settle_item(
     let (code, detail) = error.map(|(code, detail)| (code.clone(), detail.clone())).unzip();
     let write = async |from: &str| {
         let sql = format!(
-            "UPDATE batch_items SET status = $4, error_code = $5, finished_at = $7,
+            "UPDATE messages SET item_status = $4, error_code = $5, finished_at = $7,
                     error_message = CASE WHEN {} THEN CAST($6 AS TEXT) END
-             WHERE batch_id = $1 AND seq = $2 AND message_id = {} AND finished_at IS NOT NULL AND status {from}",
-            merge::is_there("batch_items.contact_id"),
+             WHERE batch_id = $1 AND seq = $2 AND uuid = {} AND finished_at IS NOT NULL AND item_status {from}",
+            merge::is_there("messages.contact_id"),
             Dialect::of(conn).uuid(3)
         );
         let values = [

@@ -297,7 +297,7 @@ async fn work(
 async fn wanted(conn: &impl ConnectionTrait, set: &mut SetChunk, chunk: &chunks::Chunk) -> Result<Vec<i64>, DbErr> {
     if set.may_wait {
         let sql = format!(
-            "SELECT seq FROM batch_items WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status = 'pending'
+            "SELECT seq FROM batch_items WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND item_status = 'pending'
              ORDER BY seq LIMIT {}",
             set.rows
         );
@@ -314,9 +314,9 @@ async fn wanted(conn: &impl ConnectionTrait, set: &mut SetChunk, chunk: &chunks:
 
 /// Makes failed items wait again that a user wants tried again.
 async fn reopen(conn: &impl ConnectionTrait, set: &SetChunk, chunk: &chunks::Chunk) -> Result<Option<Event>, DbErr> {
-    let failed = "batch_id = $1 AND seq >= $2 AND seq < $3 AND error_code IS NOT NULL AND status = 'failed'";
+    let failed = "batch_id = $1 AND seq >= $2 AND seq < $3 AND error_code IS NOT NULL AND item_status = 'failed'";
     let sql = format!(
-        "UPDATE batch_items SET status = 'pending', finished_at = NULL, error_code = NULL, error_message = NULL WHERE {}",
+        "UPDATE batch_items SET item_status = 'pending', finished_at = NULL, error_code = NULL, error_message = NULL WHERE {}",
         Dialect::of(conn).some_of("batch_items", "batch_id, seq", failed, set.rows as u64)
     );
     let values = [set.batch.into(), chunk.first_seq.into(), chunk.end_seq().into()];
@@ -336,7 +336,7 @@ struct DecidedRow<'a> {
     seq: i64,
     contact_id: Option<i64>,
     input: Option<&'a str>,
-    status: ItemStatus,
+    item_status: ItemStatus,
     error_code: Option<&'a str>,
     error_message: Option<&'a str>,
     warning: Option<&'a str>,
@@ -367,7 +367,7 @@ async fn write(
                 seq: item.seq,
                 contact_id: item.contact,
                 input: item.input.as_deref(),
-                status: item.status,
+                item_status: item.status,
                 error_code: code.copied(),
                 error_message: message.map(String::as_str),
                 warning: item.warning,
@@ -381,21 +381,21 @@ async fn write(
             ("seq", "bigint"),
             ("contact_id", "bigint"),
             ("input", "text"),
-            ("status", "text"),
+            ("item_status", "text"),
             ("error_code", "text"),
             ("error_message", "text"),
             ("warning", "text"),
             ("source_row", "text"),
         ],
     );
-    let columns = "seq, contact_id, input, status, error_code, error_message, warning, source_row";
+    let columns = "seq, contact_id, input, item_status, error_code, error_message, warning, source_row";
     // An item that is there is one that is tried again.
     db::execute(
         conn,
         format!(
             "INSERT INTO batch_items (batch_id, fence, attempts, started_at, finished_at, {columns})
              SELECT $1, $2, 1, $4, $4, {columns} FROM {source} WHERE TRUE
-             ON CONFLICT (batch_id, seq) DO UPDATE SET contact_id = excluded.contact_id, status = excluded.status,
+             ON CONFLICT (batch_id, seq) DO UPDATE SET contact_id = excluded.contact_id, item_status = excluded.item_status,
                 error_code = excluded.error_code, error_message = excluded.error_message, fence = excluded.fence,
                 warning = excluded.warning, source_row = excluded.source_row,
                 attempts = batch_items.attempts + 1, started_at = excluded.started_at, finished_at = excluded.finished_at"

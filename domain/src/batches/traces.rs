@@ -8,8 +8,9 @@
 use super::chunks;
 use super::import::ImportLine;
 use super::recipients::{self, ContactRef};
+use super::table::Table;
 use crate::contacts::phone::{self, Country, Unmarked};
-use crate::contacts::{spelling, suppressions};
+use crate::contacts::{erase, spelling, suppressions};
 use crate::db::{self, Dialect};
 use crate::idempotency;
 use crate::messages::receipts;
@@ -70,7 +71,7 @@ pub(super) fn lines(data: &str, count: i64) -> Result<Vec<ImportLine>, DbErr> {
 pub(super) async fn let_go(conn: &impl ConnectionTrait, batch: BatchId, no: i64) -> Result<(), DbErr> {
     let sql = "SELECT i.seq AS seq, i.error_code = 'job_dead' AS dead FROM batch_chunks k
                JOIN batch_items i ON i.batch_id = k.batch_id AND i.seq >= k.first_seq AND i.seq < k.first_seq + k.item_count
-               WHERE k.batch_id = $1 AND k.no = $2 AND i.error_code IS NOT NULL AND i.status = 'failed'";
+               WHERE k.batch_id = $1 AND k.no = $2 AND i.error_code IS NOT NULL AND i.item_status = 'failed'";
     let failed = db::all(conn, sql, [batch.into(), no.into()]).await?;
     let failed = failed
         .iter()
@@ -166,12 +167,15 @@ async fn forget_typed(conn: &impl ConnectionTrait, keys: &[String], left: &mut u
             let values = || [batch.into(), here.as_str().into()];
             let these = Dialect::of(conn).one_of(2, "bigint");
             // Items before their chunk: who works on them writes in this order too.
-            let sql = format!(
-                "UPDATE batch_items SET input = NULL, source_row = NULL,
-                        error_message = CASE WHEN error_message IS NULL THEN NULL ELSE '{ERASED}' END
-                 WHERE batch_id = $1 AND seq {these}"
-            );
-            db::execute(conn, sql, values()).await?;
+            for (table, and) in [(Table::Messages, ""), (Table::Sets, "source_row = NULL,")] {
+                let sql = format!(
+                    "UPDATE {} SET input = NULL, {and}
+                            error_message = CASE WHEN error_message IS NULL THEN NULL ELSE '{ERASED}' END
+                     WHERE batch_id = $1 AND seq {these}",
+                    table.name()
+                );
+                db::execute(conn, sql, values()).await?;
+            }
             if let Some(chunk) = &chunk {
                 forget_data(conn, batch, chunk, &seqs).await?;
             }
@@ -247,20 +251,22 @@ async fn forget_data(
 
 /// Reasons in the gateway's words may name the number. Their codes stay. Those of messages go with their texts.
 async fn forget_reasons(conn: &impl ConnectionTrait, contacts: &str, left: &mut u64) -> Result<bool, DbErr> {
-    if *left == 0 {
-        return Ok(false);
-    }
     let dialect = Dialect::of(conn);
-    let with_reason = format!(
-        "contact_id {} AND error_code IS NOT NULL AND error_message IS NOT NULL AND status <> 'skipped'",
-        dialect.one_of(1, "bigint")
-    );
-    let some = dialect.some_of("batch_items", "batch_id, seq", &with_reason, *left);
-    let sql = format!("UPDATE batch_items SET error_message = NULL WHERE {some}");
-    let written = db::execute(conn, sql, [contacts.into()]).await?;
-    let all = written < *left;
-    *left = left.saturating_sub(written);
-    Ok(all)
+    for (table, key, which) in erase::REASONS {
+        if *left == 0 {
+            return Ok(false);
+        }
+        let with_reason = format!("contact_id {} AND {which}", dialect.one_of(1, "bigint"));
+        let some = dialect.some_of(table, key, &with_reason, *left);
+        let sql = format!("UPDATE {table} SET error_message = NULL WHERE {some}");
+        let written = db::execute(conn, sql, [contacts.into()]).await?;
+        if written >= *left {
+            *left = 0;
+            return Ok(false);
+        }
+        *left -= written;
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

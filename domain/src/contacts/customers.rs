@@ -178,7 +178,7 @@ pub async fn identities(conn: &impl ConnectionTrait, of: &Customer) -> Result<Ve
 
 /// What a list of summaries shows of a customer `c`, with `last_at` beside it.
 const SUMMARY: &str = "c.id AS id, c.name AS name, c.phone AS phone, c.photo_url AS photo_url, c.status AS status,
-    (SELECT m.content FROM messages m WHERE m.contact_id = c.id ORDER BY m.created_at DESC, m.id DESC
+    (SELECT m.content FROM messages m WHERE m.contact_id = c.id AND m.direction IS NOT NULL ORDER BY m.created_at DESC, m.id DESC
      LIMIT 1) AS last_message";
 
 fn summary_row(row: &QueryResult) -> Result<Summary, DbErr> {

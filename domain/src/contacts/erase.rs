@@ -34,6 +34,16 @@ const SAYS: &str = "(content IS NOT NULL OR media IS NOT NULL OR error_message I
 /// Takes that away.
 const BLANK: &str = "UPDATE messages SET content = NULL, media = NULL, error_message = NULL";
 
+/// The reasons of items that are not those of a message that a person may see: the table, its key, and which rows have one.
+pub(crate) const REASONS: [(&str, &str, &str); 2] = [
+    ("messages", "id", "direction IS NULL AND error_message IS NOT NULL AND item_status <> 'skipped'"),
+    (
+        "batch_items",
+        "batch_id, seq",
+        "error_code IS NOT NULL AND error_message IS NOT NULL AND item_status <> 'skipped'",
+    ),
+];
+
 /// Whether contacts have no more messages than one call of [`erase`] may write. Where not, fewer of them, or one alone, can
 /// be done.
 ///
@@ -45,7 +55,7 @@ pub(crate) async fn fits(conn: &impl ConnectionTrait, contacts: &[i64], rows: u6
     }
     // Counted before they are touched, and no further than it takes to tell: a contact may have a million.
     let count = format!(
-        "SELECT count(*) AS n FROM (SELECT 1 FROM messages WHERE contact_id {} LIMIT {}) AS few",
+        "SELECT count(*) AS n FROM (SELECT 1 FROM messages WHERE contact_id {} AND direction IS NOT NULL LIMIT {}) AS few",
         Dialect::of(conn).one_of(1, "bigint"),
         rows + 1
     );
@@ -76,8 +86,12 @@ pub(crate) async fn erase(
             return Ok(Erased::Part);
         }
     } else {
-        let written =
-            db::execute(conn, format!("{BLANK} WHERE contact_id {these} AND {SAYS}"), [list.clone().into()]).await?;
+        let written = db::execute(
+            conn,
+            format!("{BLANK} WHERE contact_id {these} AND direction IS NOT NULL AND {SAYS}"),
+            [list.clone().into()],
+        )
+        .await?;
         left = left.saturating_sub(written).max(1);
     }
     if !erase_tags(conn, &list, &mut left).await? {
@@ -135,7 +149,7 @@ async fn erase_next_messages(
         *place = Place { contact, at: i64::MIN, message: i64::MIN, newest };
     }
     let sql = format!(
-        "SELECT id, created_at FROM messages WHERE contact_id = $1 AND (created_at, id) > ($2, $3)
+        "SELECT id, created_at FROM messages WHERE contact_id = $1 AND direction IS NOT NULL AND (created_at, id) > ($2, $3)
          ORDER BY created_at, id LIMIT {left}"
     );
     let page = db::all(conn, sql, [contact.into(), place.at.into(), place.message.into()]).await?;

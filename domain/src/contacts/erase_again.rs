@@ -1,6 +1,7 @@
 //! What was written beside a deletion: on PostgreSQL an outcome that is being written while its contact is deleted sees the
 //! contact as it was, and the deletion does not see the message. A while later both are committed, and one look finds it.
 
+use super::erase::REASONS;
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
 use sea_orm::{ConnectionTrait, DbErr};
@@ -65,19 +66,16 @@ pub async fn erase_again(
     let theirs = format!("contact_id {}", dialect.one_of(1, "bigint"));
     let list = json!(contacts).to_string();
     let mut erased = 0;
+    let [(waiting, waiting_key, waiting_which), (items, items_key, items_which)] = REASONS;
     for (change, table, key, which) in [
         (
             "UPDATE messages SET content = NULL, media = NULL, error_message = NULL",
             "messages",
             "id",
-            "(content IS NOT NULL OR media IS NOT NULL OR error_message IS NOT NULL)",
+            "direction IS NOT NULL AND (content IS NOT NULL OR media IS NOT NULL OR error_message IS NOT NULL)",
         ),
-        (
-            "UPDATE batch_items SET error_message = NULL",
-            "batch_items",
-            "batch_id, seq",
-            "error_code IS NOT NULL AND error_message IS NOT NULL AND status <> 'skipped'",
-        ),
+        ("UPDATE messages SET error_message = NULL", waiting, waiting_key, waiting_which),
+        ("UPDATE batch_items SET error_message = NULL", items, items_key, items_which),
         ("DELETE FROM contact_tags", "contact_tags", "contact_id, tag_id", "TRUE"),
         ("DELETE FROM contact_identities", "contact_identities", "kind, value", "TRUE"),
         ("DELETE FROM contact_activity", "contact_activity", "contact_id", "TRUE"),

@@ -164,6 +164,10 @@ pub(crate) async fn merge(
     Ok(Some(Merged { kept, gone }))
 }
 
+/// A contact's rows of messages, in two parts that have an index each: those that are seen, and those of whom waits or was left
+/// out.
+const MESSAGES: [&str; 2] = ["direction IS NOT NULL", "direction IS NULL"];
+
 /// Moves everything that hangs on a contact to another; tells how much that was.
 async fn move_all(
     conn: &impl ConnectionTrait,
@@ -174,10 +178,16 @@ async fn move_all(
     let pair = || -> [sea_orm::Value; 2] { [kept.into(), gone.into()] };
     let conversations = join_conversations(conn, now, kept, gone).await?;
     let mut moved = json!({ "conversations": conversations });
-    for table in ["messages", "batch_items", "crm_events", "contact_identities", "idempotency_keys"] {
+    for table in ["batch_items", "crm_events", "contact_identities", "idempotency_keys"] {
         let sql = format!("UPDATE {table} SET contact_id = $1 WHERE contact_id = $2");
         moved[table] = db::execute(conn, sql, pair()).await?.into();
     }
+    let mut messages = 0;
+    for which in MESSAGES {
+        let sql = format!("UPDATE messages SET contact_id = $1 WHERE contact_id = $2 AND {which}");
+        messages += db::execute(conn, sql, pair()).await?;
+    }
+    moved["messages"] = messages.into();
     let sql = "UPDATE suppressions SET contact_id = $1 WHERE contact_id = $2
                AND phone_key = (SELECT phone_key FROM contacts WHERE id = $2)";
     moved["suppressions"] = db::execute(conn, sql, pair()).await?.into();
@@ -321,10 +331,11 @@ pub(crate) async fn settle(conn: &impl ConnectionTrait, now: Timestamp) -> Resul
     let gone = rows.iter().map(|row| row.try_get::<i64>("", "from_id")).collect::<Result<Vec<_>, _>>()?;
     let (list, these) = (json!(gone).to_string(), Dialect::of(conn).one_of(1, "bigint"));
     let mut moved = 0;
-    for table in ["messages", "batch_items"] {
+    let [seen, others] = MESSAGES;
+    for (table, which) in [("messages", seen), ("messages", others), ("batch_items", "TRUE")] {
         let sql = format!(
             "UPDATE {table} SET contact_id = (SELECT m.into_id FROM contact_merges m WHERE m.from_id = {table}.contact_id)
-             WHERE contact_id {these}"
+             WHERE contact_id {these} AND {which}"
         );
         moved += db::execute(conn, sql, [list.clone().into()]).await?;
     }

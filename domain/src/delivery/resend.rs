@@ -30,13 +30,15 @@ pub struct Unsent {
     pub item: Option<(BatchId, i64)>,
 }
 
-const COLUMNS: &str = "m.id AS id, CAST(m.uuid AS TEXT) AS uuid, m.batch_id AS batch_id, m.item_seq AS item_seq";
+const COLUMNS: &str = "m.id AS id, CAST(m.uuid AS TEXT) AS uuid, m.batch_id AS batch_id, m.seq AS seq";
 
-/// Of whom something can be sent again: the recipient is there, and wants it; a batch has ended, and was not cancelled.
+/// Of whom something can be sent again: the recipient is there, and wants it; a batch has ended, and was not cancelled, and
+/// the message is the last of its item.
 const SENDABLE: &str = "m.direction = 'outbound' AND m.sent_at IS NOT NULL
     AND EXISTS (SELECT 1 FROM contacts c WHERE c.id = m.contact_id AND c.deleted_at IS NULL AND c.phone IS NOT NULL
                 AND (m.batch_id IS NULL OR c.suppressed_at IS NULL))
-    AND (m.batch_id IS NULL OR EXISTS (SELECT 1 FROM batches b WHERE b.id = m.batch_id AND b.status IN ('COMPLETED', 'FAILED')))";
+    AND (m.batch_id IS NULL OR m.seq IS NOT NULL
+         AND EXISTS (SELECT 1 FROM batches b WHERE b.id = m.batch_id AND b.status IN ('COMPLETED', 'FAILED')))";
 
 fn read(row: &QueryResult) -> Result<Unsent, DbErr> {
     let uuid: String = row.try_get("", "uuid")?;
@@ -44,7 +46,7 @@ fn read(row: &QueryResult) -> Result<Unsent, DbErr> {
     Ok(Unsent {
         message: MessageId(row.try_get("", "id")?),
         uuid: Uuid::try_parse(&uuid).map_err(|error| DbErr::Type(format!("a message's id: {error}")))?,
-        item: batch.zip(row.try_get::<Option<i64>>("", "item_seq")?),
+        item: batch.zip(row.try_get::<Option<i64>>("", "seq")?),
     })
 }
 

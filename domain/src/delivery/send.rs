@@ -11,6 +11,7 @@ mod outcome;
 mod reserve;
 mod rows;
 mod sender;
+mod settled;
 
 pub use begin::{Work, begin};
 pub use claim::{Asked, ClaimedItems, claim_items};

@@ -207,7 +207,7 @@ async fn waits_behind(
 ) -> Result<Option<Timestamp>, DbErr> {
     let sql = format!(
         "SELECT created_at FROM (SELECT id, created_at, direction, batch_id, status FROM messages
-                                 WHERE contact_id = $1
+                                 WHERE contact_id = $1 AND direction IS NOT NULL
                                    AND (created_at, id) < (SELECT m.created_at, m.id FROM messages m WHERE m.id = $2)
                                  ORDER BY created_at DESC, id DESC LIMIT {BEHIND_WITHIN}) AS earlier
          WHERE direction = 'outbound' AND batch_id IS NULL AND status = 'queued'

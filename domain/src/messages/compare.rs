@@ -47,22 +47,24 @@ pub async fn taken(conn: &impl ConnectionTrait, since: Timestamp, after: i64, li
 /// The database's.
 pub async fn statuses(conn: &impl ConnectionTrait, ids: &[Uuid]) -> Result<HashMap<Uuid, String>, DbErr> {
     let these = Dialect::of(conn).one_of(1, "uuid");
-    of(conn, format!("SELECT CAST(uuid AS TEXT) AS uuid, status FROM messages WHERE uuid {these}"), ids).await
+    of(
+        conn,
+        format!("SELECT CAST(uuid AS TEXT) AS uuid, status FROM messages WHERE uuid {these} AND direction IS NOT NULL"),
+        ids,
+    )
+    .await
 }
 
-/// The statuses of the items of batches, of those among `ids` that the items have: their messages may have no row yet. This
-/// reads all items once.
+/// The statuses of the items of batches, of those among `ids` that the items have: some of their messages are not decided yet.
 ///
 /// # Errors
 /// The database's.
 pub async fn item_statuses(conn: &impl ConnectionTrait, ids: &[Uuid]) -> Result<HashMap<Uuid, String>, DbErr> {
-    // No index has them: a join with a hash, and not a list that is gone through for each item.
-    let these = match Dialect::of(conn) {
-        Dialect::Postgres => "IN (SELECT v::uuid FROM json_array_elements_text($1::text::json) AS v)",
-        Dialect::Sqlite => "IN (SELECT value FROM json_each($1))",
-    };
-    of(conn, format!("SELECT CAST(message_id AS TEXT) AS uuid, status FROM batch_items WHERE message_id {these}"), ids)
-        .await
+    let these = Dialect::of(conn).one_of(1, "uuid");
+    let sql = format!(
+        "SELECT CAST(uuid AS TEXT) AS uuid, item_status AS status FROM messages WHERE uuid {these} AND seq IS NOT NULL"
+    );
+    of(conn, sql, ids).await
 }
 
 async fn of(conn: &impl ConnectionTrait, sql: String, ids: &[Uuid]) -> Result<HashMap<Uuid, String>, DbErr> {

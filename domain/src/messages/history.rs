@@ -125,7 +125,7 @@ pub async fn list(
         Part::Before(message) => (place(conn, contact, message, Part::Before).await?.unwrap_or(END), "<", "DESC"),
     };
     let sql = format!(
-        "SELECT {COLUMNS} FROM messages WHERE contact_id = $1 AND (created_at, id) {compare} ($2, $3)
+        "SELECT {COLUMNS} FROM messages WHERE contact_id = $1 AND direction IS NOT NULL AND (created_at, id) {compare} ($2, $3)
          AND EXISTS (SELECT 1 FROM contacts c WHERE c.id = $1 AND c.deleted_at IS NULL)
          ORDER BY created_at {order}, id {order} LIMIT {}",
         limit + 1
@@ -165,7 +165,7 @@ async fn place(
     side: fn(MessageId) -> Part,
 ) -> Result<Option<Place>, DbErr> {
     let read = |row: QueryResult| Ok((row.try_get("", "created_at")?, row.try_get("", "id")?));
-    let exact = "SELECT created_at, id FROM messages WHERE id = $2 AND contact_id = $1";
+    let exact = "SELECT created_at, id FROM messages WHERE id = $2 AND contact_id = $1 AND direction IS NOT NULL";
     if let Some(row) = db::one(conn, exact, [contact.into(), message.into()]).await? {
         return read(row).map(Some);
     }
@@ -174,7 +174,8 @@ async fn place(
         Part::First | Part::After(_) => ("<", "DESC"),
     };
     let near = format!(
-        "SELECT created_at, id FROM messages WHERE contact_id = $1 AND id {compare} $2 ORDER BY id {order} LIMIT 1"
+        "SELECT created_at, id FROM messages WHERE contact_id = $1 AND direction IS NOT NULL AND id {compare} $2
+         ORDER BY id {order} LIMIT 1"
     );
     db::one(conn, near, [contact.into(), message.into()]).await?.map(read).transpose()
 }

@@ -3,6 +3,7 @@
 mod in_flight;
 mod leases;
 mod ledger;
+mod one_row;
 mod sets;
 mod staging;
 mod timeouts;

@@ -45,8 +45,7 @@ pub(super) struct Known {
     failed: bool,
 }
 
-pub(super) const COLUMNS: &str =
-    "id, CAST(uuid AS TEXT) AS uuid, contact_id, batch_id, item_seq, ack, status, whatsapp_id,
+pub(super) const COLUMNS: &str = "id, CAST(uuid AS TEXT) AS uuid, contact_id, batch_id, seq, ack, status, whatsapp_id,
     error_code, error_message, sent_at, delivered_at, read_at, seen_delay_ms";
 
 impl Known {
@@ -59,7 +58,7 @@ impl Known {
             id: MessageId(row.try_get("", "id")?),
             uuid: Uuid::try_parse(&uuid).map_err(|e| DbErr::Type(format!("a message's uuid: {e}")))?,
             contact: ContactId(row.try_get("", "contact_id")?),
-            item: number("batch_id")?.map(BatchId).zip(number("item_seq")?),
+            item: number("batch_id")?.map(BatchId).zip(number("seq")?),
             whatsapp_id: text("whatsapp_id")?,
             ack: row.try_get("", "ack")?,
             troubled: status.is_troubled(),

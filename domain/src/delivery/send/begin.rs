@@ -7,14 +7,15 @@ use crate::batches::in_flight::{self, Disowned};
 use crate::batches::recipients::ContactRef;
 use crate::batches::row::{self, Batch, Counts, Going};
 use crate::batches::{BatchSummary, control};
-use crate::db;
+use crate::db::{self, Dialect};
 use crate::jobs::{self, Claimed, Ending};
 use crate::model::OnUnknown;
 use crate::time::Timestamp;
 use crate::{Event, Step};
-use entities::SenderId;
+use entities::{BatchId, SenderId};
 use rand::Rng;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
+use serde_json::json;
 
 /// A chunk in the hands of one worker.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ pub async fn begin(
     if Going::of(&batch) == Going::On {
         events.extend(control::start(conn, now, batch_id).await?.map(Event::BatchChanged));
         if chunk.retry {
-            events.extend(revive(conn, &batch, &chunk).await?.map(Event::BatchChanged));
+            events.extend(revive(conn, now, &batch, &chunk).await?.map(Event::BatchChanged));
         }
     }
     if let Some(changed) = take_back(conn, now, &batch, &mut chunk, job.fence).await? {
@@ -105,9 +106,9 @@ async fn take_back(
     let (code, message) = chunks::VANISHED;
     let lost = db::execute(
         conn,
-        "UPDATE batch_items SET status = 'unknown', next_attempt_at = $4, finished_at = $5, slot_us = NULL,
+        "UPDATE messages SET item_status = 'unknown', next_attempt_at = $4, finished_at = $5, slot_us = NULL,
                 error_code = $7, error_message = $8
-         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status = 'sending' AND fence < $6",
+         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND item_status = 'sending' AND fence < $6",
         [
             batch.summary.id.into(),
             chunk.first_seq.into(),
@@ -134,24 +135,71 @@ async fn take_back(
 /// Makes the failed items of the chunk wait again, under the same message ids: the gateway never took them, or knows
 /// them by their id. One whose outcome is not known stays so until it is. A message that the gateway took and reported as
 /// failed is over: its item gets another, or the gateway would answer that it has it.
-async fn revive(conn: &impl ConnectionTrait, batch: &Batch, chunk: &Chunk) -> Result<Option<BatchSummary>, DbErr> {
+async fn revive(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: &Batch,
+    chunk: &Chunk,
+) -> Result<Option<BatchSummary>, DbErr> {
+    let id = batch.summary.id;
+    let range = || [id.into(), chunk.first_seq.into(), chunk.end_seq().into()];
+    let parted = part(conn, now, id, range()).await?;
     let revived = db::execute(
         conn,
-        "UPDATE batch_items SET status = CASE WHEN status = 'unknown' THEN status ELSE 'pending' END, attempts = 0, finished_at = NULL, next_attempt_at = NULL,
-                slot_us = NULL, error_code = NULL, error_message = NULL,
-                message_id = CASE WHEN status = 'failed' AND EXISTS (
-                    SELECT 1 FROM messages m WHERE m.uuid = batch_items.message_id AND m.sent_at IS NOT NULL)
-                    THEN NULL ELSE message_id END
-         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status IN ('failed', 'unknown') AND finished_at IS NOT NULL",
-        [batch.summary.id.into(), chunk.first_seq.into(), chunk.end_seq().into()],
+        "UPDATE messages SET item_status = CASE WHEN item_status = 'unknown' THEN item_status ELSE 'pending' END,
+                attempts = 0, finished_at = NULL, next_attempt_at = NULL, slot_us = NULL, error_code = NULL,
+                error_message = NULL
+         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND item_status IN ('failed', 'unknown')
+           AND finished_at IS NOT NULL",
+        range(),
     )
     .await?;
     db::execute(
         conn,
         "UPDATE batch_chunks SET retry = FALSE WHERE batch_id = $1 AND no = $2",
-        [batch.summary.id.into(), chunk.no.into()],
+        [id.into(), chunk.no.into()],
     )
     .await?;
-    let revived = i64::try_from(revived).unwrap_or(i64::MAX);
-    row::count(conn, batch.summary.id, Counts { failed: -revived, ..Counts::default() }).await
+    let revived = parted.saturating_add(i64::try_from(revived).unwrap_or(i64::MAX));
+    row::count(conn, id, Counts { failed: -revived, ..Counts::default() }).await
+}
+
+/// Parts the failed items in a range from messages that were taken: the messages stay in their contacts' histories, and the
+/// items wait in rows of their own. Returns how many they were.
+async fn part(conn: &impl ConnectionTrait, now: Timestamp, batch: BatchId, range: [Value; 3]) -> Result<i64, DbErr> {
+    let over = db::all(
+        conn,
+        "SELECT id, seq, contact_id, started_at FROM messages
+         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND item_status = 'failed' AND finished_at IS NOT NULL
+           AND sent_at IS NOT NULL",
+        range,
+    )
+    .await?;
+    if over.is_empty() {
+        return Ok(0);
+    }
+    let number = |row: &QueryResult, column: &str| row.try_get::<Option<i64>>("", column);
+    let rows = over
+        .iter()
+        .map(|row| {
+            Ok(json!({ "seq": number(row, "seq")?, "contact_id": number(row, "contact_id")?,
+                "started_at": number(row, "started_at")?, "id": number(row, "id")? }))
+        })
+        .collect::<Result<Vec<_>, DbErr>>()?;
+    let dialect = Dialect::of(conn);
+    let ids: Vec<_> = rows.iter().map(|row| &row["id"]).collect();
+    let sql = format!(
+        "UPDATE messages SET seq = NULL, item_status = NULL, slot_us = NULL, started_at = NULL, finished_at = NULL
+         WHERE id {}",
+        dialect.one_of(1, "bigint")
+    );
+    db::execute(conn, sql, [json!(ids).to_string().into()]).await?;
+    let columns = [("seq", "bigint"), ("contact_id", "bigint"), ("started_at", "bigint")];
+    let sql = format!(
+        "INSERT INTO messages (batch_id, seq, contact_id, item_status, started_at, created_at)
+         SELECT $2, seq, contact_id, 'pending', started_at, $3 FROM {} WHERE TRUE",
+        dialect.rows(1, &columns)
+    );
+    db::execute(conn, sql, [db::rows_json(&rows)?, batch.into(), now.0.into()]).await?;
+    Ok(i64::try_from(rows.len()).unwrap_or(i64::MAX))
 }

@@ -305,7 +305,7 @@ async fn write(
     let written: Vec<ClaimedRow> = waiting.map(|one| one.row(now)).chain(ended).collect();
     let updated: Vec<ClaimedRow> = slotted.iter().filter(|one| !one.is_fresh()).map(|one| one.row(now)).collect();
     rows::note_typed(conn, work.held, &written).await?;
-    rows::insert_items(conn, work.held, &written).await?;
+    rows::insert_items(conn, now, work.held, &written).await?;
     rows::update_items(conn, now, work.held, &updated).await?;
     if *next_seq != work.chunk.next_seq {
         let in_flight = slotted.iter().any(|one| one.is_fresh() && one.leaves());
@@ -368,7 +368,7 @@ impl Twice {
             return Ok(Self::default());
         }
         let sql = format!(
-            "SELECT contact_id AS id FROM batch_items WHERE batch_id = $2 AND contact_id {}",
+            "SELECT contact_id AS id FROM messages WHERE batch_id = $2 AND seq IS NOT NULL AND contact_id {}",
             dialect.one_of(1, "bigint")
         );
         let mut served = read(db::all(conn, sql, [json!(merged).to_string().into(), batch.summary.id.into()]).await?)?;
@@ -395,11 +395,11 @@ async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wan
     let rows = db::all(
         conn,
         format!(
-            "SELECT i.seq AS seq, i.status AS status, CAST(i.message_id AS TEXT) AS message_id, i.attempts AS attempts, i.slot_us AS slot_us,
+            "SELECT i.seq AS seq, i.item_status AS status, CAST(i.uuid AS TEXT) AS message_id, i.attempts AS attempts, i.slot_us AS slot_us,
                     i.input AS input, c.id AS id, c.phone AS phone, c.name AS name, c.attributes AS attributes,
                     c.suppressed_at AS suppressed_at
-             FROM batch_items i LEFT JOIN contacts c ON c.id = i.contact_id AND c.deleted_at IS NULL
-             WHERE i.batch_id = $1 AND i.seq >= $2 AND i.seq < $3 AND i.status IN ('pending', 'unknown')
+             FROM messages i LEFT JOIN contacts c ON c.id = i.contact_id AND c.deleted_at IS NULL
+             WHERE i.batch_id = $1 AND i.seq >= $2 AND i.seq < $3 AND i.item_status IN ('pending', 'unknown')
                AND i.finished_at IS NULL AND (i.next_attempt_at IS NULL OR i.next_attempt_at <= $4)
              ORDER BY i.next_attempt_at, i.seq LIMIT {wanted}"
         ),
@@ -452,8 +452,8 @@ async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wan
 async fn next_wake(conn: &impl ConnectionTrait, work: &Work) -> Result<Option<Timestamp>, DbErr> {
     let row = db::one(
         conn,
-        "SELECT min(coalesce(next_attempt_at, 0)) AS at FROM batch_items
-         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND status IN ('pending', 'unknown') AND finished_at IS NULL",
+        "SELECT min(coalesce(next_attempt_at, 0)) AS at FROM messages
+         WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND item_status IN ('pending', 'unknown') AND finished_at IS NULL",
         [work.held.batch.into(), work.chunk.first_seq.into(), work.chunk.end_seq().into()],
     )
     .await?;

@@ -1,26 +1,26 @@
 //! Writing down what became of messages, and letting the chunk rest.
 
 use super::decide::{Decision, Surroundings, decide};
+use super::settled::{self, SettledRow};
 use super::{Held, sender};
 use crate::batches::chunks;
 use crate::batches::in_flight;
 use crate::batches::row::{self, Batch, Counts, Going};
+use crate::batches::table::Table;
 use crate::circuit::{Circuit, Leave, Sign};
-use crate::contacts::merge;
-use crate::db::{self, Dialect, Set};
+use crate::contacts::activity;
+use crate::db;
 use crate::delivery::receipts;
 use crate::feed::{self, News};
 use crate::jobs::{self, Ending};
-use crate::messages::receipts::{MessageRow, record_outgoing};
+use crate::messages::receipts::take_early;
 use crate::messages::tally::{self, Tally};
-use crate::model::{ItemStatus, MessageStatus};
+use crate::model::ItemStatus;
 use crate::time::Timestamp;
 use crate::{Event, Step};
 use entities::{ContactId, GatewayId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
-use serde::Serialize;
-use std::collections::HashSet;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -237,12 +237,12 @@ async fn write(
         results.iter().map(|result| (result, decide(around, result, rng))).collect();
     let rows = |has_row: bool| {
         let some = decided.iter().filter(move |(result, _)| result.has_row == has_row);
-        some.map(|(result, decision)| item_row(result, decision)).collect::<Vec<_>>()
+        some.map(|(result, decision)| SettledRow::of(result, decision)).collect::<Vec<_>>()
     };
-    let mut written = insert_items(conn, held, &rows(false)).await?;
-    written.extend(update_items(conn, held, &rows(true)).await?);
+    let mut written = settled::insert(conn, held, batch.sender, &rows(false)).await?;
+    written.extend(settled::update(conn, held, batch.sender, &rows(true)).await?);
     let mut counts = Counts::default();
-    let mut messages = Vec::new();
+    let mut messages: Vec<&ItemResult> = Vec::new();
     // What was written before, when the answer to that commit was lost, was counted then.
     for (result, decision) in decided.iter().filter(|(result, _)| written.contains(&result.seq)) {
         if !decision.finished {
@@ -254,11 +254,11 @@ async fn write(
             ItemStatus::Skipped => counts.skipped += 1,
             ItemStatus::Pending | ItemStatus::Sending | ItemStatus::Cancelled => {}
         }
-        if decision.status != ItemStatus::Cancelled {
-            messages.push(message_row(result, decision));
-        }
+        messages.extend(decision.message().map(|_| *result));
     }
-    let early = record_outgoing(conn, held.batch, batch.sender, &messages).await?;
+    activity::touch(conn, messages.iter().map(|result| (result.contact, result.at))).await?;
+    // What was reported of them early, in the same transaction: a report may change an outcome.
+    let early = take_early(conn, &messages.iter().map(|result| result.message_id).collect::<Vec<_>>()).await?;
     let applied = receipts::apply(conn, now, &early.iter().collect::<Vec<_>>()).await?;
     let changed = if counts.is_zero() { None } else { row::count(conn, held.batch, counts).await? };
     // After the batch's row, as claims lock them.
@@ -268,145 +268,6 @@ async fn write(
     let mut events = applied.events;
     events.extend(changed.map(Event::BatchChanged));
     Ok(Written { going, circuit, succeeded: counts.succeeded, news: applied.news, events })
-}
-
-fn message_row<'a>(result: &'a ItemResult, decision: &Decision) -> MessageRow<'a> {
-    let (code, detail) = decision.error.clone().unzip();
-    let status = match decision.status {
-        ItemStatus::Succeeded => MessageStatus::Sent,
-        ItemStatus::Unknown => MessageStatus::Unknown,
-        ItemStatus::Failed
-        | ItemStatus::Skipped
-        | ItemStatus::Pending
-        | ItemStatus::Sending
-        | ItemStatus::Cancelled => MessageStatus::Failed,
-    };
-    MessageRow {
-        uuid: result.message_id,
-        contact_id: result.contact,
-        item_seq: result.seq,
-        content: result.text.as_deref(),
-        status,
-        ack: i64::from(status == MessageStatus::Sent),
-        error_code: code,
-        error_message: detail,
-        at: result.at,
-        sent_at: (status == MessageStatus::Sent).then_some(result.at),
-        gateway_id: result.gateway,
-    }
-}
-
-/// How an attempt leaves its item.
-#[derive(Serialize)]
-struct ItemRow<'a> {
-    seq: i64,
-    contact_id: ContactId,
-    message_id: Uuid,
-    /// Which attempt it was.
-    attempt: i64,
-    status: ItemStatus,
-    attempts: i64,
-    slot_us: Option<i64>,
-    error_code: Option<&'a str>,
-    error_message: Option<&'a str>,
-    started_at: Timestamp,
-    finished_at: Option<Timestamp>,
-    next_attempt_at: Option<Timestamp>,
-}
-
-fn item_row<'a>(result: &ItemResult, decision: &'a Decision) -> ItemRow<'a> {
-    let (code, detail) = decision.error.as_ref().map(|(code, detail)| (code.as_str(), detail.as_str())).unzip();
-    ItemRow {
-        seq: result.seq,
-        contact_id: result.contact,
-        message_id: result.message_id,
-        attempt: result.attempt,
-        status: decision.status,
-        attempts: decision.attempts,
-        // The one that it left at; who waits gets another.
-        slot_us: decision.finished.then_some(result.slot_us),
-        error_code: code,
-        error_message: detail,
-        started_at: result.claimed_at,
-        finished_at: decision.finished.then_some(result.at),
-        next_attempt_at: decision.next_attempt_at,
-    }
-}
-
-/// Writes items that had no row, since this was their first attempt; returns which. One that has a row by now was written
-/// before, or was given up by somebody who had reason to.
-async fn insert_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow<'_>]) -> Result<HashSet<i64>, DbErr> {
-    if items.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let (source, values) = Set::default()
-        .ints("seq", items.iter().map(|item| Some(item.seq)))
-        .ints("contact_id", items.iter().map(|item| Some(item.contact_id.0)))
-        .uuids("message_id", items.iter().map(|item| item.message_id))
-        .texts("status", items.iter().map(|item| Some(item.status.as_str())))
-        .ints("attempts", items.iter().map(|item| Some(item.attempts)))
-        .ints("slot_us", items.iter().map(|item| item.slot_us))
-        .texts("error_code", items.iter().map(|item| item.error_code))
-        .texts("error_message", items.iter().map(|item| item.error_message))
-        .ints("started_at", items.iter().map(|item| Some(item.started_at.0)))
-        .ints("finished_at", items.iter().map(|item| item.finished_at.map(|at| at.0)))
-        .ints("next_attempt_at", items.iter().map(|item| item.next_attempt_at.map(|at| at.0)))
-        .into_source(Dialect::of(conn), 3);
-    let there = merge::is_there("r.contact_id");
-    let written = db::all(
-        conn,
-        format!(
-            "INSERT INTO batch_items (batch_id, fence, seq, contact_id, message_id, status, attempts, slot_us, error_code,
-                                      error_message, started_at, finished_at, next_attempt_at)
-             SELECT $1, $2, seq, contact_id, message_id, status, attempts, slot_us, error_code,
-                    CASE WHEN error_message IS NULL OR {there} THEN error_message END, started_at, finished_at,
-                    next_attempt_at
-             FROM {source} WHERE TRUE
-             ON CONFLICT (batch_id, seq) DO NOTHING RETURNING seq"
-        ),
-        [held.batch.into(), held.fence.into()].into_iter().chain(values),
-    )
-    .await?;
-    written.iter().map(|row| row.try_get("", "seq")).collect()
-}
-
-/// Writes items whose very attempt is still in flight under this claim; returns which.
-async fn update_items(conn: &impl ConnectionTrait, held: Held, items: &[ItemRow<'_>]) -> Result<HashSet<i64>, DbErr> {
-    if items.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let dialect = Dialect::of(conn);
-    let among = dialect.among("batch_items.seq", 3, "seq", "bigint");
-    let source = dialect.rows(
-        3,
-        &[
-            ("seq", "bigint"),
-            ("attempt", "bigint"),
-            ("status", "text"),
-            ("attempts", "bigint"),
-            ("slot_us", "bigint"),
-            ("error_code", "text"),
-            ("error_message", "text"),
-            ("finished_at", "bigint"),
-            ("next_attempt_at", "bigint"),
-        ],
-    );
-    let there = merge::is_there("batch_items.contact_id");
-    let written = db::all(
-        conn,
-        format!(
-            "UPDATE batch_items SET status = r.status, attempts = r.attempts, error_code = r.error_code,
-                    error_message = CASE WHEN r.error_message IS NULL OR {there} THEN r.error_message END,
-                    finished_at = r.finished_at, next_attempt_at = r.next_attempt_at, slot_us = r.slot_us
-             FROM {source}
-             WHERE batch_items.batch_id = $1 AND batch_items.seq = r.seq AND batch_items.fence = $2
-               AND batch_items.status = 'sending' AND batch_items.attempts = r.attempt{among}
-             RETURNING batch_items.seq AS seq"
-        ),
-        [held.batch.into(), held.fence.into(), db::rows_json(items)?],
-    )
-    .await?;
-    written.iter().map(|row| row.try_get("", "seq")).collect()
 }
 
 /// Where a chunk went when its worker had nothing more to do with it.
@@ -465,7 +326,7 @@ async fn come_to_rest(
 
     if Going::of(batch) == Going::Ended {
         chunks::disown(conn, held.batch, &chunk).await?;
-        chunks::abandon(conn, now, held.batch, chunk.first_seq, chunk.end_seq()).await?;
+        chunks::abandon(conn, now, held.batch, Table::Messages, chunk.first_seq, chunk.end_seq()).await?;
         end(Ending::Done, rng).await?;
         return Ok(chunks::close(conn, now, held.batch, held.chunk).await?.map(|()| Rest::Closed));
     }
@@ -473,7 +334,7 @@ async fn come_to_rest(
     let open = db::one(
         conn,
         "SELECT count(*) AS n, count(finished_at) AS finished,
-                min(CASE WHEN finished_at IS NULL THEN coalesce(next_attempt_at, 0) END) AS at FROM batch_items
+                min(CASE WHEN finished_at IS NULL THEN coalesce(next_attempt_at, 0) END) AS at FROM messages
          WHERE batch_id = $1 AND seq >= $2 AND seq < $3",
         range,
     )

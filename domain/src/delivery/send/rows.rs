@@ -80,7 +80,7 @@ pub(super) async fn end_items(
     db::execute(
         conn,
         format!(
-            "UPDATE batch_items SET status = CASE WHEN status = 'unknown' THEN status ELSE $4 END, slot_us = NULL,
+            "UPDATE messages SET item_status = CASE WHEN item_status = 'unknown' THEN item_status ELSE $4 END, slot_us = NULL,
                     error_code = $5, error_message = $6, finished_at = $3, next_attempt_at = NULL
              WHERE batch_id = $1 AND seq {source}"
         ),
@@ -98,7 +98,12 @@ pub(super) async fn end_items(
 }
 
 /// Writes items that had no row.
-pub(super) async fn insert_items(conn: &impl ConnectionTrait, held: Held, rows: &[ClaimedRow]) -> Result<(), DbErr> {
+pub(super) async fn insert_items(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    held: Held,
+    rows: &[ClaimedRow],
+) -> Result<(), DbErr> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -119,13 +124,15 @@ pub(super) async fn insert_items(conn: &impl ConnectionTrait, held: Held, rows: 
             ("next_attempt_at", "bigint"),
         ],
     );
-    let columns =
-        "seq, contact_id, input, status, attempts, slot_us, message_id, error_code, error_message, started_at,
-        finished_at, next_attempt_at";
     db::execute(
         conn,
-        format!("INSERT INTO batch_items (batch_id, fence, {columns}) SELECT $1, $2, {columns} FROM {source}"),
-        [held.batch.into(), held.fence.into(), db::rows_json(rows)?],
+        format!(
+            "INSERT INTO messages (batch_id, fence, created_at, seq, contact_id, input, item_status, attempts, slot_us,
+                                   uuid, error_code, error_message, started_at, finished_at, next_attempt_at)
+             SELECT $1, $2, $4, seq, contact_id, input, status, attempts, slot_us, message_id, error_code, error_message,
+                    started_at, finished_at, next_attempt_at FROM {source}"
+        ),
+        [held.batch.into(), held.fence.into(), db::rows_json(rows)?, now.0.into()],
     )
     .await?;
     Ok(())
@@ -154,14 +161,15 @@ pub(super) async fn update_items(
             ("message_id", "uuid"),
         ],
     );
-    let among = dialect.among("batch_items.seq", 3, "seq", "bigint");
+    let among = dialect.among("messages.seq", 3, "seq", "bigint");
     db::execute(
         conn,
         format!(
-            "UPDATE batch_items SET contact_id = r.contact_id, message_id = r.message_id, status = r.status, attempts = r.attempts, slot_us = r.slot_us,
+            "UPDATE messages SET contact_id = r.contact_id, uuid = r.message_id, item_status = r.status,
+                    attempts = r.attempts, slot_us = r.slot_us,
                     next_attempt_at = r.next_attempt_at, fence = $2,
-                    started_at = CASE WHEN r.status = 'sending' THEN coalesce(started_at, $4) ELSE started_at END
-             FROM {source} WHERE batch_items.batch_id = $1 AND batch_items.seq = r.seq{among}"
+                    started_at = CASE WHEN r.status = 'sending' THEN coalesce(messages.started_at, $4) ELSE messages.started_at END
+             FROM {source} WHERE messages.batch_id = $1 AND messages.seq = r.seq{among}"
         ),
         [held.batch.into(), held.fence.into(), db::rows_json(rows)?, now.0.into()],
     )

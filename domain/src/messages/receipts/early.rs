@@ -168,7 +168,8 @@ pub(crate) async fn take_acks(
 pub(crate) async fn take_found(conn: &impl ConnectionTrait, limit: u64) -> Result<Vec<Receipt>, DbErr> {
     let sql = format!(
         "DELETE FROM early_receipts WHERE uuid IN (
-            SELECT e.uuid FROM early_receipts e WHERE EXISTS (SELECT 1 FROM messages m WHERE m.uuid = e.uuid) LIMIT {limit})
+            SELECT e.uuid FROM early_receipts e WHERE EXISTS (
+                SELECT 1 FROM messages m WHERE m.uuid = e.uuid AND m.direction IS NOT NULL) LIMIT {limit})
          RETURNING {COLUMNS}"
     );
     let mut found = receipts(&db::all(conn, sql, []).await?)?;

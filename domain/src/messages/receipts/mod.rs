@@ -5,11 +5,9 @@
 //! it; see [`delivery`](crate::delivery).
 
 mod early;
-mod outgoing;
 
 pub use early::prune;
-pub(crate) use early::{Kept, forget, take_acks, take_found};
-pub(crate) use outgoing::{MessageRow, record_outgoing};
+pub(crate) use early::{Kept, forget, take_acks, take_early, take_found};
 
 use crate::ack::AckLevel;
 use crate::time::Timestamp;
