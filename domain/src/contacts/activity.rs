@@ -23,7 +23,7 @@ pub(crate) async fn touch(
     let (source, values) = Set::default()
         .ints("contact_id", latest.keys().map(|contact| Some(contact.0)))
         .ints("at", latest.values().map(|at| Some(at.0)))
-        .into_source(Dialect::of(conn), 1);
+        .into_source(Dialect::of(conn));
     db::execute(
         conn,
         format!(

@@ -3,12 +3,12 @@
 use super::Dialect;
 use sea_orm::Value;
 use sea_orm::sea_query::ArrayType;
-use serde_json::json;
 use std::borrow::Cow;
 use uuid::Uuid;
 
-/// Rows, column by column. On PostgreSQL each column is an array of its type, which the server reads as it is; on SQLite all of
-/// them are one JSON text.
+/// Rows, column by column. On PostgreSQL each column is an array of its type, which the server reads as it is; on SQLite each
+/// value is a parameter of its own. A set has one row at least, and no more than a chunk of a send; its first column is never
+/// absent.
 #[derive(Debug, Default)]
 pub(crate) struct Set<'a> {
     columns: Vec<(&'static str, Column<'a>)>,
@@ -44,21 +44,22 @@ impl<'a> Set<'a> {
         self
     }
 
-    /// The table expression named `r` over the rows, and its parameters, the first of which is `$first`.
-    pub(crate) fn into_source(self, dialect: Dialect, first: usize) -> (String, Vec<Value>) {
+    /// The table expression named `r` over the rows, and its parameters: the first ones of the statement. What else it asks
+    /// for comes behind them.
+    pub(crate) fn into_source(self, dialect: Dialect) -> (String, Vec<Value>) {
         match dialect {
-            Dialect::Postgres => self.arrays(first),
-            Dialect::Sqlite => self.json(first),
+            Dialect::Postgres => self.arrays(),
+            Dialect::Sqlite => self.values(),
         }
     }
 
     /// An array knows no absent values: a column that has some is beside one of whether they are there, and one that has nothing
     /// else is no parameter. Which columns these are is seldom different, so that few statements are prepared.
-    fn arrays(self, first: usize) -> (String, Vec<Value>) {
+    fn arrays(self) -> (String, Vec<Value>) {
         let (mut parameters, mut names, mut selected) = (Vec::new(), Vec::new(), Vec::new());
         let mut values: Vec<Value> = Vec::new();
         let mut array = |name: String, ty: &str, of: ArrayType, all: Vec<Value>| {
-            parameters.push(format!("${}::{ty}[]", first + values.len()));
+            parameters.push(format!("${}::{ty}[]", values.len() + 1));
             names.push(name);
             values.push(Value::Array(of, Some(Box::new(all))));
         };
@@ -102,17 +103,27 @@ impl<'a> Set<'a> {
         (format!("(SELECT {selected} FROM unnest({parameters}) AS u({names})) AS r"), values)
     }
 
-    /// Of a row its values in their order. `LIMIT -1` keeps the set a table of its own: see [`Dialect::rows`].
-    fn json(self, first: usize) -> (String, Vec<Value>) {
-        let places: Vec<String> =
-            self.columns.iter().enumerate().map(|(at, (name, _))| format!("value ->> {at} AS {name}")).collect();
-        let source = format!("(SELECT {} FROM json_each(${first}) LIMIT -1) AS r", places.join(", "));
+    /// Row for row. Parameters without a name, since the database looks named ones up one after the other; and rows of nothing
+    /// up to the next power of two, so that few statements are prepared.
+    fn values(self) -> (String, Vec<Value>) {
         let rows = self.columns.iter().map(|(_, column)| column.len()).max().unwrap_or(0);
-        let row = |at: usize| self.columns.iter().map(|(_, column)| column.json(at)).collect::<Vec<_>>();
-        let rows = serde_json::Value::from((0..rows).map(row).collect::<Vec<_>>());
-        (source, vec![rows.to_string().into()])
+        let padded = rows.next_power_of_two();
+        debug_assert!(padded * self.columns.len() <= MOST_PARAMETERS, "{rows} rows are too many for one statement");
+        let named: Vec<String> =
+            self.columns.iter().enumerate().map(|(at, (name, _))| format!("column{} AS {name}", at + 1)).collect();
+        let row = format!("({})", vec!["?"; self.columns.len()].join(","));
+        let source = format!(
+            "(SELECT {} FROM (VALUES {}) WHERE column1 IS NOT NULL) AS r",
+            named.join(", "),
+            vec![row.as_str(); padded].join(",")
+        );
+        let values = (0..padded).flat_map(|at| self.columns.iter().map(move |(_, column)| column.value(at))).collect();
+        (source, values)
     }
 }
+
+/// How many parameters a statement has at most on SQLite.
+const MOST_PARAMETERS: usize = 32_766;
 
 impl Column<'_> {
     fn len(&self) -> usize {
@@ -123,11 +134,12 @@ impl Column<'_> {
         }
     }
 
-    fn json(&self, at: usize) -> serde_json::Value {
+    /// A value as SQLite has it: a UUID is its text there.
+    fn value(&self, at: usize) -> Value {
         match self {
-            Self::Ints(all) => json!(all.get(at)),
-            Self::Texts(all) => json!(all.get(at)),
-            Self::Uuids(all) => json!(all.get(at)),
+            Self::Ints(all) => Value::BigInt(all.get(at).copied().flatten()),
+            Self::Texts(all) => Value::String(all.get(at).and_then(Option::as_ref).map(|text| text.to_string())),
+            Self::Uuids(all) => Value::String(all.get(at).map(Uuid::to_string)),
         }
     }
 }
@@ -146,11 +158,11 @@ mod tests {
 
     #[test]
     fn arrays_say_what_is_absent() {
-        let (source, values) = some().into_source(Dialect::Postgres, 3);
+        let (source, values) = some().into_source(Dialect::Postgres);
         assert_eq!(
             source,
             "(SELECT n, CASE WHEN has_some THEN some END AS some, NULL::text AS none, id \
-             FROM unnest($3::bigint[], $4::boolean[], $5::text[], $6::uuid[]) AS u(n, has_some, some, id)) AS r"
+             FROM unnest($1::bigint[], $2::boolean[], $3::text[], $4::uuid[]) AS u(n, has_some, some, id)) AS r"
         );
         let array = |ty, all: Vec<Value>| Value::Array(ty, Some(Box::new(all)));
         assert_eq!(
@@ -165,14 +177,20 @@ mod tests {
     }
 
     #[test]
-    fn json_has_a_row_for_a_row() {
-        let (source, values) = some().into_source(Dialect::Sqlite, 2);
+    fn each_value_is_a_parameter_and_rows_are_a_power_of_two() {
+        let three = Set::default()
+            .ints("n", [Some(1), Some(2), Some(3)].into_iter())
+            .texts("some", [Some("a"), None, Some("")].into_iter());
+        let (source, values) = three.into_source(Dialect::Sqlite);
         assert_eq!(
             source,
-            "(SELECT value ->> 0 AS n, value ->> 1 AS some, value ->> 2 AS none, value ->> 3 AS id \
-             FROM json_each($2) LIMIT -1) AS r"
+            "(SELECT column1 AS n, column2 AS some FROM (VALUES (?,?),(?,?),(?,?),(?,?)) WHERE column1 IS NOT NULL) AS r"
         );
-        let (nil, max) = (Uuid::nil(), Uuid::max());
-        assert_eq!(values, [Value::from(format!(r#"[[1,"a",null,"{nil}"],[2,null,null,"{max}"]]"#))]);
+        let (nothing, none) = (Value::BigInt(None), Value::String(None));
+        let text = |text: &str| Value::from(text);
+        let rows = [1_i64.into(), text("a"), 2_i64.into(), none.clone(), 3_i64.into(), text(""), nothing, none];
+        assert_eq!(values, rows);
+        let (_, values) = some().into_source(Dialect::Sqlite);
+        assert_eq!(values[3], Value::from(Uuid::nil().to_string()));
     }
 }

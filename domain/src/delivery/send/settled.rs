@@ -93,7 +93,7 @@ pub(super) async fn insert(
     if rows.is_empty() {
         return Ok(HashSet::new());
     }
-    let (source, values) = Set::default()
+    let (source, mut values) = Set::default()
         .ints("seq", rows.iter().map(|row| Some(row.seq)))
         .ints("contact_id", rows.iter().map(|row| Some(row.contact_id.0)))
         .uuids("uuid", rows.iter().map(|row| row.uuid))
@@ -109,7 +109,9 @@ pub(super) async fn insert(
         .ints("at", rows.iter().map(|row| Some(row.at.0)))
         .ints("finished_at", rows.iter().map(|row| row.finished_at.map(|at| at.0)))
         .ints("next_attempt_at", rows.iter().map(|row| row.next_attempt_at.map(|at| at.0)))
-        .into_source(Dialect::of(conn), 4);
+        .into_source(Dialect::of(conn));
+    let (batch, fence, from) = (values.len() + 1, values.len() + 2, values.len() + 3);
+    values.extend([held.batch.into(), held.fence.into(), sender.into()]);
     let there = merge::is_there("r.contact_id");
     let written = db::all(
         conn,
@@ -117,7 +119,7 @@ pub(super) async fn insert(
             "INSERT INTO messages (batch_id, fence, sender_id, seq, contact_id, uuid, item_status, attempts, slot_us, direction,
                                    status, ack, content, gateway_id, error_code, error_message, created_at, sent_at,
                                    started_at, finished_at, next_attempt_at)
-             SELECT $1, $2, $3, seq, contact_id, uuid, item_status, attempts, slot_us,
+             SELECT ${batch}, ${fence}, ${from}, seq, contact_id, uuid, item_status, attempts, slot_us,
                     CASE WHEN status IS NOT NULL THEN 'outbound' END, status, CASE WHEN status = 'sent' THEN 1 ELSE 0 END,
                     CASE WHEN content IS NOT NULL AND {there} THEN content END, gateway_id, error_code,
                     CASE WHEN error_message IS NOT NULL AND {there} THEN error_message END, at,
@@ -125,7 +127,7 @@ pub(super) async fn insert(
              FROM {source} WHERE TRUE
              ON CONFLICT (batch_id, seq) WHERE seq IS NOT NULL DO NOTHING RETURNING seq"
         ),
-        [held.batch.into(), held.fence.into(), sender.into()].into_iter().chain(values),
+        values,
     )
     .await?;
     written.iter().map(|row| row.try_get("", "seq")).collect()
