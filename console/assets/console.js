@@ -20,7 +20,17 @@
   });
   const shown = document.getElementById("zone");
   shown.textContent = `${shown.dataset.text} ${name}`;
-  document.addEventListener("htmx:after:swap", () => times(document));
+  // Chosen rows stay chosen when the list is fetched anew.
+  const chosen = new Set(), told = document.getElementById("chosen"), boxes = () => $("input[name=id][form]");
+  const mark = () => {
+    boxes().forEach(box => { box.checked = chosen.has(box.value); });
+    if (told) told.textContent = chosen.size ? `${told.dataset.text} ${chosen.size}` : "";
+  };
+  const choose = box => box.checked ? chosen.add(box.value) : chosen.delete(box.value);
+  boxes().forEach(choose);
+  mark();
+  document.addEventListener("change", ({ target }) => { if (target.matches("input[name=id][form]")) { choose(target); mark(); } });
+  document.addEventListener("htmx:after:swap", () => { times(document); mark(); });
 
   // Live: one stream for a browser. HTTP/1.1 gives six connections to a host, so that a stream in each tab would hang
   // the seventh. Whoever holds the lock reads, and tells the other tabs; without locks (plain HTTP on a host name that
@@ -89,7 +99,7 @@
   document.addEventListener("keydown", event => {
     const target = event.target;
     if (event.key === "Escape" && target.blur) target.blur();
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName) && target.type !== "checkbox") return;
     if (keys?.open || (on && !on.checked && event.key !== "?")) return;
     const rows = $("tbody tr");
     const move = step => {
@@ -110,6 +120,8 @@
       case "j": move(1); break;
       case "k": move(-1); break;
       case "?": keys?.showModal(); break;
+      case "x": rows[at]?.querySelector("input[name=id]")?.click(); break;
+      case ".": document.querySelector("#selected button, .acts button, .acts .button, td .button")?.focus(); break;
       case "u": document.querySelector(".done button")?.click(); break;
     }
   });

@@ -66,6 +66,11 @@ impl Context {
         value(&self.form, name)
     }
 
+    /// All values of a name that the form has more than once.
+    pub(crate) fn form_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.form.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// A variable part of the path.
     pub(crate) fn path(&self, name: &str) -> &str {
         value(&self.path_values, name).unwrap_or_default()
@@ -95,7 +100,7 @@ impl Context {
 }
 
 /// What was just done, as the address of the page after an act says it; each has its text.
-const DONE: [&str; 7] = ["sent", "paused", "resumed", "cancelled", "retried", "paced", "password"];
+const DONE: [&str; 7] = ["sent", "paused", "resumed", "kept", "retried", "paced", "password"];
 
 /// Whether a page asks by itself, without its reader.
 fn by_itself(uri: &Uri) -> bool {

@@ -7,6 +7,7 @@
 
 mod assets;
 mod fault;
+mod filter;
 mod guard;
 mod i18n;
 mod live;
@@ -84,6 +85,7 @@ pub fn endpoint(
         .at("/console/contacts/:id", contacts("GET", |c| Box::pin(pages::contact::show(c))))
         .at("/console/new/send", steering("GET, POST", |c| Box::pin(pages::new_send::either(c))))
         .at("/console/batches", batches("GET", |c| Box::pin(pages::batches::show(c))))
+        .at("/console/batches/selected", steering("GET, POST", |c| Box::pin(pages::selected::either(c))))
         .at("/console/batches/:id", batches("GET", |c| Box::pin(pages::batch::show(c))))
         .at("/console/batches/:id/failures", batches("GET", |c| Box::pin(pages::failures::show(c))))
         .at("/console/batches/:id/recipients", batches("GET", |c| Box::pin(pages::recipients::show(c))))

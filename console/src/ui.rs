@@ -3,8 +3,8 @@
 use crate::assets::Addresses;
 use crate::i18n::Language;
 use crate::viewer::Viewer;
-use domain::Timestamp;
 use domain::users::Permission;
+use domain::{BatchId, Timestamp};
 use fluent_bundle::FluentValue;
 use std::fmt::Display;
 
@@ -49,10 +49,10 @@ impl Ui {
     }
 
     /// The text of a key with a number and a value in it.
-    pub(crate) fn tnv(&self, key: &str, count: i64, value: &str) -> String {
+    pub(crate) fn tnv(&self, key: &str, count: &i64, value: &str) -> String {
         let args = [
-            ("count", FluentValue::from(count)),
-            ("shown", FluentValue::from(self.number(&count))),
+            ("count", FluentValue::from(*count)),
+            ("shown", FluentValue::from(self.number(count))),
             ("value", FluentValue::from(value)),
         ];
         self.language.text(key, &args)
@@ -108,6 +108,13 @@ impl Ui {
             _ => self.path == path || self.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')),
         };
         if here { "page" } else { "false" }
+    }
+
+    /// The same for a tab of a batch: what follows on its number in the path.
+    pub(crate) fn tab(&self, id: &BatchId, rest: &str) -> &'static str {
+        let tab = format!("/console/batches/{id}{rest}");
+        let below = !rest.is_empty() && self.path.strip_prefix(&tab).is_some_and(|more| more.starts_with('/'));
+        if self.path == tab || below { "page" } else { "false" }
     }
 
     /// The other languages' tags and names.

@@ -127,6 +127,10 @@ actions! {
     BatchCreate = "batch:create",
     /// A batch was cancelled.
     BatchCancel = "batch:cancel",
+    /// A batch is to be cancelled, unless that is taken back.
+    BatchCancelAsk = "batch:cancel_ask",
+    /// That a batch is to be cancelled was taken back.
+    BatchKeep = "batch:keep",
     /// A batch was paused.
     BatchPause = "batch:pause",
     /// A batch was let go on.

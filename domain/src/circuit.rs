@@ -9,6 +9,7 @@
 //!   for longer. Should nothing be heard of it, the next one is tried after [`PROBE`].
 
 use crate::Timestamp;
+use sea_orm::{DbErr, QueryResult};
 use std::time::Duration;
 
 /// How many failures in a row, with no success of any message between them, open the circuit.
@@ -51,6 +52,18 @@ pub struct Circuit {
     pub until: Option<Timestamp>,
     /// Whether a message is under way to try the gateway out.
     pub probing: bool,
+}
+
+impl Circuit {
+    /// Reads it from the columns `circuit_failures`, `circuit_opened`, `circuit_until` and `circuit_probing`.
+    pub(crate) fn read(row: &QueryResult) -> Result<Self, DbErr> {
+        Ok(Self {
+            failures: row.try_get("", "circuit_failures")?,
+            opened: row.try_get("", "circuit_opened")?,
+            until: row.try_get::<Option<i64>>("", "circuit_until")?.map(Timestamp),
+            probing: row.try_get("", "circuit_probing")?,
+        })
+    }
 }
 
 /// What a claim may take.

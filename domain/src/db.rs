@@ -342,6 +342,12 @@ pub fn hit(point: Point) -> Result<(), DbErr> {
     faults::hit(point).map_err(broken)
 }
 
+/// A text as a part of another, as `LIKE … ESCAPE '\'` looks for it.
+pub(crate) fn part(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{escaped}%")
+}
+
 /// Runs a statement with `$1`-style parameters (both databases take them) and returns the number of rows it changed.
 ///
 /// # Errors

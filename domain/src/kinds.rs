@@ -38,7 +38,7 @@ impl Burial {
             | JobKind::TagChunk
             | JobKind::DeleteChunk => Self::Batch,
             JobKind::Deliver => Self::Message,
-            JobKind::Probe => Self::Nothing,
+            JobKind::Cancel | JobKind::Probe => Self::Nothing,
         }
     }
 }

@@ -80,6 +80,7 @@ impl JobKind {
             Self::SendChunk => 3,
             Self::Expand
             | Self::Start
+            | Self::Cancel
             | Self::ImportChunk
             | Self::TagChunk
             | Self::DeleteChunk
@@ -96,6 +97,8 @@ kinds! {
         Expand = "expand" in Default,
         /// Opens a scheduled batch at its time.
         Start = "start" in Default,
+        /// Cancels a batch, unless somebody took that back by its time.
+        Cancel = "cancel" in Default,
         /// Sends one chunk of a `SEND` batch.
         SendChunk = "send_chunk" in Bulk,
         /// Imports one chunk of an `IMPORT` batch.

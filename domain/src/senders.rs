@@ -7,6 +7,7 @@
 //! A day's messages are counted in the row where it has a limit, of any kind: one without is not locked by claims, and so
 //! not counted. A cap that such a sender gets counts from then on.
 
+use crate::circuit::{Circuit, Leave};
 use crate::db::{self, Dialect};
 use crate::jobs;
 use crate::pacing::Pace;
@@ -144,6 +145,51 @@ impl Allowance {
 /// The day of UTC, in days since the epoch.
 pub(crate) fn day(now: Timestamp) -> i64 {
     now.0.div_euclid(DAY_MS)
+}
+
+/// What a sender's row says of whether its messages may leave: what a claim asks, and who explains why nothing was claimed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Its stop and its cap.
+    pub allowance: Allowance,
+    /// Whether its gateway works.
+    pub circuit: Circuit,
+}
+
+/// What keeps all messages of a sender from leaving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barrier {
+    /// It was stopped, or has reached its cap.
+    Held(Hold),
+    /// Its gateway does not work; it is tried again then.
+    GatewayAway {
+        /// When.
+        until: Timestamp,
+    },
+}
+
+impl State {
+    /// What keeps everything from leaving now, if anything does.
+    #[must_use]
+    pub fn barrier(&self, now: Timestamp) -> Option<Barrier> {
+        if let Some(hold) = self.allowance.hold(now) {
+            return Some(Barrier::Held(hold));
+        }
+        match self.circuit.leave(now) {
+            Leave::NoneUntil(until) => Some(Barrier::GatewayAway { until }),
+            Leave::All | Leave::One => None,
+        }
+    }
+
+    /// What a claim may take now. How many a cap still lets is [`Allowance::left`].
+    #[must_use]
+    pub fn leave(&self, now: Timestamp) -> Leave {
+        match self.barrier(now) {
+            Some(Barrier::Held(hold)) => Leave::NoneUntil(hold.look_again(now)),
+            Some(Barrier::GatewayAway { until }) => Leave::NoneUntil(until),
+            None => self.circuit.leave(now),
+        }
+    }
 }
 
 /// A sender as users see it.

@@ -19,6 +19,7 @@ mod m0014_senders;
 mod m0015_audit_logs;
 mod m0016_browser_sessions;
 mod m0017_one_row;
+mod m0018_retry_code;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -49,6 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_audit_logs::Migration),
             Box::new(m0016_browser_sessions::Migration),
             Box::new(m0017_one_row::Migration),
+            Box::new(m0018_retry_code::Migration),
         ]
     }
 }

@@ -15,6 +15,8 @@ fn pages(batches: &[String; 4]) -> Vec<(String, &'static str)> {
         ("/console/batches".into(), "Scheduled"),
         ("/console/batches?status=CANCELLED".into(), "Cancelled"),
         ("/console/batches?type=TAG".into(), "No batch matches."),
+        ("/console/batches?q=status:completed+text:%22Hello%22+creator:me".into(), "No batch matches."),
+        (format!("/console/batches/{ended}/failures?ask=gateway_400"), "Try 2 recipients again"),
         (format!("/console/batches/{ended}"), "Retry 2 failed recipients"),
         (format!("/console/batches/{ended}?ask=retry"), "Try 2 failed recipients again?"),
         (format!("/console/batches/{ended}/recipients"), "Succeeded"),

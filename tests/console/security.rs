@@ -48,7 +48,7 @@ on_both!(each_route_is_open_to_its_roles_alone () |s: Rc<Setup>| Box::pin(async 
             assert!(may[place] || answer.text.contains("batches:"), "{role} {path} does not say which permission");
         }
         let steers = place < 2;
-        for act in ["resume", "pause", "pace", "cancel", "retry"] {
+        for act in ["resume", "pause", "pace", "cancel", "keep", "retry"] {
             let batch = if steers { "999999" } else { &paused };
             let status = visitor.act(&format!("/console/batches/{batch}/{act}")).await.status;
             assert_eq!(status, if steers { 404 } else { 403 }, "{role} {act}");

@@ -27,6 +27,11 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("post", "/batch/{batch_id}/resume", Some("batches:write")),
     ("post", "/batch/{batch_id}/retry", Some("batches:write")),
     ("get", "/batch/{batch_id}/items", Some("batches:read")),
+    ("get", "/batch/{batch_id}/items/{seq}", Some("batches:read")),
+    ("get", "/batch/{batch_id}/causes", Some("batches:read")),
+    ("get", "/batch/{batch_id}/cancellation", Some("batches:read")),
+    ("put", "/batch/{batch_id}/cancellation", Some("batches:write")),
+    ("delete", "/batch/{batch_id}/cancellation", Some("batches:write")),
     ("get", "/batch/{batch_id}/items.csv", Some("batches:read")),
     // Contacts' data besides: whoever has the one role has the other.
     ("get", "/batch/{batch_id}/failed-rows.csv", Some("batches:read")),
@@ -155,7 +160,7 @@ async fn every_role_may_do_what_its_contract_says_on_every_route() {
             let id = made["data"]["id"].as_str().expect("an id");
             let batch = if path.ends_with("/failed-rows.csv") { import.as_str() } else { "1" };
             let path = path.replace("{batch_id}", batch).replace("{id}", id).replace("{customer_id}", &customer);
-            let path = path.replace("{contact_id}", &customer);
+            let path = path.replace("{contact_id}", &customer).replace("{seq}", "0");
             let body = if *method == "put" { &template } else { &json!({}) };
             let may = needs.is_none_or(|needs| permitted.contains(&needs));
             if path == STREAM && may {
@@ -188,7 +193,7 @@ async fn without_a_token_every_route_but_those_for_everybody_is_401() {
     for client in &odd {
         for (method, path, needs) in ROUTES {
             let path = path.replace("{batch_id}", "1").replace("{id}", "1").replace("{customer_id}", "1");
-            let path = path.replace("{contact_id}", "1");
+            let path = path.replace("{contact_id}", "1").replace("{seq}", "0");
             let answer = ask(client, method, &path, &json!({})).await;
             assert_eq!(answer.status, if needs.is_none() { 400 } else { 401 }, "{method} {path}: {}", answer.text);
         }
@@ -197,7 +202,8 @@ async fn without_a_token_every_route_but_those_for_everybody_is_401() {
     nobody.send(basic).await.expect(401);
     assert_eq!(Socket::try_open(&nobody.socket_url("/ws")).await.err(), Some(401));
     // A path below a surface that is not there tells nobody so.
-    for path in ["/batch/1/nope", "/batch/1/items/2", "/templates/1/2", "/customers", "/messages/1", "/customers/1/2"] {
+    for path in ["/batch/1/nope", "/batch/1/items/2/3", "/templates/1/2", "/customers", "/messages/1", "/customers/1/2"]
+    {
         nobody.get(path).await.expect(401);
     }
     let said = served.exchange("GET /batch/../healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;

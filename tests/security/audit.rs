@@ -49,6 +49,8 @@ async fn make(served: &Served, admin: &Client) -> There {
             .push(admin.post("/batch/send", &later).await.expect(202)["data"]["id"].as_str().expect("id").to_owned());
     }
     admin.post(&format!("/batch/{}/pause", running[2]), &json!({})).await.expect(200);
+    let cancellation = admin.request(Method::PUT, &format!("/batch/{}/cancellation", running[1]));
+    admin.send(cancellation).await.expect(200);
     // Its item may fail for another reason than that its contact is not there: it is tried again.
     let failed = admin.post("/batch/send", &json!({ "contactIds": [customer], "content": "x" })).await.expect(202);
     let failed = served.ended(admin, failed).await["id"].as_str().expect("id").to_owned();
@@ -91,6 +93,15 @@ fn changes(there: &There, user: &support::User) -> BTreeMap<(&'static str, &'sta
         (("post", "/batch/{batch_id}/cancel"), change("batch:cancel", batch(&running[0], "/cancel"), none(), 200)),
         (("post", "/batch/{batch_id}/pause"), change("batch:pause", batch(&running[1], "/pause"), none(), 200)),
         (("post", "/batch/{batch_id}/resume"), change("batch:resume", batch(&running[2], "/resume"), none(), 200)),
+        // What is taken back first of all routes was asked for before.
+        (
+            ("delete", "/batch/{batch_id}/cancellation"),
+            change("batch:keep", batch(&running[1], "/cancellation"), none(), 200),
+        ),
+        (
+            ("put", "/batch/{batch_id}/cancellation"),
+            change("batch:cancel_ask", batch(&running[1], "/cancellation"), none(), 200),
+        ),
         (("post", "/batch/{batch_id}/retry"), change("batch:retry", batch(failed, "/retry"), none(), 200)),
         (
             ("post", "/templates"),

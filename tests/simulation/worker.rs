@@ -146,6 +146,7 @@ impl World {
                     Begin::Over => Did::Over("over"),
                     Begin::Stale => Did::Over("stale"),
                 }),
+                JobKind::Cancel => batches::run_cancel(tx, now, &job, &mut rng).await?.map(|()| Did::Over("cancelled")),
                 JobKind::Start => batches::run_start(tx, now, &job, &mut rng).await?.map(|()| Did::Over("started")),
                 JobKind::Expand => {
                     let page = NextPage::read(tx, &job, NextPage::CONTACTS).await?;

@@ -89,6 +89,26 @@ impl ParseFromParameter for PathId {
     }
 }
 
+/// A place in a list, from 0, in a path. What is no number is no place, which is for the route to say.
+#[derive(Clone, Debug)]
+pub(crate) struct Seq(String);
+
+impl Deref for Seq {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+described!(Seq, "string_seq", patterned("^(0|[1-9][0-9]{0,17})$"));
+
+impl ParseFromParameter for Seq {
+    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        Ok(Self(value.to_owned()))
+    }
+}
+
 /// Reads parameters, collecting every error.
 #[derive(Debug, Default)]
 pub(crate) struct Params {

@@ -77,8 +77,8 @@ act-resume = Resume batch
 act-pace = Set the pace
 act-cancel-ask = Cancel batch…
 act-cancel = { $count ->
-    [one] Cancel { $shown } recipient
-   *[other] Cancel { $shown } recipients
+    [one] Cancel { $shown } recipient in 10 seconds
+   *[other] Cancel { $shown } recipients in 10 seconds
 }
 act-retry = { $count ->
     [one] Retry { $shown } failed recipient
@@ -88,7 +88,7 @@ ask-cancel = { $count ->
     [one] Cancel the batch? { $shown } recipient has not been served.
    *[other] Cancel the batch? { $shown } recipients have not been served.
 }
-ask-cancel-what = What is in flight ends and is counted. Nothing else is started, and a cancelled batch cannot go on.
+ask-cancel-what = You have 10 seconds to take it back. After that nothing else is started, and a cancelled batch cannot go on.
 ask-keep = Keep it going
 ask-retry = { $count ->
     [one] Try { $shown } failed recipient again?
@@ -98,7 +98,6 @@ ask-retry-what = They are tried at the batch’s pace. Look at the causes first:
 ask-leave = Leave it as it is
 done-paused = The batch is paused.
 done-resumed = The batch goes on.
-done-cancelled = The batch is cancelled.
 done-retried = The failed recipients are tried again.
 done-paced = The pace is set.
 
@@ -233,7 +232,7 @@ hold-scheduled = The batch is to start
 hold-retried = An attempt failed. It is tried again
 hold-sender-stopped = Its sender is stopped. Let the sender go on, and it goes on here.
 hold-sender-capped = Its sender has sent as many messages as it may today. It goes on
-hold-gateway = The gateway does not work. The batch goes on by itself when it does.
+hold-gateway = The gateway does not work. The batch goes on by itself when it does; it is tried again
 hold-throttled = The gateway asked the sender to wait, until
 hold-pace = Those before it come first, at { $count ->
     [one] { $shown } message

@@ -77,7 +77,7 @@ act-resume = 继续批次
 act-pace = 设定速度
 act-cancel-ask = 取消批次…
 act-cancel = { $count ->
-   *[other] 取消 { $shown } 个收件人
+   *[other] 10 秒后取消 { $shown } 个收件人
 }
 act-retry = { $count ->
    *[other] 重试 { $shown } 个失败的收件人
@@ -85,7 +85,7 @@ act-retry = { $count ->
 ask-cancel = { $count ->
    *[other] 要取消批次吗？还有 { $shown } 个收件人尚未处理。
 }
-ask-cancel-what = 正在发送的消息会完成并计入结果，其余的不再开始。取消后的批次无法继续。
+ask-cancel-what = 您有 10 秒钟可以撤销。此后其余的不再开始，取消后的批次无法继续。
 ask-keep = 继续执行
 ask-retry = { $count ->
    *[other] 要重试 { $shown } 个失败的收件人吗？
@@ -94,7 +94,6 @@ ask-retry-what = 将按批次的速度重试。请先查看失败原因：原因
 ask-leave = 保持不变
 done-paused = 批次已暂停。
 done-resumed = 批次继续执行。
-done-cancelled = 批次已取消。
 done-retried = 正在重试失败的收件人。
 done-paced = 速度已设定。
 
@@ -216,7 +215,7 @@ hold-scheduled = 批次计划开始于
 hold-retried = 一次尝试失败。再次尝试的时间
 hold-sender-stopped = 发送方已停用。恢复发送方后会从这里继续。
 hold-sender-capped = 发送方已达到今天的发送上限。继续的时间
-hold-gateway = 网关不可用。网关恢复后批次自动继续。
+hold-gateway = 网关不可用。网关恢复后批次自动继续；再次尝试的时间
 hold-throttled = 网关要求发送方等待至
 hold-pace = 前面的收件人先发送，每分钟 { $count ->
    *[other] { $shown } 条

@@ -7,13 +7,16 @@ use crate::ui::Ui;
 use askama::Template;
 use backplane::Limit;
 use domain::audit_log::{self, Action};
-use domain::batches::{self, Batch, BatchStatus, ControlError, LimitedBy, Patch, SenderPace};
+use domain::batches::{self, Batch, BatchStatus, ControlError, ItemStatus, LimitedBy, Patch, SenderPace};
 use domain::db::Trouble;
-use domain::{Step, Timestamp, db};
+use domain::{BatchId, Timestamp, db};
 use poem::Response;
 
 /// The highest pace that can be asked for, in messages a minute.
 const MAX_RATE: u32 = 600_000;
+
+/// How many attempts under way are counted.
+const MAX_IN_FLIGHT: usize = 1_000;
 
 /// How often an act is tried when others are in the way.
 const TRIES: u32 = 3;
@@ -41,6 +44,10 @@ struct BatchPage {
     can_cancel: bool,
     can_retry: bool,
     can_pace: bool,
+    /// When it is to be cancelled, unless that is taken back.
+    cancel_at: Option<Timestamp>,
+    /// Recipients whose attempt is under way.
+    in_flight: i64,
     /// The pace before the one that was just set, to take it back.
     was: Option<i64>,
 }
@@ -53,14 +60,27 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
     let batch = batch_of(&context).await?;
     let configured = context.app.settings.sender_rate_per_minute;
     let sender = batches::sender_paces(context.app.db.read(), configured).await?.of(&batch);
-    let page = view(&context, batch, sender);
+    let db = context.app.db.read();
+    let cancel_at = batches::cancel_at(db, batch.summary.id).await?;
+    let mut page = view(&context, batch, sender, cancel_at);
+    if page.ask == Some("cancel") {
+        page.in_flight = in_flight(&context, &page.batch).await?;
+        page.left = (page.left - page.in_flight).max(0);
+    }
     Ok(match context.fragment() {
         Some("state") => guard::html(&page.ui, &page.as_state()),
         _ => guard::html(&page.ui, &page),
     })
 }
 
-fn view(context: &Context, batch: Batch, sender: SenderPace) -> BatchPage {
+/// How many recipients' attempts are under way; as many as are claimed at once, so that they can be counted.
+pub(super) async fn in_flight(context: &Context, batch: &Batch) -> Result<i64, Fault> {
+    let (db, id) = (context.app.db.read(), batch.summary.id);
+    let sending = batches::items(db, id, Some(ItemStatus::Sending), None, MAX_IN_FLIGHT).await?;
+    Ok(sending.map_or(0, |page| i64::try_from(page.rows.len()).unwrap_or(i64::MAX)))
+}
+
+fn view(context: &Context, batch: Batch, sender: SenderPace, cancel_at: Option<Timestamp>) -> BatchPage {
     let (ui, now) = (context.ui.clone(), context.ui.now);
     let pace = batch.effective_pace(now, &sender);
     let limited_by = pace.limited_by.map(|by| match by {
@@ -83,13 +103,15 @@ fn view(context: &Context, batch: Batch, sender: SenderPace) -> BatchPage {
         limited_by,
         config,
         ask: match context.query("ask") {
-            Some("cancel") if open && steers => Some("cancel"),
+            Some("cancel") if open && steers && cancel_at.is_none() => Some("cancel"),
             Some("retry") if !open && steers => Some("retry"),
             _ => None,
         },
         can_pause: steers && open && !batch.paused,
         can_resume: steers && open && batch.paused,
-        can_cancel: steers && open,
+        can_cancel: steers && open && cancel_at.is_none(),
+        cancel_at: cancel_at.filter(|_| open),
+        in_flight: 0,
         can_retry: steers
             && summary.failed > 0
             && matches!(summary.status, BatchStatus::Completed | BatchStatus::Failed),
@@ -101,45 +123,72 @@ fn view(context: &Context, batch: Batch, sender: SenderPace) -> BatchPage {
 }
 
 /// What a user does to a batch.
-#[derive(Clone, Copy)]
-enum Act {
+#[derive(Clone, Debug)]
+pub(super) enum Act {
     Pause,
     Resume,
+    /// Cancels it in a moment, until which that can be taken back.
     Cancel,
-    Retry,
+    /// Takes that back.
+    Keep,
+    /// Tries again what failed; with a code, what failed with it alone.
+    Retry(Option<String>),
     Pace(Patch),
+}
+
+impl Act {
+    /// The word of the notice on top; of a cancel the page has one of its own.
+    const fn done(&self) -> &'static str {
+        match self {
+            Self::Pause => "paused",
+            Self::Resume => "resumed",
+            Self::Cancel => "",
+            Self::Keep => "kept",
+            Self::Retry(_) => "retried",
+            Self::Pace(_) => "paced",
+        }
+    }
 }
 
 /// Steers the batch, and shows it again.
 pub(crate) async fn act(context: Context) -> Result<Response, Fault> {
     let batch = batch_of(&context).await?;
-    let (act, done) = match context.path("act") {
-        "pause" => (Act::Pause, "paused"),
-        "resume" => (Act::Resume, "resumed"),
-        "cancel" => (Act::Cancel, "cancelled"),
-        "retry" => (Act::Retry, "retried"),
-        "pace" => (Act::Pace(pace(&context)?), "paced"),
+    let act = match context.path("act") {
+        "pause" => Act::Pause,
+        "resume" => Act::Resume,
+        "cancel" => Act::Cancel,
+        "keep" => Act::Keep,
+        "retry" => Act::Retry(context.form("code").filter(|code| !code.is_empty()).map(str::to_owned)),
+        "pace" => Act::Pace(pace(&context)?),
         _ => return Err(Fault::NotFound),
     };
     let id = batch.summary.id;
-    if matches!(act, Act::Retry) {
+    if matches!(act, Act::Retry(_)) {
         limit_retries(&context).await?;
     }
+    steered(&context, id, &act).await?;
+    let was = batch.rate_per_minute.filter(|_| matches!(act, Act::Pace(_)));
+    let was = was.map_or(String::new(), |rate| format!("&was={rate}"));
+    let done = act.done();
+    let done = if done.is_empty() { String::new() } else { format!("?done={done}{was}") };
+    Ok(redirect(&format!("/console/batches/{id}{done}")))
+}
+
+/// Steers a batch; a user does not have to know that others were in the way.
+pub(super) async fn steered(context: &Context, id: BatchId, act: &Act) -> Result<(), ControlError> {
     let mut tries = 1;
-    let step = loop {
-        match steer(&context, &batch, act).await {
+    loop {
+        match steer(context, id, act).await {
             Err(ControlError::Database(error)) if tries < TRIES && Trouble::of(&error) == Trouble::Conflict => {
                 tries += 1
             }
-            done => break done?,
+            Err(error) => return Err(error),
+            Ok(()) => break,
         }
-    };
-    context.app.after.commit(step);
-    let user = context.viewer()?.user.id;
-    tracing::info!(batch = %id, %user, act = done, "a batch was steered in the console");
-    let was = batch.rate_per_minute.filter(|_| matches!(act, Act::Pace(_)));
-    let was = was.map_or(String::new(), |rate| format!("&was={rate}"));
-    Ok(redirect(&format!("/console/batches/{id}?done={done}{was}")))
+    }
+    let user = context.viewer.as_ref().map(|viewer| viewer.user.id.0);
+    tracing::info!(batch = %id, user, ?act, "a batch was steered in the console");
+    Ok(())
 }
 
 /// A retry makes work, as a new batch does: it is counted with those of the API.
@@ -157,17 +206,29 @@ fn pace(context: &Context) -> Result<Patch, Fault> {
     Ok(Patch { rate_per_minute: Some(rate), ..Patch::default() })
 }
 
-async fn steer(context: &Context, batch: &Batch, act: Act) -> Result<Step<Batch>, ControlError> {
-    let (app, now, id) = (&context.app, context.app.clock.now(), batch.summary.id);
+async fn steer(context: &Context, id: BatchId, act: &Act) -> Result<(), ControlError> {
+    let (app, now) = (&context.app, context.app.clock.now());
     let tx = app.db.begin().await?;
+    let mut ring = None;
     let (step, action) = match act {
         Act::Pause => (batches::pause(&tx, id).await?, Action::BatchPause),
         Act::Resume => (batches::resume(&tx, now, id).await?, Action::BatchResume),
-        Act::Cancel => (batches::cancel(&tx, now, id).await?, Action::BatchCancel),
-        Act::Retry => (batches::retry(&tx, now, id).await?, Action::BatchRetry),
-        Act::Pace(patch) => (batches::patch(&tx, now, id, patch).await?, Action::BatchUpdate),
+        Act::Cancel => {
+            let user = context.viewer.as_ref().map(|viewer| viewer.user.id).ok_or(ControlError::NotFound)?;
+            let step = batches::cancel_later(&tx, now, id, user).await?;
+            ring = Some((step.value.job, step.value.at));
+            (step.map(|asked| asked.batch), Action::BatchCancelAsk)
+        }
+        Act::Keep => (batches::keep(&tx, now, id).await?, Action::BatchKeep),
+        Act::Retry(Some(code)) => (batches::retry_cause(&tx, now, id, code).await?, Action::BatchRetry),
+        Act::Retry(None) => (batches::retry(&tx, now, id).await?, Action::BatchRetry),
+        Act::Pace(patch) => (batches::patch(&tx, now, id, *patch).await?, Action::BatchUpdate),
     };
     audit_log::record(&tx, now, &context.origin(), action, Some(id)).await?;
     db::commit(tx, faults::Commit::Steer).await?;
-    Ok(step)
+    app.after.commit(step);
+    if let Some((job, at)) = ring {
+        app.after.ring_at(job.kind.lane(), job, at);
+    }
+    Ok(())
 }

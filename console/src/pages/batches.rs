@@ -1,13 +1,16 @@
-//! `/console/batches`: all batches, the newest first, by type and status.
+//! `/console/batches`: all batches, the newest first, by a filter line; and which of them to steer together.
 
 use super::{ROWS, moment, shown_status};
 use crate::fault::Fault;
-use crate::guard::{self, Context, encoded};
+use crate::filter::{Chip, Line};
+use crate::guard::{self, Context};
 use crate::ui::Ui;
 use askama::Template;
 use domain::batches::{self, Batch, BatchStatus, BatchType, Filter};
-use domain::{BatchId, Timestamp};
+use domain::users::{self, Permission};
+use domain::{BatchId, Timestamp, UserId};
 use poem::Response;
+use std::collections::HashMap;
 
 /// A batch in a list.
 pub(crate) struct Row {
@@ -21,10 +24,13 @@ pub(crate) struct Row {
     pub(super) moment_key: Option<&'static str>,
     pub(super) moment_at: Timestamp,
     pub(super) created_at: Timestamp,
+    /// Who asked for it; empty where only the number is known.
+    pub(super) by: String,
+    pub(super) by_id: UserId,
 }
 
 impl Row {
-    pub(super) fn of(batch: &Batch, now: Timestamp, sender_rate: Option<i64>) -> Self {
+    pub(super) fn of(batch: &Batch, now: Timestamp, sender_rate: Option<i64>, names: &HashMap<UserId, String>) -> Self {
         let summary = &batch.summary;
         let moment = moment(batch, now, sender_rate);
         Self {
@@ -38,8 +44,21 @@ impl Row {
             moment_key: moment.as_ref().map(|moment| moment.key),
             moment_at: moment.map_or(summary.created_at, |moment| moment.at),
             created_at: summary.created_at,
+            by: names.get(&batch.created_by).cloned().unwrap_or_default(),
+            by_id: batch.created_by,
         }
     }
+}
+
+/// The names of those who asked for batches, for who may read users; others see their numbers.
+pub(super) async fn names(context: &Context, of: &[Batch]) -> Result<HashMap<UserId, String>, Fault> {
+    if !context.ui.may(Permission::UsersRead) {
+        return Ok(HashMap::new());
+    }
+    let mut ids: Vec<UserId> = of.iter().map(|batch| batch.created_by).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(users::names(context.app.db.read(), &ids).await?)
 }
 
 #[derive(Template)]
@@ -47,10 +66,11 @@ impl Row {
 struct Batches {
     ui: Ui,
     rows: Vec<Row>,
-    kinds: &'static [BatchType],
-    statuses: &'static [BatchStatus],
-    kind: Option<BatchType>,
-    status: Option<BatchStatus>,
+    /// The filter line.
+    line: String,
+    chips: Vec<Chip>,
+    /// Lines that can be completed.
+    known: Vec<String>,
     /// The address of the older ones.
     older: Option<String>,
     /// Whether this is not the newest page.
@@ -63,24 +83,88 @@ struct Batches {
     anew: String,
 }
 
+const PATH: &str = "/console/batches";
+
+/// What the filter line knows.
+const KEYS: [&str; 6] = ["status", "type", "creator", "text", "after", "before"];
+
 /// How far what is new is counted.
 const NEWER: u64 = 1_000;
 
-/// Reads a value that must be one of a set.
-fn choice<T: std::str::FromStr>(context: &Context, name: &str) -> Result<Option<T>, Fault> {
+/// The longest text that is looked for, in characters.
+const MAX_TEXT: usize = 200;
+
+/// Reads a number of the address.
+fn number(context: &Context, name: &str) -> Result<Option<i64>, Fault> {
     let read = |text: &str| text.parse().map_err(|_| Fault::Bad("bad-choice", format!("{name}={text}")));
     context.query(name).map(read).transpose()
 }
 
+/// A day as a filter names it, from its midnight in UTC on.
+fn day(line: &Line, key: &str) -> Result<Option<Timestamp>, Fault> {
+    let read = |text: &str| {
+        let day = Timestamp::parse_rfc3339(&format!("{text}T00:00:00Z")).or_else(|_| Timestamp::parse_rfc3339(text));
+        day.map_err(|_| Fault::Bad("bad-day", format!("{key}:{text}")))
+    };
+    line.get(key).map(read).transpose()
+}
+
+/// Who is named by `creator:`: oneself, a number or, for who may read users, an address.
+async fn creator(context: &Context, line: &Line) -> Result<Option<UserId>, Fault> {
+    let Some(text) = line.get("creator") else { return Ok(None) };
+    let unknown = || Fault::Bad("bad-creator", text.to_owned());
+    if text == "me" {
+        return Ok(Some(context.viewer()?.user.id));
+    }
+    if let Ok(id) = text.parse() {
+        return Ok(Some(UserId(id)));
+    }
+    context.needs(Permission::UsersRead)?;
+    let found = users::by_email(context.app.db.read(), text).await?;
+    found.map(|user| Some(user.id)).ok_or_else(unknown)
+}
+
+/// The line of the address; the values that links name by themselves are conditions of it.
+fn line_of(context: &Context) -> Line {
+    let mut line = Line::parse(context.query("q").unwrap_or_default());
+    for key in ["type", "status"] {
+        if let Some(value) = context.query(key) {
+            line.set(key, value.to_ascii_lowercase());
+        }
+    }
+    line
+}
+
+async fn filter_of(context: &Context, line: &Line) -> Result<Filter, Fault> {
+    line.knows(&KEYS)?;
+    let text = line.get("text").map(str::to_owned);
+    if text.as_ref().is_some_and(|text| text.chars().count() > MAX_TEXT) {
+        return Err(Fault::Bad("bad-search", MAX_TEXT.to_string()));
+    }
+    Ok(Filter {
+        batch_type: line.choice("type", BatchType::ALL)?,
+        status: line.choice("status", BatchStatus::ALL)?,
+        created_after: day(line, "after")?,
+        created_before: day(line, "before")?,
+        created_by: creator(context, line).await?,
+        text,
+    })
+}
+
+fn known() -> Vec<String> {
+    let of = |key: &str, one: &dyn ToString| format!("{key}:{}", one.to_string().to_ascii_lowercase());
+    let statuses = BatchStatus::ALL.iter().map(|one| of("status", one));
+    let types = BatchType::ALL.iter().map(|one| of("type", one));
+    statuses.chain(types).chain(["creator:me".to_owned()]).collect()
+}
+
 /// Shows the list.
 pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
-    let kind: Option<BatchType> = choice(&context, "type")?;
-    let status: Option<BatchStatus> = choice(&context, "status")?;
-    let before: Option<BatchId> = choice(&context, "before")?;
-    let filter = Filter { batch_type: kind, status, created_after: None };
+    let line = line_of(&context);
+    let filter = filter_of(&context, &line).await?;
+    let before = number(&context, "before")?.map(BatchId);
     // 0 where the list was empty.
-    let upto: Option<i64> = choice(&context, "upto")?;
-    let upto = upto.map(BatchId);
+    let upto = number(&context, "upto")?.map(BatchId);
     let db = context.app.db.read();
     let from = before.or(upto.map(|upto| BatchId(upto.0.saturating_add(1))));
     let mut found = batches::page(db, &filter, from, ROWS as u64 + 1).await?;
@@ -90,28 +174,24 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
     };
     let more = found.len() > ROWS;
     found.truncate(ROWS);
-    let part = |name: &str, value: Option<String>| value.map_or(String::new(), |v| format!("{name}={}&", encoded(&v)));
-    let chosen =
-        format!("{}{}", part("type", kind.map(|k| k.to_string())), part("status", status.map(|s| s.to_string())));
-    let older =
-        found.last().filter(|_| more).map(|last| format!("/console/batches?{chosen}before={}", last.summary.id));
+    let with = line.address_with(PATH);
+    let older = found.last().filter(|_| more).map(|last| format!("{with}before={}", last.summary.id));
     let first = upto.or(found.first().map(|first| first.summary.id)).unwrap_or(BatchId(0));
-    let anew =
-        format!("/console/batches?{chosen}{}upto={first}&fragment=list", part("before", before.map(|b| b.to_string())));
-    let newest = format!("/console/batches?{}", chosen.trim_end_matches('&')).trim_end_matches('?').to_owned();
+    let before_part = before.map_or(String::new(), |before| format!("before={before}&"));
+    let anew = format!("{with}{before_part}upto={first}&fragment=list");
     let (now, sender_rate) = (context.ui.now, context.app.settings.sender_rate_per_minute);
+    let names = names(&context, &found).await?;
     let page = Batches {
         ui: context.ui.clone(),
-        rows: found.iter().map(|batch| Row::of(batch, now, sender_rate)).collect(),
-        kinds: BatchType::ALL,
-        statuses: BatchStatus::ALL,
-        kind,
-        status,
+        rows: found.iter().map(|batch| Row::of(batch, now, sender_rate, &names)).collect(),
+        chips: line.chips(PATH),
+        newest: line.address(PATH),
+        line: line.to_string(),
+        known: known(),
         older,
         later: before.is_some(),
         newer,
         anew,
-        newest,
     };
     Ok(match context.fragment() {
         Some("list") => guard::html(&page.ui, &page.as_list()),

@@ -12,6 +12,7 @@ pub(crate) mod overview;
 pub(crate) mod password;
 pub(crate) mod recipient;
 pub(crate) mod recipients;
+pub(crate) mod selected;
 pub(crate) mod sign_in;
 
 use crate::fault::Fault;

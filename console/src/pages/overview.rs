@@ -1,6 +1,6 @@
 //! `/console`: what needs a person, how far behind each lane is, the workers, and what is under way.
 
-use super::batches::Row;
+use super::batches::{Row, names};
 use crate::fault::Fault;
 use crate::guard::{self, Context};
 use crate::ui::Ui;
@@ -63,7 +63,7 @@ enum Act {
 
 impl Need {
     fn text(&self, ui: &Ui) -> String {
-        ui.tnv(self.key, self.count, &self.value)
+        ui.tnv(self.key, &self.count, &self.value)
     }
 }
 
@@ -187,7 +187,9 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
         needs.extend(needs_of_batches(&context, &going, now).await?);
         first = going.is_empty() && batches::page(db, &Filter::default(), None, 1).await?.is_empty();
         let senders = batches::sender_paces(db, context.app.settings.sender_rate_per_minute).await?;
-        rows = going.iter().map(|batch| Row::of(batch, now, senders.of(batch).rate_per_minute)).collect();
+        let names = names(&context, &going).await?;
+        let row = |batch: &Batch| Row::of(batch, now, senders.of(batch).rate_per_minute, &names);
+        rows = going.iter().map(row).collect();
     }
     let page = Overview { ui: context.ui.clone(), lanes: lane_rows, needs, workers, queue, watches, first, rows };
     Ok(match context.fragment() {

@@ -15,6 +15,8 @@ struct Wait {
     key: &'static str,
     at: Option<Timestamp>,
     rate: i64,
+    /// The worker, where one has it.
+    worker: String,
 }
 
 /// Something that happened, or will.
@@ -35,19 +37,31 @@ struct Recipient {
 }
 
 fn wait(hold: Hold) -> Wait {
-    let (key, at, rate) = match hold {
-        Hold::UnderWay => ("hold-under-way", None, 0),
-        Hold::Paused => ("hold-paused", None, 0),
-        Hold::Scheduled(at) => ("hold-scheduled", Some(at), 0),
-        Hold::Retried(at) => ("hold-retried", Some(at), 0),
-        Hold::Sender(senders::Hold::Stopped) => ("hold-sender-stopped", None, 0),
-        Hold::Sender(senders::Hold::Capped { until }) => ("hold-sender-capped", Some(until), 0),
-        Hold::GatewayAway => ("hold-gateway", None, 0),
-        Hold::Throttled(at) => ("hold-throttled", Some(at), 0),
-        Hold::Pace(rate) => ("hold-pace", None, rate),
-        Hold::Turn => ("hold-turn", None, 0),
+    let key = match hold {
+        Hold::UnderWay => "hold-under-way",
+        Hold::AskedAgain(_) => "hold-asked-again",
+        Hold::InDoubt => "hold-in-doubt",
+        Hold::Paused => "hold-paused",
+        Hold::Scheduled(_) => "hold-scheduled",
+        Hold::Retried(_) => "hold-retried",
+        Hold::Sender(senders::Hold::Stopped) => "hold-sender-stopped",
+        Hold::Sender(senders::Hold::Capped { .. }) => "hold-sender-capped",
+        Hold::GatewayAway(_) => "hold-gateway",
+        Hold::Throttled(_) => "hold-throttled",
+        Hold::Suppressed => "hold-suppressed",
+        Hold::NoNumber => "hold-no-number",
+        Hold::NoContact => "hold-no-contact",
+        Hold::AtWork { .. } => "hold-at-work",
+        Hold::NoWorker(_) => "hold-no-worker",
+        Hold::JobRetried(_) => "hold-job-retried",
+        Hold::OtherRelease => "hold-other-release",
+        Hold::Pace(_) => "hold-pace",
+        Hold::Turn => "hold-turn",
     };
-    Wait { key, at, rate }
+    let at = hold.at();
+    let rate = if let Hold::Pace(rate) = hold { rate } else { 0 };
+    let worker = if let Hold::AtWork { worker, .. } = hold { worker } else { String::new() };
+    Wait { key, at, rate, worker }
 }
 
 fn moments(batch: &Batch, item: &Item) -> Vec<Moment> {
@@ -72,15 +86,13 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
     let batch = batch_of(&context).await?;
     let (db, id) = (context.app.db.read(), batch.summary.id);
     let seq: i64 = context.path("seq").parse().map_err(|_| Fault::NotFound)?;
-    let before = seq.checked_sub(1).filter(|before| *before >= 0);
-    let page = batches::items(db, id, None, before, 1).await?.ok_or(Fault::NotFound)?;
-    let item = page.rows.into_iter().next().filter(|item| item.seq == seq).ok_or(Fault::NotFound)?;
+    let item = batches::item(db, id, seq).await?.ok_or(Fault::NotFound)?;
     let sender = batches::sender_paces(db, context.app.settings.sender_rate_per_minute).await?.of(&batch);
     let page = Recipient {
         ui: context.ui.clone(),
         id,
         phone: shown_phone(&context, &item)?,
-        waits: batch.holds(context.ui.now, &sender, &item).into_iter().map(wait).collect(),
+        waits: batches::holds(db, context.ui.now, &batch, &sender, &item).await?.into_iter().map(wait).collect(),
         moments: moments(&batch, &item),
         item,
     };

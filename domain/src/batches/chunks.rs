@@ -52,6 +52,8 @@ pub(crate) struct Chunk {
     pub(crate) next_seq: i64,
     pub(crate) passed_on: bool,
     pub(crate) retry: bool,
+    /// Of what failed, only what failed with this code is tried again; `None`: all.
+    pub(crate) retry_code: Option<String>,
     /// Who has items of it in flight that have no row; `None`: there are none.
     pub(crate) claim: Option<ClaimId>,
     pub(crate) data: String,
@@ -120,7 +122,8 @@ pub(super) async fn standing(conn: &impl ConnectionTrait, batch: BatchId, no: i6
 }
 
 /// The columns of a chunk's row but for its data.
-const COLUMNS: &str = "no, first_seq, item_count, next_seq, passed_on, retry, CAST(claim_id AS TEXT) AS claim_id";
+const COLUMNS: &str =
+    "no, first_seq, item_count, next_seq, passed_on, retry, retry_code, CAST(claim_id AS TEXT) AS claim_id";
 
 async fn select(conn: &impl ConnectionTrait, batch: BatchId, no: i64, data: &str) -> Result<Option<Chunk>, DbErr> {
     let sql = format!("SELECT {COLUMNS}, {data} FROM batch_chunks WHERE batch_id = $1 AND no = $2");
@@ -135,6 +138,7 @@ fn chunk(row: &QueryResult) -> Result<Chunk, DbErr> {
         next_seq: row.try_get("", "next_seq")?,
         passed_on: row.try_get("", "passed_on")?,
         retry: row.try_get("", "retry")?,
+        retry_code: row.try_get("", "retry_code")?,
         claim: ClaimId::read(row)?,
         data: row.try_get("", "data")?,
     })

@@ -41,11 +41,15 @@ pub struct Patch {
 /// How far in the past a `scheduleAt` may lie and still mean "now".
 pub const SCHEDULE_SLACK: Duration = Duration::from_secs(60);
 
-async fn locked(conn: &impl ConnectionTrait, id: BatchId) -> Result<Batch, ControlError> {
+pub(super) async fn locked(conn: &impl ConnectionTrait, id: BatchId) -> Result<Batch, ControlError> {
     row::lock(conn, id).await?.ok_or(ControlError::NotFound)
 }
 
-async fn changed(conn: &impl ConnectionTrait, id: BatchId, rings: Vec<Ring>) -> Result<Step<Batch>, ControlError> {
+pub(super) async fn changed(
+    conn: &impl ConnectionTrait,
+    id: BatchId,
+    rings: Vec<Ring>,
+) -> Result<Step<Batch>, ControlError> {
     db::execute(conn, "UPDATE batches SET version = version + 1 WHERE id = $1", [id.into()]).await?;
     let value = locked(conn, id).await?;
     let events = vec![Event::BatchChanged(value.summary.clone()), Event::BatchControl(id)];
@@ -148,6 +152,28 @@ async fn wake(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId, conditio
 /// [`ControlError::Conflict`] when it has not ended, was cancelled, nothing failed, or nothing of what failed can ever
 /// succeed.
 pub async fn retry(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) -> Result<Step<Batch>, ControlError> {
+    try_again(conn, now, id, None).await
+}
+
+/// Tries those items of an ended batch again that failed, or are in doubt, with one code: as [`retry`] does with all.
+///
+/// # Errors
+/// Those of [`retry`], and [`ControlError::Conflict`] when no item failed with that code.
+pub async fn retry_cause(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    id: BatchId,
+    code: &str,
+) -> Result<Step<Batch>, ControlError> {
+    try_again(conn, now, id, Some(code)).await
+}
+
+async fn try_again(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    id: BatchId,
+    code: Option<&str>,
+) -> Result<Step<Batch>, ControlError> {
     let batch = locked(conn, id).await?;
     match batch.summary.status {
         BatchStatus::Completed | BatchStatus::Failed => {}
@@ -162,19 +188,20 @@ pub async fn retry(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) -> 
     if batch.summary.failed == 0 {
         return Err(ControlError::Conflict("no item of the batch failed".into()));
     }
-    if let Some(why) = hopeless(conn, &batch).await? {
+    if let Some(why) = hopeless(conn, &batch, code).await? {
         return Err(ControlError::Conflict(why));
     }
     let waiting = db::execute(
         conn,
         format!(
-            "UPDATE batch_chunks SET retry = TRUE, state = 'waiting', passed_on = FALSE WHERE batch_id = $1 AND EXISTS (
+            "UPDATE batch_chunks SET retry = TRUE, retry_code = $2, state = 'waiting', passed_on = FALSE
+             WHERE batch_id = $1 AND EXISTS (
                 SELECT 1 FROM {} i WHERE i.batch_id = $1 AND i.seq >= batch_chunks.first_seq
                    AND i.seq < batch_chunks.first_seq + batch_chunks.item_count AND i.error_code IS NOT NULL
-                   AND i.item_status IN ('failed', 'unknown'))",
+                   AND i.item_status IN ('failed', 'unknown') AND (CAST($2 AS TEXT) IS NULL OR i.error_code = $2))",
             Table::of(batch.summary.batch_type).name()
         ),
-        [id.into()],
+        [id.into(), code.into()],
     )
     .await?;
     db::execute(
@@ -190,7 +217,7 @@ pub async fn retry(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) -> 
 
 /// Why no failed item of a batch can ever succeed, however often it is tried; `None`: some may. A row that cannot be read
 /// stays so, and a contact that is not there is not there later: what is new gets an id of its own.
-async fn hopeless(conn: &impl ConnectionTrait, batch: &Batch) -> Result<Option<String>, DbErr> {
+async fn hopeless(conn: &impl ConnectionTrait, batch: &Batch, code: Option<&str>) -> Result<Option<String>, DbErr> {
     let id = batch.summary.id;
     let may_pass = match batch.summary.batch_type {
         // What is wrong with a row is in the row; else its job died.
@@ -199,11 +226,18 @@ async fn hopeless(conn: &impl ConnectionTrait, batch: &Batch) -> Result<Option<S
     };
     let sql = format!(
         "SELECT seq FROM {} WHERE batch_id = $1 AND seq IS NOT NULL AND error_code IS NOT NULL
-            AND item_status IN ('failed', 'unknown') AND {may_pass} LIMIT 1",
+            AND item_status IN ('failed', 'unknown') AND {may_pass}
+            AND (CAST($2 AS TEXT) IS NULL OR error_code = $2) LIMIT 1",
         Table::of(batch.summary.batch_type).name()
     );
-    if db::one(conn, sql, [id.into()]).await?.is_some() {
+    if db::one(conn, sql, [id.into(), code.into()]).await?.is_some() {
         return Ok(None);
+    }
+    if let Some(code) = code {
+        return Ok(Some(format!(
+            "no item of the batch failed with {code:?} and may succeed when it is tried again; \
+             GET /batch/{id}/causes lists why items failed"
+        )));
     }
     let failed = batch.summary.failed;
     let list = format!("GET /batch/{id}/items?status=failed lists them with their reasons");

@@ -297,7 +297,23 @@ pub async fn create_delete(
     contacts: ContactRefs,
     staged: Staged,
 ) -> Result<Step<Batch>, CreateError> {
-    Ok(create_over(conn, now, NewBatch::new(BatchType::Delete, by, json!({}), staged), &contacts).await?)
+    create_delete_at(conn, now, by, contacts, None, staged).await
+}
+
+/// Accepts a deletion that is to start at a time: until then it can be cancelled with nothing done.
+///
+/// # Errors
+/// The database's.
+pub async fn create_delete_at(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    by: UserId,
+    contacts: ContactRefs,
+    schedule_at: Option<Timestamp>,
+    staged: Staged,
+) -> Result<Step<Batch>, CreateError> {
+    let batch = NewBatch { schedule_at, ..NewBatch::new(BatchType::Delete, by, json!({}), staged) };
+    Ok(create_over(conn, now, batch, &contacts).await?)
 }
 
 async fn create_over(

@@ -7,7 +7,7 @@
 use super::chunks;
 use super::import::ImportLine;
 use super::in_flight::{self, InFlight};
-use super::recipients::ContactRef;
+use super::recipients::{ContactRef, ContactRefs};
 use super::row::{self, Batch};
 use super::table::Table;
 use super::traces;
@@ -94,6 +94,42 @@ pub async fn items(
     Ok(Some(Page { rows, next }))
 }
 
+/// One item. `None`: there is no such batch, or it has no such item.
+///
+/// # Errors
+/// The database's.
+pub async fn item(conn: &impl ConnectionTrait, id: BatchId, seq: i64) -> Result<Option<Item>, DbErr> {
+    let Some(before) = seq.checked_sub(1).filter(|before| *before >= -1) else { return Ok(None) };
+    let page = items(conn, id, None, Some(before), 1).await?;
+    Ok(page.and_then(|page| page.rows.into_iter().next()).filter(|item| item.seq == seq))
+}
+
+/// The contacts of a batch's items that have one of these statuses, in their order, at most `most`. `None`: no such batch.
+///
+/// # Errors
+/// The database's.
+pub async fn contacts_of(
+    conn: &impl ConnectionTrait,
+    id: BatchId,
+    status: ItemStatus,
+    most: usize,
+) -> Result<Option<ContactRefs>, DbErr> {
+    let (mut refs, mut after) = (ContactRefs::default(), None);
+    loop {
+        let Some(page) = items(conn, id, Some(status), after, 1_000).await? else { return Ok(None) };
+        for contact in page.rows.iter().filter_map(|item| item.contact) {
+            if refs.len() >= most {
+                return Ok(Some(refs));
+            }
+            refs.push(&contact.to_string());
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(Some(refs)),
+        }
+    }
+}
+
 /// Those whose first attempt is under way.
 async fn in_flight(conn: &impl ConnectionTrait, batch: &Batch, from: i64, limit: usize) -> Result<Vec<Item>, DbErr> {
     let mut items = Vec::new();
@@ -171,11 +207,11 @@ async fn written(
         table.name()
     );
     let status = status.map_or("", ItemStatus::as_str);
-    db::all(conn, sql, [id.into(), from.into(), status.into()]).await?.iter().map(|row| item(row, batch_type)).collect()
+    db::all(conn, sql, [id.into(), from.into(), status.into()]).await?.iter().map(|row| read(row, batch_type)).collect()
 }
 
 /// An item, of the columns that its table's list has.
-pub(super) fn item(row: &QueryResult, batch_type: BatchType) -> Result<Item, DbErr> {
+pub(super) fn read(row: &QueryResult, batch_type: BatchType) -> Result<Item, DbErr> {
     let (phone, input): (Option<String>, Option<String>) = (row.try_get("", "phone")?, row.try_get("", "input")?);
     // What an import names is a number; what the others name is a contact.
     let as_named = input.clone().filter(|_| batch_type == BatchType::Import);

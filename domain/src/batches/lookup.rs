@@ -130,6 +130,32 @@ pub(crate) const TWICE: (&str, &str) = ("duplicate", "the contact is in the batc
 /// The code and the reason of an item whose recipient wants no bulk messages.
 pub(crate) const SUPPRESSED: (&str, &str) = ("suppressed", "the recipient has opted out");
 
+/// What a claim makes of a recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is written to.
+    Write,
+    /// It is skipped: the contact has opted out.
+    Suppressed,
+    /// It fails: the contact has no number.
+    NoNumber,
+    /// It fails: there is no such contact.
+    NoContact,
+}
+
+impl Fate {
+    /// What becomes of one that was looked up. Of one whose message may have left (`in_doubt`) it is asked once more, under the
+    /// same id, whatever the contact wants by now: that tells.
+    pub(crate) fn of(found: Option<&Recipient>, in_doubt: bool) -> Self {
+        match found {
+            None => Self::NoContact,
+            Some(recipient) if recipient.suppressed && !in_doubt => Self::Suppressed,
+            Some(recipient) if recipient.phone.is_empty() => Self::NoNumber,
+            Some(_) => Self::Write,
+        }
+    }
+}
+
 /// Reads a contact's row as a recipient.
 pub(crate) fn recipient(row: &QueryResult) -> Result<Recipient, DbErr> {
     let attributes: Option<String> = row.try_get("", "attributes")?;

@@ -3,22 +3,25 @@
 //! - [`create_send`], [`create_tag`], [`create_delete`], [`ImportWriter`]: accepting one.
 //! - [`plan_send`], [`plan_tag`], [`plan_delete`], [`preview_import`]: telling beforehand what one would do.
 //! - [`run_set`], [`run_expand`], [`run_start`]: the steps of its jobs; those that send are in [`delivery`](crate::delivery).
-//! - [`cancel`], [`pause`], [`resume`], [`retry`], [`patch`]: steering it.
-//! - [`get`], [`list`], [`stats`], [`live`], [`items()`], [`preview`]: reading it; [`items_of_contact`]: reading all of one contact.
+//! - [`cancel`], [`cancel_later`], [`pause`], [`resume`], [`retry`], [`retry_cause`], [`patch`]: steering it.
+//! - [`get`], [`list`], [`stats`], [`live`], [`items()`], [`preview`], [`holds()`]: reading it; [`items_of_contact`]: reading all of one contact.
 //! - [`audit()`]: whether its rows agree.
 //!
 //! The counts in a batch's row equal what its items say at every commit: whoever finishes items adds to the counts in
 //! the same transaction. A batch ends in the transaction that closes its last chunk.
 
 mod audit;
+mod cancel_later;
 mod change;
 pub(crate) mod chunks;
 pub(crate) mod control;
 mod create;
 mod dry_run;
 mod expand;
+pub mod export;
 mod holds;
 mod import;
+mod import_plan;
 pub(crate) mod in_flight;
 mod items;
 pub(crate) mod lookup;
@@ -36,17 +39,20 @@ pub(crate) mod traces;
 
 pub use crate::model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, TagOperation};
 pub use audit::{Finding, audit};
+pub use cancel_later::{CANCEL_AFTER, ToCancel, cancel_at, cancel_later, keep, run_cancel};
 pub use chunks::{WINDOW, chunk_size};
-pub use control::{ControlError, Patch, SCHEDULE_SLACK, cancel, patch, pause, resume, retry};
+pub use control::{ControlError, Patch, SCHEDULE_SLACK, cancel, patch, pause, resume, retry, retry_cause};
 pub use create::{
-    CreateError, ImportWriter, NewImport, NewSend, NewTag, Recipients, create_delete, create_send, create_tag,
+    CreateError, ImportWriter, NewImport, NewSend, NewTag, Recipients, create_delete, create_delete_at, create_send,
+    create_tag,
 };
 pub use dry_run::{Excluded, SendPlan, SendSample, SetPlan, SetSample, Warning, plan_delete, plan_send, plan_tag};
 pub use expand::{Expanded, NextPage, run_expand, run_start};
-pub use holds::Hold;
+pub use holds::{Hold, holds};
 pub use import::{ImportLine, Plan, PlannedRow, preview_import};
+pub use import_plan::{ImportPlan, SHOWN_ROWS};
 pub use in_flight::messages as messages_in_flight;
-pub use items::{FailedRow, Item, Page, failed_rows, items};
+pub use items::{FailedRow, Item, Page, contacts_of, failed_rows, item, items};
 pub use of_contact::{ContactItem, Items, Place, items_of_contact};
 pub use pace::{EffectivePace, LimitedBy, SenderPace, SenderPaces, sender_paces};
 pub use prune::prune;

@@ -143,7 +143,7 @@ async fn written(
     let values = [names.contact.into(), before.batch.into(), before.seq.into(), status.into()];
     let read = |row: &QueryResult| {
         let batch_type = named(row, "type")?;
-        of_batch(row, batch_type, items::item(row, batch_type)?)
+        of_batch(row, batch_type, items::read(row, batch_type)?)
     };
     db::all(conn, sql, values).await?.iter().map(read).collect()
 }

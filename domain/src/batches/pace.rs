@@ -1,9 +1,10 @@
 //! How fast a batch goes, and what holds it: its own pace, its sender's, or the gateway.
 
 use super::row::{self, Batch};
+use crate::circuit::Circuit;
 use crate::db;
 use crate::model::BatchType;
-use crate::senders::{Allowance, Hold};
+use crate::senders::{Allowance, Hold, State};
 use crate::time::Timestamp;
 use entities::SenderId;
 use sea_orm::{ConnectionTrait, DbErr};
@@ -18,14 +19,20 @@ const GATEWAY_HOLDS: Duration = Duration::from_secs(10);
 pub struct SenderPace {
     /// What it is called.
     pub name: String,
-    /// Its stop and its cap.
-    pub allowance: Allowance,
+    /// Its stop, its cap, and whether its gateway works.
+    pub state: State,
     /// Its limit a minute; `None`: none.
     pub rate_per_minute: Option<i64>,
     /// Until when its gateway asked it to wait, the last time.
     pub throttled_until: Option<Timestamp>,
-    /// Whether its gateway does not work.
-    pub gateway_away: bool,
+}
+
+impl SenderPace {
+    /// Whether its gateway does not work, or was not seen to work again.
+    #[must_use]
+    pub const fn gateway_away(&self) -> bool {
+        self.state.circuit.until.is_some()
+    }
 }
 
 /// The senders' paces.
@@ -47,16 +54,15 @@ impl SenderPaces {
 /// # Errors
 /// The database's.
 pub async fn sender_paces(conn: &impl ConnectionTrait, configured: Option<i64>) -> Result<SenderPaces, DbErr> {
-    let sql = "SELECT id, name, rate_per_minute, throttled_until, circuit_until, paused, daily_cap, used_day, used
-               FROM senders";
+    let sql = "SELECT id, name, rate_per_minute, throttled_until, circuit_failures, circuit_opened, circuit_until,
+                      circuit_probing, paused, daily_cap, used_day, used FROM senders";
     let mut by_id = HashMap::new();
     for row in db::all(conn, sql, []).await? {
         let pace = SenderPace {
             name: row.try_get("", "name")?,
-            allowance: Allowance::read(&row)?,
+            state: State { allowance: Allowance::read(&row)?, circuit: Circuit::read(&row)? },
             rate_per_minute: row.try_get::<Option<i64>>("", "rate_per_minute")?.or(configured),
             throttled_until: row::time(&row, "throttled_until")?,
-            gateway_away: row::time(&row, "circuit_until")?.is_some(),
         };
         by_id.insert(SenderId(row.try_get("", "id")?), pace);
     }
@@ -97,7 +103,7 @@ impl Batch {
         }
         let throttled = sender.throttled_until.is_some_and(|until| until.plus(GATEWAY_HOLDS) > now);
         if let Some(started) = s.started_at.filter(|_| !s.status.is_terminal() && !self.paused)
-            && (throttled || sender.gateway_away)
+            && (throttled || sender.gateway_away())
         {
             let elapsed = now.0 - started.0;
             let rate = (s.processed() > 0 && elapsed > 0).then(|| s.processed().saturating_mul(60_000) / elapsed);
@@ -116,7 +122,7 @@ impl Batch {
     #[must_use]
     pub fn held_by_sender(&self, now: Timestamp, sender: &SenderPace) -> Option<Hold> {
         let goes_on = self.summary.batch_type == BatchType::Send && !self.summary.status.is_terminal() && !self.paused;
-        sender.allowance.hold(now).filter(|_| goes_on)
+        sender.state.allowance.hold(now).filter(|_| goes_on)
     }
 
     /// The sender's limit, where the batch's own pace is above it and so never reached.

@@ -9,7 +9,7 @@ use crate::db::{self, Dialect};
 use crate::messages::template::{Recipient, Template};
 use crate::model::{BatchStatus, BatchSummary, BatchType, named};
 use crate::time::Timestamp;
-use entities::{BatchId, SenderId};
+use entities::{BatchId, SenderId, UserId};
 use sea_orm::{ConnectionTrait, DbErr, Value};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub async fn get(conn: &impl ConnectionTrait, id: BatchId) -> Result<Option<Batc
 }
 
 /// Which batches to list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Filter {
     /// Only of this type.
     pub batch_type: Option<BatchType>,
@@ -32,6 +32,12 @@ pub struct Filter {
     pub status: Option<BatchStatus>,
     /// Only those accepted from this time on.
     pub created_after: Option<Timestamp>,
+    /// Only those accepted before this time.
+    pub created_before: Option<Timestamp>,
+    /// Only those that this user asked for.
+    pub created_by: Option<UserId>,
+    /// Only sends whose text has this in it, in small or capital letters of English.
+    pub text: Option<String>,
 }
 
 impl Filter {
@@ -50,6 +56,16 @@ impl Filter {
         }
         if let Some(after) = self.created_after {
             add("created_at", ">=", after.0.into());
+        }
+        if let Some(before) = self.created_before {
+            add("created_at", "<", before.0.into());
+        }
+        if let Some(user) = self.created_by {
+            add("created_by", "=", user.into());
+        }
+        if let Some(text) = &self.text {
+            add("lower(content)", "LIKE", db::part(&text.to_ascii_lowercase()).into());
+            parts.last_mut().into_iter().for_each(|last| last.push_str(" ESCAPE '\\'"));
         }
         (parts.join(" AND "), values)
     }

@@ -185,7 +185,29 @@ impl Audience {
             format!("SELECT c.id AS id FROM contacts c WHERE c.id > $1 AND {condition} ORDER BY c.id LIMIT {limit}");
         db::all(conn, sql, values).await?.iter().map(|row| row.try_get("", "id")).collect()
     }
+
+    /// All contacts that it matches now, at most `most`: for what is done with a list alone.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn contacts(&self, conn: &impl ConnectionTrait, most: usize) -> Result<ContactRefs, DbErr> {
+        let (mut refs, mut after) = (ContactRefs::default(), 0);
+        loop {
+            let page = self.page(conn, after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(refs) };
+            after = *last;
+            for id in page {
+                if refs.len() >= most {
+                    return Ok(refs);
+                }
+                refs.push(&id.to_string());
+            }
+        }
+    }
 }
+
+/// How many contacts of an audience are read at once.
+const PAGE: u64 = 5_000;
 
 #[cfg(test)]
 mod tests {

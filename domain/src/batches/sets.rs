@@ -193,7 +193,12 @@ impl RawSet {
                     JobKind::ImportChunk => Holds::Rows(import::check(traces::lines(&data, count)?, &config)),
                     JobKind::TagChunk => Holds::Tagged(serde_json::from_str(&data).map_err(unread)?),
                     JobKind::DeleteChunk => Holds::Deleted(serde_json::from_str(&data).map_err(unread)?),
-                    JobKind::Expand | JobKind::Start | JobKind::SendChunk | JobKind::Deliver | JobKind::Probe => {
+                    JobKind::Expand
+                    | JobKind::Start
+                    | JobKind::Cancel
+                    | JobKind::SendChunk
+                    | JobKind::Deliver
+                    | JobKind::Probe => {
                         return Err(DbErr::Custom(format!("{kind} is no set-based kind")));
                     }
                 };
@@ -314,12 +319,14 @@ async fn wanted(conn: &impl ConnectionTrait, set: &mut SetChunk, chunk: &chunks:
 
 /// Makes failed items wait again that a user wants tried again.
 async fn reopen(conn: &impl ConnectionTrait, set: &SetChunk, chunk: &chunks::Chunk) -> Result<Option<Event>, DbErr> {
-    let failed = "batch_id = $1 AND seq >= $2 AND seq < $3 AND error_code IS NOT NULL AND item_status = 'failed'";
+    let failed = "batch_id = $1 AND seq >= $2 AND seq < $3 AND error_code IS NOT NULL AND item_status = 'failed'
+                  AND (CAST($4 AS TEXT) IS NULL OR error_code = $4)";
     let sql = format!(
         "UPDATE batch_items SET item_status = 'pending', finished_at = NULL, error_code = NULL, error_message = NULL WHERE {}",
         Dialect::of(conn).some_of("batch_items", "batch_id, seq", failed, set.rows as u64)
     );
-    let values = [set.batch.into(), chunk.first_seq.into(), chunk.end_seq().into()];
+    let code = chunk.retry_code.clone();
+    let values = [set.batch.into(), chunk.first_seq.into(), chunk.end_seq().into(), code.into()];
     let reopened = db::execute(conn, sql, values).await?;
     if reopened < set.rows as u64 {
         let sql = "UPDATE batch_chunks SET retry = FALSE WHERE batch_id = $1 AND no = $2";

@@ -99,12 +99,6 @@ async fn number(conn: &impl ConnectionTrait, text: &str, digits: String) -> Resu
 const HAS_KEY: &str = "SELECT id FROM contacts WHERE phone_key = $1
     UNION ALL SELECT contact_id AS id FROM contact_identities WHERE phone_key = $1";
 
-/// A part of a text, as `LIKE` looks for it.
-fn part(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    format!("%{escaped}%")
-}
-
 /// Ways in which the letters of a name may be written.
 fn ways_of_writing(name: &str) -> Vec<String> {
     let mut title = String::with_capacity(name.len());
@@ -138,15 +132,17 @@ impl Asked {
                     sql.push_str(&format!(" AND c.id IN ({has_key})"));
                 }
                 Number::Part(digits) => {
-                    let like = bind(part(digits));
+                    let like = bind(db::part(digits));
                     sql.push_str(&format!(" AND (c.phone LIKE {like} OR c.phone_key LIKE {like})"));
                 }
             }
         }
         if let Some(name) = &self.name {
-            let lower = bind(part(&name.to_lowercase()));
+            let lower = bind(db::part(&name.to_lowercase()));
             let mut ways = vec![format!("lower(c.name) LIKE {lower} ESCAPE '\\'")];
-            ways.extend(ways_of_writing(name).iter().map(|way| format!("c.name LIKE {} ESCAPE '\\'", bind(part(way)))));
+            ways.extend(
+                ways_of_writing(name).iter().map(|way| format!("c.name LIKE {} ESCAPE '\\'", bind(db::part(way)))),
+            );
             sql.push_str(&format!(" AND ({})", ways.join(" OR ")));
         }
         if let Some(tag) = &self.tag {
@@ -306,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_part_is_looked_for_as_it_is() {
-        assert_eq!(part("100%_\\"), "%100\\%\\_\\\\%");
+        assert_eq!(db::part("100%_\\"), "%100\\%\\_\\\\%");
         assert_eq!(ways_of_writing("zoë LEE"), ["zoë LEE", "zoë lee", "ZOË LEE", "Zoë Lee"]);
     }
 }

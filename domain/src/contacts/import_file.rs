@@ -18,6 +18,8 @@ pub use encoding::{Encoding, UnknownEncoding};
 pub use row::{CleanRow, FileRow, ImportRow, RowError, check_row, validate_row};
 pub use xlsx_file::{Sheets, XlsxRows};
 
+use std::fs::File;
+
 /// How a file is to be read.
 #[derive(Clone, Debug, Default)]
 pub struct FileOptions {
@@ -32,6 +34,52 @@ pub struct FileOptions {
 /// The most rows of one import.
 pub const MAX_ROWS: usize = 1_000_000;
 
+/// What was found out about a file while it was read.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// What its columns hold.
+    pub plan: ColumnPlan,
+    /// The encoding of a CSV file.
+    pub encoding: Option<&'static str>,
+    /// The sheets of a workbook.
+    pub sheets: Option<Sheets>,
+}
+
+/// Reads a file's rows, each handed to `take` until that says no; then there is no shape of a workbook. Not for async threads:
+/// it reads from the disk.
+///
+/// # Errors
+/// See [`FileError`]; rows that cannot be read are no error of the file.
+pub fn read_rows(
+    file: File,
+    workbook: bool,
+    options: &FileOptions,
+    mut take: impl FnMut(FileRow) -> bool,
+) -> Result<Option<Shape>, FileError> {
+    if workbook {
+        let mut n = 0;
+        let read = XlsxRows::read::<()>(file, options, |row| {
+            n += 1;
+            Ok(n <= MAX_ROWS && take(row))
+        })?;
+        if n > MAX_ROWS {
+            return Err(FileError::TooMany);
+        }
+        return Ok(read.ok().map(|(plan, sheets)| Shape { plan, encoding: None, sheets: Some(sheets) }));
+    }
+    let rows = CsvRows::open(file, options)?;
+    let (plan, encoding) = (rows.plan().clone(), Some(rows.encoding().name()));
+    for (n, row) in rows.enumerate() {
+        if n >= MAX_ROWS {
+            return Err(FileError::TooMany);
+        }
+        if !take(row) {
+            break;
+        }
+    }
+    Ok(Some(Shape { plan, encoding, sheets: None }))
+}
+
 /// Why a file cannot be imported at all.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -44,6 +92,9 @@ pub enum FileError {
     /// No rows.
     #[error("the file has no rows")]
     Empty,
+    /// More rows than one import may have.
+    #[error("has more than {MAX_ROWS} rows")]
+    TooMany,
     /// It is no workbook, or a broken one.
     #[error("not a readable XLSX workbook: {0}")]
     Workbook(String),

@@ -25,6 +25,6 @@ pub use session::{
     revoked_since, standing,
 };
 pub use store::{
-    Credentials, NewUser, User, UserError, by_email, create, create_one_time, credentials, get, none_exists,
+    Credentials, NewUser, User, UserError, by_email, create, create_one_time, credentials, get, names, none_exists,
 };
 pub use token::{ACCESS_TTL, Claims, MIN_SECRET, TokenError, TokenKeys};

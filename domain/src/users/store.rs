@@ -2,10 +2,12 @@
 
 use super::password::{self, PasswordError};
 use super::role::Role;
-use crate::db;
+use crate::db::{self, Dialect};
 use crate::time::Timestamp;
 use entities::UserId;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, SqlErr};
+use serde_json::json;
+use std::collections::HashMap;
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,6 +197,19 @@ pub async fn credentials(conn: &impl ConnectionTrait, email: &str) -> Result<Opt
         })
     })
     .transpose()
+}
+
+/// The names of users, of those that are there.
+///
+/// # Errors
+/// The database's.
+pub async fn names(conn: &impl ConnectionTrait, ids: &[UserId]) -> Result<HashMap<UserId, String>, DbErr> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let sql = format!("SELECT id, full_name FROM users WHERE id {}", Dialect::of(conn).one_of(1, "bigint"));
+    let rows = db::all(conn, sql, [json!(ids).to_string().into()]).await?;
+    rows.iter().map(|row| Ok((UserId(row.try_get("", "id")?), row.try_get("", "full_name")?))).collect()
 }
 
 /// Whether there is no user at all: the very first start.

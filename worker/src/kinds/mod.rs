@@ -1,5 +1,6 @@
 //! One file for each kind of job, and the registry that names them.
 
+mod cancel;
 mod deliver;
 mod expand;
 mod probe;
@@ -19,6 +20,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed, place: &mut Place) 
     match job.kind {
         JobKind::Expand => expand::run(shared, job).await,
         JobKind::Start => start::run(shared, job).await,
+        JobKind::Cancel => cancel::run(shared, job).await,
         JobKind::SendChunk => send_chunk::run(shared, job, place).await,
         JobKind::ImportChunk | JobKind::TagChunk | JobKind::DeleteChunk => set_chunk::run(shared, job).await,
         JobKind::Deliver => deliver::run(shared, job).await,

@@ -16,8 +16,7 @@ use crate::foundation::refusal::{FieldError, Refusal};
 use bytes::Bytes;
 use domain::batches::{Batch, ImportLine, ImportWriter, NewImport};
 use domain::contacts::import_file::{
-    ColumnPlan, CsvRows, FileError, FileOptions, FileRow, ImportRow, Mapping, Sheets, UnknownEncoding, XlsxRows,
-    check_row,
+    self, FileError, FileOptions, FileRow, ImportRow, Mapping, Shape, UnknownEncoding, check_row,
 };
 use domain::contacts::phone::{Country, UnknownCountry};
 use domain::contacts::tags;
@@ -83,13 +82,6 @@ pub(super) struct Options {
 pub(super) enum Rows {
     Json(Bytes),
     File { file: std::fs::File, workbook: bool, options: FileOptions },
-}
-
-/// What was found out about a file while it was read.
-pub(super) struct Shape {
-    pub(super) plan: ColumnPlan,
-    pub(super) encoding: Option<&'static str>,
-    pub(super) sheets: Option<Sheets>,
 }
 
 /// A request that was read: what to do, with which rows, and what makes it the same request as another.
@@ -231,37 +223,11 @@ pub(super) fn read_rows(rows: Rows, home: Option<Country>) -> (mpsc::Receiver<Im
             })?;
             Ok(None)
         }
-        Rows::File { file, workbook: false, options } => {
-            let rows = CsvRows::open(file, &options).map_err(refuse)?;
-            let (plan, encoding) = (rows.plan().clone(), Some(rows.encoding().name()));
-            for (n, row) in rows.enumerate() {
-                if n >= MAX_ITEMS {
-                    return Err(too_many());
-                }
-                if !tell(row) {
-                    break;
-                }
-            }
-            Ok(Some(Shape { plan, encoding, sheets: None }))
-        }
-        Rows::File { file, workbook: true, options } => {
-            let mut n = 0;
-            let read = XlsxRows::read::<()>(file, &options, |row| {
-                n += 1;
-                Ok(n <= MAX_ITEMS && tell(row))
-            })
-            .map_err(refuse)?;
-            if n > MAX_ITEMS {
-                return Err(too_many());
-            }
-            Ok(read.ok().map(|(plan, sheets)| Shape { plan, encoding: None, sheets: Some(sheets) }))
+        Rows::File { file, workbook, options } => {
+            import_file::read_rows(file, workbook, &options, tell).map_err(refuse)
         }
     });
     (taken, reading)
-}
-
-fn too_many() -> Refusal {
-    Refusal::field("file", format!("has more than {MAX_ITEMS} rows"))
 }
 
 fn refuse(error: FileError) -> Refusal {
@@ -269,7 +235,9 @@ fn refuse(error: FileError) -> Refusal {
         FileError::Mapping(error) => Refusal::field("mapping", error.to_string()),
         FileError::Io(error) => disk(error),
         FileError::NoSheet(..) => Refusal::field("sheet", error.to_string()),
-        FileError::Encoding(_) | FileError::Empty | FileError::Workbook(_) => Refusal::field("file", error.to_string()),
+        FileError::Encoding(_) | FileError::Empty | FileError::TooMany | FileError::Workbook(_) => {
+            Refusal::field("file", error.to_string())
+        }
     }
 }
 

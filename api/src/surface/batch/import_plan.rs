@@ -1,55 +1,40 @@
 //! What an import would do: each row as it was read, and why rows would fail.
 
-use super::import::{Rows, Shape, read_rows};
+use super::import::{Rows, read_rows};
 use super::wire::{DryRun, PlannedAction, PlannedRowView};
 use crate::App;
 use crate::foundation::refusal::Refusal;
-use domain::batches::{NewImport, Plan, PlannedRow, preview_import};
-use std::collections::{BTreeMap, HashSet};
-
-/// How many planned rows and errors a dry run shows.
-const SHOWN: usize = 100;
-
-/// How many rows are looked up at once.
-const GROUP: usize = 2_000;
+use domain::batches::{ImportPlan, NewImport, Plan, PlannedRow};
+use domain::contacts::import_file::{CleanRow, Shape};
+use std::collections::BTreeMap;
 
 /// Reads an import and tells what would become of its rows, writing nothing.
 pub(super) async fn plan(app: &App, new: &NewImport, rows: Rows) -> Result<DryRun, Refusal> {
+    let (mut lines, reading) = read_rows(rows, new.default_country);
+    let mut plan = ImportPlan::default();
+    while let Some(line) = lines.recv().await {
+        plan.push(app.db.read(), line, new.skip_duplicates, &mut |_| {}).await?;
+    }
+    plan.finish(app.db.read(), new.skip_duplicates, &mut |_| {}).await?;
     let mut shown = DryRun {
         dry_run: true,
-        total_count: 0,
-        create_count: 0,
-        merge_count: 0,
-        skip_count: 0,
-        fail_count: 0,
-        fail_reasons: BTreeMap::new(),
-        warning_count: 0,
+        total_count: plan.total,
+        create_count: plan.create,
+        merge_count: plan.merge,
+        skip_count: plan.skip,
+        fail_count: plan.fail,
+        fail_reasons: plan.fail_reasons,
+        warning_count: plan.warnings,
         default_country: new.default_country.map(|country| country.to_string()),
         columns: None,
         ignored_columns: None,
         encoding: None,
         sheet: None,
         sheets: None,
-        rows: Vec::new(),
-        errors: Vec::new(),
-        truncated: false,
+        rows: plan.rows.into_iter().map(view).collect(),
+        errors: plan.errors.into_iter().map(view).collect(),
+        truncated: plan.truncated,
     };
-    let (mut lines, reading) = read_rows(rows, new.default_country);
-    let mut seen = HashSet::new();
-    let mut group = Vec::new();
-    loop {
-        let line = lines.recv().await;
-        let last = line.is_none();
-        group.extend(line);
-        if group.len() >= GROUP || (last && !group.is_empty()) {
-            let planned =
-                preview_import(app.db.read(), std::mem::take(&mut group), new.skip_duplicates, &mut seen).await?;
-            planned.into_iter().for_each(|row| show(&mut shown, row));
-        }
-        if last {
-            break;
-        }
-    }
     if let Some(shape) = reading.await.unwrap_or_else(|_| Err(Refusal::internal()))? {
         tell(&mut shown, shape);
     }
@@ -75,8 +60,7 @@ fn tell(shown: &mut DryRun, Shape { plan, encoding, sheets }: Shape) {
     }
 }
 
-fn show(shown: &mut DryRun, row: PlannedRow) {
-    shown.total_count += 1;
+fn view(row: PlannedRow) -> PlannedRowView {
     let mut view = PlannedRowView {
         line: i64::from(row.line),
         action: PlannedAction::Fail,
@@ -91,30 +75,21 @@ fn show(shown: &mut DryRun, row: PlannedRow) {
         error: None,
         cells: None,
     };
-    let (action, clean) = match row.plan {
-        Plan::Create(clean) => {
-            shown.create_count += 1;
-            (PlannedAction::Create, clean)
-        }
-        Plan::Merge(clean) => {
-            shown.merge_count += 1;
-            (PlannedAction::Merge, clean)
-        }
-        Plan::Skip(clean) => {
-            shown.skip_count += 1;
-            (PlannedAction::Skip, clean)
-        }
+    match row.plan {
+        Plan::Create(clean) => fill(&mut view, PlannedAction::Create, clean),
+        Plan::Merge(clean) => fill(&mut view, PlannedAction::Merge, clean),
+        Plan::Skip(clean) => fill(&mut view, PlannedAction::Skip, clean),
         Plan::Fail(error) => {
-            shown.fail_count += 1;
-            *shown.fail_reasons.entry(error.reason.to_string()).or_default() += 1;
             view.input = error.input;
             view.reason = Some(error.reason.into_owned());
             view.error = Some(error.message);
             view.cells = (!error.cells.is_empty()).then_some(error.cells);
-            return keep(&mut shown.errors, view, &mut shown.truncated);
         }
-    };
-    shown.warning_count += i64::from(clean.warning.is_some());
+    }
+    view
+}
+
+fn fill(view: &mut PlannedRowView, action: PlannedAction, clean: CleanRow) {
     view.action = action;
     view.input = Some(clean.input);
     view.phone = Some(clean.phone.as_digits().to_owned());
@@ -123,9 +98,4 @@ fn show(shown: &mut DryRun, row: PlannedRow) {
     view.name = clean.name;
     view.tags = (!clean.tags.is_empty()).then_some(clean.tags);
     view.attributes = (!clean.attributes.is_empty()).then_some(clean.attributes);
-    keep(&mut shown.rows, view, &mut shown.truncated);
-}
-
-fn keep(shown: &mut Vec<PlannedRowView>, view: PlannedRowView, truncated: &mut bool) {
-    if shown.len() < SHOWN { shown.push(view) } else { *truncated = true }
 }

@@ -44,6 +44,9 @@ enum Retried {
     ),
 }
 
+/// The longest code that is asked for, in characters.
+const MAX_CODE: usize = 100;
+
 pub(crate) struct MakingRoutes {
     pub(super) app: Arc<App>,
 }
@@ -54,10 +57,14 @@ fn sees(request: &Request) -> Result<bool, Refusal> {
 }
 
 /// Opens a batch again, and remembers the answer with it.
-async fn retry(app: &App, id: BatchId, hold: &Hold) -> Result<String, Refusal> {
+async fn retry(app: &App, id: BatchId, code: Option<&str>, hold: &Hold) -> Result<String, Refusal> {
     let tx = app.db.begin().await?;
     let now = app.clock.now();
-    let step = batches::retry(&tx, now, id).await.map_err(unsteered)?;
+    let step = match code {
+        Some(code) => batches::retry_cause(&tx, now, id, code).await,
+        None => batches::retry(&tx, now, id).await,
+    };
+    let step = step.map_err(unsteered)?;
     let senders = batches::sender_paces(&tx, app.settings.sender_rate_per_minute).await?;
     audit_log::record(&tx, now, hold.origin(), Action::BatchRetry, Some(id)).await?;
     let view = BatchOperation::of(&step.value, now, &senders);
@@ -225,7 +232,7 @@ impl MakingRoutes {
         to_its_end(async move { import::import(&app, by, asked, options, body).await }).await
     }
 
-    /// Tries its failed items again, as the same operation. 409 where nothing of what failed can ever succeed, as with the
+    /// Tries its failed items again, as the same operation; with `code`, those that failed for that cause alone. 409 where nothing of what failed can ever succeed, as with the
     /// invalid rows of an import, and for one that was cancelled: the message says how to go on.
     #[oai(path = "/batch/:batch_id/retry", method = "post")]
     async fn retry(
@@ -234,18 +241,29 @@ impl MakingRoutes {
         #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
+        /// Only what failed with this code; `GET /batch/{id}/causes` lists them.
+        #[oai(validator(max_length = 100))]
+        code: Query<Option<Lenient<String>>>,
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
     ) -> Result<Retried, Failure> {
         let by = caller(request)?.0.user_id;
+        let mut params = Params::default();
+        let code = params.read("code", code.0, "a code").filter(|code| !code.is_empty());
+        if code.as_ref().is_some_and(|code| code.chars().count() > MAX_CODE || code.contains('\0')) {
+            params.bad("code", format!("must have at most {MAX_CODE} characters, and no NUL"));
+        }
+        if !params.errors.is_empty() {
+            return Err(Refusal::invalid(params.errors).into());
+        }
         let (asked, app, id) = (Asked::of(request, by)?, self.app.clone(), id(&batch_id)?);
         to_its_end(async move {
-            let hold = match asked.begin(&app, &[]).await? {
+            let hold = match asked.begin(&app, code.as_deref().unwrap_or_default().as_bytes()).await? {
                 Once::Replay(body) => return Ok(Retried::Retried(JsonText::new(body), Some("true".into()))),
                 Once::Do(hold) => hold,
             };
-            match retry(&app, id, &hold).await {
+            match retry(&app, id, code.as_deref(), &hold).await {
                 Ok(body) => {
                     hold.keep();
                     Ok(Retried::Retried(JsonText::new(body), None))

@@ -2,6 +2,7 @@
 
 mod contacts;
 mod create;
+mod details;
 mod dry_run;
 mod envelope;
 mod export;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 type Routes = (
     making::MakingRoutes,
     routes::BatchRoutes,
+    details::DetailRoutes,
     templates::TemplateRoutes,
     suppressions::SuppressionRoutes,
     senders::SenderRoutes,
@@ -84,6 +86,7 @@ pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
         (
             making::MakingRoutes { app: app.clone() },
             routes::BatchRoutes::new(app.clone()),
+            details::DetailRoutes { app: app.clone() },
             templates::TemplateRoutes { app: app.clone() },
             suppressions::SuppressionRoutes { app: app.clone() },
             senders::SenderRoutes { app: app.clone() },

@@ -19,7 +19,7 @@ use domain::audit_log::{self, Action, Origin};
 use domain::batches::{self, Batch, ControlError, Filter, Patch, SCHEDULE_SLACK};
 use domain::db::Trouble;
 use domain::users::Permission;
-use domain::{BatchId, Step, db};
+use domain::{BatchId, Step, UserId, db};
 use faults::Commit;
 use poem::Request;
 use poem_openapi::param::{Path, Query};
@@ -163,6 +163,9 @@ impl Steering {
     }
 }
 
+/// The longest text that is looked for, in characters.
+const MAX_TEXT: usize = 200;
+
 /// How often a batch is tried to be steered when others are in the way.
 const STEER_TRIES: u32 = 3;
 
@@ -171,6 +174,7 @@ const STEER_TRIES: u32 = 3;
 impl BatchRoutes {
     /// Lists operations, the newest first.
     #[oai(path = "/batch", method = "get")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the contract")]
     async fn list(
         &self,
         #[oai(scope = "guard::BATCHES_READ")] _token: Token,
@@ -179,6 +183,18 @@ impl BatchRoutes {
         batch_type: Query<Option<Lenient<BatchType>>>,
         /// Only in this status.
         status: Query<Option<Lenient<BatchStatus>>>,
+        /// Only those accepted from this date (UTC midnight) or RFC 3339 time on.
+        #[oai(name = "createdAfter")]
+        created_after: Query<Option<Lenient<DateOrTime>>>,
+        /// Only those accepted before this date (UTC midnight) or RFC 3339 time.
+        #[oai(name = "createdBefore")]
+        created_before: Query<Option<Lenient<DateOrTime>>>,
+        /// Only those that this user asked for: the user's number.
+        #[oai(name = "createdBy", validator(minimum(value = "1")))]
+        created_by: Query<Option<Lenient<i64>>>,
+        /// Only sends whose text has this in it.
+        #[oai(validator(max_length = 200))]
+        text: Query<Option<Lenient<String>>>,
         /// How many; 50 if it is not given.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<Lenient<i64>>>,
@@ -187,7 +203,15 @@ impl BatchRoutes {
         offset: Query<Option<Lenient<i64>>>,
     ) -> Result<JsonText<Listed<BatchOperation>>, Failure> {
         let mut params = Params::default();
-        let filter = filter(&mut params, batch_type.0, status.0);
+        let mut filter = filter(&mut params, batch_type.0, status.0);
+        let when = "a date (2025-10-01) or an RFC 3339 time";
+        filter.created_after = params.read("createdAfter", created_after.0, when).map(|at| at.0);
+        filter.created_before = params.read("createdBefore", created_before.0, when).map(|at| at.0);
+        filter.created_by = params.read("createdBy", created_by.0, "a user's number").map(UserId);
+        filter.text = params.read("text", text.0, "a text").filter(|text| !text.is_empty());
+        if filter.text.as_ref().is_some_and(|text| text.chars().count() > MAX_TEXT || text.contains('\0')) {
+            params.bad("text", format!("must have at most {MAX_TEXT} characters, and no NUL"));
+        }
         let limit = params.number("limit", limit.0, 1, 200, 50);
         let offset = params.number("offset", offset.0, 0, i64::from(i32::MAX), 0);
         if !params.errors.is_empty() {
@@ -196,7 +220,7 @@ impl BatchRoutes {
         let (limit, offset) = (limit.unsigned_abs(), offset.unsigned_abs());
         let app = self.app.clone();
         // Consoles ask for the same page, all at once, again and again.
-        let page = self.pages.get((filter, limit, offset), move || page(app, filter, limit, offset));
+        let page = self.pages.get((filter.clone(), limit, offset), move || page(app, filter, limit, offset));
         Ok(JsonText::new(page.await?.as_ref()))
     }
 
@@ -430,7 +454,7 @@ fn filter(params: &mut Params, batch_type: Option<Lenient<BatchType>>, status: O
     Filter {
         batch_type: params.read("type", batch_type, "one of SEND, IMPORT, TAG, DELETE").map(Into::into),
         status: params.read("status", status, statuses).map(Into::into),
-        created_after: None,
+        ..Filter::default()
     }
 }
 

@@ -142,16 +142,16 @@ async fn revive(
     chunk: &Chunk,
 ) -> Result<Option<BatchSummary>, DbErr> {
     let id = batch.summary.id;
-    let range = || [id.into(), chunk.first_seq.into(), chunk.end_seq().into()];
-    let parted = part(conn, now, id, range()).await?;
+    let which = || [id.into(), chunk.first_seq.into(), chunk.end_seq().into(), chunk.retry_code.clone().into()];
+    let parted = part(conn, now, id, which()).await?;
     let revived = db::execute(
         conn,
         "UPDATE messages SET item_status = CASE WHEN item_status = 'unknown' THEN item_status ELSE 'pending' END,
                 attempts = 0, finished_at = NULL, next_attempt_at = NULL, slot_us = NULL, error_code = NULL,
                 error_message = NULL
          WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND item_status IN ('failed', 'unknown')
-           AND finished_at IS NOT NULL",
-        range(),
+           AND finished_at IS NOT NULL AND (CAST($4 AS TEXT) IS NULL OR error_code = $4)",
+        which(),
     )
     .await?;
     db::execute(
@@ -166,13 +166,13 @@ async fn revive(
 
 /// Parts the failed items in a range from messages that were taken: the messages stay in their contacts' histories, and the
 /// items wait in rows of their own. Returns how many they were.
-async fn part(conn: &impl ConnectionTrait, now: Timestamp, batch: BatchId, range: [Value; 3]) -> Result<i64, DbErr> {
+async fn part(conn: &impl ConnectionTrait, now: Timestamp, batch: BatchId, which: [Value; 4]) -> Result<i64, DbErr> {
     let over = db::all(
         conn,
         "SELECT id, seq, contact_id, started_at FROM messages
          WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND item_status = 'failed' AND finished_at IS NOT NULL
-           AND sent_at IS NOT NULL",
-        range,
+           AND sent_at IS NOT NULL AND (CAST($4 AS TEXT) IS NULL OR error_code = $4)",
+        which,
     )
     .await?;
     if over.is_empty() {

@@ -8,7 +8,7 @@ use super::rows::{self, ClaimedRow};
 use super::sender::{self, Sender};
 use super::{Outgoing, Work};
 use crate::batches::in_flight::{self, ClaimId};
-use crate::batches::lookup::{NO_NUMBER, Recipient, SUPPRESSED, TWICE, recipient, resolve};
+use crate::batches::lookup::{Fate, NO_NUMBER, Recipient, SUPPRESSED, TWICE, recipient, resolve};
 use crate::batches::recipients::ContactRef;
 use crate::batches::row::{self, Batch, Counts, Going};
 use crate::circuit::{Leave, RECHECK};
@@ -250,19 +250,20 @@ fn choose(now: Timestamp, loaded: Loaded<'_>, message_id: impl Fn(i64) -> Uuid) 
         let mut unsent = |contact, input, status, reason| {
             ended.push(ClaimedRow::unsent(now, seq, contact, input, status, reason));
         };
-        match found.get(contact) {
-            Some(recipient) if recipient.suppressed && fresh => {
+        let known = found.get(contact);
+        match (Fate::of(known, false), known) {
+            (Fate::Suppressed, Some(recipient)) if fresh => {
                 unsent(Some(recipient.id), None, ItemStatus::Skipped, SUPPRESSED);
             }
-            Some(recipient) if recipient.suppressed => over.suppressed.push(seq),
-            Some(recipient) if recipient.phone.is_empty() && fresh => {
+            (Fate::Suppressed, _) => over.suppressed.push(seq),
+            (Fate::NoNumber, Some(recipient)) if fresh => {
                 unsent(Some(recipient.id), None, ItemStatus::Failed, NO_NUMBER);
             }
-            Some(recipient) if recipient.phone.is_empty() => over.numberless.push(seq),
-            Some(recipient) if fresh && twice.is_so(recipient.id) => {
+            (Fate::NoNumber, _) => over.numberless.push(seq),
+            (Fate::Write, Some(recipient)) if fresh && twice.is_so(recipient.id) => {
                 unsent(Some(recipient.id), None, ItemStatus::Skipped, TWICE);
             }
-            Some(recipient) => candidates.push(Candidate {
+            (Fate::Write, Some(recipient)) => candidates.push(Candidate {
                 seq,
                 message_id: message_id(seq),
                 recipient: recipient.clone(),
@@ -270,11 +271,11 @@ fn choose(now: Timestamp, loaded: Loaded<'_>, message_id: impl Fn(i64) -> Uuid) 
                 slot_us: None,
                 waits_as: (!fresh).then_some(ItemStatus::Pending),
             }),
-            None if fresh => {
+            (Fate::NoContact | Fate::Write, _) if fresh => {
                 let reason = ("contact_not_found", "contact not found");
                 unsent(None, Some(contact.to_string()), ItemStatus::Failed, reason);
             }
-            None => over.gone.push(seq),
+            (Fate::NoContact | Fate::Write, _) => over.gone.push(seq),
         }
     }
     Chosen { candidates, over, ended, fresh_to }
@@ -414,36 +415,27 @@ async fn due_items(conn: &impl ConnectionTrait, now: Timestamp, work: &Work, wan
     let mut due = Due { candidates: Vec::with_capacity(rows.len()), over: Over::default(), unresolved: Vec::new() };
     for row in rows {
         let seq = row.try_get("", "seq")?;
-        let phone: Option<String> = row.try_get("", "phone")?;
         let message: Option<String> = row.try_get("", "message_id")?;
         let Some(message) = message else {
             due.unresolved.push(seq);
             continue;
         };
-        if phone.is_none() {
-            let there = row.try_get::<Option<i64>>("", "id")?.is_some();
-            if there {
-                due.over.numberless.push(seq)
-            } else {
-                due.over.gone.push(seq)
-            }
-            continue;
-        }
         let status: ItemStatus = named(&row, "status")?;
-        let recipient = recipient(&row)?;
-        // One whose message may have left is asked for once more, under the same id: that tells.
-        if recipient.suppressed && status == ItemStatus::Pending {
-            due.over.suppressed.push(seq);
-            continue;
+        let there = row.try_get::<Option<i64>>("", "id")?.is_some();
+        let known = there.then(|| recipient(&row)).transpose()?;
+        match (Fate::of(known.as_ref(), status == ItemStatus::Unknown), known) {
+            (Fate::Suppressed, _) => due.over.suppressed.push(seq),
+            (Fate::NoNumber, _) => due.over.numberless.push(seq),
+            (Fate::Write, Some(recipient)) => due.candidates.push(Candidate {
+                seq,
+                message_id: Uuid::try_parse(&message).map_err(|e| DbErr::Type(format!("message_id: {e}")))?,
+                recipient,
+                attempt: row.try_get::<i64>("", "attempts")? + 1,
+                slot_us: row.try_get("", "slot_us")?,
+                waits_as: Some(status),
+            }),
+            (Fate::NoContact | Fate::Write, _) => due.over.gone.push(seq),
         }
-        due.candidates.push(Candidate {
-            seq,
-            message_id: Uuid::try_parse(&message).map_err(|e| DbErr::Type(format!("message_id: {e}")))?,
-            recipient,
-            attempt: row.try_get::<i64>("", "attempts")? + 1,
-            slot_us: row.try_get("", "slot_us")?,
-            waits_as: Some(status),
-        });
     }
     Ok(due)
 }

@@ -21,21 +21,12 @@ pub(super) struct Sender {
 impl Sender {
     /// What may leave now. How many a cap still lets is [`Allowance::left`].
     pub(super) fn leave(&self, now: Timestamp) -> Leave {
-        self.allowance.hold(now).map_or_else(|| self.circuit.leave(now), |hold| Leave::NoneUntil(hold.look_again(now)))
+        senders::State { allowance: self.allowance, circuit: self.circuit }.leave(now)
     }
 }
 
 const COLUMNS: &str = "rate_per_minute, next_slot_us, circuit_failures, circuit_opened, circuit_until, circuit_probing,
     paused, daily_cap, used_day, used";
-
-fn circuit(row: &QueryResult) -> Result<Circuit, DbErr> {
-    Ok(Circuit {
-        failures: row.try_get("", "circuit_failures")?,
-        opened: row.try_get("", "circuit_opened")?,
-        until: row.try_get::<Option<i64>>("", "circuit_until")?.map(Timestamp),
-        probing: row.try_get("", "circuit_probing")?,
-    })
-}
 
 async fn find(conn: &impl ConnectionTrait, id: SenderId, lock: &str) -> Result<Option<QueryResult>, DbErr> {
     let sql = format!("SELECT {COLUMNS} FROM senders WHERE id = $1{lock}");
@@ -48,7 +39,7 @@ fn sender(id: SenderId, row: &QueryResult, configured: Option<i64>) -> Result<Se
     // A sender without a limit still has a next slot: a 429 moves it.
     let now_only = Pace { interval_us: 0, next_slot_us: next };
     let pace = Pace::per_minute(rate, next).unwrap_or(now_only);
-    Ok(Sender { id, pace, circuit: circuit(row)?, allowance: Allowance::read(row)? })
+    Ok(Sender { id, pace, circuit: Circuit::read(row)?, allowance: Allowance::read(row)? })
 }
 
 /// The sender as it was last committed. `configured` is the limit of one whose row has none.
@@ -113,7 +104,7 @@ pub(super) async fn give_back<'a>(
 /// The circuit as it was last committed.
 pub(super) async fn circuit_of(conn: &impl ConnectionTrait, id: Option<SenderId>) -> Result<Circuit, DbErr> {
     let Some(id) = id else { return Ok(Circuit::default()) };
-    find(conn, id, "").await?.as_ref().map_or(Ok(Circuit::default()), circuit)
+    find(conn, id, "").await?.as_ref().map_or(Ok(Circuit::default()), Circuit::read)
 }
 
 /// Writes a circuit; `reason` says why it is open.
@@ -167,7 +158,7 @@ pub(super) async fn learn(
         return Ok(known);
     }
     let Some(row) = find(conn, id, Dialect::of(conn).for_update()).await? else { return Ok(known) };
-    let before = circuit(&row)?;
+    let before = Circuit::read(&row)?;
     let after = after(before, now, results);
     if after != before {
         let reason = results.iter().rev().find_map(|r| r.outcome.trouble());

@@ -1,0 +1,187 @@
+//! What of a batch is looked at and steered in detail: why its items failed or wait, and a cancel that can be taken back.
+
+use super::envelope::{Answer, Failure};
+use super::routes::{Token, caller, id, unsteered};
+use super::wire::{BatchOperation, ItemView};
+use crate::App;
+use crate::foundation::guard;
+use crate::foundation::origin;
+use crate::foundation::param::{PathId, Seq};
+use crate::foundation::refusal::Refusal;
+use crate::foundation::time::Time;
+use domain::audit_log::{self, Action};
+use domain::batches::{self, Cause, Hold};
+use domain::db;
+use domain::users::Permission;
+use faults::Commit;
+use poem::Request;
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+use poem_openapi::{Object, OpenApi};
+use std::sync::Arc;
+
+/// Why items failed, or are in doubt.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct CauseView {
+    /// The stable word of their last error: what `POST /batch/{id}/retry?code=` takes.
+    code: String,
+    /// One of their errors, for people.
+    sample: String,
+    /// How many they are.
+    #[oai(validator(minimum(value = "1")))]
+    count: i64,
+    /// When the last of them failed; null while nothing of it is decided.
+    last_at: Option<Time>,
+}
+
+impl From<Cause> for CauseView {
+    fn from(cause: Cause) -> Self {
+        let Cause { code, sample, count, last_at } = cause;
+        Self { code, sample, count, last_at: last_at.map(Time) }
+    }
+}
+
+/// Something that an item waits for.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct WaitView {
+    /// A stable word.
+    code: String,
+    /// For people.
+    message: String,
+    /// When it ends by itself or, of `worker` and `no_worker`, since when it is so. Absent where nothing can be said.
+    at: Option<Time>,
+    /// The worker that has the item's part of the batch. Absent where none has.
+    worker: Option<String>,
+}
+
+impl From<Hold> for WaitView {
+    fn from(hold: Hold) -> Self {
+        let (code, message, at) = (hold.code().into(), hold.message().into(), hold.at().map(Time));
+        let worker = if let Hold::AtWork { worker, .. } = hold { Some(worker) } else { None };
+        Self { code, message, at, worker }
+    }
+}
+
+/// One recipient, row or contact of a batch, and what it waits for.
+#[derive(Debug, Object)]
+struct ItemDetail {
+    /// The item.
+    #[oai(flatten)]
+    item: ItemView,
+    /// What it waits for, what holds it longest first; empty for one that is decided.
+    waits: Vec<WaitView>,
+}
+
+/// A cancel that can be taken back.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct Cancellation {
+    /// When the batch is cancelled; null: it is not to be.
+    cancel_at: Option<Time>,
+}
+
+pub(crate) struct DetailRoutes {
+    pub(super) app: Arc<App>,
+}
+
+/// Operations over many contacts.
+#[OpenApi]
+impl DetailRoutes {
+    /// Why its items failed or are in doubt, the most frequent cause first; at most 100.
+    #[oai(path = "/batch/:batch_id/causes", method = "get")]
+    async fn causes(
+        &self,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
+        /// The batch.
+        batch_id: Path<PathId>,
+    ) -> Result<Json<Answer<Vec<CauseView>>>, Failure> {
+        let (db, id) = (self.app.db.read(), id(&batch_id)?);
+        batches::get(db, id).await?.ok_or_else(|| Refusal::not_found("batch"))?;
+        let causes = batches::causes(db, id).await?;
+        Ok(Answer::new(causes.into_iter().map(CauseView::from).collect()))
+    }
+
+    /// One of its items, and why it is not done yet: by the rules that the claims of workers go by.
+    #[oai(path = "/batch/:batch_id/items/:seq", method = "get")]
+    async fn item(
+        &self,
+        request: &Request,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
+        /// The batch.
+        batch_id: Path<PathId>,
+        /// Its place in the batch, from 0.
+        seq: Path<Seq>,
+    ) -> Result<Json<Answer<ItemDetail>>, Failure> {
+        let (db, id, now) = (self.app.db.read(), id(&batch_id)?, self.app.clock.now());
+        let batch = batches::get(db, id).await?.ok_or_else(|| Refusal::not_found("batch"))?;
+        let missing = || Refusal::not_found("item of this batch");
+        let seq = seq.parse::<i64>().map_err(|_| missing())?;
+        let item = batches::item(db, id, seq).await?.ok_or_else(missing)?;
+        let sender = batches::sender_paces(db, self.app.settings.sender_rate_per_minute).await?.of(&batch);
+        let holds = batches::holds(db, now, &batch, &sender, &item).await?;
+        let plain = caller(request)?.0.permits(Permission::ContactsRead);
+        let waits = holds.into_iter().map(WaitView::from).collect();
+        Ok(Answer::new(ItemDetail { item: ItemView::of(item, plain), waits }))
+    }
+
+    /// When it is to be cancelled.
+    #[oai(path = "/batch/:batch_id/cancellation", method = "get")]
+    async fn cancellation(
+        &self,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
+        /// The batch.
+        batch_id: Path<PathId>,
+    ) -> Result<Json<Answer<Cancellation>>, Failure> {
+        let (db, id) = (self.app.db.read(), id(&batch_id)?);
+        batches::get(db, id).await?.ok_or_else(|| Refusal::not_found("batch"))?;
+        let cancel_at = batches::cancel_at(db, id).await?.map(Time);
+        Ok(Answer::new(Cancellation { cancel_at }))
+    }
+
+    /// Cancels it in 10 seconds, unless that is taken back. Until then it goes on. One that is to start sooner is cancelled at
+    /// once.
+    #[oai(path = "/batch/:batch_id/cancellation", method = "put")]
+    async fn cancel_later(
+        &self,
+        request: &Request,
+        #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
+        /// The batch.
+        batch_id: Path<PathId>,
+    ) -> Result<Json<Answer<Cancellation>>, Failure> {
+        let (app, id, user) = (&self.app, id(&batch_id)?, caller(request)?.0.user_id);
+        let by = origin::of_user(request, user);
+        let tx = app.db.begin().await?;
+        let now = app.clock.now();
+        let step = batches::cancel_later(&tx, now, id, user).await.map_err(unsteered)?;
+        audit_log::record(&tx, now, &by, Action::BatchCancelAsk, Some(id)).await?;
+        db::commit(tx, Commit::Steer).await?;
+        let asked = app.after(step);
+        app.after.ring_at(asked.job.kind.lane(), asked.job, asked.at);
+        tracing::info!(batch = id.0, user = user.0, "a batch is to be cancelled");
+        Ok(Answer::new(Cancellation { cancel_at: Some(Time(asked.at)) }))
+    }
+
+    /// Takes it back that it is to be cancelled. 409 once it was.
+    #[oai(path = "/batch/:batch_id/cancellation", method = "delete")]
+    async fn keep(
+        &self,
+        request: &Request,
+        #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
+        /// The batch.
+        batch_id: Path<PathId>,
+    ) -> Result<Json<Answer<BatchOperation>>, Failure> {
+        let (app, id, user) = (&self.app, id(&batch_id)?, caller(request)?.0.user_id);
+        let by = origin::of_user(request, user);
+        let tx = app.db.begin().await?;
+        let now = app.clock.now();
+        let step = batches::keep(&tx, now, id).await.map_err(unsteered)?;
+        let senders = batches::sender_paces(&tx, app.settings.sender_rate_per_minute).await?;
+        audit_log::record(&tx, now, &by, Action::BatchKeep, Some(id)).await?;
+        db::commit(tx, Commit::Steer).await?;
+        let batch = app.after(step);
+        tracing::info!(batch = id.0, user = user.0, "a batch is not to be cancelled after all");
+        Ok(Answer::new(BatchOperation::of(&batch, now, &senders)))
+    }
+}
