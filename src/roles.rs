@@ -242,6 +242,7 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
             max_streams: config.sse_max_connections,
             read_only: config.console_read_only,
             sender_rate_per_minute: config.sender_rate(),
+            default_country: config.default_country,
             secure: config.console_secure,
         };
         let pages = console::endpoint(db.clone(), clock.clone(), backplane.clone(), pages, stop.clone());

@@ -95,7 +95,7 @@
     on.addEventListener("change", () => localStorage.setItem("paceline-keys", on.checked ? "on" : "off"));
   }
   let going = false, at = -1;
-  const pages = { o: "/console", b: "/console/batches", c: "/console/contacts", n: "/console/new/send", a: "/console/account" };
+  const pages = { o: "/console", b: "/console/batches", c: "/console/contacts", n: "/console/new", a: "/console/account" };
   document.addEventListener("keydown", event => {
     const target = event.target;
     if (event.key === "Escape" && target.blur) target.blur();

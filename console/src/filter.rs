@@ -43,20 +43,27 @@ impl fmt::Display for Line {
 }
 
 impl Line {
-    /// Reads a line. What has no key is text; of two conditions with one key the later holds. A quote is written twice in
-    /// quotes; one that is never closed ends with the line.
+    /// Reads a line. Words without a key are one text; of two conditions with one key the later holds. A quote is written twice
+    /// in quotes; one that is never closed ends with the line.
     pub(crate) fn parse(text: &str) -> Self {
         let mut line = Self::default();
         let mut rest = text.trim_start();
+        let mut words = Vec::new();
         while !rest.is_empty() {
             let end = rest.find([':', ' ', '"']).unwrap_or(rest.len());
             let (key, after) = match rest[end..].strip_prefix(':') {
-                Some(after) if end > 0 => (rest[..end].to_ascii_lowercase(), after),
-                _ => ("text".to_owned(), rest),
+                Some(after) if end > 0 => (Some(rest[..end].to_ascii_lowercase()), after),
+                _ => (None, rest),
             };
             let (value, after) = value(after);
-            line.set(&key, value);
+            match key {
+                Some(key) => line.set(&key, value),
+                None => words.push(value),
+            }
             rest = after.trim_start();
+        }
+        if !words.is_empty() {
+            line.set("text", words.join(" "));
         }
         line
     }
@@ -143,6 +150,7 @@ mod tests {
             ("", ""),
             ("status:failed  type:SEND", "status:failed type:SEND"),
             ("sale", "text:sale"),
+            ("summer status:failed sale", "status:failed text:\"summer sale\""),
             ("Status:failed", "status:failed"),
             ("text:\"summer sale\" status:failed", "text:\"summer sale\" status:failed"),
             ("\"summer sale\"", "text:\"summer sale\""),
@@ -151,7 +159,7 @@ mod tests {
             ("status:", ""),
             (":x", "text:\":x\""),
             ("text:\"12:30\"", "text:\"12:30\""),
-            ("促销 status:failed", "text:促销 status:failed"),
+            ("促销 status:failed", "status:failed text:促销"),
         ] {
             let line = Line::parse(text);
             assert_eq!(line.to_string(), again, "{text}");

@@ -5,6 +5,7 @@ use crate::assets::Addresses;
 use crate::fault::Fault;
 use crate::i18n::Language;
 use crate::ui::Ui;
+use crate::upload::{self, Upload};
 use crate::viewer::{Viewer, csrf_of};
 use askama::Template;
 use backplane::Limit;
@@ -45,6 +46,8 @@ pub(crate) struct Context {
     pub(crate) query: Vec<(String, String)>,
     /// The values of a form.
     pub(crate) form: Vec<(String, String)>,
+    /// The file of a form.
+    pub(crate) upload: Option<Upload>,
     /// The variable parts of the path.
     path_values: Vec<(String, String)>,
     /// Where the request comes from.
@@ -100,7 +103,20 @@ impl Context {
 }
 
 /// What was just done, as the address of the page after an act says it; each has its text.
-const DONE: [&str; 7] = ["sent", "paused", "resumed", "kept", "retried", "paced", "password"];
+const DONE: [&str; 12] = [
+    "sent",
+    "paused",
+    "resumed",
+    "kept",
+    "retried",
+    "paced",
+    "password",
+    "kept-template",
+    "deleted-template",
+    "suppressed",
+    "unsuppressed",
+    "user-changed",
+];
 
 /// Whether a page asks by itself, without its reader.
 fn by_itself(uri: &Uri) -> bool {
@@ -112,6 +128,9 @@ fn value<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
 }
 
 type Run = fn(Context) -> BoxFuture<'static, Result<Response, Fault>>;
+
+/// The only page that takes a file.
+const UPLOADS: &str = "/console/new/import";
 
 /// The largest form.
 const MAX_FORM: usize = 64 * 1024;
@@ -238,6 +257,7 @@ async fn prepare(
         method: method.clone(),
         query,
         form: Vec::new(),
+        upload: None,
         path_values: ["id", "act", "seq"]
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), request.raw_path_param(name)?.to_owned())))
@@ -277,9 +297,13 @@ async fn check(
     if !same_origin(headers) {
         return Err(Fault::Forged);
     }
-    let body = request.take_body().into_bytes_limit(MAX_FORM).await;
-    let body = body.map_err(|_| Fault::Bad("bad-form", String::new()))?;
-    context.form = pairs(std::str::from_utf8(&body).map_err(|_| Fault::Bad("bad-form", String::new()))?);
+    if context.ui.path == UPLOADS && upload::is_form(request) {
+        (context.form, context.upload) = upload::read(request).await?;
+    } else {
+        let body = request.take_body().into_bytes_limit(MAX_FORM).await;
+        let body = body.map_err(|_| Fault::Bad("bad-form", String::new()))?;
+        context.form = pairs(std::str::from_utf8(&body).map_err(|_| Fault::Bad("bad-form", String::new()))?);
+    }
     readable(&context.form)?;
     if context.form("csrf") != Some(&context.ui.csrf) {
         return Err(Fault::Forged);

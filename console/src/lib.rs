@@ -13,9 +13,11 @@ mod i18n;
 mod live;
 mod pages;
 mod ui;
+mod upload;
 mod viewer;
 
 use backplane::{After, Backplane};
+use domain::contacts::phone::Country;
 use domain::{Clock, Db};
 use guard::{Access, route};
 use live::Live;
@@ -39,6 +41,8 @@ pub struct Settings {
     pub max_streams: usize,
     /// The limit a minute of a sender whose row has none: for forecasts.
     pub sender_rate_per_minute: Option<i64>,
+    /// Where numbers without a country's code are at home.
+    pub default_country: Option<Country>,
     /// Whether browsers reach it by TLS: then cookies are for TLS alone.
     pub secure: bool,
 }
@@ -71,7 +75,7 @@ pub fn endpoint(
     let steering = |method, run| route(&app, Access::Needs(BatchesWrite), method, run);
     let contacts = |method, run| route(&app, Access::Needs(ContactsRead), method, run);
     let batches = |method, run| route(&app, Access::Needs(BatchesRead), method, run);
-    Route::new()
+    data(Route::new(), &app)
         .at("/console", signed_in("GET", |c| Box::pin(pages::overview::show(c))))
         .at("/console/sign-in", open("GET, POST", |c| Box::pin(pages::sign_in::either(c))))
         .at("/console/sign-out", session("POST", |c| Box::pin(pages::sign_in::sign_out(c))))
@@ -101,4 +105,37 @@ pub fn endpoint(
         .at("/console/*rest", open("GET", |_| Box::pin(async { Err(fault::Fault::NotFound) })))
         .map_to_response()
         .boxed()
+}
+
+/// The pages of what batches work on, and of what was done.
+fn data(routes: Route, app: &Arc<Console>) -> Route {
+    use domain::users::Permission::{
+        BatchesRead, BatchesWrite, ContactsDelete, ContactsRead, ContactsWrite, UsersManage, UsersRead,
+    };
+    let signed_in = |method, run| route(app, Access::SignedIn, method, run);
+    let with = |permission, method, run| route(app, Access::Needs(permission), method, run);
+    routes
+        .at("/console/new", signed_in("GET", |c| Box::pin(pages::new::show(c))))
+        .at("/console/new/import", with(ContactsWrite, "GET, POST", |c| Box::pin(pages::new_import::either(c))))
+        .at("/console/new/tags", with(ContactsWrite, "GET, POST", |c| Box::pin(pages::new_set::tags(c))))
+        .at("/console/new/delete", with(ContactsDelete, "GET, POST", |c| Box::pin(pages::new_set::delete(c))))
+        .at("/console/batches/:id/history", with(BatchesRead, "GET", |c| Box::pin(pages::audit::history(c))))
+        .at("/console/batches/:id/recipients.csv", with(BatchesRead, "GET", |c| Box::pin(pages::export::recipients(c))))
+        .at(
+            "/console/batches/:id/failed-rows.csv",
+            with(BatchesRead, "GET", |c| Box::pin(pages::export::failed_rows(c))),
+        )
+        .at("/console/contacts/:id/unmask", with(ContactsRead, "POST", |c| Box::pin(pages::contact::unmask(c))))
+        .at("/console/templates", with(BatchesRead, "GET", |c| Box::pin(pages::templates::list(c))))
+        .at("/console/templates/new", with(BatchesWrite, "GET, POST", |c| Box::pin(pages::templates::new(c))))
+        .at("/console/templates/:id", with(BatchesRead, "GET, POST", |c| Box::pin(pages::templates::one(c))))
+        .at("/console/templates/:id/delete", with(BatchesWrite, "POST", |c| Box::pin(pages::templates::delete(c))))
+        .at("/console/suppressions", with(ContactsRead, "GET, POST", |c| Box::pin(pages::suppressions::either(c))))
+        .at("/console/suppressions/end", with(ContactsWrite, "POST", |c| Box::pin(pages::suppressions::end(c))))
+        .at("/console/statistics", with(BatchesRead, "GET", |c| Box::pin(pages::statistics::show(c))))
+        .at("/console/statistics.csv", with(BatchesRead, "GET", |c| Box::pin(pages::statistics::file(c))))
+        .at("/console/audit", with(UsersRead, "GET", |c| Box::pin(pages::audit::show(c))))
+        .at("/console/audit.csv", with(UsersRead, "GET", |c| Box::pin(pages::audit::file(c))))
+        .at("/console/users", with(UsersManage, "GET, POST", |c| Box::pin(pages::users::either(c))))
+        .at("/console/users/:id/:act", with(UsersManage, "POST", |c| Box::pin(pages::users::act(c))))
 }

@@ -81,6 +81,11 @@ impl Ui {
         self.viewer.as_ref().is_some_and(|viewer| viewer.may(permission))
     }
 
+    /// The same by the permission's name.
+    pub(crate) fn can(&self, permission: &str) -> bool {
+        permission.parse().is_ok_and(|permission| self.may(permission))
+    }
+
     /// Whether somebody is signed in to more than a change of the password.
     pub(crate) fn is_open(&self) -> bool {
         self.viewer.as_ref().is_some_and(|viewer| !viewer.must_change())

@@ -7,6 +7,10 @@
 //! What the gateway reports of messages, and what jobs do of a batch, has no record of its own: the message's and the
 //! item's rows are that, and the batch's record says who asked.
 
+mod search;
+
+pub use search::{Search, count, page, search, write_csv};
+
 use crate::db;
 use crate::time::Timestamp;
 use entities::UserId;
@@ -157,6 +161,8 @@ actions! {
     ContactCreate = "contact:create",
     /// A contact was changed by hand.
     ContactUpdate = "contact:update",
+    /// The whole number of a contact was shown to somebody who sees numbers masked; the record says for what reason.
+    ContactUnmask = "contact:unmask",
     /// What a contact wrote was marked as read.
     ConversationRead = "conversation:read",
     /// A person wrote a message.
@@ -177,6 +183,10 @@ actions! {
     UserDisable = "user:disable",
     /// A user may sign in again.
     UserEnable = "user:enable",
+    /// A user was given another role.
+    UserRole = "user:role",
+    /// All sessions of a user were ended.
+    UserSignOut = "user:sign_out_everywhere",
     /// A token was given out by a command.
     Token = "user:token",
     /// An API key was made.
@@ -196,8 +206,27 @@ pub async fn record(
     action: Action,
     resource: Option<impl Display>,
 ) -> Result<(), DbErr> {
-    let sql = "INSERT INTO audit_logs (actor, user_id, action, resource_id, ip_address, user_agent, created_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    record_for(conn, now, by, action, resource, None).await
+}
+
+/// The longest reason, in characters.
+pub const MAX_REASON: usize = 200;
+
+/// The same, with the reason that somebody gave, cut to [`MAX_REASON`] and without signs that nobody can read.
+///
+/// # Errors
+/// The database's.
+pub async fn record_for(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    by: &Origin,
+    action: Action,
+    resource: Option<impl Display>,
+    reason: Option<&str>,
+) -> Result<(), DbErr> {
+    let sql = "INSERT INTO audit_logs (actor, user_id, action, resource_id, ip_address, user_agent, created_at, reason)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let reason = reason.map(|text| text.chars().filter(|c| !c.is_control()).take(MAX_REASON).collect::<String>());
     let values = [
         by.actor.as_str().into(),
         by.actor.user().map(|user| user.0).into(),
@@ -206,6 +235,7 @@ pub async fn record(
         by.ip_address.clone().into(),
         by.user_agent.clone().into(),
         now.0.into(),
+        reason.into(),
     ];
     db::execute(conn, sql, values).await.map(drop)
 }
@@ -229,6 +259,8 @@ pub struct Record {
     pub user_agent: Option<String>,
     /// When.
     pub at: Timestamp,
+    /// For what reason, where one was asked for.
+    pub reason: Option<String>,
 }
 
 impl Record {
@@ -242,6 +274,7 @@ impl Record {
             ip_address: row.try_get("", "ip_address")?,
             user_agent: row.try_get("", "user_agent")?,
             at: Timestamp(row.try_get("", "created_at")?),
+            reason: row.try_get("", "reason")?,
         })
     }
 }

@@ -8,6 +8,7 @@
 pub mod ack;
 pub mod audit_log;
 pub mod batches;
+pub mod cells;
 pub mod circuit;
 pub mod contacts;
 pub mod conversations;

@@ -20,6 +20,7 @@ mod m0015_audit_logs;
 mod m0016_browser_sessions;
 mod m0017_one_row;
 mod m0018_retry_code;
+mod m0019_audit_reasons;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0016_browser_sessions::Migration),
             Box::new(m0017_one_row::Migration),
             Box::new(m0018_retry_code::Migration),
+            Box::new(m0019_audit_reasons::Migration),
         ]
     }
 }

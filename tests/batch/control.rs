@@ -6,7 +6,7 @@ use reqwest::header::HeaderValue;
 use serde_json::json;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
-use support::Reply;
+use support::{Method, Reply};
 use tokio::io::AsyncWriteExt;
 
 on_both!(a_cancelled_batch_starts_nothing_more () |s: Rc<Setup>| Box::pin(async move {
@@ -45,6 +45,50 @@ on_both!(a_paused_batch_goes_on_where_it_was () |s: Rc<Setup>| Box::pin(async mo
     let done = s.ended(&batch).await;
     assert_eq!((&done["successCount"], &done["ratePerMinute"]), (&json!(40), &json!(60_000)));
     assert_eq!(s.gateway.sent_count(), 40);
+    s.audited().await;
+}));
+
+on_both!(an_item_says_what_it_waits_for () |s: Rc<Setup>| Box::pin(async move {
+    let ids = s.contacts(4).await;
+    s.admin.post("/suppressions", &json!({ "phones": ["+60123000003"] })).await.expect(200);
+    let waits = async |batch: &str, seq: usize| {
+        let item = s.admin.get(&format!("/batch/{batch}/items/{seq}")).await.expect(200);
+        let waits = item["data"]["waits"].as_array().unwrap_or_else(|| panic!("{item}")).clone();
+        waits.iter().map(|wait| text(&wait["code"])).collect::<Vec<_>>()
+    };
+    let later = s.send(&ids, json!({ "scheduleAt": "2099-01-01T00:00:00Z" })).await;
+    assert_eq!(waits(&later, 0).await, ["scheduled", "turn"]);
+    assert_eq!(waits(&later, 3).await, ["scheduled", "suppressed", "turn"]);
+    let slow = s.send(&ids, json!({ "ratePerMinute": 1 })).await;
+    s.gateway.wait_for(1).await;
+    s.admin.post(&format!("/batch/{slow}/pause"), &json!({})).await.expect(200);
+    let codes = waits(&slow, 2).await;
+    assert!(codes.first().is_some_and(|code| code == "batch_paused") && codes.contains(&"pace".to_owned()), "{codes:?}");
+    s.admin.post(&format!("/batch/{slow}/cancel"), &json!({})).await.expect(200);
+    assert_eq!(waits(&slow, 2).await, Vec::<String>::new());
+    for seq in ["4", "x", "-1", "99999999999999999999"] {
+        s.admin.get(&format!("/batch/{slow}/items/{seq}")).await.expect(404);
+    }
+}));
+
+on_both!(a_cancel_that_is_taken_back_cancels_nothing () |s: Rc<Setup>| Box::pin(async move {
+    let ids = s.contacts(3).await;
+    let batch = s.send(&ids, json!({ "ratePerMinute": 1 })).await;
+    let cancellation = async |method: Method| {
+        let request = s.admin.request(method, &format!("/batch/{batch}/cancellation"));
+        s.admin.send(request).await
+    };
+    cancellation(Method::DELETE).await.expect(409);
+    let asked = cancellation(Method::PUT).await.expect(200);
+    assert!(asked["data"]["cancelAt"].is_string(), "{asked}");
+    assert_eq!(cancellation(Method::GET).await.expect(200), asked);
+    cancellation(Method::PUT).await.expect(409);
+    assert_eq!(cancellation(Method::DELETE).await.expect(200)["data"]["id"], json!(batch));
+    assert_eq!(s.get(&batch).await["status"], "PROCESSING");
+    // Asked for again, it is done at its time. What is to start before that is cancelled at once.
+    cancellation(Method::PUT).await.expect(200);
+    s.wait(&batch, "its cancel", |batch| batch["status"] == "CANCELLED").await;
+    cancellation(Method::PUT).await.expect(409);
     s.audited().await;
 }));
 

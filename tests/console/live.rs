@@ -50,6 +50,45 @@ on_both!(the_keys_lead_from_the_overview_to_a_batch_and_back () |s: Rc<Setup>| B
     nothing_went_wrong(&page);
 }));
 
+on_both!(a_campaign_takes_no_mouse_from_sign_in_to_its_report () |s: Rc<Setup>| Box::pin(async move {
+    s.contacts(2).await;
+    let user = s.program.user("supervisor").await;
+    let browser = support::Browser::start(s.program.dir()).await;
+    let page = browser.page().await;
+    page.go(&format!("{}/console/sign-in", s.api().url())).await;
+    page.tab_to("#email").await;
+    page.write(&user.email).await;
+    page.key("Tab").await;
+    page.write(&user.password).await;
+    page.leading(page.key("Enter")).await;
+    // To the form of a send, by its key and by the links of the page.
+    page.key("g").await;
+    page.leading(page.key("n")).await;
+    page.tab_to("main a[href='/console/new/send']").await;
+    page.leading(page.key("Enter")).await;
+    page.tab_to("#tags_any").await;
+    page.write("imported").await;
+    page.tab_to("#content").await;
+    page.write("Hello {{ name }}").await;
+    page.tab_to("button[value=check]").await;
+    page.leading(page.key("Enter")).await;
+    assert!(page.text(".ask").await.contains("2 recipients would get it"));
+    page.tab_to("button[value=send]").await;
+    page.leading(page.key("Enter")).await;
+    shows(&page, "#state .status", "Completed").await;
+    assert_eq!(s.gateway.sent_count(), 2);
+    // Its report: the recipients, one of them, and what was done.
+    page.tab_to("a[href$='/recipients']").await;
+    page.leading(page.key("Enter")).await;
+    page.key("j").await;
+    page.leading(page.key("Enter")).await;
+    assert!(page.text("main").await.contains("Succeeded"));
+    page.tab_to("a[href$='/history']").await;
+    page.leading(page.key("Enter")).await;
+    assert!(page.text(".timeline").await.contains("accepted"));
+    nothing_went_wrong(&page);
+}));
+
 on_both!(twelve_tabs_have_one_stream_and_all_are_told () |s: Rc<Setup>| Box::pin(async move {
     let ids = s.contacts(4).await;
     let batch = s.send(&ids, json!({ "ratePerMinute": 1 })).await;

@@ -1,6 +1,7 @@
 //! The console against the real binary: in a real browser, and as whoever means harm.
 
 mod acts;
+mod data;
 mod first;
 mod live;
 mod looks;

@@ -15,6 +15,8 @@ const SIGNED: &str = "a signature";
 const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("get", "/batch", Some("batches:read")),
     ("get", "/batch/stats", Some("batches:read")),
+    ("get", "/batch/stats/days", Some("batches:read")),
+    ("get", "/api/v1/audit-logs", Some("users:read")),
     ("post", "/batch/import", Some("contacts:write")),
     ("post", "/batch/send", Some("batches:write")),
     ("post", "/batch/tags", Some("contacts:write")),
@@ -38,6 +40,7 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("get", "/contacts", Some("contacts:read")),
     ("get", "/contacts/{contact_id}", Some("contacts:read")),
     ("get", "/contacts/{contact_id}/batches", Some("batches:read")),
+    ("post", "/contacts/{contact_id}/unmask", Some("contacts:read")),
     ("get", "/batch/{batch_id}/preview", Some("batches:read")),
     ("get", "/templates", Some("batches:read")),
     ("post", "/templates", Some("batches:write")),
@@ -87,6 +90,7 @@ const ROLES: &[(&str, &[&str])] = &[
             "conversations:read",
             "conversations:write",
             "settings:write",
+            "users:read",
         ],
     ),
     (
@@ -99,6 +103,7 @@ const ROLES: &[(&str, &[&str])] = &[
             "contacts:write",
             "conversations:read",
             "conversations:write",
+            "users:read",
         ],
     ),
     ("agent", &["", "batches:read", "contacts:read", "contacts:write", "conversations:read", "conversations:write"]),

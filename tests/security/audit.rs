@@ -102,6 +102,10 @@ fn changes(there: &There, user: &support::User) -> BTreeMap<(&'static str, &'sta
             ("put", "/batch/{batch_id}/cancellation"),
             change("batch:cancel_ask", batch(&running[1], "/cancellation"), none(), 200),
         ),
+        (
+            ("post", "/contacts/{contact_id}/unmask"),
+            change("contact:unmask", format!("/contacts/{customer}/unmask"), json!({ "reason": "a call" }), 200),
+        ),
         (("post", "/batch/{batch_id}/retry"), change("batch:retry", batch(failed, "/retry"), none(), 200)),
         (
             ("post", "/templates"),
@@ -199,6 +203,13 @@ async fn every_change_of_every_route_leaves_a_record() {
     }
     assert!(without.is_empty(), "{}", without.join("\n"));
     assert!(changes.is_empty(), "a route is gone: {:?}", changes.keys());
+    // The log tells of it, to who may read users.
+    let reader = served.client("supervisor").await;
+    let found = reader.get("/api/v1/audit-logs?action=batch:keep&per_page=1").await.expect(200);
+    let (record, meta) = (&found["data"]["audit_logs"][0], &found["data"]["meta"]);
+    assert_eq!((&record["action"], &record["user_agent"]), (&json!("batch:keep"), &json!(AGENT)), "{found}");
+    assert_eq!((&meta["total_count"], &meta["current_page"]), (&json!(1), &json!(1)), "{found}");
+    reader.get("/api/v1/audit-logs?action=a%20b").await.expect(400);
     // A change that is refused leaves none.
     let before = records(&served, "sender:create").await.len();
     let again = served.client("admin").await;

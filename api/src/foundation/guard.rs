@@ -38,6 +38,7 @@ needs! {
     CONVERSATIONS_READ = ConversationsRead,
     CONVERSATIONS_WRITE = ConversationsWrite,
     SETTINGS_WRITE = SettingsWrite,
+    USERS_READ = UsersRead,
 }
 
 /// Declares a route that is for everybody, signed in or not.

@@ -189,7 +189,7 @@ workers = Workers
 worker = Worker
 worker-seen = Last seen
 workers-idle = No worker is at work. One that shares its database with no other is shown while it works.
-first-batch = There is no batch yet. Import contacts through the API, POST /batch/import, then send to them; what is sent appears here by itself.
+first-batch = There is no batch yet. Import contacts, then send to them; what is begun appears here by itself.
 newer = { $count ->
     [one] { $shown } new batch
    *[other] { $shown } new batches
@@ -297,7 +297,7 @@ contact-number = contact { $value }
 contacts = Contacts
 contact = Contact
 contacts-find = Number or name
-contacts-first = There is no contact yet. Import some through the API, POST /batch/import.
+contacts-first = There is no contact yet. Import some from a file.
 contacts-none = No contact matches.
 contact-last = Last message
 contact-open = Gets bulk messages

@@ -173,7 +173,7 @@ workers = 工作进程
 worker = 工作进程
 worker-seen = 最近出现
 workers-idle = 没有工作进程在工作。独占数据库的工作进程只在工作时显示。
-first-batch = 还没有批次。请先通过 API（POST /batch/import）导入联系人，再发送；已发送的批次会自动出现在这里。
+first-batch = 还没有批次。请先导入联系人，再向他们发送；开始后会自动显示在这里。
 newer = { $count ->
    *[other] { $shown } 个新批次
 }
@@ -277,7 +277,7 @@ contact-number = 联系人 { $value }
 contacts = 联系人
 contact = 联系人
 contacts-find = 号码或姓名
-contacts-first = 还没有联系人。请通过 API（POST /batch/import）导入。
+contacts-first = 还没有联系人。请从文件导入。
 contacts-none = 没有符合条件的联系人。
 contact-last = 最近消息
 contact-open = 接收批量消息

@@ -101,7 +101,7 @@ fn number(context: &Context, name: &str) -> Result<Option<i64>, Fault> {
 }
 
 /// A day as a filter names it, from its midnight in UTC on.
-fn day(line: &Line, key: &str) -> Result<Option<Timestamp>, Fault> {
+pub(super) fn day(line: &Line, key: &str) -> Result<Option<Timestamp>, Fault> {
     let read = |text: &str| {
         let day = Timestamp::parse_rfc3339(&format!("{text}T00:00:00Z")).or_else(|_| Timestamp::parse_rfc3339(text));
         day.map_err(|_| Fault::Bad("bad-day", format!("{key}:{text}")))
@@ -110,7 +110,7 @@ fn day(line: &Line, key: &str) -> Result<Option<Timestamp>, Fault> {
 }
 
 /// Who is named by `creator:`: oneself, a number or, for who may read users, an address.
-async fn creator(context: &Context, line: &Line) -> Result<Option<UserId>, Fault> {
+pub(super) async fn creator(context: &Context, line: &Line) -> Result<Option<UserId>, Fault> {
     let Some(text) = line.get("creator") else { return Ok(None) };
     let unknown = || Fault::Bad("bad-creator", text.to_owned());
     if text == "me" {

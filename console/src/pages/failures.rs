@@ -6,7 +6,7 @@ use crate::guard::{self, Context};
 use crate::ui::Ui;
 use askama::Template;
 use domain::BatchId;
-use domain::batches::{self, BatchStatus, Cause};
+use domain::batches::{self, BatchStatus, BatchType, Cause};
 use poem::Response;
 
 #[derive(Template)]
@@ -21,6 +21,8 @@ struct Failures {
     ask: Option<Cause>,
     /// Messages a minute at most.
     rate: Option<i64>,
+    /// Whether the failed rows can be taken away as a file.
+    file: bool,
 }
 
 /// Shows the causes.
@@ -34,6 +36,7 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
     let can_retry = context.ui.may_steer() && ended;
     let asked = context.query("ask").filter(|_| can_retry);
     let ask = asked.and_then(|code| causes.iter().find(|cause| cause.code == code)).cloned();
-    let page = Failures { ui: context.ui.clone(), id, causes, can_retry, ask, rate };
+    let file = batch.summary.batch_type == BatchType::Import && context.ui.reads_contacts();
+    let page = Failures { ui: context.ui.clone(), id, causes, can_retry, ask, rate, file };
     Ok(guard::html(&page.ui, &page))
 }

@@ -1,24 +1,38 @@
 //! The pages, a file each: what it reads, its view type, and its acts.
 
 pub(crate) mod account;
+pub(crate) mod audit;
 pub(crate) mod batch;
 pub(crate) mod batches;
 pub(crate) mod contact;
 pub(crate) mod contacts;
+pub(crate) mod export;
 pub(crate) mod failures;
 pub(crate) mod go;
+mod making;
+pub(crate) mod new;
+pub(crate) mod new_import;
 pub(crate) mod new_send;
+pub(crate) mod new_set;
 pub(crate) mod overview;
 pub(crate) mod password;
 pub(crate) mod recipient;
 pub(crate) mod recipients;
 pub(crate) mod selected;
 pub(crate) mod sign_in;
+pub(crate) mod statistics;
+pub(crate) mod suppressions;
+pub(crate) mod templates;
+pub(crate) mod users;
+mod who;
 
 use crate::fault::Fault;
 use crate::guard::Context;
 use domain::batches::{Batch, BatchStatus};
 use domain::{BatchId, Timestamp};
+
+/// Something that is wrong with a form: the key of its words, and the value that they take.
+type Wrong = (&'static str, String);
 
 /// How many rows a list shows.
 const ROWS: usize = 50;

@@ -1,12 +1,11 @@
 //! Accepting a batch: its rows, its chunks and its first jobs in one transaction.
 
 use super::chunks::{self, NewChunk, WINDOW, chunk_size};
-use super::import::ImportLine;
 use super::in_flight;
 use super::recipients::{self, Audience, ContactRefs};
 use super::remainder;
 use super::row::{self, Batch};
-use super::staging::{Part, STAGE_BYTES, Staged};
+use super::staging::Staged;
 use crate::contacts::phone::Country;
 use crate::contacts::tags;
 use crate::db::{self, Dialect};
@@ -86,7 +85,7 @@ pub struct NewTag {
     pub operation: TagOperation,
 }
 
-/// An import to be accepted; its rows follow through an [`ImportWriter`].
+/// An import to be accepted; its rows follow through an [`ImportWriter`](super::ImportWriter).
 #[derive(Clone, Debug)]
 pub struct NewImport {
     /// Skip contacts that exist instead of merging into them.
@@ -122,7 +121,7 @@ pub enum CreateError {
     Database(#[from] DbErr),
 }
 
-struct NewBatch<'a> {
+pub(super) struct NewBatch<'a> {
     batch_type: BatchType,
     by: UserId,
     config: Value,
@@ -134,13 +133,13 @@ struct NewBatch<'a> {
     on_unknown: OnUnknown,
     schedule_at: Option<Timestamp>,
     remainder_of: Option<BatchId>,
-    total: i64,
+    pub(super) total: i64,
     expanded: bool,
     staged: Staged,
 }
 
 impl<'a> NewBatch<'a> {
-    fn new(batch_type: BatchType, by: UserId, config: Value, staged: Staged) -> Self {
+    pub(super) fn new(batch_type: BatchType, by: UserId, config: Value, staged: Staged) -> Self {
         Self {
             batch_type,
             by,
@@ -159,7 +158,7 @@ impl<'a> NewBatch<'a> {
     }
 
     /// Writes the batch's row, under the number that was reserved for it if one was, and gives its chunks' writer.
-    async fn insert(self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<ChunkWriter, DbErr> {
+    pub(super) async fn insert(self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<ChunkWriter, DbErr> {
         self.staged.take(conn).await?;
         let (column, overriding, value) = match (self.staged.id, Dialect::of(conn)) {
             (None, _) => ("", "", String::new()),
@@ -415,106 +414,4 @@ async fn accepted(conn: &impl ConnectionTrait, id: BatchId, rings: Vec<crate::Ri
     let Some(value) = row::lock(conn, id).await? else { return Err(DbErr::RecordNotFound(format!("batch {id}"))) };
     let events = vec![Event::BatchChanged(value.summary.clone())];
     Ok(Step { value, rings, events })
-}
-
-/// Writes an import row by row, in as many transactions as it takes, holding some chunks in memory. No transaction is
-/// open while the rows are read. Only [`finish`](Self::finish) makes the batch.
-#[derive(Debug, Default)]
-pub struct ImportWriter {
-    staged: Staged,
-    rows: Vec<ImportLine>,
-    chunks: Vec<NewChunk>,
-    bytes: usize,
-    len: i64,
-    columns: Vec<String>,
-}
-
-impl ImportWriter {
-    /// Adds a row. It is checked when its chunk is imported: a bad one becomes a failed item. `true`: there is enough for
-    /// a [`write`](Self::write).
-    ///
-    /// # Errors
-    /// When the row cannot be said in JSON.
-    pub fn push(&mut self, row: ImportLine) -> Result<bool, DbErr> {
-        self.rows.push(row);
-        self.len += 1;
-        if self.rows.len() >= chunk_size(BatchType::Import) {
-            self.fill()?;
-        }
-        Ok(self.bytes >= STAGE_BYTES)
-    }
-
-    /// How many rows were added.
-    #[must_use]
-    pub fn len(&self) -> i64 {
-        self.len
-    }
-
-    /// Whether none was.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// What was written by itself: for [`unstage`](super::unstage), when the rest does not follow.
-    #[must_use]
-    pub fn staged(&self) -> &Staged {
-        &self.staged
-    }
-
-    /// Makes a chunk of the rows that are in hand.
-    fn fill(&mut self) -> Result<(), DbErr> {
-        if self.rows.is_empty() {
-            return Ok(());
-        }
-        let data = serde_json::to_string(&self.rows).map_err(|e| DbErr::Json(e.to_string()))?;
-        let item_count = i64::try_from(self.rows.len()).unwrap_or(i64::MAX);
-        self.bytes += data.len();
-        // Nobody yet: no contact has the number 0.
-        let between = Some((0, 0));
-        self.chunks.push(NewChunk { first_seq: self.len - item_count, item_count, data, between });
-        self.rows.clear();
-        Ok(())
-    }
-
-    /// Tells the names of the rows' cells: under them failed rows are given back.
-    pub fn set_columns(&mut self, columns: &[String]) {
-        self.columns = columns.to_vec();
-    }
-
-    /// Writes the chunks that are in hand, in a transaction of its own. After an error all is given up.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn write(&mut self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<(), DbErr> {
-        self.bytes = 0;
-        self.staged.write(conn, now, &Part(std::mem::take(&mut self.chunks))).await
-    }
-
-    /// Writes what is left, makes the batch and opens it.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn finish(
-        &mut self,
-        conn: &impl ConnectionTrait,
-        now: Timestamp,
-        by: UserId,
-        new: &NewImport,
-    ) -> Result<Step<Batch>, DbErr> {
-        self.fill()?;
-        let config = json!({
-            "skipDuplicates": new.skip_duplicates, "tags": tags::normalise_all(&new.tags), "source": new.source,
-            "defaultCountry": new.default_country, "columns": self.columns,
-        });
-        let batch = NewBatch { total: self.len, ..NewBatch::new(BatchType::Import, by, config, self.staged.clone()) };
-        let mut writer = batch.insert(conn, now).await?;
-        for chunk in std::mem::take(&mut self.chunks) {
-            writer.push(conn, usize::try_from(chunk.item_count).unwrap_or(0), chunk.data, chunk.between).await?;
-        }
-        writer.finish(conn).await?;
-        let sql = "UPDATE batches SET chunk_count = $2, chunks_left = $2 WHERE id = $1";
-        db::execute(conn, sql, [writer.id.into(), writer.no.into()]).await?;
-        open(conn, now, writer.id).await
-    }
 }

@@ -1,6 +1,7 @@
 //! A batch's items, and an import's failed rows, as parts of CSV files.
 
 use super::items::{FailedRow, Item};
+use crate::cells::harmless;
 use crate::contacts::phone;
 use crate::time::Timestamp;
 use std::io;
@@ -80,23 +81,4 @@ pub fn write_items(header: bool, items: Vec<Item>, plain: bool) -> io::Result<Ve
         ])?;
     }
     csv.into_inner().map_err(|error| io::Error::other(error.to_string()))
-}
-
-/// A cell that a spreadsheet will not take for a formula.
-#[must_use]
-pub fn harmless(cell: String) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{cell}") } else { cell }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_formula_becomes_a_text() {
-        for cell in ["=1+1", "+60", "-1", "@x", "\t=1"] {
-            assert!(harmless(cell.into()).starts_with('\''), "{cell}");
-        }
-        assert_eq!(harmless("60123456789".into()), "60123456789");
-    }
 }

@@ -16,12 +16,14 @@ mod change;
 pub(crate) mod chunks;
 pub(crate) mod control;
 mod create;
+mod days;
 mod dry_run;
 mod expand;
 pub mod export;
 mod holds;
 mod import;
 mod import_plan;
+mod import_writer;
 pub(crate) mod in_flight;
 mod items;
 pub(crate) mod lookup;
@@ -43,14 +45,15 @@ pub use cancel_later::{CANCEL_AFTER, ToCancel, cancel_at, cancel_later, keep, ru
 pub use chunks::{WINDOW, chunk_size};
 pub use control::{ControlError, Patch, SCHEDULE_SLACK, cancel, patch, pause, resume, retry, retry_cause};
 pub use create::{
-    CreateError, ImportWriter, NewImport, NewSend, NewTag, Recipients, create_delete, create_delete_at, create_send,
-    create_tag,
+    CreateError, NewImport, NewSend, NewTag, Recipients, create_delete, create_delete_at, create_send, create_tag,
 };
+pub use days::{Day, days, write_days};
 pub use dry_run::{Excluded, SendPlan, SendSample, SetPlan, SetSample, Warning, plan_delete, plan_send, plan_tag};
 pub use expand::{Expanded, NextPage, run_expand, run_start};
 pub use holds::{Hold, holds};
 pub use import::{ImportLine, Plan, PlannedRow, preview_import};
 pub use import_plan::{ImportPlan, SHOWN_ROWS};
+pub use import_writer::ImportWriter;
 pub use in_flight::messages as messages_in_flight;
 pub use items::{FailedRow, Item, Page, contacts_of, failed_rows, item, items};
 pub use of_contact::{ContactItem, Items, Place, items_of_contact};

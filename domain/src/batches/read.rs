@@ -41,7 +41,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn condition(&self) -> (String, Vec<Value>) {
+    pub(super) fn condition(&self) -> (String, Vec<Value>) {
         let mut parts = vec![String::from("TRUE")];
         let mut values: Vec<Value> = Vec::new();
         let mut add = |column: &str, operator: &str, value: Value| {

@@ -285,6 +285,28 @@ pub async fn list(
     Ok((found, count))
 }
 
+/// A page of suppressions, the newest first, from the one before `before` on; at most `limit`. Costs the same for every page.
+///
+/// # Errors
+/// The database's.
+pub async fn page(
+    conn: &impl ConnectionTrait,
+    filter: &Filter,
+    before: Option<SuppressionId>,
+    limit: usize,
+) -> Result<Vec<Suppression>, DbErr> {
+    let active = if filter.with_ended { "" } else { "AND ended_at IS NULL" };
+    let key = filter.phone.as_deref().map(|phone| spelling::key(phone).into_owned());
+    let below = before.map_or(i64::MAX, |before| before.0);
+    let (same, values) = match key {
+        Some(key) => ("AND phone_key = $2", vec![below.into(), key.into()]),
+        None => ("", vec![sea_orm::Value::from(below)]),
+    };
+    let sql =
+        format!("SELECT {COLUMNS} FROM suppressions WHERE id < $1 {same} {active} ORDER BY id DESC LIMIT {limit}");
+    db::all(conn, sql, values).await?.iter().map(read).collect()
+}
+
 /// Forgets what is known of numbers whose contacts are deleted, by their keys. A wish that holds stays, with its number, reason
 /// and time: without the number nobody could keep to it. It names no contact and no message any more. What ended goes: it
 /// protects nobody. A call takes what it writes off `left`; `false`: there is more.

@@ -1,6 +1,7 @@
 //! What becomes of an account: its password, and whether it may sign in.
 
 use super::key::end_sessions;
+use super::role::Role;
 use super::store::{COLUMNS, PasswordState, User, read};
 use crate::Step;
 use crate::db;
@@ -57,6 +58,22 @@ pub async fn enable(conn: &impl ConnectionTrait, now: Timestamp, user: UserId) -
 async fn set_active(conn: &impl ConnectionTrait, now: Timestamp, user: UserId, active: bool) -> Result<(), DbErr> {
     let sql = "UPDATE users SET active = $2, updated_at = $3 WHERE id = $1";
     db::execute(conn, sql, [user.into(), active.into(), now.0.into()]).await.map(drop)
+}
+
+/// Gives a user another role, and ends all their sessions: what they may do follows from the next sign-in. Returns how many
+/// sessions ended.
+///
+/// # Errors
+/// The database's.
+pub async fn set_role(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    user: UserId,
+    role: Role,
+) -> Result<Step<usize>, DbErr> {
+    let sql = "UPDATE users SET role = $2, updated_at = $3 WHERE id = $1";
+    db::execute(conn, sql, [user.into(), role.as_str().into(), now.0.into()]).await?;
+    end_sessions(conn, now, user, None, false).await
 }
 
 /// Takes a one-time password for its one sign-in; `false`: somebody was quicker.

@@ -10,7 +10,7 @@ mod session;
 mod store;
 mod token;
 
-pub use account::{Listed, change_password, disable, enable, list, password_of, set_password, take_one_time};
+pub use account::{Listed, change_password, disable, enable, list, password_of, set_password, set_role, take_one_time};
 pub use browser::{
     BROWSER_IDLE, BROWSER_TTL, BrowserSession, browser_session, browser_session_used, open_browser_session,
     renew_browser_session,

@@ -251,6 +251,36 @@ impl Page {
         self.ask("Input.insertText", json!({ "text": text })).await;
     }
 
+    /// Chooses a file in a field for files.
+    ///
+    /// # Panics
+    /// When there is no such field.
+    pub async fn choose(&self, selector: &str, file: &Path) {
+        let expression = format!("document.querySelector({})", json!(selector));
+        let field = self.ask("Runtime.evaluate", json!({ "expression": expression })).await;
+        let object = field["result"]["objectId"].as_str().unwrap_or_else(|| panic!("no {selector}")).to_owned();
+        self.ask("DOM.setFileInputFiles", json!({ "files": [file], "objectId": object })).await;
+    }
+
+    /// Writes where the focus is.
+    pub async fn write(&self, text: &str) {
+        self.ask("Input.insertText", json!({ "text": text })).await;
+    }
+
+    /// Goes on with `Tab` until the focus is on what a selector finds.
+    ///
+    /// # Panics
+    /// When it never comes there.
+    pub async fn tab_to(&self, selector: &str) {
+        for _ in 0..200 {
+            if self.eval(&format!("document.activeElement.matches({})", json!(selector))).await == true {
+                return;
+            }
+            self.key("Tab").await;
+        }
+        panic!("no key leads to {selector}");
+    }
+
     /// Presses a key: `Tab`, `Enter`, `Escape` or a character.
     pub async fn key(&self, key: &str) {
         let (code, text) = match key {

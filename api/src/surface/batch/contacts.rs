@@ -4,15 +4,18 @@ use super::envelope::{Answer, Cursor, Failure, Paged};
 use super::routes::{Token, caller, read_item_status};
 use super::wire::{BatchStatus, BatchType, ItemStatus, ItemView};
 use crate::App;
-use crate::foundation::guard;
+use crate::foundation::body::SmallBody;
+use crate::foundation::fields::Fields;
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::Refusal;
-use crate::foundation::search;
 use crate::foundation::time::Time;
-use domain::ContactId;
+use crate::foundation::{guard, limits, origin, search};
+use domain::audit_log::{self, Action, MAX_REASON};
 use domain::batches::{self, ContactItem, Place};
 use domain::contacts::find::{self, Contact};
 use domain::contacts::phone::mask_digits;
+use domain::{ContactId, db};
+use faults::Commit;
 use poem::Request;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
@@ -20,6 +23,17 @@ use poem_openapi::types::Any;
 use poem_openapi::{Object, OpenApi};
 use serde_json::Value;
 use std::sync::Arc;
+
+/// How many numbers are unmasked for one user in a minute.
+const UNMASKED_PER_MINUTE: u32 = 10;
+
+/// Why a whole number is to be shown.
+#[derive(Debug, Object)]
+struct UnmaskRequest {
+    /// The reason, for the audit log.
+    #[oai(validator(min_length = 1, max_length = 200))]
+    reason: String,
+}
 
 /// A contact.
 #[derive(Debug, Object)]
@@ -198,6 +212,30 @@ impl ContactRoutes {
         let id = self.named(&contact_id).await?;
         let found = find::get(self.app.db.read(), id).await?.ok_or_else(|| Refusal::not_found("contact"))?;
         Ok(Answer::new(ContactView::of(found, caller.sees_phones())))
+    }
+
+    /// Shows the whole number to somebody who sees numbers masked, for a reason: both are in the audit log. At most 10 a minute.
+    #[oai(path = "/contacts/:contact_id/unmask", method = "post")]
+    async fn unmask(
+        &self,
+        request: &Request,
+        #[oai(scope = "guard::CONTACTS_READ")] _token: Token,
+        /// The contact.
+        contact_id: Path<PathId>,
+        body: SmallBody<UnmaskRequest>,
+    ) -> Result<Json<Answer<ContactView>>, Failure> {
+        let caller = caller(request)?;
+        let mut f = Fields::parse(&body.bytes)?;
+        let reason = f.required_text("reason", 1..=MAX_REASON);
+        f.finish()?;
+        limits::check(&self.app, &format!("unmask:{}", caller.0.user_id), UNMASKED_PER_MINUTE).await?;
+        let id = self.named(&contact_id).await?;
+        let (now, by) = (self.app.clock.now(), origin::of_user(request, caller.0.user_id));
+        let tx = self.app.db.begin().await?;
+        let found = find::get(&tx, id).await?.ok_or_else(|| Refusal::not_found("contact"))?;
+        audit_log::record_for(&tx, now, &by, Action::ContactUnmask, Some(id), Some(&reason)).await?;
+        db::commit(tx, Commit::Customer).await?;
+        Ok(Answer::new(ContactView::of(found, true)))
     }
 
     /// What a contact got, waits for, was skipped for and why, over all batches, the newest first.

@@ -1,21 +1,21 @@
 //! What of a batch is looked at and steered in detail: why its items failed or wait, and a cancel that can be taken back.
 
 use super::envelope::{Answer, Failure};
-use super::routes::{Token, caller, id, unsteered};
-use super::wire::{BatchOperation, ItemView};
+use super::routes::{Token, caller, filter, id, unsteered};
+use super::wire::{BatchOperation, BatchStatus, BatchType, ItemView};
 use crate::App;
 use crate::foundation::guard;
 use crate::foundation::origin;
-use crate::foundation::param::{PathId, Seq};
+use crate::foundation::param::{Lenient, Params, PathId, Seq};
 use crate::foundation::refusal::Refusal;
 use crate::foundation::time::Time;
 use domain::audit_log::{self, Action};
-use domain::batches::{self, Cause, Hold};
+use domain::batches::{self, Cause, Day, Hold};
 use domain::db;
 use domain::users::Permission;
 use faults::Commit;
 use poem::Request;
-use poem_openapi::param::Path;
+use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use std::sync::Arc;
@@ -82,6 +82,33 @@ struct Cancellation {
     cancel_at: Option<Time>,
 }
 
+/// The operations that were accepted on one day of UTC, and what became of their items since.
+#[derive(Debug, Object)]
+struct DayView {
+    /// The day.
+    #[oai(validator(pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
+    date: String,
+    /// How many operations.
+    #[oai(validator(minimum(value = "0")))]
+    total: i64,
+    /// Items that succeeded.
+    #[oai(validator(minimum(value = "0")))]
+    success: i64,
+    /// Items that failed.
+    #[oai(validator(minimum(value = "0")))]
+    failed: i64,
+    /// Items that were skipped.
+    #[oai(validator(minimum(value = "0")))]
+    skipped: i64,
+}
+
+impl From<Day> for DayView {
+    fn from(day: Day) -> Self {
+        let Day { batches: total, succeeded: success, failed, skipped, .. } = day;
+        Self { date: day.date(), total, success, failed, skipped }
+    }
+}
+
 pub(crate) struct DetailRoutes {
     pub(super) app: Arc<App>,
 }
@@ -89,6 +116,31 @@ pub(crate) struct DetailRoutes {
 /// Operations over many contacts.
 #[OpenApi]
 impl DetailRoutes {
+    /// Statistics by day, the oldest first, the days without an operation among them.
+    #[oai(path = "/batch/stats/days", method = "get")]
+    async fn days(
+        &self,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
+        /// Only of this type.
+        #[oai(name = "type")]
+        batch_type: Query<Option<Lenient<BatchType>>>,
+        /// Only in this status.
+        status: Query<Option<Lenient<BatchStatus>>>,
+        /// How many days, up to today; 30 if it is not given.
+        #[oai(validator(minimum(value = "1"), maximum(value = "366")))]
+        days: Query<Option<Lenient<i64>>>,
+    ) -> Result<Json<Answer<Vec<DayView>>>, Failure> {
+        let mut params = Params::default();
+        let filter = filter(&mut params, batch_type.0, status.0);
+        let days = params.number("days", days.0, 1, 366, 30);
+        if !params.errors.is_empty() {
+            return Err(Refusal::invalid(params.errors).into());
+        }
+        let days = u16::try_from(days).unwrap_or(1);
+        let found = batches::days(self.app.db.read(), self.app.clock.now(), &filter, days).await?;
+        Ok(Answer::new(found.into_iter().map(DayView::from).collect()))
+    }
+
     /// Why its items failed or are in doubt, the most frequent cause first; at most 100.
     #[oai(path = "/batch/:batch_id/causes", method = "get")]
     async fn causes(

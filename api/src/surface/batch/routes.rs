@@ -449,7 +449,11 @@ impl BatchRoutes {
     }
 }
 
-fn filter(params: &mut Params, batch_type: Option<Lenient<BatchType>>, status: Option<Lenient<BatchStatus>>) -> Filter {
+pub(super) fn filter(
+    params: &mut Params,
+    batch_type: Option<Lenient<BatchType>>,
+    status: Option<Lenient<BatchStatus>>,
+) -> Filter {
     let statuses = "one of PENDING, PROCESSING, COMPLETED, FAILED, CANCELLED";
     Filter {
         batch_type: params.read("type", batch_type, "one of SEND, IMPORT, TAG, DELETE").map(Into::into),

@@ -28,7 +28,7 @@ pub(crate) struct AuthRoutes {
 /// `Authorization: Bearer <JWT>`, or an API key; checked by the route.
 #[derive(SecurityScheme)]
 #[oai(ty = "bearer", bearer_format = "JWT")]
-struct Token(#[expect(dead_code, reason = "for the document")] poem_openapi::auth::Bearer);
+pub(super) struct Token(#[expect(dead_code, reason = "for the document")] poem_openapi::auth::Bearer);
 
 /// Credentials.
 #[derive(Debug, Object)]

@@ -1,5 +1,6 @@
-//! The support desk's surface: sign-in so far.
+//! The support desk's surface: sign-in and the audit log so far.
 
+mod audit;
 mod auth;
 mod envelope;
 
@@ -14,11 +15,14 @@ use poem::{Endpoint, EndpointExt, Request, Response};
 use poem_openapi::OpenApiService;
 use std::sync::Arc;
 
+type Routes = (auth::AuthRoutes, audit::AuditRoutes);
+
 /// The surface's document and routes.
-pub(crate) fn service(app: Arc<App>) -> OpenApiService<auth::AuthRoutes, ()> {
-    OpenApiService::new(auth::AuthRoutes { app }, "Paceline: support desk", env!("CARGO_PKG_VERSION"))
+pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
+    let routes = (auth::AuthRoutes { app: app.clone() }, audit::AuditRoutes { app });
+    OpenApiService::new(routes, "Paceline: support desk", env!("CARGO_PKG_VERSION"))
         .description(
-            "Signing in and out.\n\n\
+            "Signing in and out, and the audit log.\n\n\
              Decided: a field or a parameter that is not in this document is refused with 400 and the nearest known name.",
         )
         .server("/")
@@ -27,7 +31,7 @@ pub(crate) fn service(app: Arc<App>) -> OpenApiService<auth::AuthRoutes, ()> {
 /// The surface, in its envelope.
 pub(crate) fn endpoint(app: Arc<App>) -> Arc<BoxEndpoint<'static>> {
     let routes = service(app.clone());
-    let operations = Arc::new(Operations::of::<auth::AuthRoutes>());
+    let operations = Arc::new(Operations::of::<Routes>());
     crate::shared(routes.around(move |routes, request| {
         let (app, operations) = (app.clone(), operations.clone());
         async move {

@@ -47,6 +47,9 @@ impl Field {
     }
 }
 
+/// What a mapping says of a column that is not to be read, whatever its name looks like.
+const IGNORED: &str = "ignore";
+
 /// Column names (or places, from 0) and what they hold.
 pub type Mapping = BTreeMap<String, String>;
 
@@ -54,7 +57,9 @@ pub type Mapping = BTreeMap<String, String>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MappingError {
     /// A mapping names something that no column can hold.
-    #[error("{0:?} is no field; there are phone, name, tags, source and attributes.<key>")]
+    #[error(
+        "{0:?} is no field; there are phone, name, tags, source, attributes.<key>, and ignore for what is not read"
+    )]
     UnknownField(String),
     /// A mapping names a column that the file does not have; the second text lists those that it has.
     #[error("the file has no column {0:?}; it has {1}")]
@@ -124,6 +129,12 @@ impl ColumnPlan {
                     .position(|cell| !headless && plain(cell) == plain(column))
                     .or_else(|| column.parse().ok().filter(|place| *place < cells.len()))
                     .ok_or_else(|| MappingError::UnknownColumn(column.clone(), listed(cells, &fields)))?;
+                if field == IGNORED {
+                    if let Some(slot) = fields.get_mut(place) {
+                        *slot = None;
+                    }
+                    continue;
+                }
                 let field = Field::parse(field).ok_or_else(|| MappingError::UnknownField(field.clone()))?;
                 if field == Field::Phone {
                     fields.iter_mut().filter(|f| **f == Some(Field::Phone)).for_each(|f| *f = None);
