@@ -19,7 +19,7 @@ use futures::future::BoxFuture;
 use poem::endpoint::BoxEndpoint;
 use poem::{Endpoint, EndpointExt, Response, Route};
 use realtime::Hub;
-use realtime::feed::{self, FeedHub};
+use realtime::stream::{self, StreamHub};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -85,7 +85,7 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) sessions: Sessions,
     pub(crate) hub: Arc<Hub>,
-    pub(crate) feed: Arc<FeedHub>,
+    pub(crate) streams: Arc<StreamHub>,
     pub(crate) intake: Intake,
     pub(crate) observed: Observed,
     pub(crate) started: Instant,
@@ -118,13 +118,25 @@ pub async fn serve(
     let grace = settings.shutdown_grace;
     let after = After::new(&backplane, clock.clone());
     let sessions = Sessions::default();
-    let feed = Arc::new(FeedHub::new(settings.max_streams, stop.clone()));
+    let streams = Arc::new(StreamHub::new(Arc::new(surface::crm::CrmEvents), settings.max_streams, stop.clone()));
     let intake = Intake::start(db.clone(), clock.clone(), after.clone(), settings.opt_out.clone());
     let started = Instant::now();
-    let app =
-        Arc::new(App { sessions, hub, feed, intake, db, clock, backplane, after, keys, settings, observed, started });
-    let (told_on, until) = (app.clone(), stop.clone());
-    tokio::spawn(async move { supervise("feed", || feed::follow(told_on.clone(), until.clone())).await });
+    let app = Arc::new(App {
+        sessions,
+        hub,
+        streams,
+        intake,
+        db,
+        clock,
+        backplane,
+        after,
+        keys,
+        settings,
+        observed,
+        started,
+    });
+    let (followed, until) = (app.clone(), stop.clone());
+    tokio::spawn(async move { supervise("streams", || stream::follow(followed.clone(), until.clone())).await });
     let (followed, until) = (app.clone(), stop.clone());
     tokio::spawn(async move { supervise("news", || realtime::follow(followed.clone(), until.clone())).await });
     let (ended, until) = (app.clone(), stop.clone());

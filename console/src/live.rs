@@ -77,7 +77,7 @@ async fn follow(backplane: Backplane, live: Live) {
                     *version = (*version).max(summary.version);
                 }
                 Notice::Event(Event::SessionRevoked(session)) => drop(live.tell.send(Told::Ended(session))),
-                Notice::Event(Event::BatchControl(_) | Event::FeedGrew(_)) => {}
+                Notice::Event(Event::BatchControl(_) | Event::OutboxGrew(_)) => {}
                 Notice::Missed => {
                     changed.insert("all".into(), 0);
                 }

@@ -8,8 +8,9 @@ use crate::ack::ACK_READ;
 use crate::contacts::customers::identifier;
 use crate::contacts::merge;
 use crate::db::{self, Dialect};
+use crate::outbox::{DomainEvent, NewEvent};
 use crate::time::Timestamp;
-use entities::{ContactId, ConversationId, SenderId};
+use entities::{ContactId, ConversationId, SenderId, UserId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 
@@ -48,6 +49,8 @@ pub(crate) struct Open {
     pub(crate) id: ConversationId,
     /// The sender that it goes through; `None`: the default one.
     pub(crate) sender: Option<SenderId>,
+    /// That it was not open before.
+    pub(crate) opened: Option<NewEvent>,
 }
 
 /// The conversation with a contact that is not closed: the one that is there, or a new one. A new one goes through the sender
@@ -60,7 +63,8 @@ pub(crate) async fn open(
     by: By,
     rng: &mut impl Rng,
 ) -> Result<Open, DbErr> {
-    let reopened = "excluded.unread > 0 AND conversations.status = 'resolved'";
+    let reopened = by == By::Contact && reopen(conn, contact, channel).await?;
+    let uuid = identifier(now, rng);
     let sql = format!(
         "INSERT INTO conversations (uuid, contact_id, channel, status, unread, created_at, updated_at, sender_id)
          VALUES ({}, $2, $3, 'open', $4, $5, $5,
@@ -69,14 +73,12 @@ pub(crate) async fn open(
                                          ORDER BY created_at DESC, id DESC LIMIT {LATELY}) AS lately
                   WHERE direction = 'outbound' ORDER BY created_at DESC, id DESC LIMIT 1))
          ON CONFLICT (contact_id, channel) WHERE status <> 'closed' DO UPDATE SET
-            unread = conversations.unread + excluded.unread, updated_at = excluded.updated_at,
-            status = CASE WHEN {reopened} THEN 'open' ELSE conversations.status END,
-            resolved_at = CASE WHEN {reopened} THEN NULL ELSE conversations.resolved_at END
-         RETURNING id, sender_id",
+            unread = conversations.unread + excluded.unread, updated_at = excluded.updated_at
+         RETURNING id, sender_id, CAST(uuid AS TEXT) AS uuid",
         Dialect::of(conn).uuid(1)
     );
     let values = [
-        identifier(now, rng).to_string().into(),
+        uuid.to_string().into(),
         contact.into(),
         channel.as_str().into(),
         i64::from(by == By::Contact).into(),
@@ -84,14 +86,38 @@ pub(crate) async fn open(
     ];
     let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
     let sender = row.try_get::<Option<i64>>("", "sender_id")?.map(SenderId);
-    Ok(Open { id: ConversationId(row.try_get("", "id")?), sender })
+    let id = ConversationId(row.try_get("", "id")?);
+    let new = row.try_get::<String>("", "uuid")? == uuid.to_string();
+    let opened = DomainEvent::ConversationOpened { conversation: id };
+    Ok(Open { id, sender, opened: (new || reopened).then_some(NewEvent::of(contact, opened)) })
 }
 
-/// Marks everything that a contact wrote as read; returns how much was not. `None`: there is no such contact.
+/// What was resolved is open again; tells whether it was.
+async fn reopen(conn: &impl ConnectionTrait, contact: ContactId, channel: Channel) -> Result<bool, DbErr> {
+    let sql = "UPDATE conversations SET status = 'open', resolved_at = NULL
+               WHERE contact_id = $1 AND channel = $2 AND status = 'resolved'";
+    Ok(db::execute(conn, sql, [contact.into(), channel.as_str().into()]).await? > 0)
+}
+
+/// What became of the unread messages of a contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MarkedRead {
+    /// How many there were.
+    pub count: i64,
+    /// What is to be appended to the outbox of it, last; `None`: there were none.
+    pub event: Option<NewEvent>,
+}
+
+/// Marks everything that a contact wrote as read. `None`: there is no such contact.
 ///
 /// # Errors
 /// The database's.
-pub async fn read(conn: &impl ConnectionTrait, now: Timestamp, contact: ContactId) -> Result<Option<i64>, DbErr> {
+pub async fn mark_read(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    contact: ContactId,
+    user: Option<UserId>,
+) -> Result<Option<MarkedRead>, DbErr> {
     let known = "SELECT id FROM contacts WHERE id = $1 AND deleted_at IS NULL";
     let mut contact = contact;
     if db::one(conn, known, [contact.into()]).await?.is_none() {
@@ -108,7 +134,7 @@ pub async fn read(conn: &impl ConnectionTrait, now: Timestamp, contact: ContactI
     let unread = db::all(conn, sql, [contact.into()]).await?;
     let unread = unread.iter().map(|row| row.try_get::<i64>("", "unread")).sum::<Result<i64, _>>()?;
     if unread == 0 {
-        return Ok(Some(0));
+        return Ok(Some(MarkedRead { count: 0, event: None }));
     }
     let sql = "UPDATE conversations SET unread = 0, updated_at = $2 WHERE contact_id = $1 AND unread > 0";
     db::execute(conn, sql, [contact.into(), now.0.into()]).await?;
@@ -119,5 +145,6 @@ pub async fn read(conn: &impl ConnectionTrait, now: Timestamp, contact: ContactI
          AND ack < {ACK_READ}"
     );
     db::execute(conn, sql, [contact.into(), now.0.into(), unread.into()]).await?;
-    Ok(Some(unread))
+    let event = NewEvent::of(contact, DomainEvent::ConversationRead { user });
+    Ok(Some(MarkedRead { count: unread, event: Some(event) }))
 }

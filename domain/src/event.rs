@@ -15,6 +15,6 @@ pub enum Event {
     BatchControl(BatchId),
     /// A session was revoked: caches must forget it, sockets that it opened must close.
     SessionRevoked(SessionId),
-    /// The feed has events up to this number: who tells it on should look.
-    FeedGrew(i64),
+    /// The outbox has events up to this number: its readers should look.
+    OutboxGrew(i64),
 }

@@ -47,7 +47,7 @@ impl Bury for Kinds {
     async fn bury(&self, conn: &impl ConnectionTrait, now: Timestamp, dead: &Dead<'_>) -> Result<Step<()>, DbErr> {
         match (Burial::of(dead.kind), dead.batch) {
             (Burial::Batch, Some(batch)) => chunks::bury(conn, now, batch, dead.chunk, dead.reason).await,
-            (Burial::Message, _) => single::bury(conn, &dead.payload, dead.reason).await.map(Step::quiet),
+            (Burial::Message, _) => single::bury(conn, now, &dead.payload, dead.reason).await,
             (Burial::Batch, None) | (Burial::Nothing, _) => Ok(Step::quiet(())),
         }
     }

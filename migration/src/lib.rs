@@ -21,6 +21,7 @@ mod m0016_browser_sessions;
 mod m0017_one_row;
 mod m0018_retry_code;
 mod m0019_audit_reasons;
+mod m0020_outbox;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -53,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0017_one_row::Migration),
             Box::new(m0018_retry_code::Migration),
             Box::new(m0019_audit_reasons::Migration),
+            Box::new(m0020_outbox::Migration),
         ]
     }
 }

@@ -12,7 +12,7 @@ use domain::jobs::workers::{self, SILENCE};
 use domain::jobs::{Rescued, Swept};
 use domain::kinds::Kinds;
 use domain::messages::receipts;
-use domain::{Clock, Db, Dialect, audit_log, batches, contacts, db, feed, idempotency, jobs, users};
+use domain::{Clock, Db, Dialect, audit_log, batches, contacts, db, idempotency, jobs, outbox, users};
 use faults::Commit;
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -135,7 +135,7 @@ pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings,
         every(UNPARK_EVERY, "unpark", &stop, || scheduler.unpark()),
         every(OBSERVE_EVERY, "observe", &stop, || scheduler.observe()),
         every(PRUNE_EVERY, "prune", &stop, || scheduler.prune()),
-        every(PRUNE_EVERY, "prune_feed", &stop, || scheduler.prune_feed()),
+        every(PRUNE_EVERY, "prune_outbox", &stop, || scheduler.prune_outbox()),
         every(PRUNE_EVERY, "erase_again", &stop, || scheduler.erase_again()),
     );
     tracing::info!("scheduler stopped");
@@ -339,11 +339,11 @@ impl Scheduler {
     }
 
     /// Throws away events that are too old to be resumed from, a transaction for a few.
-    async fn prune_feed(&self) -> Result<(), DbErr> {
+    async fn prune_outbox(&self) -> Result<(), DbErr> {
         let began = Instant::now();
         loop {
             let tx = self.db.begin().await?;
-            let more = feed::prune(&tx, self.clock.now()).await?;
+            let more = outbox::prune(&tx, self.clock.now()).await?;
             db::commit(tx, Commit::Prune).await?;
             if !more || began.elapsed() > PRUNE_FOR {
                 return Ok(());

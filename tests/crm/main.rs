@@ -10,6 +10,7 @@ mod erasure;
 mod internal;
 mod late;
 mod opt_out;
+mod outbox;
 mod people;
 mod receipts;
 mod refusals;

@@ -181,7 +181,7 @@ on_both!(who_comes_from_an_id_that_was_never_given_is_told_so () |s: Rc<Setup>| 
     let reporter = Reporter::of(&s);
     customer(&s, "60123456789").await;
     reporter.inbox("60123456789", "before", "in0").await;
-    let newest = number(&s, "SELECT max(id) FROM crm_events").await;
+    let newest = number(&s, "SELECT max(id) FROM domain_events").await;
     for (nth, unknown) in ["9000000000", "9223372036854775807", "99999999999999999999", "-1", "evt_1"].iter().enumerate() {
         let (mut events, first) = reset(&s, unknown).await;
         assert_eq!(first.data, json!({ "type": "reset", "missed": "all", "reason": "unknown_id" }), "{unknown}");
@@ -199,20 +199,20 @@ on_both!(people_are_bounded_by_count () |s: Rc<Setup>| Box::pin(async move {
     let reporter = Reporter::of(&s);
     let customer = customer(&s, "60123456789").await;
     reporter.inbox("60123456789", "0", "in0").await;
-    let newest = number(&s, "SELECT max(id) FROM crm_events").await;
+    let newest = number(&s, "SELECT max(id) FROM domain_events").await;
     // All of them but the last, as if they had come one by one; every thousandth throws the oldest away.
     execute(&s, format!(
-        "WITH RECURSIVE n(i) AS (SELECT {} UNION ALL SELECT i + 1 FROM n WHERE i < 2999)
-         INSERT INTO crm_events (contact_id, data, created_at)
-         SELECT {customer}, (SELECT data FROM crm_events WHERE id = {newest}), (SELECT max(created_at) FROM crm_events) FROM n",
+        "WITH RECURSIVE n(i) AS (SELECT {} UNION ALL SELECT i + 1 FROM n WHERE i < 11999)
+         INSERT INTO domain_events (contact_id, event, created_at)
+         SELECT {customer}, (SELECT event FROM domain_events WHERE id = {newest}), (SELECT max(created_at) FROM domain_events) FROM n",
         newest + 1
     )).await;
-    assert_eq!(number(&s, "SELECT max(id) FROM crm_events").await, 2_999);
+    assert_eq!(number(&s, "SELECT max(id) FROM domain_events").await, 11_999);
     reporter.inbox("60123456789", "last", "in1").await;
-    assert_eq!(number(&s, "SELECT count(*) FROM crm_events").await, 1_000);
+    assert_eq!(number(&s, "SELECT count(*) FROM domain_events").await, 10_000);
     let (mut events, first) = reset(&s, &newest.to_string()).await;
     assert_eq!((&first.data["missed"], &first.data["reason"]), (&json!("all"), &json!("too_old")));
-    assert_eq!(first.id, 3_000);
+    assert_eq!(first.id, 12_000);
     // The oldest that is kept follows what was thrown away: from there on nothing is missing.
     let mut kept = Events::open(&s.admin, Some(2_000)).await;
     assert_eq!(kept.next().await.id, 2_001);
@@ -228,7 +228,7 @@ on_both!(who_missed_receipts_alone_keeps_what_people_wrote () |s: Rc<Setup>| Box
     let seen = events.next().await.id;
     reporter.inbox("60123456789", "1", "in1").await;
     reporter.inbox("60123456789", "2", "in2").await;
-    execute(&s, format!("UPDATE crm_events_pruned SET pruned_to = {} WHERE bulk", seen + 1)).await;
+    execute(&s, format!("UPDATE domain_events_pruned SET pruned_to = {} WHERE bulk", seen + 1)).await;
     let (mut events, first) = reset(&s, &seen.to_string()).await;
     assert_eq!(first.data, json!({ "type": "reset", "missed": "receipts", "reason": "too_old" }));
     assert_eq!(first.id, seen, "whoever is cut off here still gets what people wrote");
@@ -247,7 +247,7 @@ async fn old_events_go(mut s: Setup) {
     let seen = events.next().await.id;
     reporter.inbox("60123456789", "1", "in1").await;
     let newest = events.next().await.id;
-    execute(&s, "UPDATE crm_events SET created_at = 0".into()).await;
+    execute(&s, "UPDATE domain_events SET created_at = 0".into()).await;
     // It is done at the start, and every minute.
     match &mut s.runs {
         Runs::Embedded(serve) => {
@@ -258,7 +258,7 @@ async fn old_events_go(mut s: Setup) {
     }
     s.admin = s.api().client().with_token(s.program.token_for("admin").await);
     support::eventually("the old events to be gone", PATIENCE, async || {
-        match number(&s, "SELECT count(*) FROM crm_events").await {
+        match number(&s, "SELECT count(*) FROM domain_events").await {
             0 => Ok(()),
             left => Err(left),
         }
@@ -295,7 +295,7 @@ on_both!(a_contact_that_is_deleted_makes_nobody_begin_anew () |s: Rc<Setup>| Box
     let delete = json!({ "contactIds": [gone.to_string()] });
     let batch = s.admin.post("/batch/delete", &delete).await.expect(202)["data"]["id"].clone();
     s.ended(batch.as_str().expect("an id")).await;
-    assert_eq!(number(&s, &format!("SELECT count(*) FROM crm_events WHERE id = {seen}")).await, 0);
+    assert_eq!(number(&s, &format!("SELECT count(*) FROM domain_events WHERE id = {seen}")).await, 0);
     let mut again = Events::open(&s.admin, Some(seen)).await;
     reporter.inbox("60123456780", "another", "in1").await;
     for events in [&mut live, &mut again] {

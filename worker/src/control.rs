@@ -68,7 +68,7 @@ pub(crate) async fn follow(shared: Arc<Shared>, notifier: Arc<dyn Notifier>, sto
             _ = tick.tick() => shared.controls.ids(),
             notice = news.recv() => match notice {
                 Notice::Event(Event::BatchControl(id)) => vec![id],
-                Notice::Event(Event::BatchChanged(_) | Event::SessionRevoked(_) | Event::FeedGrew(_)) => continue,
+                Notice::Event(Event::BatchChanged(_) | Event::SessionRevoked(_) | Event::OutboxGrew(_)) => continue,
                 Notice::Missed => shared.controls.ids(),
             },
         };

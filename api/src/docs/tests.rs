@@ -2,7 +2,7 @@ use super::merged::Part;
 use super::*;
 use crate::foundation::auth::Sessions;
 use crate::realtime::Hub;
-use crate::realtime::feed::FeedHub;
+use crate::realtime::stream::StreamHub;
 use crate::{App, Observed, Settings, documented};
 use backplane::{After, Backplane, Intake};
 use domain::contacts::stop_words::OptOut;
@@ -53,7 +53,7 @@ fn app() -> Arc<App> {
         },
         sessions: Sessions::default(),
         hub: Arc::new(Hub::new(0, |_| Value::Null)),
-        feed: Arc::new(FeedHub::new(0, CancellationToken::new())),
+        streams: Arc::new(StreamHub::new(Arc::new(crate::surface::crm::CrmEvents), 0, CancellationToken::new())),
         observed: Observed {
             ready: Arc::new(|| Box::pin(async { Vec::new() })),
             render_metrics: Arc::new(String::new),

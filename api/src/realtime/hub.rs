@@ -138,7 +138,7 @@ pub(crate) async fn follow(app: Arc<App>, stop: CancellationToken) {
                     app.sessions.forget(session);
                     app.hub.tell(Told::Ended(session));
                 }
-                Notice::Event(Event::BatchControl(_) | Event::FeedGrew(_)) => {}
+                Notice::Event(Event::BatchControl(_) | Event::OutboxGrew(_)) => {}
                 Notice::Missed => missed = true,
             },
             _ = tick.tick() => {

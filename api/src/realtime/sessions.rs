@@ -29,7 +29,7 @@ pub(crate) async fn follow(app: Arc<App>, stop: CancellationToken) {
                 for session in ended.iter().filter(|session| !told.contains(session)) {
                     app.sessions.forget(*session);
                     app.hub.end(*session);
-                    app.feed.end(*session);
+                    app.streams.end(*session);
                 }
                 told = ended.into_iter().collect();
             }

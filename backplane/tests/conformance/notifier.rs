@@ -50,7 +50,7 @@ async fn news_arrives_as_it_was_told(world: World) {
         Event::BatchChanged(summary),
         Event::BatchControl(BatchId(1)),
         Event::SessionRevoked(SessionId(2)),
-        Event::FeedGrew(3),
+        Event::OutboxGrew(3),
     ];
     world.backplane.notifier.publish(&told).await.expect("a notifier");
     for event in told {

@@ -115,8 +115,8 @@ pub(crate) async fn resolved(
         let Some(mut person) = there(conn, *contact).await? else { continue };
         for owner in owners(conn, digits).await? {
             if let Some(one) = merge::merge(conn, now, person.id, owner.id, Cause::Network).await? {
-                merged.push(one);
                 person = there(conn, one.kept).await?.unwrap_or(person);
+                merged.push(one);
             }
         }
         learn_number(conn, now, &person, digits).await?;

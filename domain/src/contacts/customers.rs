@@ -160,6 +160,20 @@ pub async fn get(conn: &impl ConnectionTrait, id: ContactId) -> Result<Option<Cu
     row.as_ref().map(customer).transpose()
 }
 
+/// Reads customers by their numbers, in no order; those that are not there are left out.
+///
+/// # Errors
+/// The database's.
+pub async fn by_ids(conn: &impl ConnectionTrait, ids: &[ContactId]) -> Result<Vec<Customer>, DbErr> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let numbers: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let (these, numbers) = Dialect::of(conn).one_of_numbers(1, &numbers);
+    let sql = format!("SELECT {COLUMNS}, {UNREAD} FROM contacts c WHERE c.id {these} AND c.deleted_at IS NULL");
+    db::all(conn, sql, [numbers]).await?.iter().map(customer).collect()
+}
+
 /// The addresses of customers: the phone first, the others as they came.
 ///
 /// # Errors

@@ -65,7 +65,7 @@ pub(crate) async fn fits(conn: &impl ConnectionTrait, contacts: &[i64], rows: u6
 }
 
 /// Removes the personal data of contacts: number and other addresses, name, photo, remark, attributes, tags, and the texts
-/// of their messages, also where the feed has them. The rows stay, so that what was sent to them still counts; and so
+/// of their messages; and what the outbox tells of them. The rows stay, so that what was sent to them still counts; and so
 /// does the wish of a number not to be written to. `contacts` must be sorted, and several must [`fits`]. A call writes some
 /// `rows` rows; only the last one deletes the contacts, with what came meanwhile.
 ///
@@ -98,7 +98,7 @@ pub(crate) async fn erase(
         return Ok(Erased::Part);
     }
     for (table, key) in
-        [("contact_identities", "kind, value"), ("crm_events", "id"), ("contact_activity", "contact_id")]
+        [("contact_identities", "kind, value"), ("domain_events", "id"), ("contact_activity", "contact_id")]
     {
         let some = Dialect::of(conn).some_of(table, key, &format!("contact_id {these}"), left);
         let sql = format!("DELETE FROM {table} WHERE {some}");

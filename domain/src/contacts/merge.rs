@@ -10,8 +10,9 @@
 
 use super::suppressions;
 use crate::db::{self, Dialect};
+use crate::outbox::{DomainEvent, NewEvent};
 use crate::time::Timestamp;
-use entities::ContactId;
+use entities::{ContactId, ConversationId};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
@@ -38,12 +39,26 @@ impl Cause {
 }
 
 /// What became of two contacts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Merged {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Merged {
     /// The one that is there.
-    pub kept: ContactId,
+    pub(crate) kept: ContactId,
     /// The one that is not any more.
-    pub gone: ContactId,
+    pub(crate) gone: ContactId,
+    /// Its conversations that another of the first goes on with.
+    closed: Vec<ConversationId>,
+    /// Those of the first that are open again for it.
+    reopened: Vec<ConversationId>,
+}
+
+impl Merged {
+    /// What the outbox tells of it.
+    pub(crate) fn events(&self) -> impl Iterator<Item = NewEvent> {
+        let closed = self.closed.iter().map(|&conversation| DomainEvent::ConversationClosed { conversation });
+        let opened = self.reopened.iter().map(|&conversation| DomainEvent::ConversationOpened { conversation });
+        let merged = DomainEvent::ContactMerged { gone: self.gone };
+        closed.chain(opened).chain([merged]).map(|event| NewEvent::of(self.kept, event))
+    }
 }
 
 /// How long after a merge somebody may still write to the one that went, having read it before.
@@ -129,7 +144,8 @@ pub(crate) async fn merge(
     let rows = db::all(conn, sql, [kept.into(), gone.into()]).await?;
     let [first, second] = rows.as_slice() else { return Ok(None) };
     let (stays, goes) = (Person::read(first)?, Person::read(second)?);
-    let moved = move_all(conn, now, kept, gone).await?;
+    let mut merged = Merged { kept, gone, closed: Vec::new(), reopened: Vec::new() };
+    let moved = move_all(conn, now, &mut merged).await?;
     let phone_of_gone = goes.phone.clone();
     let sql = "UPDATE contacts SET phone = NULL, name = NULL, source = NULL, attributes = NULL, remark = NULL,
                       photo_url = NULL, suppressed_at = NULL, deleted_at = $2, updated_at = $2 WHERE id = $1";
@@ -161,7 +177,7 @@ pub(crate) async fn merge(
     let values = [gone.into(), kept.into(), cause.as_str().into(), moved.to_string().into(), now.0.into()];
     db::execute(conn, sql, values).await?;
     tracing::info!(kept = %kept, gone = %gone, cause = cause.as_str(), "two contacts are one");
-    Ok(Some(Merged { kept, gone }))
+    Ok(Some(merged))
 }
 
 /// A contact's rows of messages, in two parts that have an index each: those that are seen, and those of whom waits or was left
@@ -169,16 +185,12 @@ pub(crate) async fn merge(
 const MESSAGES: [&str; 2] = ["direction IS NOT NULL", "direction IS NULL"];
 
 /// Moves everything that hangs on a contact to another; tells how much that was.
-async fn move_all(
-    conn: &impl ConnectionTrait,
-    now: Timestamp,
-    kept: ContactId,
-    gone: ContactId,
-) -> Result<Value, DbErr> {
+async fn move_all(conn: &impl ConnectionTrait, now: Timestamp, merged: &mut Merged) -> Result<Value, DbErr> {
+    let (kept, gone) = (merged.kept, merged.gone);
     let pair = || -> [sea_orm::Value; 2] { [kept.into(), gone.into()] };
-    let conversations = join_conversations(conn, now, kept, gone).await?;
+    let conversations = join_conversations(conn, now, merged).await?;
     let mut moved = json!({ "conversations": conversations });
-    for table in ["batch_items", "crm_events", "contact_identities", "idempotency_keys"] {
+    for table in ["batch_items", "domain_events", "contact_identities", "idempotency_keys"] {
         let sql = format!("UPDATE {table} SET contact_id = $1 WHERE contact_id = $2");
         moved[table] = db::execute(conn, sql, pair()).await?.into();
     }
@@ -210,29 +222,28 @@ async fn move_activity(conn: &impl ConnectionTrait, kept: ContactId, gone: Conta
 
 /// A contact has one conversation of a channel that is not closed. Where both have one, the older contact's goes on, with
 /// what was said and is unread in both; the other's is closed, and stays in the history.
-async fn join_conversations(
-    conn: &impl ConnectionTrait,
-    now: Timestamp,
-    kept: ContactId,
-    gone: ContactId,
-) -> Result<u64, DbErr> {
+async fn join_conversations(conn: &impl ConnectionTrait, now: Timestamp, merged: &mut Merged) -> Result<u64, DbErr> {
+    let (kept, gone) = (merged.kept, merged.gone);
     let sql = format!(
         "SELECT id, contact_id, channel, status, unread FROM conversations
          WHERE contact_id IN ($1, $2) AND status <> 'closed' ORDER BY id{}",
         Dialect::of(conn).for_update()
     );
-    let mut goes_on: HashMap<String, i64> = HashMap::new();
+    let mut goes_on: HashMap<String, (i64, String)> = HashMap::new();
     let mut ends: Vec<(i64, String, String, i64)> = Vec::new();
     for row in db::all(conn, sql, [kept.into(), gone.into()]).await? {
         let (id, channel): (i64, String) = (row.try_get("", "id")?, row.try_get("", "channel")?);
         if row.try_get::<i64>("", "contact_id")? == kept.0 {
-            goes_on.insert(channel, id);
+            goes_on.insert(channel, (id, row.try_get("", "status")?));
         } else {
             ends.push((id, channel, row.try_get("", "status")?, row.try_get("", "unread")?));
         }
     }
     for (id, channel, status, unread) in ends {
-        let Some(stays) = goes_on.get(&channel) else { continue };
+        let Some((stays, its_status)) = goes_on.get(&channel) else { continue };
+        if status == "open" && its_status == "resolved" {
+            merged.reopened.push(ConversationId(*stays));
+        }
         let open = "$3 = 'open' AND status = 'resolved'";
         let sql = format!(
             "UPDATE conversations SET unread = unread + $2, updated_at = $4,
@@ -244,6 +255,7 @@ async fn join_conversations(
         db::execute(conn, sql, [(*stays).into(), gone.into(), id.into()]).await?;
         let sql = "UPDATE conversations SET status = 'closed', unread = 0, updated_at = $2 WHERE id = $1";
         db::execute(conn, sql, [id.into(), now.0.into()]).await?;
+        merged.closed.push(ConversationId(id));
     }
     let sql = "UPDATE conversations SET contact_id = $1 WHERE contact_id = $2";
     db::execute(conn, sql, [kept.into(), gone.into()]).await

@@ -7,17 +7,15 @@
 mod progress;
 
 use crate::Event;
-use crate::ack::AckLevel;
 use crate::batches::{self, ItemFate};
 use crate::contacts::suppressions::{self, Cause};
 use crate::contacts::{addresses, merge};
 use crate::db::{self, Dialect};
-use crate::feed::News;
-use crate::messages::inbox::merged_news;
 use crate::messages::receipts::{About, Kept, Receipt, Said, Taken, take_acks};
+use crate::outbox::{DomainEvent, NewEvent};
 use crate::time::Timestamp;
-use entities::{ContactId, MessageId};
-use progress::{Known, Tale};
+use entities::ContactId;
+use progress::{Known, Progress};
 use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -26,7 +24,8 @@ use std::collections::HashMap;
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
     pub(crate) taken: Vec<Taken>,
-    pub(crate) news: Vec<News>,
+    /// What is to be appended to the outbox, last.
+    pub(crate) to_append: Vec<NewEvent>,
     pub(crate) events: Vec<Event>,
 }
 
@@ -71,25 +70,23 @@ pub(crate) async fn apply(
                 drop(suppressions::begin(conn, now, &phone, Cause::Network { message: row.id }).await?);
             }
         }
-        let bulk = row.item.is_some();
-        applied.news.extend(row.tales.iter().map(|tale| News { bulk, ..news(row.contact, row.id, *tale) }));
+        applied.to_append.extend(events(row));
     }
-    let merged = addresses::resolved(conn, now, &known.resolved).await?;
-    applied.news.extend(merged.into_iter().map(merged_news));
+    for merged in addresses::resolved(conn, now, &known.resolved).await? {
+        applied.to_append.extend(merged.events());
+    }
     Ok(applied)
 }
 
-fn news(contact: ContactId, message: MessageId, tale: Tale) -> News {
-    match tale {
-        Tale::Ack(ack) => ack_news(contact, message, ack),
-        Tale::Seen => News { contact, data: json!({ "type": "message_seen", "customer_id": contact }), bulk: false },
-    }
-}
-
-/// That a message has come so far.
-pub(crate) fn ack_news(contact: ContactId, message: MessageId, ack: AckLevel) -> News {
-    let data = json!({ "type": "message_ack", "customer_id": contact, "message_id": message, "ack": ack });
-    News { contact, data, bulk: false }
+/// What the outbox tells of a message. That one of a batch failed is told as its batch's change.
+fn events(row: &Known) -> impl Iterator<Item = NewEvent> {
+    let (message, bulk) = (row.id, row.item.is_some());
+    let progress = row.progress.iter().map(move |progress| match *progress {
+        Progress::Acked(level) => DomainEvent::MessageAcked { message, level },
+        Progress::Seen => DomainEvent::MessageSeen { message },
+    });
+    let failed = row.has_failed().filter(|_| !bulk).map(|status| DomainEvent::ReplyFailed { message, status });
+    progress.chain(failed).map(move |event| NewEvent { contact: row.contact, event, bulk })
 }
 
 /// The messages that a group of reports is about.

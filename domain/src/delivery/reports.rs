@@ -4,9 +4,9 @@ use super::receipts;
 use crate::Step;
 use crate::contacts::merge;
 use crate::contacts::stop_words::OptOut;
-use crate::feed;
 use crate::messages::inbox::{self, Inbound};
 use crate::messages::receipts::{Receipt, take_found};
+use crate::outbox;
 use crate::time::Timestamp;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
@@ -38,7 +38,7 @@ pub async fn take(
         .filter_map(|report| if let Report::Receipt(receipt) = report { Some(receipt) } else { None })
         .collect();
     let applied = receipts::apply(conn, now, &about_ours).await?;
-    let mut news = applied.news;
+    let mut to_append = applied.to_append;
     let mut step = Step { value: Vec::with_capacity(reports.len()), rings: Vec::new(), events: applied.events };
     let mut receipts = applied.taken.into_iter();
     for report in reports {
@@ -46,13 +46,13 @@ pub async fn take(
             Report::Receipt(_) => receipts.next().unwrap_or(Taken::NoMessage),
             Report::Inbound(inbound) => {
                 let received = inbox::receive(conn, now, inbound, opt_out, rng).await?;
-                news.extend(received.news);
+                to_append.extend(received.to_append);
                 step.rings.extend(received.rings);
                 Taken::Applied
             }
         });
     }
-    step.events.extend(feed::append(conn, now, &news).await?.events);
+    step.events.extend(outbox::append(conn, now, &to_append).await?.events);
     Ok(step)
 }
 
@@ -68,6 +68,6 @@ pub async fn settle_early(conn: &impl ConnectionTrait, now: Timestamp, limit: u6
     let count = found.len();
     let applied = receipts::apply(conn, now, &found.iter().collect::<Vec<_>>()).await?;
     let mut events = applied.events;
-    events.extend(feed::append(conn, now, &applied.news).await?.events);
+    events.extend(outbox::append(conn, now, &applied.to_append).await?.events);
     Ok(Step { value: count, rings: Vec::new(), events })
 }

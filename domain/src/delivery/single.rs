@@ -8,16 +8,15 @@
 //! a number of their own (`urgent_slot_us`), so at their worst a sender is over its rate by them for as long as slots are
 //! handed out ahead ([`crate::pacing::HORIZON_US`]), and below it right after.
 
-use super::receipts;
 use crate::Step;
 use crate::ack::ACK_SENT;
 use crate::contacts::merge;
 use crate::db;
-use crate::feed;
 use crate::gateways::{self, ELSEWHERE};
 use crate::jobs::{self, Claimed, Ending, Finished};
 use crate::messages::tally::{self, Tally};
 use crate::model::{MessageStatus, named};
+use crate::outbox::{self, DomainEvent, NewEvent};
 use crate::pacing::{self, Pace};
 use crate::retry::{Backoff, MAX_MESSAGE_RETRIES};
 use crate::senders::{self, Allowance, Hold};
@@ -383,11 +382,13 @@ pub async fn settle(
         tally::add(conn, now, Tally::Sent, 1, rng).await?;
     }
     // Told here or by the first report, whoever of the two comes first.
-    if !sent || written == 0 {
-        return Ok(Step::quiet(finished));
-    }
-    let news = receipts::ack_news(delivery.contact, delivery.message, ACK_SENT);
-    Ok(feed::append(conn, now, &[news]).await?.map(|()| finished))
+    let (message, over) = (delivery.message, decision.again_at.is_none());
+    let event = match decision.status {
+        MessageStatus::Sent => Some(DomainEvent::MessageAcked { message, level: ACK_SENT }),
+        status => (over && status.is_troubled()).then_some(DomainEvent::ReplyFailed { message, status }),
+    };
+    let event = event.filter(|_| written > 0).map(|event| NewEvent::of(delivery.contact, event));
+    Ok(outbox::append(conn, now, event.as_slice()).await?.map(|()| finished))
 }
 
 /// Ends a job whose message is not sent, and says why in the message.
@@ -400,33 +401,41 @@ pub async fn give_up(
     job: &Claimed,
     reason: Option<(&str, &str)>,
     rng: &mut impl Rng,
-) -> Result<Finished, DbErr> {
+) -> Result<Step<Finished>, DbErr> {
     let finished = jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await?;
-    if let (Some((code, detail)), Finished::Done) = (reason, finished) {
-        void(conn, message_of(&job.payload)?, MessageStatus::Failed, code, detail).await?;
-    }
-    Ok(finished)
+    let (Some((code, detail)), Finished::Done) = (reason, finished) else { return Ok(Step::quiet(finished)) };
+    let message = message_of(&job.payload)?;
+    Ok(void(conn, now, message, MessageStatus::Failed, code, detail).await?.map(|()| finished))
 }
 
 /// The message of a job that is dead: nobody knows how far it came. A payload that cannot be read names no message that
 /// could be found.
-pub(crate) async fn bury(conn: &impl ConnectionTrait, payload: &serde_json::Value, reason: &str) -> Result<(), DbErr> {
+pub(crate) async fn bury(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    payload: &serde_json::Value,
+    reason: &str,
+) -> Result<Step<()>, DbErr> {
     match message_of(payload) {
-        Ok(message) => void(conn, message, MessageStatus::Unknown, "job_dead", reason).await,
-        Err(_) => Ok(()),
+        Ok(message) => void(conn, now, message, MessageStatus::Unknown, "job_dead", reason).await,
+        Err(_) => Ok(Step::quiet(())),
     }
 }
 
-/// Marks a message that will not be tried any more. Doubt stays doubt.
+/// Marks a message that will not be tried any more, and tells of it. Doubt stays doubt.
 async fn void(
     conn: &impl ConnectionTrait,
+    now: Timestamp,
     message: MessageId,
     status: MessageStatus,
     code: &str,
     detail: &str,
-) -> Result<(), DbErr> {
+) -> Result<Step<()>, DbErr> {
     let sql = "UPDATE messages SET status = CASE WHEN status = 'queued' THEN $2 ELSE status END, error_code = $3,
                       error_message = $4
-               WHERE id = $1 AND status IN ('queued', 'unknown')";
-    db::execute(conn, sql, [message.into(), status.as_str().into(), code.into(), detail.into()]).await.map(|_| ())
+               WHERE id = $1 AND status IN ('queued', 'unknown') RETURNING contact_id, status";
+    let values = [message.into(), status.as_str().into(), code.into(), detail.into()];
+    let Some(row) = db::one(conn, sql, values).await? else { return Ok(Step::quiet(())) };
+    let failed = DomainEvent::ReplyFailed { message, status: named(&row, "status")? };
+    outbox::append(conn, now, &[NewEvent::of(ContactId(row.try_get("", "contact_id")?), failed)]).await
 }

@@ -1,7 +1,6 @@
 //! Writing a single message: its row and the job that delivers it, in one transaction.
 
 use super::history::{self, Direction, Message};
-use crate::Step;
 use crate::contacts::activity;
 use crate::contacts::customers::identifier;
 use crate::contacts::merge;
@@ -9,7 +8,8 @@ use crate::conversations::{self, By, Channel};
 use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
 use crate::model::MessageStatus;
-use crate::ring::JobKind;
+use crate::outbox::{DomainEvent, NewEvent};
+use crate::ring::{JobKind, Ring};
 use crate::time::Timestamp;
 use entities::{ContactId, UserId};
 use rand::Rng;
@@ -39,6 +39,17 @@ pub enum ComposeError {
     Database(#[from] DbErr),
 }
 
+/// A message that was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Composed {
+    /// The message.
+    pub message: Message,
+    /// To be rung after the commit.
+    pub rings: Vec<Ring>,
+    /// To be appended to the outbox, last.
+    pub to_append: Vec<NewEvent>,
+}
+
 /// Writes a message to a contact, to be delivered on the critical lane.
 ///
 /// # Errors
@@ -50,7 +61,7 @@ pub async fn compose(
     text: &str,
     author: Author,
     rng: &mut impl Rng,
-) -> Result<Step<Message>, ComposeError> {
+) -> Result<Composed, ComposeError> {
     // Locked, so that it is not merged into another before its message is there.
     let sql =
         format!("SELECT phone FROM contacts WHERE id = $1 AND deleted_at IS NULL{}", Dialect::of(conn).for_update());
@@ -68,7 +79,7 @@ pub async fn compose(
     }
     let conversation = conversations::open(conn, now, contact, Channel::WhatsApp, By::Us, rng).await?;
     let author = match author {
-        Author::User(user) => Some(user.0),
+        Author::User(user) => Some(user),
         Author::System => None,
     };
     let sql = format!(
@@ -83,7 +94,7 @@ pub async fn compose(
         identifier(now, rng).to_string().into(),
         contact.into(),
         conversation.id.into(),
-        author.into(),
+        author.map(|user| user.0).into(),
         text.into(),
         now.0.into(),
         conversation.sender.map(|id| id.0).into(),
@@ -93,5 +104,6 @@ pub async fn compose(
     activity::touch(conn, [(contact, now)]).await?;
     let job = NewJob { payload: json!({ "message": message.id }), ..NewJob::of(JobKind::Deliver, now) };
     let rings = jobs::enqueue(conn, now, &[job]).await?;
-    Ok(Step { value: message, rings, events: Vec::new() })
+    let written = NewEvent::of(contact, DomainEvent::ReplyWritten { message: message.id, author });
+    Ok(Composed { message, rings, to_append: conversation.opened.into_iter().chain([written]).collect() })
 }

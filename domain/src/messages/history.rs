@@ -2,7 +2,7 @@
 
 use crate::ack::AckLevel;
 use crate::contacts::merge;
-use crate::db;
+use crate::db::{self, Dialect};
 use crate::model::{MessageStatus, named};
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId, ConversationId, MessageId, UserId};
@@ -148,6 +148,23 @@ pub async fn list(
         messages.reverse();
     }
     Ok(Some((messages, more)))
+}
+
+/// Reads messages by their numbers, in no order; those that are not there are left out.
+///
+/// # Errors
+/// The database's.
+pub async fn by_ids(conn: &impl ConnectionTrait, ids: &[MessageId]) -> Result<Vec<Message>, DbErr> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let numbers: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let (these, numbers) = Dialect::of(conn).one_of_numbers(1, &numbers);
+    db::all(conn, format!("SELECT {COLUMNS} FROM messages WHERE id {these} AND direction IS NOT NULL"), [numbers])
+        .await?
+        .iter()
+        .map(read)
+        .collect()
 }
 
 /// A place in a history: a time and a number.

@@ -3,28 +3,28 @@
 //! The network's id makes a message one, however often it is reported. A writer whom nobody knows becomes a customer. A
 //! word by which people opt out is a message like any other, and is acted on in the same transaction.
 
-use super::compose::{self, Author, ComposeError};
+use super::compose::{self, Author, ComposeError, Composed};
 use super::history::Direction;
 use super::tally::{self, Tally};
 use crate::ack::ACK_DELIVERED;
 use crate::audit_log::{self, Action, Origin};
 use crate::contacts::activity;
 use crate::contacts::addresses::{self, Owner};
-use crate::contacts::customers::{self, CreateError, Customer, Identity, NewCustomer, Summary, identifier};
+use crate::contacts::customers::{self, CreateError, Identity, NewCustomer, identifier};
 use crate::contacts::merge::{self, Cause, Merged};
 use crate::contacts::phone::{self, Phone, Unmarked};
 use crate::contacts::stop_words::{OptOut, Wish};
 use crate::contacts::suppressions;
 use crate::conversations::{self, By, Channel};
 use crate::db::{self, Dialect};
-use crate::feed::News;
 use crate::model::MessageStatus;
+use crate::outbox::{DomainEvent, NewEvent};
 use crate::ring::Ring;
 use crate::time::Timestamp;
 use entities::{ContactId, MessageId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A message that somebody wrote.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,7 +51,8 @@ pub struct Inbound {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Received {
     pub(crate) rings: Vec<Ring>,
-    pub(crate) news: Vec<News>,
+    /// To be appended to the outbox, last.
+    pub(crate) to_append: Vec<NewEvent>,
 }
 
 /// Takes a message in. One whose network id is known changes nothing.
@@ -95,57 +96,29 @@ pub(crate) async fn receive(
     let message = MessageId(row.try_get("", "id")?);
     activity::touch(conn, [(contact, at)]).await?;
     let mut received = Received::default();
-    received.news.extend(merged.into_iter().map(merged_news));
-    if let Some(customer) = new {
-        let data = new_customer(&customer, Some((&inbound.content, at)), 1);
-        received.news.push(News { contact, data, bulk: false });
+    received.to_append.extend(merged.iter().flat_map(Merged::events));
+    if new {
+        let created = DomainEvent::ContactCreated { contact, first_message: Some(message) };
+        received.to_append.push(NewEvent::of(contact, created));
     }
-    let told =
-        json!({ "id": message, "content": inbound.content, "timestamp": at.to_rfc3339(), "direction": "inbound" });
-    received.news.push(News {
-        contact,
-        data: json!({ "type": "inbound_message", "customer_id": contact, "message": told }),
-        bulk: false,
-    });
+    received.to_append.extend(conversation.opened);
+    received.to_append.push(NewEvent::of(contact, DomainEvent::MessageReceived { message }));
     if let (Some(phone), Some((wish, word))) = (&inbound.phone, opt_out.read(&inbound.content)) {
-        received.rings =
-            obey(conn, now, contact, phone, wish, suppressions::Cause::Word { word, message }, opt_out, rng).await?;
+        let cause = suppressions::Cause::Word { word, message };
+        if let Some(answer) = obey(conn, now, contact, phone, wish, cause, opt_out, rng).await? {
+            received.rings = answer.rings;
+            received.to_append.extend(answer.to_append);
+        }
     }
     tally::add(conn, now, Tally::Received, 1, rng).await?;
     Ok(received)
-}
-
-/// What the stream says of a new customer: as in the list of summaries.
-#[must_use]
-pub fn new_customer(customer: &Customer, last: Option<(&str, Timestamp)>, unread: i64) -> Value {
-    let summary = Summary {
-        id: customer.id,
-        name: customer.name.clone(),
-        phone: customer.phone.clone(),
-        photo_url: customer.photo_url.clone(),
-        status: customer.status.clone(),
-        last_message: last.map(|(text, _)| text.to_owned()),
-        last_at: last.map(|(_, at)| at),
-        unread,
-    };
-    json!({ "type": "new_customer", "customer": {
-        "id": summary.id, "name": summary.name, "phone": summary.phone, "photo_url": summary.photo_url,
-        "status": summary.status, "last_message": summary.last_message,
-        "last_timestamp": summary.last_at.map(Timestamp::to_rfc3339), "unread_count": summary.unread,
-    } })
-}
-
-/// What the stream says of two customers who are one: whoever shows the second shows the first instead.
-pub(crate) fn merged_news(merged: Merged) -> News {
-    let data = json!({ "type": "customer_merged", "customer_id": merged.kept, "merged_id": merged.gone });
-    News { contact: merged.kept, data, bulk: false }
 }
 
 /// Who wrote.
 struct Writer {
     contact: ContactId,
     /// They were not known before.
-    new: Option<Customer>,
+    new: bool,
     /// Contacts that this message showed to be one.
     merged: Vec<Merged>,
 }
@@ -173,8 +146,7 @@ async fn writer(
     let mut known = known.into_iter().enumerate();
     let Some((_, mut person)) = known.next() else {
         let contact = made(conn, now, inbound, rng).await?;
-        let merged = Vec::new();
-        return Ok(Writer { contact: contact.id, new: Some(contact), merged });
+        return Ok(Writer { contact, new: true, merged: Vec::new() });
     };
     let mut merged = Vec::new();
     for (nth, other) in known {
@@ -185,12 +157,12 @@ async fn writer(
             continue;
         }
         if let Some(done) = merge::merge(conn, now, person.id, other.id, Cause::Inbound).await? {
-            merged.push(done);
             person = Owner { id: done.kept, phone: person.phone.or(other.phone) };
+            merged.push(done);
         }
     }
     learn(conn, now, &person, inbound).await?;
-    Ok(Writer { contact: person.id, new: None, merged })
+    Ok(Writer { contact: person.id, new: false, merged })
 }
 
 async fn made(
@@ -198,7 +170,7 @@ async fn made(
     now: Timestamp,
     inbound: &Inbound,
     rng: &mut impl Rng,
-) -> Result<Customer, DbErr> {
+) -> Result<ContactId, DbErr> {
     let new = NewCustomer {
         phone: inbound.phone.as_ref(),
         name: inbound.name.as_deref(),
@@ -213,7 +185,7 @@ async fn made(
     for identity in &inbound.identities {
         merge::add_address(conn, now, made.id, &identity.kind, &identity.value).await?;
     }
-    Ok(made)
+    Ok(made.id)
 }
 
 /// A name, a number, a spelling of it and addresses that nobody knew are kept.
@@ -248,7 +220,7 @@ async fn obey(
     cause: suppressions::Cause<'_>,
     opt_out: &OptOut,
     rng: &mut impl Rng,
-) -> Result<Vec<Ring>, DbErr> {
+) -> Result<Option<Composed>, DbErr> {
     let (changed, action, reply) = match wish {
         Wish::Stop => {
             let begun = suppressions::begin(conn, now, phone.as_digits(), cause).await?.ok();
@@ -259,14 +231,14 @@ async fn obey(
             (ended, Action::SuppressionEnd, opt_out.start_reply.as_str())
         }
     };
-    let Some(changed) = changed else { return Ok(Vec::new()) };
+    let Some(changed) = changed else { return Ok(None) };
     audit_log::record(conn, now, &Origin::gateway(), action, Some(changed.id)).await?;
     if reply.is_empty() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     match compose::compose(conn, now, contact, reply, Author::System, rng).await {
-        Ok(step) => Ok(step.rings),
-        Err(ComposeError::NoContact | ComposeError::NoPhone) => Ok(Vec::new()),
+        Ok(composed) => Ok(Some(composed)),
+        Err(ComposeError::NoContact | ComposeError::NoPhone) => Ok(None),
         Err(ComposeError::Database(error)) => Err(error),
     }
 }

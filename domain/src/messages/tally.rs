@@ -1,7 +1,7 @@
 //! How many messages were sent and received: totals that are read without counting millions of rows.
 //!
 //! A total is the sum of rows by day, kind and **slot**. Whoever counts picks a slot by chance, so that transactions that
-//! count at the same time seldom wait for one another. The last statement of its transaction but for the feed's.
+//! count at the same time seldom wait for one another. The last statement of its transaction but for the outbox's.
 
 use crate::db;
 use crate::time::Timestamp;

@@ -97,7 +97,7 @@ impl Stage {
         let sql = format!(
             "DO $$ DECLARE t text; BEGIN
                 FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'public'
-                         AND tablename NOT IN ('senders', 'seaql_migrations', 'crm_events_pruned') LOOP
+                         AND tablename NOT IN ('senders', 'seaql_migrations', 'domain_events_pruned') LOOP
                     EXECUTE format('TRUNCATE %I RESTART IDENTITY', t);
                 END LOOP; END $$;
              UPDATE senders SET next_slot_us = 0, circuit_failures = 0, circuit_opened = 0, circuit_until = NULL,

@@ -125,9 +125,9 @@ async fn end(shared: &Shared, job: &Claimed, ending: &Ending) -> Result<Done, Jo
 
 async fn give_up(shared: &Shared, job: &Claimed, reason: Option<(&str, &str)>) -> Result<Done, JobError> {
     let tx = shared.db.begin().await?;
-    let ended = single::give_up(&tx, shared.clock.now(), job, reason, &mut shared.rng()).await?;
+    let step = single::give_up(&tx, shared.clock.now(), job, reason, &mut shared.rng()).await?;
     db::commit(tx, Commit::Delivered).await?;
-    Ok(finished(shared, job, ended))
+    Ok(finished(shared, job, shared.after.commit(step)))
 }
 
 /// Rings a job that sleeps at its time.

@@ -42,9 +42,14 @@ impl Asker {
 
     /// The user, for what is kept of them; nobody's number is 0.
     pub(super) fn user(&self) -> UserId {
+        self.signed_in().unwrap_or(UserId(0))
+    }
+
+    /// The user, if one signed in.
+    pub(super) fn signed_in(&self) -> Option<UserId> {
         match self {
-            Self::User(caller) => caller.0.user_id,
-            Self::Anybody => UserId(0),
+            Self::User(caller) => Some(caller.0.user_id),
+            Self::Anybody => None,
         }
     }
 

@@ -16,9 +16,8 @@ use crate::foundation::to_its_end;
 use domain::audit_log::{self, Action, Origin};
 use domain::contacts::customers::{self, CreateError, Cursor, NewCustomer, Page};
 use domain::contacts::phone::{self, Country, Phone, Unmarked};
-use domain::feed::{self, News};
-use domain::messages::inbox;
-use domain::{ContactId, Timestamp, conversations, db};
+use domain::outbox::{self, DomainEvent, NewEvent};
+use domain::{ContactId, Timestamp, UserId, conversations, db};
 use faults::Commit;
 use poem::Request;
 use poem_openapi::param::{Header, Path, Query};
@@ -172,27 +171,29 @@ impl CustomerRoutes {
             CreateError::PhoneTaken => Refusal::new(Kind::Conflict, "a customer with this phone exists"),
             CreateError::Database(error) => error.into(),
         })?;
-        let news = News { contact: made.id, data: inbox::new_customer(&made, None, 0), bulk: false };
+        let contact = made.id;
         let identities = customers::identities(&tx, &made).await?;
-        let shows = Some(made.id);
-        audit_log::record(&tx, now, hold.origin(), Action::ContactCreate, Some(made.id)).await?;
+        audit_log::record(&tx, now, hold.origin(), Action::ContactCreate, Some(contact)).await?;
         let body = CustomerView::of(made, Some(identities), whole).to_json_string();
-        hold.complete(&tx, 201, &body, shows).await?;
-        let step = feed::append(&tx, now, &[news]).await?;
+        hold.complete(&tx, 201, &body, Some(contact)).await?;
+        let created = DomainEvent::ContactCreated { contact, first_message: None };
+        let step = outbox::append(&tx, now, &[NewEvent::of(contact, created)]).await?;
         db::commit(tx, Commit::Customer).await?;
         app.after(step);
         Ok(body)
     }
 
-    async fn mark_read(&self, id: ContactId, by: &Origin) -> Result<MarkedRead, Failure> {
+    async fn mark_read(&self, id: ContactId, user: Option<UserId>, by: &Origin) -> Result<MarkedRead, Failure> {
         let (now, tx) = (self.app.clock.now(), self.app.db.begin().await?);
-        let marked = conversations::read(&tx, now, id).await?;
+        let marked = conversations::mark_read(&tx, now, id, user).await?;
         let marked = marked.ok_or_else(|| Refusal::not_found("customer"))?;
-        if marked > 0 {
+        if marked.count > 0 {
             audit_log::record(&tx, now, by, Action::ConversationRead, Some(id)).await?;
         }
+        let step = outbox::append(&tx, now, marked.event.as_slice()).await?;
         db::commit(tx, Commit::Customer).await?;
-        Ok(MarkedRead { customer_id: id.0, marked, unread_count: 0 })
+        self.app.after(step);
+        Ok(MarkedRead { customer_id: id.0, marked: marked.count, unread_count: 0 })
     }
 }
 
@@ -342,7 +343,7 @@ impl CustomerRoutes {
     ) -> Result<Json<MarkedRead>, Failure> {
         let asker = Asker::found(request)?;
         let by = origin::of_user(request, asker.user());
-        Ok(Json(self.mark_read(self::customer_id(&customer_id)?, &by).await?))
+        Ok(Json(self.mark_read(self::customer_id(&customer_id)?, asker.signed_in(), &by).await?))
     }
 }
 

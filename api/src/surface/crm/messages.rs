@@ -12,12 +12,12 @@ use crate::foundation::idempotency::{Asked, Hold, KeyText, Once};
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::to_its_end;
-use crate::realtime::feed::{self, Seen, Watcher};
+use crate::realtime::stream::{self, Seen, Watcher};
 use domain::ack::ACK_SENT;
 use domain::audit_log::{self, Action};
 use domain::messages::compose::{self, Author, ComposeError};
 use domain::messages::history::{self, Part};
-use domain::{ContactId, MessageId, Timestamp, db};
+use domain::{ContactId, MessageId, Timestamp, db, outbox};
 use faults::Commit;
 use poem::{Body, IntoResponse, Request, Response};
 use poem_openapi::param::{Header, Path, Query};
@@ -113,19 +113,21 @@ async fn send(app: &App, body: &[u8], author: Author, hold: &Hold) -> Result<Str
     let rng = &mut StdRng::from_rng(&mut rand::rng());
     let tx = app.db.begin().await?;
     let now = app.clock.now();
-    let step = compose::compose(&tx, now, customer, &content, author, rng).await.map_err(|error| match error {
+    let composed = compose::compose(&tx, now, customer, &content, author, rng).await.map_err(|error| match error {
         ComposeError::NoContact => Refusal::not_found("customer"),
         ComposeError::NoPhone => Refusal::new(Kind::Conflict, error.to_string()),
         ComposeError::Database(error) => error.into(),
     })?;
-    audit_log::record(&tx, now, hold.origin(), Action::MessageSend, Some(step.value.id)).await?;
+    audit_log::record(&tx, now, hold.origin(), Action::MessageSend, Some(composed.message.id)).await?;
     // Not the one that was named: that may have been merged into another.
-    let shows = step.value.contact;
-    let mut view = MessageView::from(step.value.clone());
+    let shows = composed.message.contact;
+    let mut view = MessageView::from(composed.message);
     // The contract's word for "accepted"; the ledger's own is `queued`, and the history shows it.
     view.ack = ACK_SENT;
     let body = view.to_json_string();
     hold.complete(&tx, 200, &body, Some(shows)).await?;
+    let mut step = outbox::append(&tx, now, &composed.to_append).await?;
+    step.rings = composed.rings;
     db::commit(tx, Commit::Compose).await?;
     app.after(step);
     Ok(body)
@@ -146,10 +148,7 @@ impl MessageRoutes {
         body: SmallBody<SendMessage>,
     ) -> Result<Sent, Failure> {
         let asker = Asker::found(request)?;
-        let author = match asker {
-            Asker::User(_) => Author::User(asker.user()),
-            Asker::Anybody => Author::System,
-        };
+        let author = asker.signed_in().map_or(Author::System, Author::User);
         let (asked, app) = (Asked::of(request, asker.user())?, self.app.clone());
         to_its_end(async move {
             let hold = match asked.begin(&app, &body.bytes).await? {
@@ -224,7 +223,7 @@ impl MessageRoutes {
 
     /// Tells what happens as Server-Sent Events. A client that comes again with `Last-Event-ID` goes on behind it.
     ///
-    /// Decided: events are kept for 24 hours, the last 1,000 about people and the last 50,000 with the receipts of
+    /// Decided: events are kept for 24 hours, the last 10,000 about people and the last 50,000 with the receipts of
     /// batches, so that a campaign does not push out what people wrote. A client that comes from before what is kept, or
     /// with an id that was never given, gets `{"type": "reset", "missed": "all", "reason": "too_old" | "unknown_id"}` and
     /// everything from now on: it reads the lists again. Where only receipts of batches are gone, it gets `"missed":
@@ -247,10 +246,10 @@ impl MessageRoutes {
             Asker::User(caller) => (caller.0.session(), Some(Timestamp(caller.0.exp.saturating_mul(1_000)))),
             Asker::Anybody => (None, None),
         };
-        let place = self.app.feed.enter();
-        let place = place.ok_or_else(|| Refusal::new(Kind::Unavailable, "too many streams are open"))?;
+        let permit = self.app.streams.permit();
+        let permit = permit.ok_or_else(|| Refusal::new(Kind::Unavailable, "too many streams are open"))?;
         let stream =
-            feed::watch(self.app.clone(), Watcher { session, until, seen, sees_phones: asker.sees_phones() }, place)
+            stream::watch(self.app.clone(), Watcher { session, until, seen, sees_phones: asker.sees_phones() }, permit)
                 .await?;
         Ok(Events::Ok(Stream(Body::from_bytes_stream(stream))))
     }

@@ -3,6 +3,7 @@
 mod access;
 mod customers;
 mod envelope;
+mod events;
 mod internal;
 mod messages;
 mod wire;
@@ -23,6 +24,8 @@ use poem_openapi::OpenApiService;
 use poem_openapi::payload::Json;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(crate) use events::CrmEvents;
 
 type Routes = (customers::CustomerRoutes, messages::MessageRoutes, internal::InternalRoutes);
 

@@ -11,12 +11,12 @@ use sea_orm::{DbErr, QueryResult};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// What is told of a message's progress.
+/// A step that a message came further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tale {
+pub(super) enum Progress {
     /// It came so far.
-    Ack(AckLevel),
-    /// It was read.
+    Acked(AckLevel),
+    /// It was seen.
     Seen,
 }
 
@@ -38,8 +38,8 @@ pub(super) struct Known {
     seen_delay_ms: Option<i64>,
     /// Whether it is to be written.
     pub(super) changed: bool,
-    /// What is to be told, in order.
-    pub(super) tales: Vec<Tale>,
+    /// The steps that it came further, in order.
+    pub(super) progress: Vec<Progress>,
     /// Whether it was failed or in doubt when the reports came.
     troubled: bool,
     failed: bool,
@@ -71,7 +71,7 @@ impl Known {
             read_at: number("read_at")?.map(Timestamp),
             seen_delay_ms: number("seen_delay_ms")?,
             changed: false,
-            tales: Vec::new(),
+            progress: Vec::new(),
             failed: false,
         })
     }
@@ -102,7 +102,7 @@ impl Known {
                 if self.seen_delay_ms.is_none() {
                     self.seen_delay_ms = Some(delay_ms.unwrap_or(0));
                     self.changed = true;
-                    self.tales.push(Tale::Seen);
+                    self.progress.push(Progress::Seen);
                 }
             }
             Said::Failed { code, detail } => self.fail(code, detail),
@@ -121,7 +121,7 @@ impl Known {
         };
         if level > self.ack {
             self.ack = level;
-            self.tales.push(Tale::Ack(level));
+            self.progress.push(Progress::Acked(level));
             self.changed = true;
         } else if self.status != MessageStatus::Queued && !self.status.is_troubled() {
             return;
@@ -168,6 +168,11 @@ impl Known {
         }
     }
 
+    /// As what the reports left it, where they say that it will not arrive: failed, or in doubt.
+    pub(super) fn has_failed(&self) -> Option<MessageStatus> {
+        self.failed.then_some(self.status)
+    }
+
     pub(super) fn json(&self) -> Value {
         let (code, message) = self.error.as_ref().map(|(code, message)| (code.as_str(), message.as_str())).unzip();
         json!({
@@ -198,7 +203,7 @@ mod tests {
             read_at: None,
             seen_delay_ms: None,
             changed: false,
-            tales: Vec::new(),
+            progress: Vec::new(),
             troubled: false,
             failed: false,
         }
@@ -220,7 +225,7 @@ mod tests {
         }
         message.take(&Said::Seen { whatsapp_id: None, delay_ms: Some(5) }, Timestamp(9));
         message.take(&Said::Seen { whatsapp_id: None, delay_ms: Some(6) }, Timestamp(10));
-        assert_eq!(message.tales, [Tale::Ack(2), Tale::Ack(3), Tale::Ack(4), Tale::Seen]);
+        assert_eq!(message.progress, [Progress::Acked(2), Progress::Acked(3), Progress::Acked(4), Progress::Seen]);
         assert_eq!((message.ack, message.status), (4, MessageStatus::Read));
         assert_eq!((message.delivered_at, message.read_at), (Some(Timestamp(2)), Some(Timestamp(3))));
         assert_eq!(message.seen_delay_ms, Some(5));
@@ -230,7 +235,7 @@ mod tests {
     fn a_read_receipt_reads() {
         let mut message = sent();
         message.take(&Said::Seen { whatsapp_id: None, delay_ms: None }, Timestamp(9));
-        assert_eq!(message.tales, [Tale::Ack(3), Tale::Seen]);
+        assert_eq!(message.progress, [Progress::Acked(3), Progress::Seen]);
     }
 
     #[test]
@@ -275,11 +280,11 @@ mod tests {
                 message.take(&said(*n), Timestamp(*n));
             }
             let (ack, was) = (message.ack, message.clone());
-            message.tales.clear();
+            message.progress.clear();
             for n in &levels {
                 message.take(&said(*n), Timestamp(100));
             }
-            prop_assert!(message.tales.is_empty(), "{:?}", message.tales);
+            prop_assert!(message.progress.is_empty(), "{:?}", message.progress);
             prop_assert_eq!(message.ack, ack);
             prop_assert_eq!((message.status, message.delivered_at, message.read_at), (was.status, was.delivered_at, was.read_at));
         }

@@ -11,11 +11,11 @@ use crate::circuit::{Circuit, Leave, Sign};
 use crate::contacts::activity;
 use crate::db;
 use crate::delivery::receipts;
-use crate::feed::{self, News};
 use crate::jobs::{self, Ending};
 use crate::messages::receipts::take_early;
 use crate::messages::tally::{self, Tally};
 use crate::model::ItemStatus;
+use crate::outbox::{self, NewEvent};
 use crate::time::Timestamp;
 use crate::{Event, Step};
 use entities::{ContactId, GatewayId};
@@ -193,12 +193,12 @@ struct Written {
     circuit: Circuit,
     /// How many were taken.
     succeeded: i64,
-    news: Vec<News>,
+    to_append: Vec<NewEvent>,
     events: Vec<Event>,
 }
 
 impl Written {
-    /// Writes the day's count and the news: others wait for these rows, so nothing is locked after them.
+    /// Writes the day's count and the outbox: others wait for these rows, so nothing is locked after them.
     async fn tell(
         self,
         conn: &impl ConnectionTrait,
@@ -211,7 +211,7 @@ impl Written {
         };
         tally::add(conn, now, Tally::Sent, self.succeeded, rng).await?;
         let mut events = self.events;
-        events.extend(feed::append(conn, now, &self.news).await?.events);
+        events.extend(outbox::append(conn, now, &self.to_append).await?.events);
         Ok(Step { value: Settled::Written { going: self.going, circuit_open_until }, rings: Vec::new(), events })
     }
 }
@@ -267,7 +267,7 @@ async fn write(
     sender::give_back(conn, now, batch.sender, settled).await?;
     let mut events = applied.events;
     events.extend(changed.map(Event::BatchChanged));
-    Ok(Written { going, circuit, succeeded: counts.succeeded, news: applied.news, events })
+    Ok(Written { going, circuit, succeeded: counts.succeeded, to_append: applied.to_append, events })
 }
 
 /// Where a chunk went when its worker had nothing more to do with it.

@@ -1,18 +1,21 @@
-//! The CRM's stream: the feed, told on to whoever watches, in its order.
+//! A surface's stream of events: the outbox, handed on to whoever watches, in its order.
 //!
-//! One task of the process reads the feed when it hears that it grew (or now and then, since news may be lost) and hands
-//! each event to all watchers, formatted once. A watcher first reads what it missed from the database, then goes on with
-//! what the task hands out, passing over what it has; so it sees every event once, whatever happens in between. Where what
-//! it missed is not kept any more, it is told so by a `reset` event, and goes on with everything from now on.
+//! What an event looks like, and whether it is shown at all, is for the surface to say ([`Render`]). One task of the process
+//! reads the outbox when it hears that it grew (or now and then, since news may be lost) and hands each event to all watchers,
+//! rendered once. A watcher first reads what it missed from the database, then goes on with what the task hands out, passing
+//! over what it has; so it sees every event once, whatever happens in between. Where what it missed is not kept any more, it
+//! is told so by a `reset` event, and goes on with everything from now on.
 
 use crate::App;
 use backplane::Notice;
 use bytes::Bytes;
-use domain::contacts::phone::mask_digits;
-use domain::feed::{self, FeedEvent, Place as Kept};
+use domain::db::Handle;
+use domain::outbox::{self, Gone, Missed, StoredEvent};
 use domain::{Event, SessionId, Timestamp};
 use futures::Stream;
-use serde_json::{Value, json};
+use futures::future::BoxFuture;
+use sea_orm::DbErr;
+use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -25,9 +28,9 @@ use tokio_util::sync::CancellationToken;
 const MAX_BEHIND: usize = 1_024;
 
 /// How many events are read at once.
-const PAGE: u64 = 500;
+const PAGE: usize = 500;
 
-/// How often the feed is looked at although nobody said that it grew.
+/// How often the outbox is looked at although nobody said that it grew.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// How often a silent stream says that it lives.
@@ -39,50 +42,61 @@ const HELLO: &str = "retry: 3000\n\n";
 /// What a silent stream says.
 const HERE: &str = ": here\n\n";
 
-/// An event, formatted.
-#[derive(Clone, Debug)]
-struct Told {
-    id: i64,
+/// How a surface shows events on its stream.
+pub(crate) trait Render: Send + Sync {
+    /// Those of a page that it shows, in their order. What it needs beside their ids it reads for all of them at once.
+    fn render<'a>(
+        &'a self,
+        db: &'a Handle,
+        events: &'a [StoredEvent],
+    ) -> BoxFuture<'a, Result<Vec<RenderedEvent>, DbErr>>;
+}
+
+/// An event as a surface shows it: JSON, which has no line breaks of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RenderedEvent {
+    /// The event's number.
+    pub(crate) id: i64,
     /// For those who see phone numbers.
+    pub(crate) whole: String,
+    /// For those who do not; `None`: the same, since it has none.
+    pub(crate) masked: Option<String>,
+}
+
+/// An event as it goes over the wire.
+#[derive(Clone, Debug)]
+struct Frame {
+    id: i64,
     whole: Bytes,
-    /// For those who do not.
     masked: Bytes,
 }
 
-impl Told {
-    fn of(event: &FeedEvent) -> Self {
-        // JSON has no line breaks of its own, so an event's data is one line.
+impl Frame {
+    fn of(event: &RenderedEvent) -> Self {
         let frame = |data: &str| Bytes::from(format!("id: {}\ndata: {data}\n\n", event.id));
-        let whole = frame(&event.data);
-        let masked = masked(&event.data).map_or_else(|| whole.clone(), |data| frame(&data));
+        let whole = frame(&event.whole);
+        let masked = event.masked.as_deref().map_or_else(|| whole.clone(), frame);
         Self { id: event.id, whole, masked }
     }
 
-    fn frame(self, sees_phones: bool) -> Bytes {
+    fn into_bytes(self, sees_phones: bool) -> Bytes {
         if sees_phones { self.whole } else { self.masked }
     }
 }
 
-/// An event's data with the customer's number masked; `None`: it has no number.
-fn masked(data: &str) -> Option<String> {
-    let mut data: Value = serde_json::from_str(data).ok()?;
-    let phone = data.pointer_mut("/customer/phone")?;
-    *phone = mask_digits(phone.as_str()?).into();
-    Some(data.to_string())
-}
-
 /// What all watchers are handed.
 #[derive(Clone, Debug)]
-enum Handed {
+enum Broadcast {
     /// An event.
-    Event(Told),
+    Event(Frame),
     /// Events were thrown away before they were handed out: whoever does not have them reads by themselves.
     Gap,
 }
 
-/// Who watches, and where they are told.
-pub(crate) struct FeedHub {
-    tell: broadcast::Sender<Handed>,
+/// Who watches a stream, and where events are handed out to them.
+pub(crate) struct StreamHub {
+    render: Arc<dyn Render>,
+    frames: broadcast::Sender<Broadcast>,
     /// Where the first watcher after nobody begins: what comes behind it is handed out.
     begin: AtomicI64,
     open: AtomicUsize,
@@ -92,20 +106,21 @@ pub(crate) struct FeedHub {
     stopping: CancellationToken,
 }
 
-/// A watcher's place; freed when dropped.
-pub(crate) struct Place(Arc<FeedHub>);
+/// The permit of one more watcher; given back when dropped.
+pub(crate) struct StreamPermit(Arc<StreamHub>);
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let open = self.0.open.fetch_sub(1, Ordering::Relaxed) - 1;
         metrics::gauge!("paceline_stream_connections").set(open as f64);
     }
 }
 
-impl FeedHub {
-    pub(crate) fn new(max: usize, stopping: CancellationToken) -> Self {
+impl StreamHub {
+    pub(crate) fn new(render: Arc<dyn Render>, max: usize, stopping: CancellationToken) -> Self {
         Self {
-            tell: broadcast::channel(MAX_BEHIND).0,
+            render,
+            frames: broadcast::channel(MAX_BEHIND).0,
             begin: AtomicI64::new(i64::MAX),
             open: AtomicUsize::new(0),
             max,
@@ -120,30 +135,30 @@ impl FeedHub {
         drop(self.ended.send(session));
     }
 
-    /// A place for one more watcher, if there is one.
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
+    /// A permit for one more watcher, if there is one.
+    pub(crate) fn permit(self: &Arc<Self>) -> Option<StreamPermit> {
         let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.max).then_some(n + 1));
         let open = taken.ok()? + 1;
         metrics::gauge!("paceline_stream_connections").set(open as f64);
-        Some(Place(self.clone()))
+        Some(StreamPermit(self.clone()))
     }
 }
 
-/// Tells the feed on until told to stop.
+/// Hands events out until told to stop.
 pub(crate) async fn follow(app: Arc<App>, stop: CancellationToken) {
     let mut news = app.backplane.notifier.subscribe();
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told: Option<i64> = None;
+    let mut position: Option<i64> = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             notice = news.recv() => match notice {
-                Notice::Event(Event::FeedGrew(id)) if told.is_some_and(|told| id <= told) => continue,
-                Notice::Event(Event::FeedGrew(_)) | Notice::Missed => {}
+                Notice::Event(Event::OutboxGrew(id)) if position.is_some_and(|position| id <= position) => continue,
+                Notice::Event(Event::OutboxGrew(_)) | Notice::Missed => {}
                 Notice::Event(Event::SessionRevoked(session)) => {
                     // An error says that nobody watches.
-                    drop(app.feed.ended.send(session));
+                    drop(app.streams.ended.send(session));
                     continue;
                 }
                 Notice::Event(Event::BatchChanged(_) | Event::BatchControl(_)) => continue,
@@ -151,45 +166,45 @@ pub(crate) async fn follow(app: Arc<App>, stop: CancellationToken) {
             _ = tick.tick() => {}
         }
         // Whoever comes later begins with the newest event: nothing is read for nobody.
-        if app.feed.open.load(Ordering::Relaxed) == 0 {
-            told = None;
+        if app.streams.open.load(Ordering::Relaxed) == 0 {
+            position = None;
             continue;
         }
-        let begin = app.feed.begin.swap(i64::MAX, Ordering::SeqCst);
-        match tell(&app, told, begin).await {
-            Ok(newest) => told = Some(newest),
+        let begin = app.streams.begin.swap(i64::MAX, Ordering::SeqCst);
+        match hand_out(&app, position, begin).await {
+            Ok(newest) => position = Some(newest),
             Err(error) => {
-                app.feed.begin.fetch_min(begin, Ordering::SeqCst);
-                tracing::debug!(%error, "the feed could not be read; the next look tries again");
+                app.streams.begin.fetch_min(begin, Ordering::SeqCst);
+                tracing::debug!(%error, "the outbox could not be read; the next look tries again");
             }
         }
     }
 }
 
 /// Hands out what is new; returns the newest event's number.
-async fn tell(app: &App, told: Option<i64>, begin: i64) -> Result<i64, sea_orm::DbErr> {
-    let mut last = match told {
-        Some(last) => last,
+async fn hand_out(app: &App, position: Option<i64>, begin: i64) -> Result<i64, DbErr> {
+    let db = app.db.read();
+    let mut position = match position {
+        Some(position) => position,
         // Each watcher reads what came before it by itself.
-        None => feed::newest(app.db.read()).await?.min(begin),
+        None => outbox::newest(db).await?.min(begin),
     };
     loop {
-        let events = feed::after(app.db.read(), last, PAGE).await?;
+        let page = outbox::read(db, position, PAGE).await?;
         // A process that stood still for long, or a database that was put back while it ran.
-        let kept = feed::place(app.db.read(), last).await?;
-        if kept != Kept::Kept {
-            drop(app.feed.tell.send(Handed::Gap));
+        if page.missed != Missed::Nothing {
+            drop(app.streams.frames.send(Broadcast::Gap));
         }
-        if let Kept::Gone { newest, .. } = kept {
-            last = newest;
+        if let Missed::Everything { newest, .. } = page.missed {
+            position = newest;
             continue;
         }
-        for event in &events {
-            last = event.id;
-            drop(app.feed.tell.send(Handed::Event(Told::of(event))));
+        for event in app.streams.render.render(db, &page.events).await? {
+            drop(app.streams.frames.send(Broadcast::Event(Frame::of(&event))));
         }
-        if (events.len() as u64) < PAGE {
-            return Ok(last);
+        position = page.through;
+        if !page.more {
+            return Ok(position);
         }
     }
 }
@@ -234,29 +249,29 @@ struct Watching {
     sees_phones: bool,
     ends: Option<Instant>,
     /// The number of the last event that was sent, or passed over.
-    last: i64,
-    told: broadcast::Receiver<Handed>,
+    position: i64,
+    frames: broadcast::Receiver<Broadcast>,
     ended: broadcast::Receiver<SessionId>,
     ready: VecDeque<Bytes>,
     /// Whether the database may have events that were not handed out to this one.
     behind: bool,
     /// The newest event when it was last told to read the lists again: what was lost up to there, it has read.
     reread_at: i64,
-    _place: Place,
+    _permit: StreamPermit,
 }
 
 /// The stream's text. Ends with the token, the session or the process.
 pub(crate) async fn watch(
     app: Arc<App>,
     watcher: Watcher,
-    place: Place,
-) -> Result<impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static, sea_orm::DbErr> {
+    permit: StreamPermit,
+) -> Result<impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static, DbErr> {
     // Listen first, then read: what happens in between is heard.
-    let (told, ended) = (app.feed.tell.subscribe(), app.feed.ended.subscribe());
-    let newest = feed::newest(app.db.read()).await?;
-    app.feed.begin.fetch_min(newest, Ordering::SeqCst);
+    let (frames, ended) = (app.streams.frames.subscribe(), app.streams.ended.subscribe());
+    let newest = outbox::newest(app.db.read()).await?;
+    app.streams.begin.fetch_min(newest, Ordering::SeqCst);
     let mut ready = VecDeque::from([Bytes::from_static(HELLO.as_bytes())]);
-    let (last, reread_at) = match watcher.seen {
+    let (position, reread_at) = match watcher.seen {
         Seen::Nothing => (newest, newest),
         Seen::Event(seen) => (seen, seen),
         Seen::Unknown => {
@@ -270,13 +285,13 @@ pub(crate) async fn watch(
         session: watcher.session,
         sees_phones: watcher.sees_phones,
         ends,
-        last,
-        told,
+        position,
+        frames,
         ended,
         ready,
         behind: true,
         reread_at,
-        _place: place,
+        _permit: permit,
         app,
     };
     Ok(futures::stream::unfold(watching, |mut watching| async move {
@@ -305,7 +320,7 @@ impl Watching {
             };
             tokio::select! {
                 () = over => return None,
-                () = self.app.feed.stopping.cancelled() => return None,
+                () = self.app.streams.stopping.cancelled() => return None,
                 ended = self.ended.recv() => match ended {
                     Ok(session) if Some(session) == self.session => return None,
                     Ok(_) => {}
@@ -314,13 +329,13 @@ impl Watching {
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return None,
                 },
-                told = self.told.recv() => match told {
-                    Ok(Handed::Event(told)) if told.id > self.last => {
-                        self.last = told.id;
-                        return Some(told.frame(self.sees_phones));
+                next = self.frames.recv() => match next {
+                    Ok(Broadcast::Event(frame)) if frame.id > self.position => {
+                        self.position = frame.id;
+                        return Some(frame.into_bytes(self.sees_phones));
                     }
-                    Ok(Handed::Event(_)) => {}
-                    Ok(Handed::Gap) | Err(RecvError::Lagged(_)) => self.behind = true,
+                    Ok(Broadcast::Event(_)) => {}
+                    Ok(Broadcast::Gap) | Err(RecvError::Lagged(_)) => self.behind = true,
                     Err(RecvError::Closed) => return None,
                 },
                 () = tokio::time::sleep(KEEP_ALIVE) => return Some(Bytes::from_static(HERE.as_bytes())),
@@ -334,34 +349,37 @@ impl Watching {
             Ok(()) => Some(()),
             Err(error) => {
                 // It comes again with the last event that it saw.
-                tracing::debug!(%error, "a stream ends: the feed could not be read");
+                tracing::debug!(%error, "a stream ends: the outbox could not be read");
                 None
             }
         }
     }
 
     /// Reads the next page of what was missed, and says so where some of it is not kept any more.
-    async fn read_on(&mut self) -> Result<(), sea_orm::DbErr> {
-        let events = feed::after(self.app.db.read(), self.last, PAGE).await?;
-        match feed::place(self.app.db.read(), self.last).await? {
-            Kept::Kept => {}
-            Kept::ReceiptsGone { to, newest } => {
+    async fn read_on(&mut self) -> Result<(), DbErr> {
+        let db = self.app.db.read();
+        let page = outbox::read(db, self.position, PAGE).await?;
+        match page.missed {
+            Missed::Nothing => {}
+            Missed::Receipts { to, newest } => {
                 if to > self.reread_at {
-                    self.ready.push_back(reset(self.last, "receipts", "too_old"));
+                    self.ready.push_back(reset(self.position, "receipts", "too_old"));
                     self.reread_at = newest;
                 }
             }
-            Kept::Gone { newest, unknown } => {
-                self.ready.push_back(reset(newest, "all", if unknown { "unknown_id" } else { "too_old" }));
-                (self.last, self.reread_at) = (newest, newest);
+            Missed::Everything { newest, reason } => {
+                let reason = match reason {
+                    Gone::TooOld => "too_old",
+                    Gone::NeverGiven => "unknown_id",
+                };
+                self.ready.push_back(reset(newest, "all", reason));
+                (self.position, self.reread_at) = (newest, newest);
                 return Ok(());
             }
         }
-        self.behind = events.len() as u64 == PAGE;
-        for event in &events {
-            self.last = event.id;
-            self.ready.push_back(Told::of(event).frame(self.sees_phones));
-        }
+        let rendered = self.app.streams.render.render(db, &page.events).await?;
+        (self.position, self.behind) = (page.through, page.more);
+        self.ready.extend(rendered.iter().map(|event| Frame::of(event).into_bytes(self.sees_phones)));
         Ok(())
     }
 }
@@ -376,6 +394,7 @@ fn reset(last: i64, missed: &str, reason: &str) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     #[test]
     fn only_a_number_from_0_up_is_an_event_of_ours() {
@@ -405,16 +424,12 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_is_not_told_numbers() {
-        let data = r#"{"type":"new_customer","customer":{"id":1,"phone":"60123456789"}}"#;
-        let told = Told::of(&FeedEvent { id: 7, data: data.into() });
-        let text = |frame: Bytes| String::from_utf8(frame.to_vec()).expect("text");
-        assert_eq!(text(told.clone().frame(true)), format!("id: 7\ndata: {data}\n\n"));
-        let masked = text(told.frame(false));
-        assert!(masked.starts_with("id: 7\ndata: {") && !masked.contains("123456789"), "{masked}");
-        for data in [r#"{"type":"message_seen","customer_id":1}"#, r#"{"customer":{"phone":null}}"#] {
-            let told = Told::of(&FeedEvent { id: 8, data: data.into() });
-            assert_eq!(told.whole, told.masked);
-        }
+    fn who_does_not_see_numbers_gets_what_is_masked() {
+        let bytes = |event: &RenderedEvent, sees| String::from_utf8(Frame::of(event).into_bytes(sees).to_vec());
+        let mut event = RenderedEvent { id: 7, whole: "{1}".into(), masked: Some("{*}".into()) };
+        assert_eq!(bytes(&event, true).expect("text"), "id: 7\ndata: {1}\n\n");
+        assert_eq!(bytes(&event, false).expect("text"), "id: 7\ndata: {*}\n\n");
+        event.masked = None;
+        assert_eq!(bytes(&event, true), bytes(&event, false));
     }
 }
