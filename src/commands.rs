@@ -14,23 +14,23 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// Why a command ended badly.
-pub(crate) enum Failure {
+pub(crate) enum CommandError {
     /// The configuration is wrong: all that is, a line each.
     Misconfigured(Vec<String>),
     /// It could not do what it was asked to.
     Failed(anyhow::Error),
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for CommandError {
     fn from(error: anyhow::Error) -> Self {
         Self::Failed(error)
     }
 }
 
 /// Does a command.
-pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     let for_gateway = matches!(cli.command, Some(Command::Gateway));
-    let loaded = config::load(&cli.global, for_gateway).map_err(Failure::Misconfigured)?;
+    let loaded = config::load(&cli.global, for_gateway).map_err(CommandError::Misconfigured)?;
     let config = &loaded.config;
     let command = cli.command.unwrap_or(Command::Serve);
     let (role, parts) = match &command {
@@ -49,7 +49,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         | Command::Bench(_)
         | Command::Soak(_) => (Role::Tool, Parts::ALL),
     };
-    config.fits(role).map_err(Failure::Misconfigured)?;
+    config.fits(role).map_err(CommandError::Misconfigured)?;
     if !matches!(command, Command::Config { .. }) {
         telemetry::init_logs(config)?;
     }

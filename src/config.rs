@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use store::{Place, Synchronous};
+use store::{Location, Synchronous};
 
 mod sources;
 
@@ -409,8 +409,8 @@ impl Config {
         }
     }
 
-    fn place(&self) -> Place {
-        Place::of(self.database_url.as_ref().map(Secret::expose), &self.data_dir)
+    fn place(&self) -> Location {
+        Location::of(self.database_url.as_ref().map(Secret::expose), &self.data_dir)
     }
 
     /// Whether the database is SQLite.

@@ -35,12 +35,12 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(commands::run(cli)) {
         Ok(code) => code,
-        Err(commands::Failure::Misconfigured(errors)) => fail(MISCONFIGURED, &errors.join("\n")),
+        Err(commands::CommandError::Misconfigured(errors)) => fail(MISCONFIGURED, &errors.join("\n")),
         // Whoever read the answer has had enough of it.
-        Err(commands::Failure::Failed(error)) if error.chain().any(|cause| cause.is::<out::Closed>()) => {
+        Err(commands::CommandError::Failed(error)) if error.chain().any(|cause| cause.is::<out::Closed>()) => {
             ExitCode::SUCCESS
         }
-        Err(commands::Failure::Failed(error)) => fail(FAILED, &format!("{error:#}")),
+        Err(commands::CommandError::Failed(error)) => fail(FAILED, &format!("{error:#}")),
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::After;
 use domain::contacts::stop_words::OptOut;
 use domain::db::{self, Trouble};
-use domain::delivery::reports::{self, Report, Taken};
+use domain::delivery::reports::{self, Report, ReportOutcome};
 use domain::{Clock, Db};
 use faults::Commit;
 use futures::FutureExt;
@@ -33,9 +33,23 @@ pub enum NotTaken {
     /// It was not tried: too many wait, another one takes too long, or the process ends. It is to be told again.
     #[error("too many reports are waiting")]
     Busy,
+    /// A bug; perhaps one that passes. Nothing was written.
+    #[error("the intake of reports panicked; the log has its place")]
+    Panicked,
     /// The database did not take it. Unless [`Trouble::is_unsettled`] holds for the error, nothing was written.
     #[error("{0}")]
     Database(Arc<DbErr>),
+}
+
+impl NotTaken {
+    /// What it means for the group that was not taken.
+    fn trouble(&self) -> Trouble {
+        match self {
+            Self::Busy => Trouble::Away,
+            Self::Panicked => Trouble::Fault,
+            Self::Database(error) => Trouble::of(error),
+        }
+    }
 }
 
 impl From<DbErr> for NotTaken {
@@ -46,7 +60,7 @@ impl From<DbErr> for NotTaken {
 
 struct Waiting {
     report: Report,
-    answer: oneshot::Sender<Result<Taken, NotTaken>>,
+    answer: oneshot::Sender<Result<ReportOutcome, NotTaken>>,
 }
 
 /// Where reports are handed in.
@@ -65,7 +79,7 @@ impl Intake {
     #[must_use]
     pub fn start(db: Db, clock: Clock, after: After, opt_out: OptOut) -> Self {
         let (sender, mut waiting) = mpsc::channel(WAITING);
-        let writer = Writer { db, clock, after, opt_out };
+        let writer = ReportWriter { db, clock, after, opt_out };
         tokio::spawn(async move {
             let mut group = Vec::with_capacity(GROUP);
             while waiting.recv_many(&mut group, GROUP).await > 0 {
@@ -79,7 +93,7 @@ impl Intake {
     ///
     /// # Errors
     /// Why it was not taken.
-    pub async fn take(&self, report: Report) -> Result<Taken, NotTaken> {
+    pub async fn take(&self, report: Report) -> Result<ReportOutcome, NotTaken> {
         let (answer, answered) = oneshot::channel();
         self.0.try_send(Waiting { report, answer }).map_err(|_| NotTaken::Busy)?;
         answered.await.unwrap_or(Err(NotTaken::Busy))
@@ -87,14 +101,14 @@ impl Intake {
 }
 
 /// What writing needs.
-struct Writer {
+struct ReportWriter {
     db: Db,
     clock: Clock,
     after: After,
     opt_out: OptOut,
 }
 
-impl Writer {
+impl ReportWriter {
     async fn answer(&self, group: Vec<Waiting>) {
         let (reports, answers): (Vec<Report>, Vec<_>) = group.into_iter().map(|one| (one.report, one.answer)).unzip();
         for (answer, taken) in answers.into_iter().zip(self.take(&reports).await) {
@@ -104,18 +118,17 @@ impl Writer {
     }
 
     /// Takes a group in, or one by one where the group cannot be taken as a whole.
-    async fn take(&self, reports: &[Report]) -> Vec<Result<Taken, NotTaken>> {
+    async fn take(&self, reports: &[Report]) -> Vec<Result<ReportOutcome, NotTaken>> {
         let error = match self.write(reports).await {
             Ok(taken) => return taken.into_iter().map(Ok).collect(),
             Err(error) => error,
         };
-        let whole = match Trouble::of(&error) {
+        let whole = match error.trouble() {
             Trouble::Away | Trouble::DiskFull => true,
             Trouble::TooLong => reports.len() == 1,
             Trouble::Conflict | Trouble::Fault => false,
         };
         if whole {
-            let error = NotTaken::from(error);
             return reports.iter().map(|_| Err(error.clone())).collect();
         }
         // One of them may be at fault, or in another's way: alone, the others are not.
@@ -125,13 +138,13 @@ impl Writer {
         for report in reports {
             // Whoever waits for an answer has not the time for several that take as long as a statement may.
             let one = if slow { Err(NotTaken::Busy) } else { self.alone(report).await };
-            slow |= matches!(&one, Err(NotTaken::Database(error)) if Trouble::of(error) == Trouble::TooLong);
+            slow |= one.as_ref().is_err_and(|error| error.trouble() == Trouble::TooLong);
             taken.push(one);
         }
         taken
     }
 
-    async fn alone(&self, report: &Report) -> Result<Taken, NotTaken> {
+    async fn alone(&self, report: &Report) -> Result<ReportOutcome, NotTaken> {
         let mut tries = 1;
         loop {
             let error = match self.write(std::slice::from_ref(report)).await {
@@ -139,23 +152,25 @@ impl Writer {
                 Err(error) => error,
             };
             // Told again, a report finds what another of the same moment has made.
-            let passes = matches!(Trouble::of(&error), Trouble::Conflict | Trouble::Fault);
+            let passes = matches!(error.trouble(), Trouble::Conflict | Trouble::Fault);
             if !passes || tries >= TRIES {
-                return Err(error.into());
+                return Err(error);
             }
             tries += 1;
         }
     }
 
-    async fn write(&self, group: &[Report]) -> Result<Vec<Taken>, DbErr> {
-        let written = AssertUnwindSafe(self.try_write(group)).catch_unwind().await;
-        written.unwrap_or_else(|_| {
-            metrics::counter!("paceline_panics_total", "in" => "intake").increment(1);
-            Err(DbErr::Custom("the intake of reports panicked; the log has its place".into()))
-        })
+    async fn write(&self, group: &[Report]) -> Result<Vec<ReportOutcome>, NotTaken> {
+        match AssertUnwindSafe(self.try_write(group)).catch_unwind().await {
+            Ok(written) => Ok(written?),
+            Err(_) => {
+                metrics::counter!("paceline_panics_total", "in" => "intake").increment(1);
+                Err(NotTaken::Panicked)
+            }
+        }
     }
 
-    async fn try_write(&self, group: &[Report]) -> Result<Vec<Taken>, DbErr> {
+    async fn try_write(&self, group: &[Report]) -> Result<Vec<ReportOutcome>, DbErr> {
         let tx = self.db.begin().await?;
         let rng = &mut StdRng::from_rng(&mut rand::rng());
         let step = reports::take(&tx, self.clock.now(), group, &self.opt_out, rng).await?;

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
-use store::{Place, Synchronous};
+use store::{Location, Synchronous};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -99,7 +99,7 @@ impl Ledger {
 
     fn settings(&self) -> store::Settings {
         store::Settings {
-            place: Place::of(self.database_url.as_deref(), self.dir.path()),
+            place: Location::of(self.database_url.as_deref(), self.dir.path()),
             sqlite_synchronous: Synchronous::Full,
             sqlite_max_mib: 0,
             max_connections: 16,

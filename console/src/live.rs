@@ -34,7 +34,7 @@ const NO_PLACE: u64 = 5;
 const MAX_BEHIND: usize = 256;
 
 #[derive(Clone, Debug)]
-enum Told {
+enum LiveNews {
     /// Changed topics, as the stream's text.
     Changed(Arc<str>),
     /// A session has ended.
@@ -44,7 +44,7 @@ enum Told {
 /// The streams of this process.
 #[derive(Clone, Debug)]
 pub(crate) struct Live {
-    tell: broadcast::Sender<Told>,
+    tell: broadcast::Sender<LiveNews>,
     places: Arc<Semaphore>,
     stop: CancellationToken,
 }
@@ -76,7 +76,7 @@ async fn follow(backplane: Backplane, live: Live) {
                     let version = changed.entry(format!("batch:{}", summary.id)).or_default();
                     *version = (*version).max(summary.version);
                 }
-                Notice::Event(Event::SessionRevoked(session)) => drop(live.tell.send(Told::Ended(session))),
+                Notice::Event(Event::SessionRevoked(session)) => drop(live.tell.send(LiveNews::Ended(session))),
                 Notice::Event(Event::BatchControl(_) | Event::OutboxGrew(_)) => {}
                 Notice::Missed => {
                     changed.insert("all".into(), 0);
@@ -88,7 +88,7 @@ async fn follow(backplane: Backplane, live: Live) {
                     .map(|(topic, version)| format!("data: {topic} {version}\n\n"))
                     .collect();
                 // An error says that nobody listens.
-                drop(live.tell.send(Told::Changed(text.into())));
+                drop(live.tell.send(LiveNews::Changed(text.into())));
             }
         }
     }
@@ -114,9 +114,9 @@ pub(crate) async fn stream(context: Context) -> Result<Response, Fault> {
                     () = live.stop.cancelled() => return None,
                     () = tokio::time::sleep_until(end) => return None,
                     heard = told.recv() => match heard {
-                        Ok(Told::Changed(text)) => Bytes::copy_from_slice(text.as_bytes()),
-                        Ok(Told::Ended(ended)) if ended == session => return None,
-                        Ok(Told::Ended(_)) => continue,
+                        Ok(LiveNews::Changed(text)) => Bytes::copy_from_slice(text.as_bytes()),
+                        Ok(LiveNews::Ended(ended)) if ended == session => return None,
+                        Ok(LiveNews::Ended(_)) => continue,
                         Err(broadcast::error::RecvError::Lagged(_)) => Bytes::from_static(b"data: all 0\n\n"),
                         Err(broadcast::error::RecvError::Closed) => return None,
                     },

@@ -1,7 +1,7 @@
 //! Who reads a page.
 
 use domain::SessionId;
-use domain::users::{Permission, Standing, User};
+use domain::users::{Permission, SessionAccess, User};
 use sha2::{Digest, Sha256};
 
 /// A signed-in reader.
@@ -12,7 +12,7 @@ pub(crate) struct Viewer {
     /// The session, as its row is named.
     pub(crate) session: SessionId,
     /// What the session is open to.
-    pub(crate) standing: Standing,
+    pub(crate) standing: SessionAccess,
 }
 
 impl Viewer {
@@ -28,7 +28,7 @@ impl Viewer {
 
     /// Whether the session is open to a change of the password alone.
     pub(crate) fn must_change(&self) -> bool {
-        self.standing == Standing::MustChangePassword
+        self.standing == SessionAccess::MustChangePassword
     }
 }
 

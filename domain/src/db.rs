@@ -22,7 +22,7 @@ pub use trouble::Trouble;
 use crate::time::Timestamp;
 use faults::{Commit, Point, Side};
 use handle::Kind;
-use hold::Holds;
+use hold::WriterHolds;
 use pool::Pool;
 use sea_orm::sea_query::ArrayType;
 use sea_orm::sqlx::postgres::PgConnectOptions;
@@ -208,7 +208,7 @@ pub struct Db {
     write: Handle,
     read: Handle,
     vital: Handle,
-    holds: Holds,
+    holds: WriterHolds,
 }
 
 /// Connections for what a process says of itself: one for its being there, one for its leases.
@@ -218,7 +218,7 @@ impl Db {
     /// SQLite: a handle with one connection to write through, and one to read through.
     #[must_use]
     pub fn sqlite(write: DatabaseConnection, read: DatabaseConnection) -> Self {
-        let holds = Holds::default();
+        let holds = WriterHolds::default();
         let write = Handle(Kind::Sqlite { db: write, holds: Some(holds.clone()) });
         let read = Handle(Kind::Sqlite { db: read, holds: None });
         Self { vital: write.clone(), write, read, holds }
@@ -235,7 +235,7 @@ impl Db {
         pool.acquire().await?.give_back();
         let handle = |only_reads| Handle(Kind::Postgres { pool: pool.clone(), only_reads });
         let vital = Handle(Kind::Postgres { pool: vital, only_reads: false });
-        Ok(Self { write: handle(false), read: handle(true), vital, holds: Holds::default() })
+        Ok(Self { write: handle(false), read: handle(true), vital, holds: WriterHolds::default() })
     }
 
     /// Where single reads go.
@@ -310,7 +310,7 @@ impl Db {
                 break;
             }
         }
-        best.map(|(_, now)| now).ok_or_else(|| DbErr::Custom("the clock was not read".into()))
+        best.map(|(_, now)| now).ok_or_else(|| DbErr::RecordNotFound("the database's clock".into()))
     }
 
     async fn read_clock(&self) -> Result<Timestamp, DbErr> {
@@ -318,7 +318,8 @@ impl Db {
             Dialect::Postgres => "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now",
             Dialect::Sqlite => "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now",
         };
-        let row = one(&self.read, sql, []).await?.ok_or_else(|| DbErr::Custom("the clock gave no row".into()))?;
+        let row =
+            one(&self.read, sql, []).await?.ok_or_else(|| DbErr::RecordNotFound("the database's clock".into()))?;
         Ok(Timestamp(row.try_get("", "now")?))
     }
 }

@@ -18,7 +18,7 @@ const LOCK: Duration = Duration::from_secs(20);
 
 /// A key that this request holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct HeldKey {
     user: UserId,
     key: String,
     owner: String,
@@ -26,9 +26,9 @@ pub struct Held {
 
 /// What a key says of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Begin {
+pub enum KeyState {
     /// It is the first: do it, and [`complete`] in the same transaction.
-    Proceed(Held),
+    Proceed(HeldKey),
     /// It was done: this was the answer.
     Replay {
         /// The HTTP status.
@@ -61,7 +61,7 @@ pub async fn begin(
     key: &str,
     request_hash: &str,
     owner: &str,
-) -> Result<Begin, DbErr> {
+) -> Result<KeyState, DbErr> {
     let taken = db::execute(
         conn,
         "INSERT INTO idempotency_keys (user_id, key, request_hash, owner, locked_until, created_at)
@@ -84,7 +84,7 @@ pub async fn begin(
     )
     .await?;
     if taken == 1 {
-        return Ok(Begin::Proceed(Held { user, key: key.to_owned(), owner: owner.to_owned() }));
+        return Ok(KeyState::Proceed(HeldKey { user, key: key.to_owned(), owner: owner.to_owned() }));
     }
     let row = db::one(
         conn,
@@ -92,14 +92,14 @@ pub async fn begin(
         [user.into(), key.into()],
     )
     .await?;
-    let Some(row) = row else { return Ok(Begin::InProgress) };
+    let Some(row) = row else { return Ok(KeyState::InProgress) };
     if row.try_get::<String>("", "request_hash")? != request_hash {
-        return Ok(Begin::Mismatch);
+        return Ok(KeyState::Mismatch);
     }
     match (row.try_get::<Option<i64>>("", "status_code")?, row.try_get::<Option<String>>("", "response_body")?) {
-        (Some(status), Some(body)) => Ok(Begin::Replay { status: u16::try_from(status).unwrap_or(500), body }),
-        (Some(_), None) => Ok(Begin::Forgotten),
-        (None, _) => Ok(Begin::InProgress),
+        (Some(status), Some(body)) => Ok(KeyState::Replay { status: u16::try_from(status).unwrap_or(500), body }),
+        (Some(_), None) => Ok(KeyState::Forgotten),
+        (None, _) => Ok(KeyState::InProgress),
     }
 }
 
@@ -110,7 +110,7 @@ pub async fn begin(
 /// The database's.
 pub async fn complete(
     conn: &impl ConnectionTrait,
-    held: &Held,
+    held: &HeldKey,
     status: u16,
     body: &str,
     shows: Option<ContactId>,
@@ -136,7 +136,7 @@ pub async fn complete(
 ///
 /// # Errors
 /// The database's.
-pub async fn abandon(conn: &impl ConnectionTrait, held: &Held) -> Result<(), DbErr> {
+pub async fn abandon(conn: &impl ConnectionTrait, held: &HeldKey) -> Result<(), DbErr> {
     db::execute(
         conn,
         "DELETE FROM idempotency_keys WHERE user_id = $1 AND key = $2 AND owner = $3 AND status_code IS NULL",
@@ -146,7 +146,7 @@ pub async fn abandon(conn: &impl ConnectionTrait, held: &Held) -> Result<(), DbE
     Ok(())
 }
 
-/// Forgets the answers that show contacts. Their requests stay done: a key that comes again is [`Begin::Forgotten`]. A call
+/// Forgets the answers that show contacts. Their requests stay done: a key that comes again is [`KeyState::Forgotten`]. A call
 /// takes what it writes off `left`; `false`: there is more.
 pub(crate) async fn forget(conn: &impl ConnectionTrait, contacts: &[i64], left: &mut u64) -> Result<bool, DbErr> {
     if *left == 0 {

@@ -1,8 +1,8 @@
 //! The gateway over HTTP.
 
-use crate::connections::{self, Connections, Failure};
+use crate::connections::{self, ConnectionError, Connections};
 use crate::requests::{self, bounded, bounded_to};
-use crate::server::KeptPage;
+use crate::server::StoredPage;
 use crate::signature::{Request, Signer, TOLERANCE, target};
 use crate::{GATEWAY_HEADER, Gateway, Identity, MISDIRECTED, NO_SENDER_WAIT, Outbound, SendOutcome};
 use http_body_util::{BodyExt, Full};
@@ -176,7 +176,7 @@ impl HttpGateway {
     ///
     /// # Errors
     /// Why it could not be asked, for people.
-    pub async fn kept(&self, after: i64, limit: i64) -> Result<Option<KeptPage>, String> {
+    pub async fn kept(&self, after: i64, limit: i64) -> Result<Option<StoredPage>, String> {
         let timestamp = (self.clock)();
         let mut url = self.messages.clone();
         url.query_pairs_mut().append_pair("cursor", &after.to_string()).append_pair("limit", &limit.to_string());
@@ -187,7 +187,7 @@ impl HttpGateway {
         match answer.status() {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
             status if status.is_success() => {
-                let page: KeptPage = serde_json::from_slice(&bounded_to(answer, MAX_PAGE).await)
+                let page: StoredPage = serde_json::from_slice(&bounded_to(answer, MAX_PAGE).await)
                     .map_err(|_| "its list of messages is not that of a gateway".to_owned())?;
                 let seqs = std::iter::once(after).chain(page.messages.iter().map(|kept| kept.seq));
                 if !seqs.is_sorted_by(|one, next| one < next) {
@@ -196,7 +196,7 @@ impl HttpGateway {
                 Ok(Some(page))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(refused_signature(&Answer::of(answer).await, timestamp))
+                Err(refused_signature(&GatewayAnswer::of(answer).await, timestamp))
             }
             status => Err(format!("it answers {status} when it is asked what it has")),
         }
@@ -260,10 +260,10 @@ impl HttpGateway {
 
 impl HttpGateway {
     /// Asks for a message by the client that can do everything.
-    async fn ask(&self, headers: Vec<(&'static str, String)>, body: Vec<u8>) -> Result<Answer, SendOutcome> {
+    async fn ask(&self, headers: Vec<(&'static str, String)>, body: Vec<u8>) -> Result<GatewayAnswer, SendOutcome> {
         let request = self.client.post(self.send.clone()).header(CONTENT_TYPE, JSON);
         match requests::with(request, headers).body(body).send().await {
-            Ok(response) => Ok(Answer::of(response).await),
+            Ok(response) => Ok(GatewayAnswer::of(response).await),
             // Before the connection stood nothing was written; after it, nobody knows.
             Err(error) if error.is_connect() || error.is_builder() => {
                 Err(SendOutcome::Unreachable { detail: reason(&error) })
@@ -281,7 +281,7 @@ impl HttpGateway {
         connections: &Connections,
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
-    ) -> Result<Answer, SendOutcome> {
+    ) -> Result<GatewayAnswer, SendOutcome> {
         let until = Instant::now() + self.timeout;
         let request = hyper::Request::post(&self.send_target).header(CONTENT_TYPE, JSON);
         let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
@@ -291,12 +291,12 @@ impl HttpGateway {
         };
         match timeout_at(until, connections.ask(request)).await {
             Ok(Ok((response, connection))) => {
-                let answer = Answer::of_direct(response, until).await;
+                let answer = GatewayAnswer::of_direct(response, until).await;
                 connections.give_back(connection);
                 Ok(answer)
             }
-            Ok(Err(Failure::Unreachable)) => Err(SendOutcome::Unreachable { detail: UNREACHABLE.into() }),
-            Ok(Err(Failure::BrokeOff)) => {
+            Ok(Err(ConnectionError::Unreachable)) => Err(SendOutcome::Unreachable { detail: UNREACHABLE.into() }),
+            Ok(Err(ConnectionError::BrokeOff)) => {
                 Err(SendOutcome::Unknown { code: "gateway_broke_off".into(), detail: BROKE_OFF.into() })
             }
             Err(_) => Err(SendOutcome::Unknown { code: "gateway_timeout".into(), detail: TIMED_OUT.into() }),
@@ -305,14 +305,14 @@ impl HttpGateway {
 }
 
 /// What a gateway answered to a message.
-struct Answer {
+struct GatewayAnswer {
     status: StatusCode,
     headers: HeaderMap,
     /// As much of it as is read, and came in time.
     body: Vec<u8>,
 }
 
-impl Answer {
+impl GatewayAnswer {
     async fn of(mut response: Response) -> Self {
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         // Read to the end, so that the connection can be used again. A success is known already, so not for long.
@@ -339,7 +339,7 @@ impl Answer {
 }
 
 /// What the gateway's answer to a request, signed at that time, says of the message.
-fn judge(answer: &Answer, timestamp: i64) -> SendOutcome {
+fn judge(answer: &GatewayAnswer, timestamp: i64) -> SendOutcome {
     let status = answer.status;
     if status.is_success() {
         return SendOutcome::Accepted;
@@ -390,7 +390,7 @@ fn lacks_sender(body: &[u8]) -> bool {
 }
 
 /// What to say of a signature that is not taken: the secret is another, or a clock is wrong, and then whose.
-fn refused_signature(answer: &Answer, ours: i64) -> String {
+fn refused_signature(answer: &GatewayAnswer, ours: i64) -> String {
     let status = answer.status;
     let date = answer
         .headers

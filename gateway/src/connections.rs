@@ -26,7 +26,7 @@ const IDLE_FOR: Duration = Duration::from_secs(60);
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub(crate) enum ConnectionError {
     /// Nothing was written: there is no connection.
     Unreachable,
     /// The request, or a part of it, was written; then the connection broke.
@@ -76,7 +76,10 @@ impl Connections {
 
     /// Asks, over an idle connection or a new one. The connection comes with the answer: once that was read to its end, it is
     /// [given back](Self::give_back).
-    pub(crate) async fn ask(&self, mut request: Request) -> Result<(Response, SendRequest<Full<Bytes>>), Failure> {
+    pub(crate) async fn ask(
+        &self,
+        mut request: Request,
+    ) -> Result<(Response, SendRequest<Full<Bytes>>), ConnectionError> {
         request.headers_mut().insert(HOST, self.name.clone());
         while let Some(mut connection) = self.take() {
             // The server may have closed it while it was idle. Of what it never saw nothing is lost.
@@ -87,16 +90,16 @@ impl Connections {
                 Ok(answer) => return Ok((answer, connection)),
                 Err(mut unsent) => match unsent.take_message() {
                     Some(again) => request = again,
-                    None => return Err(Failure::BrokeOff),
+                    None => return Err(ConnectionError::BrokeOff),
                 },
             }
         }
-        let mut connection = self.connect().await.ok_or(Failure::Unreachable)?;
+        let mut connection = self.connect().await.ok_or(ConnectionError::Unreachable)?;
         match connection.try_send_request(request).await {
             Ok(answer) => Ok((answer, connection)),
             Err(mut unsent) => match unsent.take_message() {
-                Some(_) => Err(Failure::Unreachable),
-                None => Err(Failure::BrokeOff),
+                Some(_) => Err(ConnectionError::Unreachable),
+                None => Err(ConnectionError::BrokeOff),
             },
         }
     }

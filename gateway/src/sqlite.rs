@@ -1,8 +1,8 @@
 //! A SQLite file that one process writes: opened, locked, and written in groups.
 //!
-//! Whoever wants something written asks the file's one writer ([`Writer`]) and waits. All that was asked while a commit
+//! Whoever wants something written asks the file's one writer ([`GroupWriter`]) and waits. All that was asked while a commit
 //! was under way is written by the next: one commit for many, and an answer means that it is durable. What the asks mean
-//! is a [`Book`]'s.
+//! is a [`GroupHandler`]'s.
 //!
 //! Transactions are begun, committed and rolled back in words, past sqlx's own count of them: SQLite undoes a transaction
 //! by itself when its disk is full, sqlx does not learn of it, and would take the next one for one within another.
@@ -99,14 +99,14 @@ pub enum OpenError {
 
 /// A file, and how it is written.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct StoreFile {
     pub(crate) path: PathBuf,
     pub(crate) synchronous: SqliteSynchronous,
     /// The most MiB that it may grow to; 0: as the disk allows.
     pub(crate) max_mib: u32,
 }
 
-impl Place {
+impl StoreFile {
     fn options(&self) -> SqliteConnectOptions {
         let mut options = SqliteConnectOptions::new()
             .filename(&self.path)
@@ -182,7 +182,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
 }
 
 /// What asks mean.
-pub(crate) trait Book: Send + 'static {
+pub(crate) trait GroupHandler: Send + 'static {
     /// What can be asked.
     type Ask: Send + Sync + 'static;
     /// What is answered.
@@ -205,22 +205,22 @@ pub(crate) trait Book: Send + 'static {
     fn committed(&self, asks: &[Self::Ask]);
 }
 
-type Asked<B> = (<B as Book>::Ask, oneshot::Sender<Result<<B as Book>::Answer, StoreError>>);
+type Pending<B> = (<B as GroupHandler>::Ask, oneshot::Sender<Result<<B as GroupHandler>::Answer, StoreError>>);
 
 /// The way to a file's one writer.
-pub(crate) struct Writer<B: Book>(mpsc::Sender<Asked<B>>);
+pub(crate) struct GroupWriter<B: GroupHandler>(mpsc::Sender<Pending<B>>);
 
-impl<B: Book> Clone for Writer<B> {
+impl<B: GroupHandler> Clone for GroupWriter<B> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<B: Book> Writer<B> {
+impl<B: GroupHandler> GroupWriter<B> {
     /// Starts the writer. It ends when the last of these is gone.
-    pub(crate) fn start(place: Place, book: B) -> Self {
+    pub(crate) fn start(store: StoreFile, handler: B) -> Self {
         let (asks, asked) = mpsc::channel(WAITING);
-        tokio::spawn(write_all(place, book, asked));
+        tokio::spawn(write_all(store, handler, asked));
         Self(asks)
     }
 
@@ -232,12 +232,12 @@ impl<B: Book> Writer<B> {
     }
 }
 
-async fn write_all<B: Book>(place: Place, mut book: B, mut asked: mpsc::Receiver<Asked<B>>) {
+async fn write_all<B: GroupHandler>(store: StoreFile, mut handler: B, mut asked: mpsc::Receiver<Pending<B>>) {
     let mut conn = None;
     let mut group = Vec::with_capacity(GROUP);
     while asked.recv_many(&mut group, GROUP).await > 0 {
         let (asks, answers): (Vec<_>, Vec<_>) = group.drain(..).unzip();
-        let written = AssertUnwindSafe(write(&place, &mut conn, &mut book, &asks)).catch_unwind().await;
+        let written = AssertUnwindSafe(write(&store, &mut conn, &mut handler, &asks)).catch_unwind().await;
         let results = written.unwrap_or_else(|_| {
             // In whatever state it is: the next connection finds what was committed, and nothing else.
             conn = None;
@@ -257,19 +257,19 @@ async fn write_all<B: Book>(place: Place, mut book: B, mut asked: mpsc::Receiver
     }
 }
 
-async fn write<B: Book>(
-    place: &Place,
+async fn write<B: GroupHandler>(
+    store: &StoreFile,
     conn: &mut Option<SqliteConnection>,
-    book: &mut B,
+    handler: &mut B,
     asks: &[B::Ask],
 ) -> Vec<Result<B::Answer, StoreError>> {
-    match attempt(place, conn, book, asks).await {
+    match attempt(store, conn, handler, asks).await {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
         // One of them is at fault, and the others are not to suffer for it.
         Err(StoreError::Fault) if asks.len() > 1 => {
             let mut results = Vec::with_capacity(asks.len());
             for ask in asks {
-                let one = attempt(place, conn, book, std::slice::from_ref(ask)).await;
+                let one = attempt(store, conn, handler, std::slice::from_ref(ask)).await;
                 results.push(one.and_then(|answers| answers.into_iter().next().ok_or(StoreError::Fault)));
             }
             results
@@ -278,20 +278,20 @@ async fn write<B: Book>(
     }
 }
 
-async fn attempt<B: Book>(
-    place: &Place,
+async fn attempt<B: GroupHandler>(
+    store: &StoreFile,
     conn: &mut Option<SqliteConnection>,
-    book: &mut B,
+    handler: &mut B,
     asks: &[B::Ask],
 ) -> Result<Vec<B::Answer>, StoreError> {
     let mut open = match conn.take() {
         Some(open) => open,
-        None => place.connect().await.map_err(|error| {
+        None => store.connect().await.map_err(|error| {
             tracing::error!(%error, "the store cannot be opened");
             StoreError::Away
         })?,
     };
-    let result = transaction(&mut open, book, asks).await;
+    let result = transaction(&mut open, handler, asks).await;
     let clean = match &result {
         Ok(_) => true,
         Err(_) => match open.execute("ROLLBACK").await {
@@ -304,14 +304,14 @@ async fn attempt<B: Book>(
         *conn = Some(open);
     }
     if result.is_ok() {
-        book.committed(asks);
+        handler.committed(asks);
     }
     result
 }
 
-async fn transaction<B: Book>(
+async fn transaction<B: GroupHandler>(
     conn: &mut SqliteConnection,
-    book: &mut B,
+    handler: &mut B,
     asks: &[B::Ask],
 ) -> Result<Vec<B::Answer>, StoreError> {
     let failed = |error: sqlx::Error| {
@@ -319,8 +319,8 @@ async fn transaction<B: Book>(
         StoreError::of(&error)
     };
     conn.execute("BEGIN IMMEDIATE").await.map_err(failed)?;
-    let answers = book.apply(conn, asks).await.map_err(failed)?;
-    book.before(asks).map_err(|_| StoreError::Away)?;
+    let answers = handler.apply(conn, asks).await.map_err(failed)?;
+    handler.before(asks).map_err(|_| StoreError::Away)?;
     if let Err(error) = conn.execute("COMMIT").await {
         return Err(match failed(error) {
             StoreError::Full => StoreError::Full,
@@ -328,6 +328,6 @@ async fn transaction<B: Book>(
             _ => StoreError::Unsettled,
         });
     }
-    book.after(asks).map_err(|_| StoreError::Unsettled)?;
+    handler.after(asks).map_err(|_| StoreError::Unsettled)?;
     Ok(answers)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// A message that is handed to a network.
 #[derive(Clone, Copy, Debug)]
-pub struct Handing<'a> {
+pub struct Submission<'a> {
     /// Our id of it, the same at every attempt. A network that can carry it along gets it.
     pub message_id: &'a str,
     /// The recipient: digits without `+`.
@@ -24,7 +24,7 @@ pub struct Handing<'a> {
 
 /// What became of a handing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Handed {
+pub enum SubmissionOutcome {
     /// The network has it.
     Taken {
         /// The network's id of it.
@@ -80,7 +80,7 @@ pub enum Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settles {
     /// The network takes one message for one of our ids: it is handed over again.
-    ByHandingAgain,
+    BySubmittingAgain,
     /// The network tells of every message that it has, with our id: silence for this long means that nobody knows.
     ByEvent {
         /// How long the event is waited for.
@@ -184,7 +184,7 @@ pub struct HookAnswer {
 
 /// What a request's body told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Heard {
+pub struct BodyEvents {
     /// In its order.
     pub events: Vec<Event>,
     /// How many of its parts could not be read. The body is kept for a release that can.
@@ -193,7 +193,7 @@ pub struct Heard {
 
 /// Where a transport that hears by itself tells it.
 #[async_trait::async_trait]
-pub trait Listener: Send + Sync {
+pub trait EventSink: Send + Sync {
     /// Makes events durable, in order. On an error nothing was: they are told again.
     ///
     /// # Errors
@@ -214,16 +214,16 @@ pub trait Transport: Send + Sync {
     fn settles(&self) -> Settles;
 
     /// Hands a message over. Dropping the future leaves the outcome unknown.
-    async fn hand(&self, message: &Handing<'_>) -> Handed;
+    async fn hand(&self, message: &Submission<'_>) -> SubmissionOutcome;
 
     /// Answers a request at its own path (`/webhook`); `None`: it has none.
     async fn hook(&self, request: &HookRequest<'_>) -> Option<HookAnswer>;
 
     /// Reads the body of a request that tells something. It may be read again, then it tells the same or more.
-    fn read(&self, _body: &[u8]) -> Heard {
-        Heard::default()
+    fn read(&self, _body: &[u8]) -> BodyEvents {
+        BodyEvents::default()
     }
 
     /// Listens to the network until dropped. One that hears by [`Transport::hook`] alone waits for ever.
-    async fn listen(&self, listener: std::sync::Arc<dyn Listener>);
+    async fn listen(&self, listener: std::sync::Arc<dyn EventSink>);
 }

@@ -141,6 +141,17 @@ pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings,
     tracing::info!("scheduler stopped");
 }
 
+/// Why a duty was not done.
+#[derive(Debug, thiserror::Error)]
+enum DutyError {
+    /// The database's.
+    #[error(transparent)]
+    Database(#[from] DbErr),
+    /// A bug; perhaps one that passes.
+    #[error("it panicked; the log has its place")]
+    Panicked,
+}
+
 /// Does a duty over and over. An error is told once until it is over, and the duty goes on.
 async fn every<F>(period: Duration, duty: &'static str, stop: &CancellationToken, mut once: impl FnMut() -> F)
 where
@@ -155,10 +166,13 @@ where
             _ = tick.tick() => {}
         }
         let began = Instant::now();
-        let done = AssertUnwindSafe(once()).catch_unwind().await.unwrap_or_else(|_| {
-            metrics::counter!("paceline_panics_total", "in" => duty).increment(1);
-            Err(DbErr::Custom("it panicked; the log has its place".into()))
-        });
+        let done = match AssertUnwindSafe(once()).catch_unwind().await {
+            Ok(done) => done.map_err(DutyError::from),
+            Err(_) => {
+                metrics::counter!("paceline_panics_total", "in" => duty).increment(1);
+                Err(DutyError::Panicked)
+            }
+        };
         match done {
             Ok(()) => {
                 if std::mem::take(&mut failing) {

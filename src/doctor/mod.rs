@@ -21,11 +21,11 @@ const CLOCK_MS: i64 = 500;
 /// How many kinds of jobs of another release are listed.
 const MAX_UNKNOWN: u64 = 20;
 
-struct Report {
+struct Findings {
     failed: bool,
 }
 
-impl Report {
+impl Findings {
     fn line(&mut self, part: &str, finding: Result<String, String>) {
         match finding {
             Ok(text) => self.print(format_args!("ok    {part:<12} {text}")),
@@ -49,7 +49,7 @@ const STATEMENT_SECS: u64 = 600;
 
 /// Checks everything that can be checked from here; exit code 1 when something is wrong.
 pub(crate) async fn run(config: &Config, doctor: Doctor) -> Result<ExitCode> {
-    let mut report = Report { failed: false };
+    let mut report = Findings { failed: false };
     let db = database(config, &mut report).await?;
     redis(config, &mut report).await;
     gateway(config, &mut report, db.as_ref(), doctor).await?;
@@ -60,7 +60,7 @@ pub(crate) async fn run(config: &Config, doctor: Doctor) -> Result<ExitCode> {
 }
 
 /// The database, if it can be read: its schema, its clock, what it holds.
-async fn database(config: &Config, report: &mut Report) -> Result<Option<Db>> {
+async fn database(config: &Config, report: &mut Findings) -> Result<Option<Db>> {
     let patient = Config { database_statement_timeout_secs: STATEMENT_SECS, ..config.clone() };
     let db = match store::open_present(&patient.store()).await {
         Ok(db) => db,
@@ -97,7 +97,7 @@ async fn database(config: &Config, report: &mut Report) -> Result<Option<Db>> {
 }
 
 /// Whether the ledger agrees with itself, and with the clock here.
-async fn ledger(db: &Db, report: &mut Report) -> Result<()> {
+async fn ledger(db: &Db, report: &mut Findings) -> Result<()> {
     let clock = Clock::machine();
     let offset = clock.correct(db.now().await?);
     let text = format!("{offset} ms from the database's");
@@ -126,7 +126,7 @@ async fn ledger(db: &Db, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-async fn redis(config: &Config, report: &mut Report) {
+async fn redis(config: &Config, report: &mut Findings) {
     let Some(url) = &config.redis_url else {
         return report.line("redis", Ok("none: the queue is in the process".into()));
     };
@@ -151,7 +151,7 @@ async fn redis(config: &Config, report: &mut Report) {
 }
 
 /// The gateway, and whether it has what the ledger says.
-async fn gateway(config: &Config, report: &mut Report, db: Option<&Db>, doctor: Doctor) -> Result<()> {
+async fn gateway(config: &Config, report: &mut Findings, db: Option<&Db>, doctor: Doctor) -> Result<()> {
     let (Some(url), Some(secret)) = (&config.gateway_url, &config.gateway_secret) else {
         let has_store = config.data_dir.join(gateway::server::FILE).is_file();
         let text = if has_store || config.is_sqlite() {
@@ -208,7 +208,7 @@ async fn gateway(config: &Config, report: &mut Report, db: Option<&Db>, doctor: 
 /// What is between a gateway and the ledger.
 async fn look(
     config: &Config,
-    report: &mut Report,
+    report: &mut Findings,
     db: &Db,
     source: &Source<'_>,
     told: Option<Identity>,
@@ -229,7 +229,7 @@ async fn look(
 }
 
 /// What belongs to other gateways than the configured one.
-async fn elsewhere(report: &mut Report, db: &Db, ours: Option<GatewayId>) -> Result<()> {
+async fn elsewhere(report: &mut Findings, db: &Db, ours: Option<GatewayId>) -> Result<()> {
     for gateways::Waiting { batch, messages, gateway } in gateways::waiting(db.read(), ours).await? {
         let todo = if gateway.transport.as_deref() == Some(gateways::SIMULATOR) {
             "which sends nothing to anybody; `paceline doctor --resend` gives it to the configured one"
@@ -256,7 +256,7 @@ async fn elsewhere(report: &mut Report, db: &Db, ours: Option<GatewayId>) -> Res
 /// Whether the gateway has what the ledger says; returns what it should have and does not.
 async fn messages(
     config: &Config,
-    report: &mut Report,
+    report: &mut Findings,
     db: &Db,
     source: &Source<'_>,
     ours: Option<GatewayId>,
@@ -286,7 +286,7 @@ async fn messages(
 }
 
 /// What came to the gateway and went no further.
-fn set_aside(report: &mut Report, compared: &sent::Compared) {
+fn set_aside(report: &mut Findings, compared: &sent::Compared) {
     let (webhooks, reports) = (compared.webhooks_set_aside, compared.reports_refused);
     if webhooks > 0 {
         let todo = "they are kept, and read again when the gateway starts: upgrade it, or tell its makers";

@@ -6,10 +6,10 @@
 
 use anyhow::{Context, Result, anyhow};
 use domain::batches::{self, ItemStatus};
-use domain::messages::compare::{self, Taken};
+use domain::messages::compare::{self, TakenMessage};
 use domain::{Clock, Db, GatewayId, Timestamp};
 use gateway::HttpGateway;
-use gateway::server::{self, Kept, KeptPage, KeptState};
+use gateway::server::{self, StoredMessage, StoredPage, StoredState};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(super) enum Source<'a> {
 
 impl Source<'_> {
     /// What is behind a place; `None`: it does not say.
-    async fn page(&self, after: i64, limit: usize) -> Result<Option<KeptPage>> {
+    async fn page(&self, after: i64, limit: usize) -> Result<Option<StoredPage>> {
         let limit = i64::try_from(limit)?;
         match self {
             Self::Http(gateway) => gateway.kept(after, limit).await.map_err(|error| anyhow!(error)),
@@ -49,7 +49,7 @@ impl Source<'_> {
     }
 
     /// The same, of one that said before.
-    async fn next(&self, after: i64, limit: usize) -> Result<KeptPage> {
+    async fn next(&self, after: i64, limit: usize) -> Result<StoredPage> {
         self.page(after, limit).await?.context("it no longer says what it has")
     }
 }
@@ -130,7 +130,7 @@ impl Compared {
         findings.into_iter().flatten().collect()
     }
 
-    fn add(&mut self, difference: Difference, kept: &Kept) {
+    fn add(&mut self, difference: Difference, kept: &StoredMessage) {
         match difference {
             Difference::Unknown => self.unknown.add(&kept.backend_message_id),
             Difference::Sent => self.sent.add(&kept.backend_message_id),
@@ -140,22 +140,22 @@ impl Compared {
 }
 
 /// How a message differs from its status in the ledger, if it does. Only what was told already is held against the ledger.
-fn differs(kept: &Kept, status: Option<&str>) -> Option<Difference> {
+fn differs(kept: &StoredMessage, status: Option<&str>) -> Option<Difference> {
     match (kept.state, status) {
         (_, None) => Some(Difference::Unknown),
         _ if !kept.is_told => None,
-        (KeptState::Sent, Some("failed" | "skipped" | "cancelled")) => Some(Difference::Sent),
-        (KeptState::Failed, Some("sent" | "delivered" | "read" | "succeeded")) => Some(Difference::Failed),
+        (StoredState::Sent, Some("failed" | "skipped" | "cancelled")) => Some(Difference::Sent),
+        (StoredState::Failed, Some("sent" | "delivered" | "read" | "succeeded")) => Some(Difference::Failed),
         _ => None,
     }
 }
 
-fn id(kept: &Kept) -> Option<Uuid> {
+fn id(kept: &StoredMessage) -> Option<Uuid> {
     Uuid::try_parse(&kept.backend_message_id).ok()
 }
 
 /// Those of the messages that differ from what the ledger says now.
-async fn differing(db: &Db, messages: Vec<Kept>) -> Result<Vec<(Kept, Difference)>> {
+async fn differing(db: &Db, messages: Vec<StoredMessage>) -> Result<Vec<(StoredMessage, Difference)>> {
     let ids: Vec<Uuid> = messages.iter().filter_map(id).collect();
     let mut statuses = HashMap::new();
     for some in ids.chunks(PAGE) {
@@ -240,7 +240,11 @@ pub(super) async fn compare(
 }
 
 /// Looks again at what differed, on both sides.
-async fn again(db: &Db, source: &Source<'_>, mut differed: Vec<(Kept, Difference)>) -> Result<Vec<(Kept, Difference)>> {
+async fn again(
+    db: &Db,
+    source: &Source<'_>,
+    mut differed: Vec<(StoredMessage, Difference)>,
+) -> Result<Vec<(StoredMessage, Difference)>> {
     let rest = differed.split_off(differed.len().min(AGAIN));
     let mut now = Vec::with_capacity(differed.len());
     for (kept, _) in &differed {
@@ -260,7 +264,8 @@ async fn taken(db: &Db, since: Timestamp, ours: Option<GatewayId>) -> Result<Has
         let page = compare::taken(db.read(), since, after, 10 * PAGE as u64).await?;
         let Some(last) = page.last() else { return Ok(all) };
         after = last.id;
-        let here = |taken: &&Taken| taken.named_at >= since && (taken.gateway.is_none() || taken.gateway == ours);
+        let here =
+            |taken: &&TakenMessage| taken.named_at >= since && (taken.gateway.is_none() || taken.gateway == ours);
         all.extend(page.iter().filter(here).map(|taken| (taken.uuid, taken.named_at)));
     }
 }
@@ -272,16 +277,16 @@ mod tests {
     #[test]
     fn only_what_was_told_is_held_against_the_ledger() {
         for (state, status, difference) in [
-            (KeptState::Sent, "failed", Some(Difference::Sent)),
-            (KeptState::Sent, "cancelled", Some(Difference::Sent)),
-            (KeptState::Sent, "read", None),
-            (KeptState::Sent, "unknown", None),
-            (KeptState::Failed, "succeeded", Some(Difference::Failed)),
-            (KeptState::Failed, "failed", None),
-            (KeptState::Waiting, "sent", None),
-            (KeptState::Unknown, "failed", None),
+            (StoredState::Sent, "failed", Some(Difference::Sent)),
+            (StoredState::Sent, "cancelled", Some(Difference::Sent)),
+            (StoredState::Sent, "read", None),
+            (StoredState::Sent, "unknown", None),
+            (StoredState::Failed, "succeeded", Some(Difference::Failed)),
+            (StoredState::Failed, "failed", None),
+            (StoredState::Waiting, "sent", None),
+            (StoredState::Unknown, "failed", None),
         ] {
-            let mut kept = Kept {
+            let mut kept = StoredMessage {
                 seq: 1,
                 backend_message_id: Uuid::nil().to_string(),
                 whatsapp_id: None,

@@ -26,7 +26,7 @@ const SQLITE_READERS: u32 = 4;
 #[derive(Clone)]
 pub struct Settings {
     /// Where the database is.
-    pub place: Place,
+    pub place: Location,
     /// SQLite's durability.
     pub sqlite_synchronous: Synchronous,
     /// The most MiB that SQLite's file may grow to; 0: as the disk allows.
@@ -39,7 +39,7 @@ pub struct Settings {
 
 /// Where a database is.
 #[derive(Clone)]
-pub enum Place {
+pub enum Location {
     /// SQLite, in a folder that is made where it is missing.
     Folder(PathBuf),
     /// SQLite, in the file of a `sqlite://` address.
@@ -48,7 +48,7 @@ pub enum Place {
     Postgres(String),
 }
 
-impl Place {
+impl Location {
     /// The place of an address; without one, SQLite in the folder.
     #[must_use]
     pub fn of(url: Option<&str>, folder: &Path) -> Self {
@@ -82,25 +82,25 @@ pub enum Synchronous {
 /// An address that is none, a database that cannot be reached or opened.
 pub async fn open(settings: &Settings) -> Result<Db> {
     match &settings.place {
-        Place::Postgres(url) => open_postgres(url, settings).await,
-        Place::Folder(_) | Place::Sqlite(_) => open_sqlite(sqlite_made(settings)?, settings).await,
+        Location::Postgres(url) => open_postgres(url, settings).await,
+        Location::Folder(_) | Location::Sqlite(_) => open_sqlite(sqlite_made(settings)?, settings).await,
     }
 }
 
 /// Where SQLite's file is.
 fn sqlite_options(settings: &Settings) -> Result<SqliteConnectOptions> {
     match &settings.place {
-        Place::Folder(folder) => Ok(SqliteConnectOptions::new().filename(folder.join("paceline.db"))),
-        Place::Sqlite(url) => {
+        Location::Folder(folder) => Ok(SqliteConnectOptions::new().filename(folder.join("paceline.db"))),
+        Location::Sqlite(url) => {
             SqliteConnectOptions::from_str(url).map_err(|_| anyhow::anyhow!("database_url: not a sqlite:// address"))
         }
-        Place::Postgres(_) => bail!("database_url: not a sqlite:// address"),
+        Location::Postgres(_) => bail!("database_url: not a sqlite:// address"),
     }
 }
 
 /// The same for who may make it: in a data folder of its own, the folder is made.
 fn sqlite_made(settings: &Settings) -> Result<SqliteConnectOptions> {
-    if let Place::Folder(folder) = &settings.place {
+    if let Location::Folder(folder) = &settings.place {
         make_dir(folder)?;
     }
     sqlite_options(settings)
@@ -306,7 +306,7 @@ async fn with_migrator(
     work: impl AsyncFnOnce(&DatabaseConnection) -> Result<(), DbErr>,
 ) -> Result<()> {
     let db = match &settings.place {
-        Place::Postgres(url) => {
+        Location::Postgres(url) => {
             let pool = PgPoolOptions::new()
                 .max_connections(1)
                 .acquire_timeout(ACQUIRE)
@@ -317,7 +317,7 @@ async fn with_migrator(
             db.execute_unprepared(MIGRATION_LOCK).await?;
             db
         }
-        Place::Folder(_) | Place::Sqlite(_) => sqlite_writer(sqlite_made(settings)?, settings).await?,
+        Location::Folder(_) | Location::Sqlite(_) => sqlite_writer(sqlite_made(settings)?, settings).await?,
     };
     let lock = settings.place.is_sqlite().then(|| sqlite_lock(settings, "migrating")).transpose()?;
     let lock = match lock {

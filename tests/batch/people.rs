@@ -1,7 +1,7 @@
 //! Who a batch is for: two spellings of a number, what a contact got over all batches, and items that name nobody.
 
 use crate::setup::{Setup, accepted, on_both, text};
-use domain::batches::{self, Place};
+use domain::batches::{self, ItemPosition};
 use domain::contacts::spelling;
 use domain::db::{self, Limits};
 use domain::{ContactId, Db};
@@ -237,7 +237,7 @@ async fn what_a_contact_got_among_many_is_found_at_once() {
         let tables = "'messages', 'batch_items', 'batch_chunks'";
         let before = rows_read(&tx, tables).await;
         let page = batches::items_of_contact(&tx, ContactId(555), None, None, 20).await.expect("read").expect("there");
-        assert_eq!((page.0.len(), page.1), (20, Some(Place { batch: 51, seq: 554 })));
+        assert_eq!((page.0.len(), page.1), (20, Some(ItemPosition { batch: 51, seq: 554 })));
         assert_eq!(page.0[9].item.seq, 554);
         let read = rows_read(&tx, tables).await - before;
         // 21 rows, and the ten chunks; without statistics at most all rows of this one contact, and the chunks.

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{Taking, Told, eventually};
+use support::{ReceivedReport, Taking, eventually};
 
 /// Everybody reads and answers.
 const TALKATIVE: [(&str, &str); 4] = [
@@ -32,7 +32,7 @@ struct Moody {
 }
 
 impl Moody {
-    fn take(&mut self, told: &Told) -> Taking {
+    fn take(&mut self, told: &ReceivedReport) -> Taking {
         let tries = self.tries.entry(told.raw.to_vec()).or_default();
         *tries += 1;
         if *tries > 2 || self.in_a_row == 3 {

@@ -3,7 +3,7 @@
 use gateway::{SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
-use support::{Backend, Client, Method, Paceline, Program, Response, Told, eventually};
+use support::{Backend, Client, Method, Paceline, Program, ReceivedReport, Response, eventually};
 
 pub(crate) const SECRET: &str = "the gateway's secret";
 
@@ -111,7 +111,7 @@ impl World {
 }
 
 /// Whether a report was signed with the secret, by a clock that is right.
-pub(crate) fn is_signed(told: &Told) -> bool {
+pub(crate) fn is_signed(told: &ReceivedReport) -> bool {
     let header = |name: &str| told.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let signer = Signer::new(SECRET.as_bytes()).expect("a secret");
     signer.verify(now_s(), header(TIMESTAMP_HEADER), &told.raw, header(SIGNATURE_HEADER)).is_ok()

@@ -1,7 +1,7 @@
 //! Sessions and refresh tokens that nobody can use any more are thrown away.
 
 use crate::ledger;
-use domain::users::{self, ENDED_KEPT, REFRESH_TTL, Refreshed, Standing};
+use domain::users::{self, ENDED_KEPT, REFRESH_TTL, Refreshed, SessionAccess};
 use domain::{SessionId, Timestamp, UserId, db};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -81,7 +81,7 @@ async fn sessions_that_ended_are_pruned_in_steps_and_those_that_go_on_stay() {
     let expired = NOW.plus(REFRESH_TTL);
     prune_all(&db, expired).await;
     assert_eq!((sessions().await, tokens().await), (6, 1), "those revoked long ago are gone, and every token but one");
-    assert_eq!(users::standing(&db, expired, going.session).await.expect("read"), Some(Standing::Open));
+    assert_eq!(users::standing(&db, expired, going.session).await.expect("read"), Some(SessionAccess::Open));
     // The one that was refreshed went on for as long again.
     let long_after = half.plus(REFRESH_TTL).plus(ENDED_KEPT);
     prune_all(&db, long_after).await;

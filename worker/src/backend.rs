@@ -5,7 +5,7 @@
 //! rescue: that is in the job's row.
 
 use crate::Shared;
-use crate::places::{Place, Places};
+use crate::places::{LanePlace, Places};
 use apalis_core::backend::finalize::Ephemeral;
 use apalis_core::backend::{Backend, BackendConfig};
 use apalis_core::task::Task;
@@ -39,7 +39,7 @@ pub(crate) struct Rung {
     pub(crate) lane: Lane,
     pub(crate) job: JobRef,
     /// Dropped when the job has come to rest, however that happens.
-    pub(crate) place: Place,
+    pub(crate) place: LanePlace,
 }
 
 /// The rings of one lane.
@@ -123,7 +123,7 @@ async fn pump(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: Lane, places
 }
 
 /// Takes what places are free, until there are so many.
-fn more(free: &mut Vec<Place>, places: &Places, most: usize) {
+fn more(free: &mut Vec<LanePlace>, places: &Places, most: usize) {
     while free.len() < most
         && let Some(place) = places.try_enter()
     {

@@ -1,6 +1,6 @@
 //! From a ring to a job at rest.
 
-use crate::places::Place;
+use crate::places::LanePlace;
 use crate::{Shared, kinds};
 use domain::db::Trouble;
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
@@ -17,7 +17,7 @@ use tracing::Instrument;
 
 /// How a kind's code ends a job.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum JobEnd {
     /// Its last step wrote the job's end itself.
     Settled,
     /// The claim no longer stood: what was not written is another worker's now.
@@ -55,7 +55,7 @@ async fn reject(shared: &Shared, id: JobId, error: &DbErr) -> Result<(), DbErr> 
 }
 
 /// Claims the job that a ring names, does it, and writes down how it ended.
-pub(crate) async fn execute(shared: &Arc<Shared>, lane: Lane, rung: JobRef, place: &mut Place) {
+pub(crate) async fn execute(shared: &Arc<Shared>, lane: Lane, rung: JobRef, place: &mut LanePlace) {
     let now = shared.clock.now();
     let claimed = match claim(shared, now, rung.id).await {
         Ok(Claim::Taken(job)) => *job,
@@ -110,8 +110,8 @@ pub(crate) async fn execute(shared: &Arc<Shared>, lane: Lane, rung: JobRef, plac
         }
     };
     let outcome = match result {
-        Ok(Outcome::Settled) => "done",
-        Ok(Outcome::Stale) => {
+        Ok(JobEnd::Settled) => "done",
+        Ok(JobEnd::Stale) => {
             metrics::counter!("paceline_stale_fences_total", "kind" => kind).increment(1);
             span.in_scope(|| tracing::warn!("the claim no longer stood; nothing was written"));
             "stale"

@@ -18,7 +18,7 @@ const REMEMBERED: usize = 1_000;
 
 /// The gateway, as it was asked last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct KnownGateway {
     /// Its number in the ledger.
     pub(crate) id: GatewayId,
     /// Its name; `None`: it tells none.
@@ -27,7 +27,7 @@ pub(crate) struct Known {
 
 /// Why it is not known which gateway it is.
 #[derive(Debug)]
-pub(crate) enum Unknown {
+pub(crate) enum UnknownGateway {
     /// It does not answer, for people.
     Away(String),
     /// The ledger could not be asked for its number.
@@ -37,7 +37,7 @@ pub(crate) enum Unknown {
 /// What is known of the gateway.
 #[derive(Debug, Default)]
 pub(crate) struct Identity {
-    last: Mutex<Option<Arc<Known>>>,
+    last: Mutex<Option<Arc<KnownGateway>>>,
     /// It was away since it was asked: who answers there now may be another.
     doubted: AtomicBool,
     /// When it was asked in vain last, and why. Held by the one who asks: the others wait for its answer.
@@ -56,12 +56,17 @@ impl Identity {
         self.doubted.store(true, Ordering::Relaxed);
     }
 
-    fn trusted(&self) -> Option<Arc<Known>> {
+    fn trusted(&self) -> Option<Arc<KnownGateway>> {
         if self.doubted.load(Ordering::Relaxed) { None } else { self.last.lock().clone() }
     }
 
     /// The gateway that answers now: asked for, where that is not known.
-    pub(crate) async fn current(&self, gateway: &dyn Gateway, db: &Db, clock: &Clock) -> Result<Arc<Known>, Unknown> {
+    pub(crate) async fn current(
+        &self,
+        gateway: &dyn Gateway,
+        db: &Db,
+        clock: &Clock,
+    ) -> Result<Arc<KnownGateway>, UnknownGateway> {
         if let Some(known) = self.trusted() {
             return Ok(known);
         }
@@ -72,19 +77,19 @@ impl Identity {
             return Ok(known);
         }
         if let Some((_, why)) = failed.as_ref().filter(|(at, _)| *at >= came) {
-            return Err(Unknown::Away(why.clone()));
+            return Err(UnknownGateway::Away(why.clone()));
         }
         let told = match gateway.identity().await {
             Ok(told) => told,
             Err(why) => {
                 *failed = Some((Instant::now(), why.clone()));
-                return Err(Unknown::Away(why));
+                return Err(UnknownGateway::Away(why));
             }
         };
         let (name, transport) = told.map(|told| (told.name, told.transport)).unzip();
         let called = name.clone().unwrap_or_else(|| gateways::UNNAMED.to_owned());
         let id = gateways::know(db.write(), clock.now(), &called, transport.flatten().as_deref()).await;
-        let known = Arc::new(Known { id: id.map_err(Unknown::Ledger)?, name });
+        let known = Arc::new(KnownGateway { id: id.map_err(UnknownGateway::Ledger)?, name });
         let before = self.last.lock().replace(known.clone());
         if before.as_ref() != Some(&known) {
             tracing::info!(gateway = called, "messages leave through this gateway");

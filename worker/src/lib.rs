@@ -28,7 +28,7 @@ use control::Controls;
 use domain::jobs::workers;
 use domain::{Clock, Db, Lane};
 use gateway::Gateway;
-use identity::{Identity, Known, Unknown};
+use identity::{Identity, KnownGateway, UnknownGateway};
 use leases::Leases;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -94,7 +94,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The gateway that messages leave through now.
-    pub(crate) async fn known_gateway(&self) -> Result<Arc<Known>, Unknown> {
+    pub(crate) async fn known_gateway(&self) -> Result<Arc<KnownGateway>, UnknownGateway> {
         self.identity.current(self.gateway.as_ref(), &self.db, &self.clock).await
     }
 

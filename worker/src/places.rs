@@ -29,27 +29,27 @@ impl Places {
     }
 
     /// Waits for a place, behind all who wait already.
-    pub(crate) async fn enter(&self) -> Place {
-        Place { places: self.clone(), inside: permit(&self.first).await, outside: None }
+    pub(crate) async fn enter(&self) -> LanePlace {
+        LanePlace { places: self.clone(), inside: permit(&self.first).await, outside: None }
     }
 
     /// A place that is free now, if nobody waits for it.
-    pub(crate) fn try_enter(&self) -> Option<Place> {
+    pub(crate) fn try_enter(&self) -> Option<LanePlace> {
         let inside = self.first.clone().try_acquire_owned().ok()?;
-        Some(Place { places: self.clone(), inside: Some(inside), outside: None })
+        Some(LanePlace { places: self.clone(), inside: Some(inside), outside: None })
     }
 }
 
 /// One job's place, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct LanePlace {
     places: Places,
     inside: Option<OwnedSemaphorePermit>,
     /// The right to be out of it, once it was used.
     outside: Option<OwnedSemaphorePermit>,
 }
 
-impl Place {
+impl LanePlace {
     /// Leaves it to others for now. Kept when too many have done so.
     pub(crate) fn leave(&mut self) {
         if self.outside.is_none() {

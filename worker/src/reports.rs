@@ -3,11 +3,11 @@
 use backplane::{Intake, NotTaken};
 use domain::contacts::customers::Identity;
 use domain::db::Trouble;
-use domain::delivery::reports::{self, Taken};
+use domain::delivery::reports::{self, ReportOutcome};
 use domain::jobs;
 use domain::messages::inbox::Inbound;
 use domain::messages::limits;
-use domain::messages::receipts::{About, Receipt, Said};
+use domain::messages::receipts::{About, Receipt, ReceiptKind};
 use domain::{Clock, MessageId, Timestamp};
 use futures::future::join_all;
 use gateway::Report;
@@ -30,16 +30,18 @@ fn read(report: Report, clock: &Clock) -> Option<reports::Report> {
         let number = || id.parse().ok().map(|id| About::Number(MessageId(id)));
         Uuid::try_parse(id).ok().map(About::Uuid).or_else(number)
     };
-    let (about, said) = match report {
-        Report::Mapped { message_id, whatsapp_id, wa_id } => (about(&message_id)?, Said::Mapped { whatsapp_id, wa_id }),
+    let (about, kind) = match report {
+        Report::Mapped { message_id, whatsapp_id, wa_id } => {
+            (about(&message_id)?, ReceiptKind::Mapped { whatsapp_id, wa_id })
+        }
         Report::Ack { message_id, whatsapp_id, level } => {
-            (about(&message_id)?, Said::Ack { level: i64::from(level), whatsapp_id: Some(whatsapp_id) })
+            (about(&message_id)?, ReceiptKind::Ack { level: i64::from(level), whatsapp_id: Some(whatsapp_id) })
         }
         Report::Seen { message_id, whatsapp_id, delay_ms, to: _ } => {
             let delay_ms = i64::try_from(delay_ms).ok();
-            (about(&message_id)?, Said::Seen { whatsapp_id: Some(whatsapp_id), delay_ms })
+            (about(&message_id)?, ReceiptKind::Seen { whatsapp_id: Some(whatsapp_id), delay_ms })
         }
-        Report::Failed { message_id, code, detail } => (about(&message_id)?, Said::Failed { code, detail }),
+        Report::Failed { message_id, code, detail } => (about(&message_id)?, ReceiptKind::Failed { code, detail }),
         Report::Inbound(told) => {
             let written = Inbound {
                 phone: None,
@@ -54,7 +56,7 @@ fn read(report: Report, clock: &Clock) -> Option<reports::Report> {
             return Some(reports::Report::Inbound(Box::new(limits::inbound(Some(&told.from), written))));
         }
     };
-    Some(reports::Report::Receipt(limits::receipt(Receipt { about, said, at })))
+    Some(reports::Report::Receipt(limits::receipt(Receipt { about, kind, at })))
 }
 
 /// Takes reports until the sender is gone or `stop` is cancelled. Each is answered when it is committed, or when it never
@@ -98,6 +100,7 @@ async fn settled(intake: &Intake, report: reports::Report) -> Verdict {
         };
         let given_up = match &error {
             NotTaken::Busy => false,
+            NotTaken::Panicked => true,
             NotTaken::Database(error) => match Trouble::of(error) {
                 Trouble::Away | Trouble::DiskFull | Trouble::Conflict => false,
                 // What takes too long alone is perhaps only in a busy time.
@@ -117,11 +120,13 @@ async fn settled(intake: &Intake, report: reports::Report) -> Verdict {
     }
 }
 
-fn verdict(taken: Taken) -> Verdict {
+fn verdict(taken: ReportOutcome) -> Verdict {
     match taken {
-        Taken::Applied | Taken::Kept => Verdict::Taken,
-        Taken::NoMessage => no_message(),
-        Taken::Contradicts => Verdict::Contradicts { status: 409, detail: "another message has this id".into() },
+        ReportOutcome::Applied | ReportOutcome::Kept => Verdict::Taken,
+        ReportOutcome::NoMessage => no_message(),
+        ReportOutcome::Contradicts => {
+            Verdict::Contradicts { status: 409, detail: "another message has this id".into() }
+        }
     }
 }
 

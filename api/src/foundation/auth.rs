@@ -3,7 +3,7 @@
 use super::refusal::{Kind, Refusal};
 use crate::App;
 use domain::SessionId;
-use domain::users::{self, Claims, KEY_PREFIX, Permission, Standing};
+use domain::users::{self, Claims, KEY_PREFIX, Permission, SessionAccess};
 use moka::sync::Cache;
 use poem::Request;
 use sha2::{Digest, Sha256};
@@ -75,8 +75,8 @@ fn refuse(message: &str) -> Refusal {
 pub(crate) async fn identify(app: &App, token: Option<&str>) -> Result<Caller, Refusal> {
     let (caller, standing) = stands(app, token).await?;
     match standing {
-        Standing::Open => Ok(caller),
-        Standing::MustChangePassword => Err(Refusal::new(
+        SessionAccess::Open => Ok(caller),
+        SessionAccess::MustChangePassword => Err(Refusal::new(
             Kind::PermissionDenied,
             "this password was good for one sign-in: choose another with POST /api/v1/auth/password",
         )),
@@ -88,7 +88,7 @@ pub(crate) async fn identify_any(app: &App, token: Option<&str>) -> Result<Calle
     Ok(stands(app, token).await?.0)
 }
 
-async fn stands(app: &App, token: Option<&str>) -> Result<(Caller, Standing), Refusal> {
+async fn stands(app: &App, token: Option<&str>) -> Result<(Caller, SessionAccess), Refusal> {
     let token = token.ok_or_else(|| refuse("a token is required: Authorization: Bearer <token>"))?;
     let now = app.clock.now();
     let caller = match token.starts_with(KEY_PREFIX) {
@@ -97,12 +97,12 @@ async fn stands(app: &App, token: Option<&str>) -> Result<(Caller, Standing), Re
     };
     let session = caller.0.session().ok_or_else(|| refuse("the token is invalid"))?;
     if app.sessions.live.get(&session).is_some() {
-        return Ok((caller, Standing::Open));
+        return Ok((caller, SessionAccess::Open));
     }
     let standing = users::standing(app.db.read(), now, session).await?;
     let standing = standing.ok_or_else(|| refuse("the session has ended"))?;
     // One that must change its password is asked about each time: the change opens it at once.
-    if standing == Standing::Open {
+    if standing == SessionAccess::Open {
         app.sessions.live.insert(session, ());
     }
     Ok((caller, standing))

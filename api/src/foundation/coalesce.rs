@@ -16,22 +16,22 @@ use tokio::sync::Semaphore;
 /// Reads at once: more would only be shared by fewer.
 const AT_ONCE: usize = 2;
 
-type Read<V> = Shared<BoxFuture<'static, V>>;
+type SharedRead<V> = Shared<BoxFuture<'static, V>>;
 
 /// Reads by key, of a value that is cheap to clone.
 pub(crate) struct Coalesced<K, V> {
-    shared: Arc<State<K, V>>,
+    shared: Arc<Reads<K, V>>,
 }
 
-struct State<K, V> {
+struct Reads<K, V> {
     /// Reads that were asked for and have not begun.
-    waiting: Mutex<HashMap<K, Read<V>>>,
+    waiting: Mutex<HashMap<K, SharedRead<V>>>,
     turns: Semaphore,
 }
 
 impl<K, V> Default for Coalesced<K, V> {
     fn default() -> Self {
-        let state = State { waiting: Mutex::default(), turns: Semaphore::new(AT_ONCE) };
+        let state = Reads { waiting: Mutex::default(), turns: Semaphore::new(AT_ONCE) };
         Self { shared: Arc::new(state) }
     }
 }
@@ -42,7 +42,7 @@ where
     V: Clone + Send + Sync + 'static,
 {
     /// What `read` gives, or what another's gives that begins after this call.
-    pub(crate) fn get<F>(&self, key: K, read: impl FnOnce() -> F + Send + 'static) -> Read<V>
+    pub(crate) fn get<F>(&self, key: K, read: impl FnOnce() -> F + Send + 'static) -> SharedRead<V>
     where
         F: Future<Output = V> + Send + 'static,
     {

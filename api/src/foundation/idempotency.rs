@@ -5,7 +5,7 @@ use super::refusal::{Kind, Refusal};
 use super::schema::{described, patterned};
 use crate::App;
 use domain::audit_log::Origin;
-use domain::idempotency::{self, Begin, Held};
+use domain::idempotency::{self, HeldKey, KeyState};
 use domain::{ContactId, UserId};
 use poem::Request;
 use poem_openapi::types::{ParseFromParameter, ParseResult};
@@ -15,13 +15,13 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// A request's key while the request is done. Dropped before the answer is remembered, as by a panic, it frees the key.
-pub(crate) struct Hold {
+pub(crate) struct KeyHold {
     app: Arc<App>,
-    held: Option<Held>,
+    held: Option<HeldKey>,
     origin: Origin,
 }
 
-impl Hold {
+impl KeyHold {
     /// Who asks, and from where.
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
@@ -55,7 +55,7 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for KeyHold {
     fn drop(&mut self) {
         // Where the runtime itself ends, the key frees itself when its lock runs out.
         if let (Some(held), Ok(runtime)) = (self.held.take(), Handle::try_current()) {
@@ -66,7 +66,7 @@ impl Drop for Hold {
 }
 
 /// Only a key without an answer is freed: what was committed stays remembered.
-async fn abandon(app: &App, held: &Held) {
+async fn abandon(app: &App, held: &HeldKey) {
     if let Err(error) = idempotency::abandon(app.db.write(), held).await {
         // It frees itself when its lock runs out.
         tracing::warn!(%error, "an idempotency key was not freed");
@@ -76,7 +76,7 @@ async fn abandon(app: &App, held: &Held) {
 /// The header's name.
 const HEADER: &str = "idempotency-key";
 
-/// The header as the document describes it; [`Asked`] reads it.
+/// The header as the document describes it; [`KeyedRequest`] reads it.
 pub(crate) struct KeyText;
 
 described!(KeyText, "string_idempotency-key", patterned("^[!-~]{1,255}$"));
@@ -101,20 +101,20 @@ fn key(request: &Request) -> Result<Option<String>, Refusal> {
 /// What a key says of a request.
 pub(crate) enum Once {
     /// Do it; a key that is held is told the answer.
-    Do(Hold),
+    Do(KeyHold),
     /// It was done; this was the answer.
     Replay(String),
 }
 
 /// Who asks for what, and under which key.
-pub(crate) struct Asked {
+pub(crate) struct KeyedRequest {
     user: UserId,
     origin: Origin,
     key: Option<String>,
     target: String,
 }
 
-impl Asked {
+impl KeyedRequest {
     /// Reads the request's head.
     pub(crate) fn of(request: &Request, user: UserId) -> Result<Self, Refusal> {
         let target = request.uri().path_and_query().map_or("", |p| p.as_str()).to_owned();
@@ -123,21 +123,21 @@ impl Asked {
 
     /// Takes the request's key, if it has one. `content` is what else makes it the same request.
     pub(crate) async fn begin(&self, app: &Arc<App>, content: &[u8]) -> Result<Once, Refusal> {
-        let hold = |held| Hold { app: app.clone(), held, origin: self.origin.clone() };
+        let hold = |held| KeyHold { app: app.clone(), held, origin: self.origin.clone() };
         let Some(key) = &self.key else { return Ok(Once::Do(hold(None))) };
         let owner = uuid::Uuid::now_v7().simple().to_string();
         let hash = hash(&[self.target.as_bytes(), content]);
         match idempotency::begin(app.db.write(), app.clock.now(), self.user, key, &hash, &owner).await? {
-            Begin::Proceed(held) => Ok(Once::Do(hold(Some(held)))),
-            Begin::Replay { body, .. } => Ok(Once::Replay(body)),
-            Begin::Forgotten => Err(Refusal::new(
+            KeyState::Proceed(held) => Ok(Once::Do(hold(Some(held)))),
+            KeyState::Replay { body, .. } => Ok(Once::Replay(body)),
+            KeyState::Forgotten => Err(Refusal::new(
                 Kind::NotFound,
                 "the request with this Idempotency-Key was done, and its answer was deleted with its customer",
             )),
-            Begin::Mismatch => {
+            KeyState::Mismatch => {
                 Err(Refusal::new(Kind::Unprocessable, "this Idempotency-Key was used for another request"))
             }
-            Begin::InProgress => {
+            KeyState::InProgress => {
                 Err(Refusal::new(Kind::Conflict, "the first request with this Idempotency-Key is under way"))
             }
         }

@@ -42,7 +42,7 @@ struct Operation {
 
 /// A path with its operations.
 #[derive(Debug)]
-struct At {
+struct PathOperations {
     /// Its parts; `None`: any.
     parts: Vec<Option<String>>,
     operations: Vec<Operation>,
@@ -50,11 +50,11 @@ struct At {
 
 /// All operations of a surface.
 #[derive(Debug, Default)]
-pub(crate) struct Operations(Vec<At>);
+pub(crate) struct Operations(Vec<PathOperations>);
 
 /// What is wrong with the names in a request's query, and what its operation takes.
-pub(crate) struct Asked<'o> {
-    at: &'o At,
+pub(crate) struct AskedOperation<'o> {
+    at: &'o PathOperations,
     operation: Option<&'o Operation>,
 }
 
@@ -105,20 +105,20 @@ impl Operations {
         let parts: Vec<Option<String>> = parts(path).map(part).collect();
         match self.0.iter_mut().find(|at| at.parts == parts) {
             Some(at) => at.operations.push(operation),
-            None => self.0.push(At { parts, operations: vec![operation] }),
+            None => self.0.push(PathOperations { parts, operations: vec![operation] }),
         }
     }
 
     /// What a request asks for; `None`: there is no such path. A named part goes before one that may be any.
-    pub(crate) fn find(&self, request: &Request) -> Option<Asked<'_>> {
+    pub(crate) fn find(&self, request: &Request) -> Option<AskedOperation<'_>> {
         let asked: Vec<&str> = parts(request.uri().path()).collect();
-        let fits = |at: &&At| {
+        let fits = |at: &&PathOperations| {
             at.parts.len() == asked.len()
                 && at.parts.iter().zip(&asked).all(|(part, asked)| part.as_deref().is_none_or(|part| part == *asked))
         };
         let at = self.0.iter().filter(fits).max_by_key(|at| at.parts.iter().filter(|part| part.is_some()).count())?;
         let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
-        Some(Asked { at, operation: at.operations.iter().find(|operation| operation.method == *method) })
+        Some(AskedOperation { at, operation: at.operations.iter().find(|operation| operation.method == *method) })
     }
 
     /// Refuses who may not use what they ask for; `may` asks whether they have a permission. What is not there is not
@@ -166,7 +166,7 @@ impl Operations {
     }
 }
 
-impl Asked<'_> {
+impl AskedOperation<'_> {
     /// Who may; `None`: the path has no such method.
     pub(crate) fn guard(&self) -> Option<&Guard> {
         self.operation.map(|operation| &operation.guard)

@@ -37,9 +37,9 @@ pub(crate) fn tell(headers: &mut HeaderMap, decision: &Decision) {
 
 /// What the limiter said in the course of a request: the tightest of its limits is told with the answer.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Standing(Arc<Mutex<Option<Decision>>>);
+pub(crate) struct TightestLimit(Arc<Mutex<Option<Decision>>>);
 
-impl Standing {
+impl TightestLimit {
     /// Makes a note for the answer, if the request has a place for it.
     pub(crate) fn note(request: &Request, decision: Decision) {
         let Some(standing) = request.extensions().get::<Self>() else { return };

@@ -20,7 +20,7 @@ pub(crate) mod search;
 pub(crate) mod time;
 pub(crate) mod timing;
 
-use known::{Asked, Operations};
+use known::{AskedOperation, Operations};
 use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response};
 use refusal::{Kind, Refusal, Within};
@@ -68,7 +68,7 @@ impl RequestId {
 pub(crate) fn outermost(endpoint: impl Endpoint + 'static) -> impl Endpoint<Output = Response> {
     poem::EndpointExt::around(endpoint, |endpoint, mut request| async move {
         let id = RequestId::of(&request);
-        let standing = limits::Standing::default();
+        let standing = limits::TightestLimit::default();
         // For what stands beside the surfaces, which knows the header and not the type.
         if let Ok(value) = HeaderValue::from_str(&id.0) {
             request.headers_mut().insert(REQUEST_ID, value);
@@ -149,7 +149,7 @@ fn well_formed(request: &mut Request) -> Result<(), Refusal> {
 }
 
 /// Refuses what a body says where none is read; one that says nothing is passed over.
-async fn without_body(asked: &Asked<'_>, request: &mut Request) -> Result<(), Refusal> {
+async fn without_body(asked: &AskedOperation<'_>, request: &mut Request) -> Result<(), Refusal> {
     let headers = request.headers();
     if body::content_length(request) == Some(0)
         || !(headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING))

@@ -245,6 +245,10 @@ impl From<NotTaken> for Refusal {
             NotTaken::Busy => {
                 Self::new(Kind::Unavailable, "too many reports are waiting; nothing was written, try again")
             }
+            NotTaken::Panicked => {
+                tracing::error!(%error, "a report was not taken");
+                Self::internal()
+            }
             NotTaken::Database(error) => Self::from(&*error),
         }
     }

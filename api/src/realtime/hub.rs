@@ -32,7 +32,7 @@ pub(crate) const MAX_BEHIND: usize = 4_096;
 
 /// What all sockets are told.
 #[derive(Clone, Debug)]
-pub(crate) enum Told {
+pub(crate) enum SocketNews {
     /// A frame for those who may watch batches.
     Batch(Arc<BatchFrame>),
     /// A session has ended: its sockets close.
@@ -42,7 +42,7 @@ pub(crate) enum Told {
 }
 
 /// How a batch is told: in the words of the surface that has the batches.
-pub(crate) type Shape = fn(&BatchSummary) -> Value;
+pub(crate) type RenderBatch = fn(&BatchSummary) -> Value;
 
 /// A `batch_update` frame.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub(crate) struct BatchFrame {
 }
 
 impl BatchFrame {
-    fn of(shape: Shape, summary: &BatchSummary, timestamp_ms: i64) -> Self {
+    fn of(shape: RenderBatch, summary: &BatchSummary, timestamp_ms: i64) -> Self {
         let frame = json!({ "type": "batch_update", "data": shape(summary), "timestamp": timestamp_ms });
         Self { id: summary.id, version: summary.version, text: frame.to_string() }
     }
@@ -62,18 +62,18 @@ impl BatchFrame {
 /// The sockets of this process.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    tell: broadcast::Sender<Told>,
+    tell: broadcast::Sender<SocketNews>,
     open: AtomicUsize,
     max: usize,
-    shape: Shape,
+    shape: RenderBatch,
     /// The live batches that new sockets were told of.
     told: Mutex<HashMap<BatchId, BatchSummary>>,
 }
 
-/// A socket's place; given back when dropped.
-pub(crate) struct Place(Arc<Hub>);
+/// The permit of one socket; given back when dropped.
+pub(crate) struct SocketPermit(Arc<Hub>);
 
-impl Drop for Place {
+impl Drop for SocketPermit {
     fn drop(&mut self) {
         let open = self.0.open.fetch_sub(1, Ordering::Relaxed) - 1;
         metrics::gauge!("paceline_websocket_connections").set(open as f64);
@@ -81,7 +81,7 @@ impl Drop for Place {
 }
 
 impl Hub {
-    pub(crate) fn new(max: usize, shape: Shape) -> Self {
+    pub(crate) fn new(max: usize, shape: RenderBatch) -> Self {
         Self { tell: broadcast::channel(MAX_BEHIND).0, open: AtomicUsize::new(0), max, shape, told: Mutex::default() }
     }
 
@@ -90,15 +90,15 @@ impl Hub {
         BatchFrame::of(self.shape, summary, timestamp_ms)
     }
 
-    /// A place for one more socket, if there is one.
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
+    /// A permit for one more socket, if there is one.
+    pub(crate) fn permit(self: &Arc<Self>) -> Option<SocketPermit> {
         let taken = self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.max).then_some(n + 1));
         let open = taken.ok()? + 1;
         metrics::gauge!("paceline_websocket_connections").set(open as f64);
-        Some(Place(self.clone()))
+        Some(SocketPermit(self.clone()))
     }
 
-    pub(crate) fn listen(&self) -> broadcast::Receiver<Told> {
+    pub(crate) fn listen(&self) -> broadcast::Receiver<SocketNews> {
         self.tell.subscribe()
     }
 
@@ -109,10 +109,10 @@ impl Hub {
 
     /// Closes the sockets of a session that has ended.
     pub(super) fn end(&self, session: SessionId) {
-        self.tell(Told::Ended(session));
+        self.tell(SocketNews::Ended(session));
     }
 
-    fn tell(&self, told: Told) {
+    fn tell(&self, told: SocketNews) {
         // An error says that nobody listens.
         drop(self.tell.send(told));
     }
@@ -129,14 +129,14 @@ pub(crate) async fn follow(app: Arc<App>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => {
-                app.hub.tell(Told::Stopping);
+                app.hub.tell(SocketNews::Stopping);
                 return;
             }
             notice = news.recv() => match notice {
                 Notice::Event(Event::BatchChanged(summary)) => offer(&app, &mut pacer, summary),
                 Notice::Event(Event::SessionRevoked(session)) => {
                     app.sessions.forget(session);
-                    app.hub.tell(Told::Ended(session));
+                    app.hub.tell(SocketNews::Ended(session));
                 }
                 Notice::Event(Event::BatchControl(_) | Event::OutboxGrew(_)) => {}
                 Notice::Missed => missed = true,
@@ -162,7 +162,7 @@ pub(crate) async fn follow(app: Arc<App>, stop: CancellationToken) {
 }
 
 fn tell(app: &App, summary: &BatchSummary) {
-    app.hub.tell(Told::Batch(Arc::new(app.hub.frame(summary, app.clock.now().0))));
+    app.hub.tell(SocketNews::Batch(Arc::new(app.hub.frame(summary, app.clock.now().0))));
 }
 
 fn offer(app: &App, pacer: &mut Pacer, summary: BatchSummary) {
@@ -249,7 +249,7 @@ mod tests {
         let mut leaving: Vec<_> = told.filter_map(|(id, version)| pacer.offer(now, summary(id, version))).collect();
         leaving.extend(pacer.due(now + SPACING));
         for summary in &leaving {
-            hub.tell(Told::Batch(Arc::new(hub.frame(summary, 0))));
+            hub.tell(SocketNews::Batch(Arc::new(hub.frame(summary, 0))));
         }
         let heard = std::iter::from_fn(|| match reader.try_recv() {
             Ok(told) => Some(told),

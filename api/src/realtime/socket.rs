@@ -1,6 +1,6 @@
 //! One socket of `/ws`.
 
-use super::hub::{MAX_LIVE, Place, Told};
+use super::hub::{MAX_LIVE, SocketNews, SocketPermit};
 use crate::App;
 use crate::foundation::auth::{self, Caller};
 use crate::foundation::fields::Fields;
@@ -94,7 +94,7 @@ pub(crate) async fn open(app: Arc<App>, caller: Caller, request: Request) -> Res
     let socket = WebSocket::from_request(&request, &mut body)
         .await
         .map_err(|_| Refusal::new(Kind::Validation, "not a WebSocket handshake"))?;
-    let place = app.hub.enter().ok_or_else(|| Refusal::new(Kind::Unavailable, "too many sockets are open"))?;
+    let place = app.hub.permit().ok_or_else(|| Refusal::new(Kind::Unavailable, "too many sockets are open"))?;
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER)
         .write_buffer_size(0)
@@ -110,7 +110,7 @@ fn frame(app: &App, kind: &str, data: &Value) -> String {
 }
 
 /// Serves a socket until it closes.
-async fn serve(app: Arc<App>, caller: Caller, stream: WebSocketStream, _place: Place) {
+async fn serve(app: Arc<App>, caller: Caller, stream: WebSocketStream, _place: SocketPermit) {
     let (mut out, mut incoming) = stream.split();
     let Some(close) = talk(&app, &caller, &mut out, &mut incoming).await else { return };
     metrics::counter!("paceline_websocket_closed_total", "code" => close.code().to_string()).increment(1);
@@ -189,16 +189,16 @@ async fn talk(
                 }
             }
             news = told.recv() => match news {
-                Ok(Told::Batch(frame)) => {
+                Ok(SocketNews::Batch(frame)) => {
                     if !watches || known.get(&frame.id).is_some_and(|version| frame.version <= *version) {
                         continue;
                     }
                     known.remove(&frame.id);
                     frame.text.clone()
                 }
-                Ok(Told::Ended(session)) if caller.0.session() == Some(session) => return Some(Close::Token),
-                Ok(Told::Ended(_)) => continue,
-                Ok(Told::Stopping) => return Some(Close::Stopping),
+                Ok(SocketNews::Ended(session)) if caller.0.session() == Some(session) => return Some(Close::Token),
+                Ok(SocketNews::Ended(_)) => continue,
+                Ok(SocketNews::Stopping) => return Some(Close::Stopping),
                 Err(RecvError::Lagged(_)) => return Some(Close::Slow),
                 Err(RecvError::Closed) => return None,
             },

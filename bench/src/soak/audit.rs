@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// What the soak found.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(super) struct AuditReport {
     batches: BTreeMap<String, u64>,
     items: BTreeMap<String, u64>,
     taken: usize,
@@ -26,7 +26,7 @@ pub(super) struct Report {
     pub(super) findings: Vec<String>,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for AuditReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |counts: &BTreeMap<String, u64>| {
             counts.iter().map(|(name, n)| format!("{n} {name}")).collect::<Vec<_>>().join(", ")
@@ -80,11 +80,12 @@ pub(super) async fn all_ended(db: &Db, patience: Duration) -> Result<()> {
 }
 
 /// Compares everything with everything.
-pub(super) async fn audit(db: &Db, gateway: &Gateway, users: &Users) -> Result<Report> {
+pub(super) async fn audit(db: &Db, gateway: &Gateway, users: &Users) -> Result<AuditReport> {
     let clock = Clock::machine();
     clock.correct(db.now().await?);
     let found = batches::audit(db.read(), clock.now(), 100).await?;
-    let mut report = Report { findings: found.iter().map(ToString::to_string).collect(), ..Report::default() };
+    let mut report =
+        AuditReport { findings: found.iter().map(ToString::to_string).collect(), ..AuditReport::default() };
     report.unanswered = users.unanswered;
     for why in &users.refused {
         *report.refused.entry(why.clone()).or_default() += 1;

@@ -11,7 +11,7 @@ mod load;
 
 use crate::rig::{Kind, Setup, Surroundings, contacts};
 use anyhow::{Context, Result, bail};
-use audit::Report;
+use audit::AuditReport;
 use faults::Faults;
 use gateway::{Gateway, Mood};
 use load::{CONTACTS, Users};
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Soaked {
     faults: BTreeMap<&'static str, u32>,
-    report: Report,
+    report: AuditReport,
     /// From the last fault until all had ended.
     calm: Duration,
 }

@@ -6,7 +6,7 @@ use backplane::Limit;
 use domain::audit_log::{self, Action};
 use domain::batches::{Batch, BatchType, ContactRefs, CreateError, Staged};
 use domain::db::Tx;
-use domain::idempotency::{self, Begin};
+use domain::idempotency::{self, KeyState};
 use domain::{Step, Timestamp, UserId, db};
 use faults::Commit;
 use poem::Response;
@@ -67,9 +67,9 @@ where
     }
     let (now, key, owner) = (app.clock.now(), format!("console:{name}"), fresh());
     let held = match idempotency::begin(app.db.write(), now, user, &key, seal, &owner).await? {
-        Begin::Proceed(held) => held,
-        Begin::Replay { body, .. } => return Ok(Ok(redirect(&body))),
-        Begin::Forgotten | Begin::Mismatch | Begin::InProgress => {
+        KeyState::Proceed(held) => held,
+        KeyState::Replay { body, .. } => return Ok(Ok(redirect(&body))),
+        KeyState::Forgotten | KeyState::Mismatch | KeyState::InProgress => {
             return Err(Fault::Conflict(context.ui.t("send-twice")));
         }
     };

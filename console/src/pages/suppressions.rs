@@ -7,7 +7,7 @@ use crate::ui::Ui;
 use askama::Template;
 use domain::audit_log::{self, Action};
 use domain::contacts::phone::{self, Phone, Unmarked};
-use domain::contacts::suppressions::{self, Cause, Filter, Suppression};
+use domain::contacts::suppressions::{self, Begun, Cause, Filter, Suppression};
 use domain::users::Permission;
 use domain::{SuppressionId, db};
 use faults::Commit;
@@ -75,7 +75,7 @@ pub(crate) async fn either(context: Context) -> Result<Response, Fault> {
     let tx = app.db.begin().await?;
     // In their order, so that two who add the same numbers cannot wait for each other.
     for phone in &phones {
-        if let Ok(new) = suppressions::begin(&tx, now, phone, Cause::User(user)).await? {
+        if let Begun::New(new) = suppressions::begin(&tx, now, phone, Cause::User(user)).await? {
             audit_log::record(&tx, now, &context.origin(), Action::SuppressionCreate, Some(new.id)).await?;
         }
     }

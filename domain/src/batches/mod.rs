@@ -56,7 +56,7 @@ pub use import_plan::{ImportPlan, SHOWN_ROWS};
 pub use import_writer::ImportWriter;
 pub use in_flight::messages as messages_in_flight;
 pub use items::{FailedRow, Item, Page, contacts_of, failed_rows, item, items};
-pub use of_contact::{ContactItem, Items, Place, items_of_contact};
+pub use of_contact::{ContactItem, ItemPosition, Items, items_of_contact};
 pub use pace::{EffectivePace, LimitedBy, SenderPace, SenderPaces, sender_paces};
 pub use prune::prune;
 pub use read::{

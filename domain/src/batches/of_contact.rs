@@ -36,14 +36,14 @@ pub struct ContactItem {
 impl ContactItem {
     /// Where it stands in the list.
     #[must_use]
-    pub const fn place(&self) -> Place {
-        Place { batch: self.batch.0, seq: self.item.seq }
+    pub const fn place(&self) -> ItemPosition {
+        ItemPosition { batch: self.batch.0, seq: self.item.seq }
     }
 }
 
 /// Where a list goes on: behind this item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct ItemPosition {
     /// The batch's number.
     pub batch: i64,
     /// The item's place in the batch.
@@ -51,7 +51,7 @@ pub struct Place {
 }
 
 /// A page, and where the next one begins.
-pub type Items = (Vec<ContactItem>, Option<Place>);
+pub type Items = (Vec<ContactItem>, Option<ItemPosition>);
 
 /// How many chunks are read at a time.
 const CHUNKS: usize = 20;
@@ -72,11 +72,11 @@ pub async fn items_of_contact(
     conn: &impl ConnectionTrait,
     contact: ContactId,
     status: Option<ItemStatus>,
-    after: Option<Place>,
+    after: Option<ItemPosition>,
     limit: usize,
 ) -> Result<Option<Items>, DbErr> {
     let Some(names) = names(conn, contact).await? else { return Ok(None) };
-    let before = after.unwrap_or(Place { batch: i64::MAX, seq: i64::MAX });
+    let before = after.unwrap_or(ItemPosition { batch: i64::MAX, seq: i64::MAX });
     let mut waiting = match status {
         None | Some(ItemStatus::Pending | ItemStatus::Sending | ItemStatus::Cancelled) => {
             waiting(conn, &names, before, limit + 1).await?
@@ -127,7 +127,7 @@ async fn written(
     table: Table,
     names: &Names,
     status: Option<ItemStatus>,
-    before: Place,
+    before: ItemPosition,
     limit: usize,
 ) -> Result<Vec<ContactItem>, DbErr> {
     let equals = if status.is_some() { "AND i.item_status = $4" } else { "AND $4 = ''" };
@@ -162,7 +162,7 @@ fn of_batch(row: &QueryResult, batch_type: BatchType, item: Item) -> Result<Cont
 async fn waiting(
     conn: &impl ConnectionTrait,
     names: &Names,
-    before: Place,
+    before: ItemPosition,
     limit: usize,
 ) -> Result<Vec<ContactItem>, DbErr> {
     let mut found = Vec::new();
@@ -178,7 +178,7 @@ async fn waiting_as(
     conn: &impl ConnectionTrait,
     names: &Names,
     (number, identifier): (&i64, &String),
-    before: Place,
+    before: ItemPosition,
     limit: usize,
 ) -> Result<Vec<ContactItem>, DbErr> {
     let holds = match Dialect::of(conn) {

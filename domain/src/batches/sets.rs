@@ -85,7 +85,7 @@ pub struct SetChunk {
     /// How many items the next step has at most: fewer where these turned out to be too much, more again when they did not.
     pub(super) most: usize,
     /// Where the erasure of one contact stands.
-    pub(super) place: erase::Place,
+    pub(super) place: erase::ErasurePosition,
     /// Items that are tried again may wait in the chunk.
     may_wait: bool,
 }
@@ -138,7 +138,7 @@ impl SetChunk {
         let less = self.rows > 1;
         self.rows = (self.rows / 2).max(1);
         // Of the step that failed nothing is written.
-        self.place = erase::Place::default();
+        self.place = erase::ErasurePosition::default();
         less
     }
 
@@ -214,7 +214,7 @@ impl RawSet {
             rows,
             half_done: false,
             most: usize::MAX,
-            place: erase::Place::default(),
+            place: erase::ErasurePosition::default(),
             may_wait: true,
         })
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 /// Where the erasure of a contact stands that takes several steps: its messages up to this place in its history have no
 /// text any more. It spares reading them again, and nothing hangs on it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Place {
+pub(crate) struct ErasurePosition {
     contact: i64,
     /// The time and the number of the last message.
     at: i64,
@@ -76,7 +76,7 @@ pub(crate) async fn erase(
     now: Timestamp,
     contacts: &[i64],
     rows: u64,
-    place: &mut Place,
+    place: &mut ErasurePosition,
 ) -> Result<Erased, DbErr> {
     let list = json!(contacts).to_string();
     let these = Dialect::of(conn).one_of(1, "bigint");
@@ -141,12 +141,12 @@ async fn erase_next_messages(
     conn: &impl ConnectionTrait,
     contact: i64,
     left: &mut u64,
-    place: &mut Place,
+    place: &mut ErasurePosition,
 ) -> Result<bool, DbErr> {
     if place.contact != contact {
         let newest = db::one(conn, "SELECT coalesce(max(id), 0) AS newest FROM messages", []).await?;
         let newest = newest.map_or(Ok(0), |row| row.try_get("", "newest"))?;
-        *place = Place { contact, at: i64::MIN, message: i64::MIN, newest };
+        *place = ErasurePosition { contact, at: i64::MIN, message: i64::MIN, newest };
     }
     let sql = format!(
         "SELECT id, created_at FROM messages WHERE contact_id = $1 AND direction IS NOT NULL AND (created_at, id) > ($2, $3)

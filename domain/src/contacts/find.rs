@@ -59,7 +59,7 @@ enum Number {
 
 /// A search that is ready to be asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct PreparedSearch {
     numbers: Vec<Number>,
     name: Option<String>,
     tag: Option<String>,
@@ -67,8 +67,8 @@ pub(crate) struct Asked {
 
 impl Search {
     /// Finds out what is meant. A whole number that somebody has means them; otherwise its digits are a part of one.
-    pub(crate) async fn ask(&self, conn: &impl ConnectionTrait) -> Result<Asked, DbErr> {
-        let mut asked = Asked { tag: self.tag.clone(), ..Asked::default() };
+    pub(crate) async fn ask(&self, conn: &impl ConnectionTrait) -> Result<PreparedSearch, DbErr> {
+        let mut asked = PreparedSearch { tag: self.tag.clone(), ..PreparedSearch::default() };
         for text in [&self.phone, &self.text].into_iter().flatten() {
             match digits_of(text) {
                 Some(digits) => asked.numbers.push(number(conn, text, digits).await?),
@@ -116,7 +116,7 @@ fn ways_of_writing(name: &str) -> Vec<String> {
     ways
 }
 
-impl Asked {
+impl PreparedSearch {
     /// The condition on `contacts c` and its parameters, numbered from `first`.
     pub(crate) fn condition(&self, first: usize) -> (String, Vec<Value>) {
         let mut sql = String::from("c.deleted_at IS NULL");

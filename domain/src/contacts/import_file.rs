@@ -16,8 +16,9 @@ pub use columns::{ColumnPlan, Field, Mapping, MappingError};
 pub use csv_file::CsvRows;
 pub use encoding::{Encoding, UnknownEncoding};
 pub use row::{CleanRow, FileRow, ImportRow, RowError, check_row, validate_row};
-pub use xlsx_file::{Sheets, XlsxRows};
+pub use xlsx_file::{Sheets, WorkbookError, XlsxRows};
 
+use std::convert::Infallible;
 use std::fs::File;
 
 /// How a file is to be read.
@@ -58,14 +59,18 @@ pub fn read_rows(
 ) -> Result<Option<Shape>, FileError> {
     if workbook {
         let mut n = 0;
-        let read = XlsxRows::read::<()>(file, options, |row| {
+        let read = XlsxRows::read(file, options, |row| {
             n += 1;
-            Ok(n <= MAX_ROWS && take(row))
+            Ok::<_, Infallible>(n <= MAX_ROWS && take(row))
+        });
+        let (plan, sheets) = read.map_err(|error| match error {
+            WorkbookError::File(error) => error,
+            WorkbookError::Callback(never) => match never {},
         })?;
         if n > MAX_ROWS {
             return Err(FileError::TooMany);
         }
-        return Ok(read.ok().map(|(plan, sheets)| Shape { plan, encoding: None, sheets: Some(sheets) }));
+        return Ok(Some(Shape { plan, encoding: None, sheets: Some(sheets) }));
     }
     let rows = CsvRows::open(file, options)?;
     let (plan, encoding) = (rows.plan().clone(), Some(rows.encoding().name()));

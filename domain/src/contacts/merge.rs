@@ -297,7 +297,7 @@ pub async fn survivor(conn: &impl ConnectionTrait, gone: ContactId) -> Result<Op
 
 /// Contacts that were merged into others, as they are named: by number and by identifier, each with where it went.
 #[derive(Debug, Default)]
-pub(crate) struct Moved {
+pub(crate) struct MovedContacts {
     pub(crate) numbers: HashMap<i64, i64>,
     pub(crate) identifiers: HashMap<String, i64>,
 }
@@ -306,9 +306,13 @@ pub(crate) struct Moved {
 ///
 /// # Errors
 /// The database's.
-pub(crate) async fn moved(conn: &impl ConnectionTrait, numbers: &[i64], identifiers: &[&str]) -> Result<Moved, DbErr> {
+pub(crate) async fn moved(
+    conn: &impl ConnectionTrait,
+    numbers: &[i64],
+    identifiers: &[&str],
+) -> Result<MovedContacts, DbErr> {
     let dialect = Dialect::of(conn);
-    let mut moved = Moved::default();
+    let mut moved = MovedContacts::default();
     if !numbers.is_empty() {
         let sql = format!("SELECT from_id, into_id FROM contact_merges WHERE from_id {}", dialect.one_of(1, "bigint"));
         for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {

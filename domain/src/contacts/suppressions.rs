@@ -163,17 +163,39 @@ fn read(row: &QueryResult) -> Result<Suppression, DbErr> {
     })
 }
 
-/// Suppresses a number. One that is suppressed stays as it is: the first wish is the one that counts. `Err` with the
-/// row that holds already.
+/// What came of a wish not to be written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// The number is suppressed by it.
+    New(Suppression),
+    /// It was already: by this one.
+    Already(Suppression),
+}
+
+impl Begun {
+    /// The suppression that is new.
+    #[must_use]
+    pub fn into_new(self) -> Option<Suppression> {
+        match self {
+            Self::New(suppression) => Some(suppression),
+            Self::Already(_) => None,
+        }
+    }
+
+    /// The suppression that holds.
+    #[must_use]
+    pub fn into_suppression(self) -> Suppression {
+        match self {
+            Self::New(suppression) | Self::Already(suppression) => suppression,
+        }
+    }
+}
+
+/// Suppresses a number. One that is suppressed stays as it is: the first wish is the one that counts.
 ///
 /// # Errors
 /// The database's.
-pub async fn begin(
-    conn: &impl ConnectionTrait,
-    now: Timestamp,
-    phone: &str,
-    cause: Cause<'_>,
-) -> Result<Result<Suppression, Suppression>, DbErr> {
+pub async fn begin(conn: &impl ConnectionTrait, now: Timestamp, phone: &str, cause: Cause<'_>) -> Result<Begun, DbErr> {
     let [reason, word, message, user] = cause.columns();
     let sql = format!(
         "INSERT INTO suppressions (phone, contact_id, reason, word, message_id, created_by, created_at)
@@ -186,12 +208,12 @@ pub async fn begin(
     let values = [phone.into(), reason, word, message, user, now.0.into(), contact.into()];
     if let Some(row) = db::one(conn, sql, values).await? {
         repeat(conn, &contacts).await?;
-        return Ok(Ok(read(&row)?));
+        return Ok(Begun::New(read(&row)?));
     }
     let sql = format!("SELECT {COLUMNS} FROM suppressions WHERE phone_key = $1 AND ended_at IS NULL");
     let row = db::one(conn, sql, [key.into_owned().into()]).await?;
-    row.as_ref()
-        .map_or_else(|| Err(DbErr::RecordNotFound("the suppression ended meanwhile".into())), |row| Ok(Err(read(row)?)))
+    let row = row.ok_or_else(|| DbErr::RecordNotFound("the suppression ended meanwhile".into()))?;
+    Ok(Begun::Already(read(&row)?))
 }
 
 /// Ends the suppression of a number; `None`: it had none.

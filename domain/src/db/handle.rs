@@ -1,7 +1,7 @@
 //! What statements are run on: a handle for single ones, a transaction for several.
 
-use super::hold::Holds;
-use super::pool::{Ask, Lent, Pool, Unprepared, is_broken, query_error};
+use super::hold::WriterHolds;
+use super::pool::{Ask, LentConnection, Pool, Unprepared, is_broken, query_error};
 use super::sqlite::SqliteTx;
 use async_trait::async_trait;
 use sea_orm::sqlx::pool::PoolConnection;
@@ -23,7 +23,7 @@ pub(super) enum Kind {
     /// `holds` where it is the one that writes.
     Sqlite {
         db: DatabaseConnection,
-        holds: Option<Holds>,
+        holds: Option<WriterHolds>,
     },
     Postgres {
         pool: Pool,
@@ -55,12 +55,12 @@ pub(super) async fn acquire(pool: &SqlitePool) -> Result<PoolConnection<Sqlite>,
 
 /// A transaction on PostgreSQL. While a statement runs, the connection is the statement's: one that is dropped half-way
 /// takes the connection with it.
-struct PgTx(Mutex<State>);
+struct PgTx(Mutex<TxState>);
 
-enum State {
-    Open(Lent),
+enum TxState {
+    Open(LentConnection),
     /// A statement was refused, so the server will undo everything.
-    Failed(Lent),
+    Failed(LentConnection),
     /// The connection broke, or a statement was dropped half-way.
     Gone,
 }
@@ -76,8 +76,8 @@ impl Tx {
         Self { kind: TxKind::Sqlite(tx), rows: AtomicU64::new(0) }
     }
 
-    pub(super) fn postgres(lent: Lent) -> Self {
-        Self { kind: TxKind::Postgres(PgTx(Mutex::new(State::Open(lent)))), rows: AtomicU64::new(0) }
+    pub(super) fn postgres(lent: LentConnection) -> Self {
+        Self { kind: TxKind::Postgres(PgTx(Mutex::new(TxState::Open(lent)))), rows: AtomicU64::new(0) }
     }
 
     /// How many rows its statements have written so far. Rows that a statement wrote and returned count where they were
@@ -110,8 +110,8 @@ impl Tx {
         let rows = self.rows_written();
         match self.kind {
             TxKind::Sqlite(tx) => tx.commit(name, rows).await,
-            TxKind::Postgres(tx) => match std::mem::replace(&mut *tx.0.lock().await, State::Gone) {
-                State::Open(mut lent) => {
+            TxKind::Postgres(tx) => match std::mem::replace(&mut *tx.0.lock().await, TxState::Gone) {
+                TxState::Open(mut lent) => {
                     let answer = lent.bounded(&Unprepared("COMMIT")).await;
                     if !answer.as_ref().is_err_and(is_broken) {
                         lent.give_back();
@@ -119,11 +119,11 @@ impl Tx {
                     }
                     answer.map(drop).map_err(|error| DbErr::Exec(RuntimeErr::SqlxError(error.into())))
                 }
-                State::Failed(lent) => {
+                TxState::Failed(lent) => {
                     lent.roll_back();
                     Err(gone("a statement of the transaction failed; nothing was written"))
                 }
-                State::Gone => Err(gone("the transaction's connection broke; nothing was written")),
+                TxState::Gone => Err(gone("the transaction's connection broke; nothing was written")),
             },
         }
     }
@@ -138,15 +138,15 @@ impl Tx {
                 tx.rollback().await;
                 Ok(())
             }
-            TxKind::Postgres(tx) => match std::mem::replace(&mut *tx.0.lock().await, State::Gone) {
-                State::Open(mut lent) | State::Failed(mut lent) => {
+            TxKind::Postgres(tx) => match std::mem::replace(&mut *tx.0.lock().await, TxState::Gone) {
+                TxState::Open(mut lent) | TxState::Failed(mut lent) => {
                     let answer = lent.bounded(&Unprepared("ROLLBACK")).await;
                     if answer.is_ok() {
                         lent.give_back();
                     }
                     answer.map(drop).map_err(query_error)
                 }
-                State::Gone => Ok(()),
+                TxState::Gone => Ok(()),
             },
         }
     }
@@ -159,15 +159,15 @@ fn gone(text: &str) -> DbErr {
 impl PgTx {
     async fn run<A: Ask<PgConnection>>(&self, ask: &A) -> Result<A::Answer, DbErr> {
         let mut state = self.0.lock().await;
-        let (mut lent, failed) = match std::mem::replace(&mut *state, State::Gone) {
-            State::Open(lent) => (lent, false),
-            State::Failed(lent) => (lent, true),
-            State::Gone => return Err(gone("the transaction's connection broke; nothing was written")),
+        let (mut lent, failed) = match std::mem::replace(&mut *state, TxState::Gone) {
+            TxState::Open(lent) => (lent, false),
+            TxState::Failed(lent) => (lent, true),
+            TxState::Gone => return Err(gone("the transaction's connection broke; nothing was written")),
         };
         let answer = lent.bounded(ask).await;
         let refused = matches!(answer, Err(sqlx::Error::Database(_)));
         if !answer.as_ref().is_err_and(is_broken) {
-            *state = if failed || refused { State::Failed(lent) } else { State::Open(lent) };
+            *state = if failed || refused { TxState::Failed(lent) } else { TxState::Open(lent) };
         }
         answer.map_err(query_error)
     }
@@ -175,9 +175,9 @@ impl PgTx {
 
 impl Drop for PgTx {
     fn drop(&mut self) {
-        match std::mem::replace(self.0.get_mut(), State::Gone) {
-            State::Open(lent) | State::Failed(lent) => lent.roll_back(),
-            State::Gone => {}
+        match std::mem::replace(self.0.get_mut(), TxState::Gone) {
+            TxState::Open(lent) | TxState::Failed(lent) => lent.roll_back(),
+            TxState::Gone => {}
         }
     }
 }

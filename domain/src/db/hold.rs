@@ -12,7 +12,7 @@ use std::time::Instant;
 
 /// The longest holds of a process.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Holds(Arc<Mutex<HashMap<&'static str, Most>>>);
+pub(super) struct WriterHolds(Arc<Mutex<HashMap<&'static str, Most>>>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Most {
@@ -22,17 +22,17 @@ struct Most {
 
 /// The writer, held. Its end is told when it is dropped.
 #[derive(Debug)]
-pub(super) struct Hold {
-    holds: Holds,
+pub(super) struct WriterHold {
+    holds: WriterHolds,
     since: Instant,
     name: &'static str,
     rows: u64,
 }
 
-impl Holds {
+impl WriterHolds {
     /// The writer is held from now on.
-    pub(super) fn begin(&self) -> Hold {
-        Hold { holds: self.clone(), since: Instant::now(), name: "rollback", rows: 0 }
+    pub(super) fn begin(&self) -> WriterHold {
+        WriterHold { holds: self.clone(), since: Instant::now(), name: "rollback", rows: 0 }
     }
 
     /// Runs one statement that is a transaction of its own.
@@ -64,14 +64,14 @@ impl Holds {
     }
 }
 
-impl Hold {
+impl WriterHold {
     /// It ends with a commit of this name, of so many rows.
     pub(super) fn ends(&mut self, name: &'static str, rows: u64) {
         (self.name, self.rows) = (name, rows);
     }
 }
 
-impl Drop for Hold {
+impl Drop for WriterHold {
     fn drop(&mut self) {
         self.holds.tell(self.name, self.since.elapsed().as_secs_f64(), self.rows);
     }

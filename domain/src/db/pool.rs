@@ -64,16 +64,16 @@ struct Inner {
     limits: Limits,
     places: Arc<Semaphore>,
     /// The last used is the first taken.
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<Vec<IdleConnection>>,
 }
 
-struct Idle {
-    open: Open,
+struct IdleConnection {
+    open: OpenConnection,
     since: Instant,
 }
 
 /// A connection that is open, and what the server calls it.
-struct Open {
+struct OpenConnection {
     conn: PgConnection,
     session: Session,
     made: Instant,
@@ -97,10 +97,10 @@ const END_FOR: Duration = Duration::from_secs(60);
 /// Between two tries.
 const END_PAUSE: Duration = Duration::from_millis(500);
 
-/// A connection in use. Dropped, it is closed; only [`Lent::give_back`] keeps it.
-pub(super) struct Lent {
+/// A connection in use. Dropped, it is closed; only [`LentConnection::give_back`] keeps it.
+pub(super) struct LentConnection {
     /// `None` once it was given back.
-    open: Option<Open>,
+    open: Option<OpenConnection>,
     /// It lay idle before, and may have broken meanwhile.
     used_before: bool,
     /// The server has a transaction open on it, as far as we know.
@@ -136,7 +136,7 @@ impl Pool {
     }
 
     /// A connection that lay idle, or a new one.
-    pub(super) async fn acquire(&self) -> Result<Lent, DbErr> {
+    pub(super) async fn acquire(&self) -> Result<LentConnection, DbErr> {
         let deadline = Instant::now() + self.0.limits.acquire;
         let place = self.place(deadline).await?;
         let idle = {
@@ -146,20 +146,20 @@ impl Pool {
             idle.pop()
         };
         match idle {
-            Some(Idle { open, since: _ }) => Ok(self.lend(open, true, place)),
+            Some(IdleConnection { open, since: _ }) => Ok(self.lend(open, true, place)),
             None => self.connect(place, deadline).await,
         }
     }
 
     /// A connection that is new.
-    async fn acquire_new(&self) -> Result<Lent, DbErr> {
+    async fn acquire_new(&self) -> Result<LentConnection, DbErr> {
         let deadline = Instant::now() + self.0.limits.acquire;
         let place = self.place(deadline).await?;
         self.connect(place, deadline).await
     }
 
-    fn lend(&self, open: Open, used_before: bool, place: OwnedSemaphorePermit) -> Lent {
-        Lent { open: Some(open), used_before, in_transaction: false, pool: self.clone(), _place: place }
+    fn lend(&self, open: OpenConnection, used_before: bool, place: OwnedSemaphorePermit) -> LentConnection {
+        LentConnection { open: Some(open), used_before, in_transaction: false, pool: self.clone(), _place: place }
     }
 
     async fn place(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, DbErr> {
@@ -170,7 +170,7 @@ impl Pool {
         }
     }
 
-    async fn connect(&self, place: OwnedSemaphorePermit, deadline: Instant) -> Result<Lent, DbErr> {
+    async fn connect(&self, place: OwnedSemaphorePermit, deadline: Instant) -> Result<LentConnection, DbErr> {
         let mut pause = CONNECT_PAUSE;
         loop {
             let error = match timeout_at(deadline, self.open()).await {
@@ -192,11 +192,11 @@ impl Pool {
         }
     }
 
-    async fn open(&self) -> sqlx::Result<Open> {
+    async fn open(&self) -> sqlx::Result<OpenConnection> {
         let mut conn = self.0.options.connect().await?;
         let row = sqlx::query(SESSION).fetch_one(&mut conn).await?;
         let session = Session { pid: row.try_get("pid")?, began: row.try_get("began")? };
-        Ok(Open { conn, session, made: Instant::now() })
+        Ok(OpenConnection { conn, session, made: Instant::now() })
     }
 
     /// Ends a session that we gave up, over a connection that is none of the pool's: it is needed when those are stuck.
@@ -225,7 +225,7 @@ impl Pool {
     }
 
     /// Begins a transaction.
-    pub(super) async fn begin(&self) -> Result<Lent, DbErr> {
+    pub(super) async fn begin(&self) -> Result<LentConnection, DbErr> {
         let mut lent = self.acquire().await?;
         lent.in_transaction = true;
         match lent.bounded(&Unprepared("BEGIN")).await {
@@ -265,7 +265,7 @@ impl Pool {
         }
         self.0.places.close();
         let idle = std::mem::take(&mut *self.0.idle.lock());
-        for Idle { open, .. } in idle {
+        for IdleConnection { open, .. } in idle {
             if !matches!(timeout(GOODBYE, open.conn.close()).await, Ok(Ok(()))) {
                 tracing::debug!("a connection to the database did not close");
             }
@@ -273,7 +273,7 @@ impl Pool {
     }
 }
 
-impl Lent {
+impl LentConnection {
     /// Asks the server, within the limit of time. After an error for which [`is_broken`] holds, or
     /// when it is dropped half-way, the connection must not be given back.
     pub(super) async fn bounded<A: Ask<PgConnection>>(&mut self, ask: &A) -> sqlx::Result<A::Answer> {
@@ -306,7 +306,7 @@ impl Lent {
         }
         if let Some(open) = self.open.take() {
             // Before the place is free: whoever gets it finds the connection.
-            self.pool.0.idle.lock().push(Idle { open, since: Instant::now() });
+            self.pool.0.idle.lock().push(IdleConnection { open, since: Instant::now() });
         }
     }
 
@@ -323,10 +323,10 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for LentConnection {
     fn drop(&mut self) {
         // The socket first: most servers learn from that.
-        let Some(Open { conn, session, made: _ }) = self.open.take() else { return };
+        let Some(OpenConnection { conn, session, made: _ }) = self.open.take() else { return };
         drop(conn);
         if self.in_transaction
             && let Ok(runtime) = Handle::try_current()

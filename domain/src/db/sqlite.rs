@@ -5,7 +5,7 @@
 //! commit then commits nothing, and nor does any after it.
 
 use super::handle::acquire;
-use super::hold::{Hold, Holds};
+use super::hold::{WriterHold, WriterHolds};
 use super::pool::{Ask, Unprepared, query_error};
 use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::{self, Sqlite, SqliteConnection, SqlitePool};
@@ -15,15 +15,15 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
 /// A transaction. Dropped before its commit, it is rolled back.
-pub(super) struct SqliteTx(Mutex<Writer>);
+pub(super) struct SqliteTx(Mutex<WriteConnection>);
 
 /// The connection, and whether a transaction is open on it. A statement that is dropped half-way is still done, and then
 /// undone with the others.
-struct Writer {
+struct WriteConnection {
     conn: Option<PoolConnection<Sqlite>>,
     open: bool,
     /// Since the writer is ours.
-    hold: Hold,
+    hold: WriterHold,
 }
 
 impl fmt::Debug for SqliteTx {
@@ -34,10 +34,10 @@ impl fmt::Debug for SqliteTx {
 
 impl SqliteTx {
     /// Begins; the write lock is taken at once.
-    pub(super) async fn begin(pool: &SqlitePool, holds: Holds) -> Result<Self, DbErr> {
+    pub(super) async fn begin(pool: &SqlitePool, holds: WriterHolds) -> Result<Self, DbErr> {
         let conn = acquire(pool).await?;
         // Open from here on: who leaves before the answer comes must not leave a transaction behind.
-        let tx = Self(Mutex::new(Writer { conn: Some(conn), open: true, hold: holds.begin() }));
+        let tx = Self(Mutex::new(WriteConnection { conn: Some(conn), open: true, hold: holds.begin() }));
         tx.run(&Unprepared("BEGIN IMMEDIATE")).await?;
         Ok(tx)
     }
@@ -65,13 +65,13 @@ impl SqliteTx {
     }
 }
 
-impl Writer {
+impl WriteConnection {
     fn conn(&mut self) -> Result<&mut SqliteConnection, DbErr> {
         self.conn.as_deref_mut().ok_or(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
     }
 }
 
-impl Drop for Writer {
+impl Drop for WriteConnection {
     fn drop(&mut self) {
         if !self.open {
             return;

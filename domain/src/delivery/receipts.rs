@@ -11,11 +11,11 @@ use crate::batches::{self, ItemFate};
 use crate::contacts::suppressions::{self, Cause};
 use crate::contacts::{addresses, merge};
 use crate::db::{self, Dialect};
-use crate::messages::receipts::{About, Kept, Receipt, Said, Taken, take_acks};
+use crate::messages::receipts::{About, EarlyReceipts, Receipt, ReceiptKind, ReportOutcome, take_acks};
 use crate::outbox::{DomainEvent, NewEvent};
 use crate::time::Timestamp;
 use entities::ContactId;
-use progress::{Known, Progress};
+use progress::{Progress, ReportedMessage};
 use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ use std::collections::HashMap;
 /// What came of a group of reports.
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
-    pub(crate) taken: Vec<Taken>,
+    pub(crate) taken: Vec<ReportOutcome>,
     /// What is to be appended to the outbox, last.
     pub(crate) to_append: Vec<NewEvent>,
     pub(crate) events: Vec<Event>,
@@ -43,17 +43,17 @@ pub(crate) async fn apply(
         return Ok(applied);
     }
     let mut known = Messages::load(conn, receipts).await?;
-    let mut kept = Kept::default();
+    let mut kept = EarlyReceipts::default();
     for receipt in receipts {
         applied.taken.push(known.apply(receipt, &mut kept));
     }
     // Acks that came before the maps that these reports brought.
     for (whatsapp_id, level, at) in take_acks(conn, &known.newly_mapped).await? {
-        let said = Said::Ack { level, whatsapp_id: None };
-        known.apply(&Receipt { about: About::Network(whatsapp_id), said, at }, &mut kept);
+        let kind = ReceiptKind::Ack { level, whatsapp_id: None };
+        known.apply(&Receipt { about: About::Network(whatsapp_id), kind, at }, &mut kept);
     }
     kept.write(conn).await?;
-    let changed: Vec<&Known> = known.rows.iter().filter(|row| row.changed).collect();
+    let changed: Vec<&ReportedMessage> = known.rows.iter().filter(|row| row.changed).collect();
     write(conn, &changed).await?;
     for row in changed {
         if let (Some((batch, seq)), Some(fate)) = (row.item, row.fate()) {
@@ -79,7 +79,7 @@ pub(crate) async fn apply(
 }
 
 /// What the outbox tells of a message. That one of a batch failed is told as its batch's change.
-fn events(row: &Known) -> impl Iterator<Item = NewEvent> {
+fn events(row: &ReportedMessage) -> impl Iterator<Item = NewEvent> {
     let (message, bulk) = (row.id, row.item.is_some());
     let progress = row.progress.iter().map(move |progress| match *progress {
         Progress::Acked(level) => DomainEvent::MessageAcked { message, level },
@@ -91,7 +91,7 @@ fn events(row: &Known) -> impl Iterator<Item = NewEvent> {
 
 /// The messages that a group of reports is about.
 struct Messages {
-    rows: Vec<Known>,
+    rows: Vec<ReportedMessage>,
     by: HashMap<About, usize>,
     newly_mapped: Vec<String>,
     /// Which accounts the network told of the contacts that were written to.
@@ -109,9 +109,9 @@ impl Messages {
                 About::Number(id) => numbers.push(id.0),
                 About::Network(id) => networks.push(id.clone()),
             }
-            if let Said::Mapped { whatsapp_id, .. }
-            | Said::Ack { whatsapp_id: Some(whatsapp_id), .. }
-            | Said::Seen { whatsapp_id: Some(whatsapp_id), .. } = &receipt.said
+            if let ReceiptKind::Mapped { whatsapp_id, .. }
+            | ReceiptKind::Ack { whatsapp_id: Some(whatsapp_id), .. }
+            | ReceiptKind::Seen { whatsapp_id: Some(whatsapp_id), .. } = &receipt.kind
             {
                 networks.push(whatsapp_id.clone());
             }
@@ -140,7 +140,7 @@ impl Messages {
             dialect.for_update()
         );
         for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {
-            let known = Known::read(&row)?;
+            let known = ReportedMessage::read(&row)?;
             let at = messages.rows.len();
             messages.by.insert(About::Uuid(known.uuid), at);
             messages.by.insert(About::Number(known.id), at);
@@ -152,36 +152,36 @@ impl Messages {
         Ok(messages)
     }
 
-    fn apply(&mut self, receipt: &Receipt, kept: &mut Kept) -> Taken {
-        let told = match &receipt.said {
-            Said::Mapped { whatsapp_id, .. } => Some(whatsapp_id),
-            Said::Ack { whatsapp_id, .. } | Said::Seen { whatsapp_id, .. } => whatsapp_id.as_ref(),
-            Said::Failed { .. } => None,
+    fn apply(&mut self, receipt: &Receipt, kept: &mut EarlyReceipts) -> ReportOutcome {
+        let told = match &receipt.kind {
+            ReceiptKind::Mapped { whatsapp_id, .. } => Some(whatsapp_id),
+            ReceiptKind::Ack { whatsapp_id, .. } | ReceiptKind::Seen { whatsapp_id, .. } => whatsapp_id.as_ref(),
+            ReceiptKind::Failed { .. } => None,
         };
         let by_network = told.and_then(|id| self.by.get(&About::Network(id.clone()))).copied();
         let Some(at) = self.by.get(&receipt.about).copied().or(by_network) else { return kept.keep(receipt) };
         if told.is_some() && by_network.is_some_and(|other| other != at) {
-            return Taken::Contradicts;
+            return ReportOutcome::Contradicts;
         }
-        let Some(row) = self.rows.get_mut(at) else { return Taken::NoMessage };
+        let Some(row) = self.rows.get_mut(at) else { return ReportOutcome::NoMessage };
         if let Some(id) = told
             && by_network.is_none()
         {
             if !row.map(id) {
-                return Taken::Contradicts;
+                return ReportOutcome::Contradicts;
             }
             self.by.insert(About::Network(id.clone()), at);
             self.newly_mapped.push(id.clone());
         }
-        row.take(&receipt.said, receipt.at);
-        if let Said::Mapped { wa_id: Some(wa_id), .. } = &receipt.said {
+        row.take(&receipt.kind, receipt.at);
+        if let ReceiptKind::Mapped { wa_id: Some(wa_id), .. } = &receipt.kind {
             self.resolved.push((row.contact, wa_id.clone()));
         }
-        Taken::Applied
+        ReportOutcome::Applied
     }
 }
 
-async fn write(conn: &impl ConnectionTrait, changed: &[&Known]) -> Result<(), DbErr> {
+async fn write(conn: &impl ConnectionTrait, changed: &[&ReportedMessage]) -> Result<(), DbErr> {
     if changed.is_empty() {
         return Ok(());
     }

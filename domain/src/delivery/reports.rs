@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 
-pub use crate::messages::receipts::Taken;
+pub use crate::messages::receipts::ReportOutcome;
 
 /// One report.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +32,7 @@ pub async fn take(
     reports: &[Report],
     opt_out: &OptOut,
     rng: &mut impl Rng,
-) -> Result<Step<Vec<Taken>>, DbErr> {
+) -> Result<Step<Vec<ReportOutcome>>, DbErr> {
     let about_ours: Vec<&Receipt> = reports
         .iter()
         .filter_map(|report| if let Report::Receipt(receipt) = report { Some(receipt) } else { None })
@@ -43,12 +43,12 @@ pub async fn take(
     let mut receipts = applied.taken.into_iter();
     for report in reports {
         step.value.push(match report {
-            Report::Receipt(_) => receipts.next().unwrap_or(Taken::NoMessage),
+            Report::Receipt(_) => receipts.next().unwrap_or(ReportOutcome::NoMessage),
             Report::Inbound(inbound) => {
                 let received = inbox::receive(conn, now, inbound, opt_out, rng).await?;
                 to_append.extend(received.to_append);
                 step.rings.extend(received.rings);
-                Taken::Applied
+                ReportOutcome::Applied
             }
         });
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 /// A message that the ledger says the gateway took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
+pub struct TakenMessage {
     /// Its place: the cursor.
     pub id: i64,
     /// Its id at the gateway.
@@ -25,7 +25,12 @@ pub struct Taken {
 ///
 /// # Errors
 /// The database's.
-pub async fn taken(conn: &impl ConnectionTrait, since: Timestamp, after: i64, limit: u64) -> Result<Vec<Taken>, DbErr> {
+pub async fn taken(
+    conn: &impl ConnectionTrait,
+    since: Timestamp,
+    after: i64,
+    limit: u64,
+) -> Result<Vec<TakenMessage>, DbErr> {
     let sql = format!(
         "SELECT id, CAST(uuid AS TEXT) AS uuid, sent_at, gateway_id FROM messages
          WHERE id > $1 AND direction = 'outbound' AND sent_at >= $2 ORDER BY id LIMIT {limit}"
@@ -36,7 +41,7 @@ pub async fn taken(conn: &impl ConnectionTrait, since: Timestamp, after: i64, li
         let sent_at = row.try_get("", "sent_at")?;
         let gateway = row.try_get::<Option<i64>>("", "gateway_id")?.map(GatewayId);
         let named_at = named_at(uuid).unwrap_or(Timestamp(sent_at));
-        Ok(Taken { id: row.try_get("", "id")?, uuid, named_at, gateway })
+        Ok(TakenMessage { id: row.try_get("", "id")?, uuid, named_at, gateway })
     };
     rows.iter().map(taken).collect()
 }

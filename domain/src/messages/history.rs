@@ -168,10 +168,10 @@ pub async fn by_ids(conn: &impl ConnectionTrait, ids: &[MessageId]) -> Result<Ve
 }
 
 /// A place in a history: a time and a number.
-type Place = (i64, i64);
+type Position = (i64, i64);
 
-const START: Place = (i64::MIN, i64::MIN);
-const END: Place = (i64::MAX, i64::MAX);
+const START: Position = (i64::MIN, i64::MIN);
+const END: Position = (i64::MAX, i64::MAX);
 
 /// Where a message stands. Where the contact has no message of that number, it is the place of the one whose number is
 /// the nearest on the side that the page turns its back to; `None`: there is none on that side.
@@ -180,7 +180,7 @@ async fn place(
     contact: ContactId,
     message: MessageId,
     side: fn(MessageId) -> Part,
-) -> Result<Option<Place>, DbErr> {
+) -> Result<Option<Position>, DbErr> {
     let read = |row: QueryResult| Ok((row.try_get("", "created_at")?, row.try_get("", "id")?));
     let exact = "SELECT created_at, id FROM messages WHERE id = $2 AND contact_id = $1 AND direction IS NOT NULL";
     if let Some(row) = db::one(conn, exact, [contact.into(), message.into()]).await? {

@@ -71,7 +71,7 @@ pub(crate) async fn receive(
     }
     // Nobody writes in the future: a clock that is ahead would keep its customer on top of every list.
     let at = inbound.at.map_or(now, |at| at.min(now));
-    let Writer { contact, new, merged } = writer(conn, now, inbound, rng).await?;
+    let Correspondent { contact, new, merged } = writer(conn, now, inbound, rng).await?;
     let conversation = conversations::open(conn, now, contact, Channel::WhatsApp, By::Contact, rng).await?;
     let sql = format!(
         "INSERT INTO messages (uuid, contact_id, conversation_id, direction, content, message_type, media, status, ack,
@@ -115,7 +115,7 @@ pub(crate) async fn receive(
 }
 
 /// Who wrote.
-struct Writer {
+struct Correspondent {
     contact: ContactId,
     /// They were not known before.
     new: bool,
@@ -130,7 +130,7 @@ async fn writer(
     now: Timestamp,
     inbound: &Inbound,
     rng: &mut impl Rng,
-) -> Result<Writer, DbErr> {
+) -> Result<Correspondent, DbErr> {
     let mut known: Vec<Owner> = Vec::new();
     if let Some(phone) = &inbound.phone {
         known = addresses::owners(conn, phone.as_digits()).await?;
@@ -146,7 +146,7 @@ async fn writer(
     let mut known = known.into_iter().enumerate();
     let Some((_, mut person)) = known.next() else {
         let contact = made(conn, now, inbound, rng).await?;
-        return Ok(Writer { contact, new: true, merged: Vec::new() });
+        return Ok(Correspondent { contact, new: true, merged: Vec::new() });
     };
     let mut merged = Vec::new();
     for (nth, other) in known {
@@ -162,7 +162,7 @@ async fn writer(
         }
     }
     learn(conn, now, &person, inbound).await?;
-    Ok(Writer { contact: person.id, new: false, merged })
+    Ok(Correspondent { contact: person.id, new: false, merged })
 }
 
 async fn made(
@@ -223,7 +223,7 @@ async fn obey(
 ) -> Result<Option<Composed>, DbErr> {
     let (changed, action, reply) = match wish {
         Wish::Stop => {
-            let begun = suppressions::begin(conn, now, phone.as_digits(), cause).await?.ok();
+            let begun = suppressions::begin(conn, now, phone.as_digits(), cause).await?.into_new();
             (begun, Action::SuppressionCreate, opt_out.stop_reply.as_str())
         }
         Wish::Start => {

@@ -2,7 +2,7 @@
 //! is longer than ours is cut at a character.
 
 use super::inbox::{self, Inbound};
-use super::receipts::{About, Receipt, Said};
+use super::receipts::{About, Receipt, ReceiptKind};
 use crate::contacts::customers::Identity;
 use sha2::{Digest, Sha256};
 
@@ -73,16 +73,19 @@ pub fn inbound(from: Option<&str>, told: Inbound) -> Inbound {
 /// What is told of a message of ours, within our limits.
 #[must_use]
 pub fn receipt(told: Receipt) -> Receipt {
-    let said = match told.said {
-        Said::Mapped { whatsapp_id, wa_id } => {
-            Said::Mapped { whatsapp_id: id(&whatsapp_id).unwrap_or_default(), wa_id: wa_id.as_deref().and_then(id) }
+    let kind = match told.kind {
+        ReceiptKind::Mapped { whatsapp_id, wa_id } => ReceiptKind::Mapped {
+            whatsapp_id: id(&whatsapp_id).unwrap_or_default(),
+            wa_id: wa_id.as_deref().and_then(id),
+        },
+        ReceiptKind::Ack { level, whatsapp_id } => {
+            ReceiptKind::Ack { level, whatsapp_id: whatsapp_id.as_deref().and_then(id) }
         }
-        Said::Ack { level, whatsapp_id } => Said::Ack { level, whatsapp_id: whatsapp_id.as_deref().and_then(id) },
-        Said::Seen { whatsapp_id, delay_ms } => {
+        ReceiptKind::Seen { whatsapp_id, delay_ms } => {
             let delay_ms = delay_ms.map(|delay| delay.max(0));
-            Said::Seen { whatsapp_id: whatsapp_id.as_deref().and_then(id), delay_ms }
+            ReceiptKind::Seen { whatsapp_id: whatsapp_id.as_deref().and_then(id), delay_ms }
         }
-        Said::Failed { code, detail } => Said::Failed {
+        ReceiptKind::Failed { code, detail } => ReceiptKind::Failed {
             code: clip(&code, CODE).unwrap_or_else(|| UNSPECIFIED.into()),
             detail: clip(&detail, DETAIL).unwrap_or_default(),
         },
@@ -91,7 +94,7 @@ pub fn receipt(told: Receipt) -> Receipt {
         About::Network(told) => About::Network(id(&told).unwrap_or_default()),
         about @ (About::Uuid(_) | About::Number(_)) => about,
     };
-    Receipt { about, said, at: told.at }
+    Receipt { about, kind, at: told.at }
 }
 
 #[cfg(test)]
@@ -131,9 +134,9 @@ mod tests {
 
     #[test]
     fn what_is_told_of_a_message_is_cut_as_well() {
-        let said = Said::Failed { code: "c".repeat(99), detail: "\u{e9}".repeat(999) };
-        let kept = receipt(Receipt { about: About::Network("n".repeat(999)), said, at: Timestamp(0) });
-        assert_eq!(kept.said, Said::Failed { code: "c".repeat(64), detail: "\u{e9}".repeat(500) });
+        let kind = ReceiptKind::Failed { code: "c".repeat(99), detail: "\u{e9}".repeat(999) };
+        let kept = receipt(Receipt { about: About::Network("n".repeat(999)), kind, at: Timestamp(0) });
+        assert_eq!(kept.kind, ReceiptKind::Failed { code: "c".repeat(64), detail: "\u{e9}".repeat(500) });
         assert!(matches!(kept.about, About::Network(id) if id.len() == ID));
     }
 }

@@ -3,7 +3,7 @@
 //! Such a session ends [`BROWSER_TTL`] after the sign-in, after [`BROWSER_IDLE`] without a request, when it is revoked, or
 //! when its user may no longer sign in.
 
-use super::session::{Standing, hash, insert};
+use super::session::{SessionAccess, hash, insert};
 use super::store::User;
 use crate::db;
 use crate::time::Timestamp;
@@ -29,7 +29,7 @@ pub struct BrowserSession {
     /// Whose it is.
     pub user: User,
     /// What it is open to.
-    pub standing: Standing,
+    pub standing: SessionAccess,
 }
 
 /// Opens a session for a user who has shown the password; returns it with the only copy of its token. With `must_change`
@@ -91,7 +91,7 @@ pub async fn browser_session(
     Ok(Some(BrowserSession {
         id: SessionId(row.try_get("", "session_id")?),
         user: super::store::read(&row)?,
-        standing: if must_change { Standing::MustChangePassword } else { Standing::Open },
+        standing: if must_change { SessionAccess::MustChangePassword } else { SessionAccess::Open },
     }))
 }
 

@@ -21,8 +21,8 @@ pub use key::{
 pub use prune::{ENDED_KEPT, prune};
 pub use role::{Permission, Role};
 pub use session::{
-    REFRESH_TTL, Refreshed, SignedIn, Standing, known_addresses, open_session, open_token_session, refresh, revoke,
-    revoked_since, standing,
+    REFRESH_TTL, Refreshed, SessionAccess, SignedIn, known_addresses, open_session, open_token_session, refresh,
+    revoke, revoked_since, standing,
 };
 pub use store::{
     Credentials, NewUser, User, UserError, by_email, create, create_one_time, credentials, get, names, none_exists,

@@ -188,7 +188,7 @@ pub async fn revoke(conn: &impl ConnectionTrait, now: Timestamp, session: Sessio
 
 /// How a session stands that has neither ended nor been revoked, and whose user may still sign in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum SessionAccess {
     /// It is open to all that its user may do.
     Open,
     /// It is open to a change of the password alone.
@@ -203,7 +203,7 @@ pub async fn standing(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     session: SessionId,
-) -> Result<Option<Standing>, DbErr> {
+) -> Result<Option<SessionAccess>, DbErr> {
     let row = db::one(
         conn,
         "SELECT s.must_change_password AS must FROM sessions s JOIN users u ON u.id = s.user_id
@@ -213,7 +213,7 @@ pub async fn standing(
     .await?;
     let Some(row) = row else { return Ok(None) };
     let must_change: bool = row.try_get("", "must")?;
-    Ok(Some(if must_change { Standing::MustChangePassword } else { Standing::Open }))
+    Ok(Some(if must_change { SessionAccess::MustChangePassword } else { SessionAccess::Open }))
 }
 
 /// The sessions that were revoked since then, for who may have missed the news of it.

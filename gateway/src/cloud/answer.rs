@@ -4,7 +4,7 @@
 //! somebody in between or a server that fails, proves nothing about the message and is never its fault.
 
 use super::error::MetaError;
-use crate::transport::{Class, Handed, Refusal};
+use crate::transport::{Class, Refusal, SubmissionOutcome};
 use listener::lenient_json;
 use serde_json::Value;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const WAIT_MAX: Duration = Duration::from_secs(3_600);
 
 /// An answer, as far as it was read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Answer<'a> {
+pub(super) struct GraphAnswer<'a> {
     pub(super) status: u16,
     /// How long it asks to be left alone.
     pub(super) retry_after: Option<Duration>,
@@ -25,35 +25,35 @@ pub(super) struct Answer<'a> {
 }
 
 /// What became of the message. `secret` is kept out of the reason.
-pub(super) fn judge(answer: &Answer<'_>, secret: &str) -> Handed {
-    let Answer { status, retry_after, body } = *answer;
+pub(super) fn judge(answer: &GraphAnswer<'_>, secret: &str) -> SubmissionOutcome {
+    let GraphAnswer { status, retry_after, body } = *answer;
     let body: Value = serde_json::from_str(&lenient_json(body)).unwrap_or_default();
     if (200..300).contains(&status) {
         return match network_id(&body) {
-            Some(network_id) => Handed::Taken { network_id: network_id.to_owned(), wa_id: wa_id(&body) },
-            None => Handed::Unknown {
+            Some(network_id) => SubmissionOutcome::Taken { network_id: network_id.to_owned(), wa_id: wa_id(&body) },
+            None => SubmissionOutcome::Unknown {
                 code: "cloud_no_id".into(),
                 detail: format!("Meta answered {status} without the message's id"),
             },
         };
     }
     if let Some(error) = body.get("error").and_then(|error| MetaError::read(error, Some(secret))) {
-        return Handed::Refused(error.refusal(Some(status), retry_after));
+        return SubmissionOutcome::Refused(error.refusal(Some(status), retry_after));
     }
     let code = format!("cloud_{status}");
     let detail = format!("an answer {status} that is none of the Graph API's");
     let class = match status {
         // A proxy's words for a server that broke off or did not answer in time: it may have taken the message first.
-        408 | 502 | 504 => return Handed::Unknown { code, detail },
+        408 | 502 | 504 => return SubmissionOutcome::Unknown { code, detail },
         429 => Class::Later,
         // Nobody lets us in, whoever that is: nothing goes out until somebody has seen to it.
         401 | 403 | 407 => Class::StopSender,
         // A redirect is not followed: where it points to was not asked.
         300..=599 => Class::Trouble,
-        _ => return Handed::Unknown { code, detail },
+        _ => return SubmissionOutcome::Unknown { code, detail },
     };
     let retry_after = retry_after.filter(|_| matches!(class, Class::Later | Class::LaterForRecipient | Class::Trouble));
-    Handed::Refused(Refusal { class, code, detail, retry_after })
+    SubmissionOutcome::Refused(Refusal { class, code, detail, retry_after })
 }
 
 /// The id of the message in an answer that took it.
@@ -93,16 +93,16 @@ mod tests {
     use serde_json::json;
     use std::time::UNIX_EPOCH;
 
-    fn judged(status: u16, body: &str) -> Handed {
-        judge(&Answer { status, retry_after: None, body: body.as_bytes() }, "token")
+    fn judged(status: u16, body: &str) -> SubmissionOutcome {
+        judge(&GraphAnswer { status, retry_after: None, body: body.as_bytes() }, "token")
     }
 
-    fn word(handed: &Handed) -> String {
+    fn word(handed: &SubmissionOutcome) -> String {
         match handed {
-            Handed::Taken { network_id, wa_id: None } => format!("taken {network_id}"),
-            Handed::Taken { network_id, wa_id: Some(wa_id) } => format!("taken {network_id} as {wa_id}"),
-            Handed::Refused(refusal) => format!("{:?} {}", refusal.class, refusal.code),
-            Handed::Unknown { code, .. } => format!("unknown {code}"),
+            SubmissionOutcome::Taken { network_id, wa_id: None } => format!("taken {network_id}"),
+            SubmissionOutcome::Taken { network_id, wa_id: Some(wa_id) } => format!("taken {network_id} as {wa_id}"),
+            SubmissionOutcome::Refused(refusal) => format!("{:?} {}", refusal.class, refusal.code),
+            SubmissionOutcome::Unknown { code, .. } => format!("unknown {code}"),
         }
     }
 
@@ -187,12 +187,12 @@ mod tests {
     proptest! {
         #[test]
         fn any_answer_is_judged(status in 100u16..1000, body: Vec<u8>, header in ".{0,40}") {
-            let handed = judge(&Answer { status, retry_after: read_retry_after(&header, UNIX_EPOCH), body: &body }, "token");
+            let handed = judge(&GraphAnswer { status, retry_after: read_retry_after(&header, UNIX_EPOCH), body: &body }, "token");
             // No accident is a message that was taken, or one that will never be.
             let settled = match handed {
-                Handed::Taken { .. } => true,
-                Handed::Refused(refusal) => matches!(refusal.class, Class::Message | Class::Recipient | Class::NotNow),
-                Handed::Unknown { .. } => false,
+                SubmissionOutcome::Taken { .. } => true,
+                SubmissionOutcome::Refused(refusal) => matches!(refusal.class, Class::Message | Class::Recipient | Class::NotNow),
+                SubmissionOutcome::Unknown { .. } => false,
             };
             prop_assert!(!settled);
             let _: Option<Duration> = regain_access(&header);
@@ -201,7 +201,7 @@ mod tests {
         #[test]
         fn a_broken_off_answer_took_nothing_for_sure(cut in 0usize..80) {
             let body = br#"{"messaging_product":"whatsapp","messages":[{"id":"wamid.HBgLMTY1MDM4Nzk0MzkVAgA"}]}"#;
-            let answer = Answer { status: 200, retry_after: None, body: &body[..cut.min(body.len() - 1)] };
+            let answer = GraphAnswer { status: 200, retry_after: None, body: &body[..cut.min(body.len() - 1)] };
             prop_assert_eq!(word(&judge(&answer, "token")), "unknown cloud_no_id");
         }
     }

@@ -19,9 +19,10 @@ pub use config::CloudConfig;
 
 use crate::requests::{self, bounded};
 use crate::transport::{
-    Class, Handed, Handing, Heard, HookAnswer, HookRequest, Listener, Refusal, Session, Settles, Transport,
+    BodyEvents, Class, EventSink, HookAnswer, HookRequest, Refusal, Session, Settles, Submission, SubmissionOutcome,
+    Transport,
 };
-use answer::Answer;
+use answer::GraphAnswer;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Response, Url};
 use seal::Seal;
@@ -126,11 +127,11 @@ impl CloudApi {
     }
 
     /// What the answer says of the message.
-    async fn judge(&self, response: Response) -> Handed {
+    async fn judge(&self, response: Response) -> SubmissionOutcome {
         let status = response.status().as_u16();
         let retry_after = wait_of(response.headers());
         let body = bounded(response).await;
-        answer::judge(&Answer { status, retry_after, body: &body }, &self.config.access_token)
+        answer::judge(&GraphAnswer { status, retry_after, body: &body }, &self.config.access_token)
     }
 
     /// Shows that the address is ours: echoes the challenge to who knows the token.
@@ -183,7 +184,7 @@ impl Transport for CloudApi {
         Settles::ByEvent { within: self.config.status_wait() }
     }
 
-    async fn hand(&self, message: &Handing<'_>) -> Handed {
+    async fn hand(&self, message: &Submission<'_>) -> SubmissionOutcome {
         if message.message_id.chars().count() > MAX_CALLBACK_DATA {
             // Meta would cut or refuse it, and the message could not be found again.
             return refused(
@@ -231,7 +232,7 @@ impl Transport for CloudApi {
         })
     }
 
-    fn read(&self, body: &[u8]) -> Heard {
+    fn read(&self, body: &[u8]) -> BodyEvents {
         let told = webhook::read(body, |id| self.config.has_number(id), now_ms());
         if told.malformed > 0 {
             self.malformed.fetch_add(told.malformed, Ordering::Relaxed);
@@ -243,20 +244,20 @@ impl Transport for CloudApi {
         for code in told.errors {
             tracing::warn!(code, "Meta tells of an error of the account");
         }
-        Heard { events: told.events, unread: told.malformed }
+        BodyEvents { events: told.events, unread: told.malformed }
     }
 
-    async fn listen(&self, _listener: Arc<dyn Listener>) {
+    async fn listen(&self, _listener: Arc<dyn EventSink>) {
         std::future::pending().await
     }
 }
 
-fn refused(class: Class, code: &str, detail: &str) -> Handed {
-    Handed::Refused(Refusal { class, code: code.into(), detail: detail.into(), retry_after: None })
+fn refused(class: Class, code: &str, detail: &str) -> SubmissionOutcome {
+    SubmissionOutcome::Refused(Refusal { class, code: code.into(), detail: detail.into(), retry_after: None })
 }
 
-fn unknown(code: &str, detail: &str) -> Handed {
-    Handed::Unknown { code: code.into(), detail: detail.into() }
+fn unknown(code: &str, detail: &str) -> SubmissionOutcome {
+    SubmissionOutcome::Unknown { code: code.into(), detail: detail.into() }
 }
 
 fn answered(status: u16, body: &str) -> HookAnswer {

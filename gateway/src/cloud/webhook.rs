@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 /// What a webhook told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct WebhookContent {
     /// In its order.
     pub(super) events: Vec<Event>,
     /// Elements that could not be read, or not wholly.
@@ -35,8 +35,8 @@ fn members(raw: &RawValue) -> Option<Members<'_>> {
 }
 
 /// Reads a webhook's body, of the numbers that are `ours`; `now_ms` is the time of what has none that can be read.
-pub(super) fn read(body: &[u8], ours: impl Fn(&str) -> bool, now_ms: i64) -> Told {
-    let mut told = Told::default();
+pub(super) fn read(body: &[u8], ours: impl Fn(&str) -> bool, now_ms: i64) -> WebhookContent {
+    let mut told = WebhookContent::default();
     let body = lenient_json(body);
     let Ok(webhook) = serde_json::from_str::<Members<'_>>(&body) else {
         told.malformed = 1;
@@ -54,7 +54,7 @@ pub(super) fn read(body: &[u8], ours: impl Fn(&str) -> bool, now_ms: i64) -> Tol
     told
 }
 
-impl Told {
+impl WebhookContent {
     fn change(&mut self, change: &RawValue, ours: impl Fn(&str) -> bool, now_ms: i64) {
         let change = members(change).unwrap_or_default();
         let field = change.get("field").and_then(|field| serde_json::from_str::<String>(field.get()).ok());
@@ -200,7 +200,7 @@ mod tests {
         json!({"object": "whatsapp_business_account", "entry": [{"id": "1", "changes": [{"field": "messages", "value": value}]}]})
     }
 
-    fn told(webhook: &Value) -> Told {
+    fn told(webhook: &Value) -> WebhookContent {
         read(webhook.to_string().as_bytes(), is_ours, NOW)
     }
 
@@ -220,7 +220,7 @@ mod tests {
         let words = ["read", "sent", "delivered", "played", "sent"];
         let told = told(&webhook(&json!({"statuses": words.map(status)})));
         let expected = [Status::Read, Status::Sent, Status::Delivered, Status::Played, Status::Sent].map(event);
-        assert_eq!(told, Told { events: expected.into(), ..Told::default() });
+        assert_eq!(told, WebhookContent { events: expected.into(), ..WebhookContent::default() });
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!((told.malformed, told.passed_over), (9, 0));
         assert_eq!((&told.events[..], &told.errors[..]), (&[event(Status::Read)][..], &[130_429][..]));
         for body in [&b""[..], b"[", b"7", b"[]", b"{}", b"\xff", b"{\"entry\": 7}"] {
-            assert_eq!(read(body, is_ours, NOW), Told { malformed: 1, ..Told::default() });
+            assert_eq!(read(body, is_ours, NOW), WebhookContent { malformed: 1, ..WebhookContent::default() });
         }
     }
 

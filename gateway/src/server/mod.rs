@@ -25,11 +25,11 @@ mod store;
 pub use crate::sqlite::{Durability, OpenError, StoreError};
 pub use backend::{Backend, BackendSettings, Delivery, HttpBackend, LocalBackend, Verdict};
 pub use http::{HttpSettings, RenderMetrics};
-pub use store::{Depths, FILE, Kept, KeptPage, KeptState, Now, Sender};
+pub use store::{Depths, FILE, Now, Sender, StoredMessage, StoredPage, StoredState};
 
 use crate::simulator::SimulatedNetwork;
-use crate::sqlite::Place;
-use crate::transport::{Event, Listener, Transport};
+use crate::sqlite::StoreFile;
+use crate::transport::{Event, EventSink, Transport};
 use crate::{Gateway, Identity, MISDIRECTED, NO_SENDER_WAIT, Outbound, SendOutcome};
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -147,10 +147,10 @@ async fn supervise<F: Future<Output = ()>>(what: &'static str, mut make: impl Fn
     }
 }
 
-struct Ear(Arc<Store>);
+struct StoreSink(Arc<Store>);
 
 #[async_trait::async_trait]
-impl Listener for Ear {
+impl EventSink for StoreSink {
     async fn heard(&self, events: Vec<Event>) -> Result<(), String> {
         self.0.heard(events).await.map_err(|error| error.to_string())
     }
@@ -168,7 +168,7 @@ impl Server {
         };
         let synchronous = synchronous(settings.durability);
         let store = Store::open(&settings.dir, synchronous, settings.max_mib, settings.now.clone()).await?;
-        let place = Place { path: settings.dir.join(store::FILE), synchronous, max_mib: settings.max_mib };
+        let place = StoreFile { path: settings.dir.join(store::FILE), synchronous, max_mib: settings.max_mib };
         let name = store::identity(&place, transport.name()).await?;
         let identity = Identity { name, transport: Some(transport.name().to_owned()) };
         for sender in &settings.senders {
@@ -260,8 +260,8 @@ impl Server {
     }
 
     async fn listen(self: Arc<Self>, stop: CancellationToken) {
-        let ear: Arc<dyn Listener> = Arc::new(Ear(self.store.clone()));
-        stop.run_until_cancelled(self.transport.listen(ear)).await;
+        let sink: Arc<dyn EventSink> = Arc::new(StoreSink(self.store.clone()));
+        stop.run_until_cancelled(self.transport.listen(sink)).await;
     }
 
     async fn prune(self: Arc<Self>, stop: CancellationToken) {
@@ -433,7 +433,7 @@ pub async fn resume_sender(dir: &Path, name: &str) -> Result<bool, OpenError> {
 ///
 /// # Errors
 /// See [`OpenError`].
-pub async fn kept(dir: &Path, after: i64, limit: i64) -> Result<KeptPage, OpenError> {
+pub async fn kept(dir: &Path, after: i64, limit: i64) -> Result<StoredPage, OpenError> {
     store::kept_in(dir, machine_clock()(), after, limit).await
 }
 

@@ -5,7 +5,7 @@
 
 use super::backend::{Backend, Verdict};
 use super::rules::backoff;
-use super::store::{Due, Store, Told};
+use super::store::{DueReport, ReportOutcome, Store};
 use faults::{GatewayStep, Point, Side};
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -79,7 +79,7 @@ pub(crate) struct Reporting {
     /// A place is free, or the backend is back.
     freed: Notify,
     pub(crate) deliveries: TaskTracker,
-    told: mpsc::Sender<(Due, Told)>,
+    told: mpsc::Sender<(DueReport, ReportOutcome)>,
 }
 
 impl Reporting {
@@ -87,7 +87,7 @@ impl Reporting {
         store: Arc<Store>,
         backend: Arc<dyn Backend>,
         most: usize,
-        told: mpsc::Sender<(Due, Told)>,
+        told: mpsc::Sender<(DueReport, ReportOutcome)>,
     ) -> Arc<Self> {
         Arc::new(Self {
             store,
@@ -158,7 +158,7 @@ impl Reporting {
         }
     }
 
-    async fn deliver(self: Arc<Self>, due: Due, place: OwnedSemaphorePermit) {
+    async fn deliver(self: Arc<Self>, due: DueReport, place: OwnedSemaphorePermit) {
         let began = Instant::now();
         let verdict = AssertUnwindSafe(self.tell(&due)).catch_unwind().await.unwrap_or_else(|_| {
             metrics::counter!("paceline_panics_total", "in" => "gateway report").increment(1);
@@ -174,7 +174,7 @@ impl Reporting {
         }
     }
 
-    async fn tell(&self, due: &Due) -> Verdict {
+    async fn tell(&self, due: &DueReport) -> Verdict {
         let broke = |error: std::io::Error| Verdict::Later { retry_after: None, away: true, detail: error.to_string() };
         if let Err(error) = faults::hit(Point::Gateway(GatewayStep::Report, Side::Before)) {
             return broke(error);
@@ -186,7 +186,7 @@ impl Reporting {
         }
     }
 
-    fn judge(&self, due: &Due, began: Instant, verdict: Verdict) -> Told {
+    fn judge(&self, due: &DueReport, began: Instant, verdict: Verdict) -> ReportOutcome {
         let mut health = self.health.lock();
         let luck = rand::rng().random();
         let told = match verdict {
@@ -195,7 +195,7 @@ impl Reporting {
                     tracing::info!("the backend takes reports again");
                 }
                 *health = Health::default();
-                Told::Taken
+                ReportOutcome::Taken
             }
             Verdict::Contradicts { detail, .. } if self.contradicts(due.seq) < CONTRADICTIONS => {
                 *health = Health::default();
@@ -205,7 +205,7 @@ impl Reporting {
             Verdict::Refused { status, detail } | Verdict::Contradicts { status, detail } => {
                 *health = Health::default();
                 tracing::error!(status, detail, "the backend will never take a report; it is kept as refused");
-                Told::Refused { status, detail }
+                ReportOutcome::Refused { status, detail }
             }
             Verdict::Later { retry_after, away, detail } => {
                 let asked = retry_after.unwrap_or_default().min(LONGEST_ASKED);
@@ -224,12 +224,12 @@ impl Reporting {
             }
         };
         let outcome = match &told {
-            Told::Taken => "taken",
-            Told::Refused { .. } => "refused",
-            Told::Again { .. } => "later",
+            ReportOutcome::Taken => "taken",
+            ReportOutcome::Refused { .. } => "refused",
+            ReportOutcome::Again { .. } => "later",
         };
         metrics::counter!("paceline_gateway_reports_total", "outcome" => outcome).increment(1);
-        if !matches!(told, Told::Again { .. }) {
+        if !matches!(told, ReportOutcome::Again { .. }) {
             self.contradictions.lock().remove(&due.seq);
         }
         told
@@ -244,15 +244,15 @@ impl Reporting {
     }
 
     /// When a report is told again.
-    fn again(&self, due: &Due, asked: Duration, luck: f64) -> Told {
+    fn again(&self, due: &DueReport, asked: Duration, luck: f64) -> ReportOutcome {
         let wait = backoff(due.tries, FIRST_WAIT, LONGEST_WAIT, luck).max(asked);
         let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        Told::Again { due_at_ms: (self.store.now)().saturating_add(wait) }
+        ReportOutcome::Again { due_at_ms: (self.store.now)().saturating_add(wait) }
     }
 }
 
 /// Writes what the backend made of reports, in groups, until nobody sends any more.
-pub(crate) async fn write_told(reporting: Arc<Reporting>, told: &mut mpsc::Receiver<(Due, Told)>) {
+pub(crate) async fn write_told(reporting: Arc<Reporting>, told: &mut mpsc::Receiver<(DueReport, ReportOutcome)>) {
     let mut group = Vec::with_capacity(GROUP);
     while told.recv_many(&mut group, GROUP).await > 0 {
         while let Err(error) = reporting.store.told(group.clone()).await {
@@ -303,13 +303,13 @@ mod tests {
         let outgoing = Outgoing { report, numeric: false };
         let verdict = Verdict::Contradicts { status: 409, detail: "another has this id".into() };
         // The backend was away for long before.
-        let due = Due { seq: 1, thread: 1, tries: 50, outgoing };
+        let due = DueReport { seq: 1, thread: 1, tries: 50, outgoing };
         let judged = || reporting.judge(&due, Instant::now(), verdict.clone());
         for nth in 1..CONTRADICTIONS {
-            assert!(matches!(judged(), Told::Again { .. }), "{nth}");
+            assert!(matches!(judged(), ReportOutcome::Again { .. }), "{nth}");
         }
-        assert_eq!(judged(), Told::Refused { status: 409, detail: "another has this id".into() });
-        assert!(matches!(judged(), Told::Again { .. }), "it was forgotten");
+        assert_eq!(judged(), ReportOutcome::Refused { status: 409, detail: "another has this id".into() });
+        assert!(matches!(judged(), ReportOutcome::Again { .. }), "it was forgotten");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{PAUSE, Server};
 use crate::sqlite::StoreError;
-use crate::transport::Heard;
+use crate::transport::BodyEvents;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ impl Server {
         let heard = catch_unwind(AssertUnwindSafe(|| self.transport.read(body))).unwrap_or_else(|_| {
             metrics::counter!("paceline_panics_total", "in" => "gateway webhook").increment(1);
             tracing::error!("a webhook's reading panicked; it is set aside, and the log has its place");
-            Heard { events: Vec::new(), unread: 1 }
+            BodyEvents { events: Vec::new(), unread: 1 }
         });
         metrics::counter!("paceline_gateway_webhook_parts_unread_total").increment(heard.unread);
         self.store.heard_at(seq, heard).await

@@ -1,6 +1,6 @@
 //! What follows from what: pure decisions, without a clock, a store or a network.
 
-use crate::transport::{Class, Handed, Refusal, Settles, Status};
+use crate::transport::{Class, Refusal, Settles, Status, SubmissionOutcome};
 use crate::{Report, limits};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ const MAX_DETAIL: usize = 500;
 
 /// How a message stands when an answer comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct AttemptContext {
     /// Attempts that failed or were lost so far, without this one.
     pub(crate) attempts: u32,
     /// An earlier attempt may have been taken.
@@ -81,32 +81,32 @@ pub(crate) fn short_detail(detail: &str) -> String {
 }
 
 /// What follows from an answer.
-pub(crate) fn judge(handed: &Handed, standing: Standing, luck: f64) -> (Next, SenderNext) {
+pub(crate) fn judge(handed: &SubmissionOutcome, standing: AttemptContext, luck: f64) -> (Next, SenderNext) {
     match handed {
-        Handed::Taken { network_id, wa_id } => {
+        SubmissionOutcome::Taken { network_id, wa_id } => {
             (Next::Sent { network_id: limits::id(network_id), wa_id: wa_id.clone() }, SenderNext::Fine)
         }
-        Handed::Refused(refusal) => refused(refusal, standing, luck),
-        Handed::Unknown { code, detail } => (lost(code, detail, standing, luck), SenderNext::Fine),
+        SubmissionOutcome::Refused(refusal) => refused(refusal, standing, luck),
+        SubmissionOutcome::Unknown { code, detail } => (lost(code, detail, standing, luck), SenderNext::Fine),
     }
 }
 
-fn lost(code: &str, detail: &str, standing: Standing, luck: f64) -> Next {
+fn lost(code: &str, detail: &str, standing: AttemptContext, luck: f64) -> Next {
     let (code, detail) = (short_code(code), short_detail(detail));
     let attempts = standing.attempts.saturating_add(1);
     match standing.settles {
         Settles::ByEvent { within } => Next::Unknown { after: within, attempts, code, detail },
-        Settles::ByHandingAgain if attempts < MAX_DOUBTS => Next::Unknown {
+        Settles::BySubmittingAgain if attempts < MAX_DOUBTS => Next::Unknown {
             after: backoff(attempts - 1, Duration::from_secs(1), MAX_WAIT, luck),
             attempts,
             code,
             detail,
         },
-        Settles::ByHandingAgain => Next::Failed { code: OUTCOME_UNKNOWN.into(), detail },
+        Settles::BySubmittingAgain => Next::Failed { code: OUTCOME_UNKNOWN.into(), detail },
     }
 }
 
-fn refused(refusal: &Refusal, standing: Standing, luck: f64) -> (Next, SenderNext) {
+fn refused(refusal: &Refusal, standing: AttemptContext, luck: f64) -> (Next, SenderNext) {
     let (code, detail) = (short_code(&refusal.code), short_detail(&refusal.detail));
     let asked = refusal.retry_after.map(|asked| asked.min(MAX_ASKED));
     // In doubt it stays until the network ends the doubt: an attempt that never got there says nothing of an earlier one.
@@ -154,12 +154,12 @@ fn refused(refusal: &Refusal, standing: Standing, luck: f64) -> (Next, SenderNex
 
 /// A message as far as it matters for what a network tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct TrackedMessage {
     pub(crate) seq: i64,
     pub(crate) message_id: String,
     pub(crate) numeric: bool,
     pub(crate) recipient: String,
-    pub(crate) state: State,
+    pub(crate) state: MessageState,
     pub(crate) network_id: Option<String>,
     pub(crate) level: u8,
     pub(crate) sent_at_ms: Option<i64>,
@@ -169,11 +169,11 @@ pub(crate) struct Known {
 
 /// How a message stands. Who moves it on:
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum MessageState {
     /// Taken by `/send`; a claim takes it, when it is due.
     Accepted = 0,
     /// Claimed: it may be on its way to the network. Its outcome, or the next start, takes it.
-    Handing = 1,
+    Claimed = 1,
     /// Nobody knows whether the network has it. A claim, an event or the end of patience takes it.
     Unknown = 2,
     /// The network has it. An event may still say that it was not delivered.
@@ -182,10 +182,10 @@ pub(crate) enum State {
     Failed = 4,
 }
 
-impl State {
+impl MessageState {
     pub(crate) const fn of(number: i64) -> Self {
         match number {
-            1 => Self::Handing,
+            1 => Self::Claimed,
             2 => Self::Unknown,
             3 => Self::Sent,
             4 => Self::Failed,
@@ -205,10 +205,10 @@ const fn level_of(status: &Status) -> u8 {
 }
 
 /// What a network tells of a message: changes it, and says what is to be reported. What was told before changes nothing.
-pub(crate) fn hear(message: &mut Known, network_id: &str, status: &Status, at_ms: i64) -> Vec<Report> {
+pub(crate) fn hear(message: &mut TrackedMessage, network_id: &str, status: &Status, at_ms: i64) -> Vec<Report> {
     let mut reports = Vec::new();
     let level = level_of(status);
-    if message.state == State::Failed
+    if message.state == MessageState::Failed
         && match status {
             // Told late, after the network had said that it failed.
             Status::Sent => message.code.as_deref() != Some(OUTCOME_UNKNOWN),
@@ -229,15 +229,15 @@ pub(crate) fn hear(message: &mut Known, network_id: &str, status: &Status, at_ms
     let whatsapp_id = message.network_id.clone().unwrap_or_default();
     if let Status::Failed(refusal) = status {
         if message.level < 2 {
-            message.state = State::Failed;
+            message.state = MessageState::Failed;
             let (code, detail) = (short_code(&refusal.code), short_detail(&refusal.detail));
             (message.code, message.detail) = (Some(code.clone()), Some(detail.clone()));
             reports.push(Report::Failed { message_id: message.message_id.clone(), code, detail });
         }
         return reports;
     }
-    if message.state != State::Sent {
-        (message.state, message.code, message.detail) = (State::Sent, None, None);
+    if message.state != MessageState::Sent {
+        (message.state, message.code, message.detail) = (MessageState::Sent, None, None);
     }
     message.sent_at_ms.get_or_insert(at_ms);
     if level > message.level {
@@ -287,12 +287,12 @@ mod tests {
 
     const ASKED: Duration = Duration::from_secs(7);
 
-    fn refusal(class: Class) -> Handed {
-        Handed::Refused(Refusal { class, code: "c".into(), detail: "d".into(), retry_after: Some(ASKED) })
+    fn refusal(class: Class) -> SubmissionOutcome {
+        SubmissionOutcome::Refused(Refusal { class, code: "c".into(), detail: "d".into(), retry_after: Some(ASKED) })
     }
 
-    fn standing(attempts: u32, doubt: bool) -> Standing {
-        Standing { attempts, doubt, settles: Settles::ByHandingAgain, waits: 0 }
+    fn standing(attempts: u32, doubt: bool) -> AttemptContext {
+        AttemptContext { attempts, doubt, settles: Settles::BySubmittingAgain, waits: 0 }
     }
 
     fn after(next: &Next) -> Option<Duration> {
@@ -313,7 +313,7 @@ mod tests {
         let last = judge(&refusal(Class::Trouble), standing(MAX_ATTEMPTS - 1, false), 0.5);
         assert_eq!(last, (Next::Failed { code: "c".into(), detail: "d".into() }, SenderNext::Fine));
         // A pair that is too fast holds up nobody else, and waits longer each time.
-        let pair = Handed::Refused(Refusal {
+        let pair = SubmissionOutcome::Refused(Refusal {
             class: Class::LaterForRecipient,
             code: "c".into(),
             detail: "d".into(),
@@ -334,13 +334,13 @@ mod tests {
 
     #[test]
     fn a_lost_answer_is_settled_as_the_network_can() {
-        let lost = Handed::Unknown { code: "timeout".into(), detail: String::new() };
+        let lost = SubmissionOutcome::Unknown { code: "timeout".into(), detail: String::new() };
         let (next, _) = judge(&lost, standing(0, false), 1.0);
         assert_eq!(after(&next), Some(Duration::from_secs(1)));
         let (next, _) = judge(&lost, standing(MAX_DOUBTS - 1, true), 1.0);
         assert!(matches!(&next, Next::Failed { code, .. } if code == OUTCOME_UNKNOWN), "{next:?}");
         let within = Duration::from_secs(90);
-        let by_event = Standing { settles: Settles::ByEvent { within }, ..standing(50, false) };
+        let by_event = AttemptContext { settles: Settles::ByEvent { within }, ..standing(50, false) };
         let (next, _) = judge(&lost, by_event, 1.0);
         assert!(matches!(next, Next::Unknown { .. }) && after(&next) == Some(within), "{next:?}");
     }
@@ -357,8 +357,8 @@ mod tests {
         assert!(matches!(&next, Next::Failed { code, .. } if code == "c"), "{next:?}");
     }
 
-    fn known(state: State) -> Known {
-        Known {
+    fn known(state: MessageState) -> TrackedMessage {
+        TrackedMessage {
             seq: 1,
             message_id: "m".into(),
             numeric: false,
@@ -385,14 +385,14 @@ mod tests {
 
     #[test]
     fn what_the_network_tells_becomes_reports_in_order_once() {
-        let mut message = known(State::Handing);
+        let mut message = known(MessageState::Claimed);
         assert_eq!(kinds(&hear(&mut message, "w", &Status::Sent, 1_000)), ["map", "ack 1"]);
         assert_eq!(kinds(&hear(&mut message, "w", &Status::Read, 3_500)), ["ack 3", "seen 2500"]);
         for again in [Status::Sent, Status::Delivered, Status::Read] {
             assert!(hear(&mut message, "w", &again, 9_000).is_empty(), "{again:?}");
         }
         assert_eq!(kinds(&hear(&mut message, "w", &Status::Played, 9_000)), ["ack 4"]);
-        assert_eq!((message.state, message.level), (State::Sent, 4));
+        assert_eq!((message.state, message.level), (MessageState::Sent, 4));
     }
 
     #[test]
@@ -403,11 +403,11 @@ mod tests {
             detail: String::new(),
             retry_after: None,
         });
-        let mut message = Known { code: Some(OUTCOME_UNKNOWN.into()), ..known(State::Failed) };
+        let mut message = TrackedMessage { code: Some(OUTCOME_UNKNOWN.into()), ..known(MessageState::Failed) };
         assert_eq!(kinds(&hear(&mut message, "w", &Status::Sent, 1)), ["map", "ack 1"]);
         assert_eq!(kinds(&hear(&mut message, "w", &failed, 2)), ["failed gone"]);
         assert!(hear(&mut message, "w", &failed, 3).is_empty() && hear(&mut message, "w", &Status::Sent, 3).is_empty());
-        assert_eq!(message.state, State::Failed);
+        assert_eq!(message.state, MessageState::Failed);
         assert_eq!(kinds(&hear(&mut message, "w", &Status::Delivered, 4)), ["ack 2"], "there it is after all");
         assert!(hear(&mut message, "w", &failed, 5).is_empty(), "what is delivered has not failed");
     }
@@ -416,7 +416,7 @@ mod tests {
         #[test]
         fn an_ack_never_goes_back(levels in proptest::collection::vec(0_usize..4, 0..20)) {
             let statuses = [Status::Sent, Status::Delivered, Status::Read, Status::Played];
-            let mut message = known(State::Handing);
+            let mut message = known(MessageState::Claimed);
             let mut told = Vec::new();
             for level in levels {
                 for report in hear(&mut message, "w", &statuses[level], 1) {

@@ -3,9 +3,9 @@
 //! A claim is committed before its message leaves. A message holds one of the places from its claim until its hand-over
 //! has ended; it waits there for its slot, which is at most a moment away: what may leave later is not claimed yet.
 
-use super::rules::Standing;
-use super::store::{Claimed, Outcome, Store};
-use crate::transport::{Class, Handed, Handing, Refusal, Transport};
+use super::rules::AttemptContext;
+use super::store::{AttemptResult, Claimed, Store};
+use crate::transport::{Class, Refusal, Submission, SubmissionOutcome, Transport};
 use faults::{GatewayStep, Point, Side};
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -40,7 +40,7 @@ pub(crate) struct Sending {
     /// Claimed, and its outcome is not written yet.
     pub(crate) under_way: Mutex<HashSet<i64>>,
     pub(crate) hands: TaskTracker,
-    pub(crate) outcomes: mpsc::Sender<Outcome>,
+    pub(crate) outcomes: mpsc::Sender<AttemptResult>,
 }
 
 impl Sending {
@@ -128,34 +128,38 @@ impl Sending {
         let handed = AssertUnwindSafe(self.attempt(&message)).catch_unwind().await.unwrap_or_else(|_| {
             metrics::counter!("paceline_panics_total", "in" => "gateway transport").increment(1);
             tracing::error!("a hand-over panicked; the log has its place");
-            Handed::Unknown {
+            SubmissionOutcome::Unknown {
                 code: "gateway_panic".into(),
                 detail: "the gateway failed while it handed it over".into(),
             }
         });
         metrics::histogram!("paceline_gateway_hand_seconds").record(began.elapsed().as_secs_f64());
         drop(place);
-        let standing =
-            Standing { attempts: message.attempts, doubt: message.doubt, settles: self.transport.settles(), waits };
+        let standing = AttemptContext {
+            attempts: message.attempts,
+            doubt: message.doubt,
+            settles: self.transport.settles(),
+            waits,
+        };
         let Claimed { seq, id, numeric, sender, .. } = message;
-        if self.outcomes.send(Outcome { seq, id, numeric, sender, handed, standing }).await.is_err() {
+        if self.outcomes.send(AttemptResult { seq, id, numeric, sender, handed, standing }).await.is_err() {
             tracing::warn!("an outcome is not written; the next start finds out about it");
         }
     }
 
-    async fn attempt(&self, message: &Claimed) -> Handed {
+    async fn attempt(&self, message: &Claimed) -> SubmissionOutcome {
         let broke = |error: std::io::Error| (String::from("gateway_broke_off"), error.to_string());
         if let Err(error) = faults::hit(Point::Gateway(GatewayStep::Hand, Side::Before)) {
             let (code, detail) = broke(error);
-            return Handed::Refused(Refusal { class: Class::Trouble, code, detail, retry_after: None });
+            return SubmissionOutcome::Refused(Refusal { class: Class::Trouble, code, detail, retry_after: None });
         }
         let Claimed { id, recipient, body, sender, .. } = message;
-        let handed = self.transport.hand(&Handing { message_id: id, to: recipient, text: body, sender }).await;
+        let handed = self.transport.hand(&Submission { message_id: id, to: recipient, text: body, sender }).await;
         match faults::hit(Point::Gateway(GatewayStep::Hand, Side::After)) {
             Ok(()) => handed,
             Err(error) => {
                 let (code, detail) = broke(error);
-                Handed::Unknown { code, detail }
+                SubmissionOutcome::Unknown { code, detail }
             }
         }
     }
@@ -163,7 +167,7 @@ impl Sending {
 
 /// Writes outcomes in groups until nobody sends any more. What the store does not take is tried until it does: it finds
 /// what it took.
-pub(crate) async fn write_outcomes(sending: Arc<Sending>, outcomes: &mut mpsc::Receiver<Outcome>) {
+pub(crate) async fn write_outcomes(sending: Arc<Sending>, outcomes: &mut mpsc::Receiver<AttemptResult>) {
     let mut group = Vec::with_capacity(OUTCOMES);
     while outcomes.recv_many(&mut group, OUTCOMES).await > 0 {
         while let Err(error) = sending.store.settle(group.clone()).await {

@@ -53,7 +53,7 @@ const STOPPED: Duration = Duration::from_secs(30);
 const REMEMBERED_IDS: usize = 2_000_000;
 
 #[derive(Default)]
-struct Known {
+struct SeenIds {
     attempts: HashMap<u128, (u32, bool)>,
     order: VecDeque<u128>,
 }
@@ -62,7 +62,7 @@ struct Known {
 pub struct Simulator {
     config: SimulatorConfig,
     counters: Counters,
-    known: Mutex<Known>,
+    known: Mutex<SeenIds>,
     timers: Arc<Timers>,
 }
 
@@ -213,30 +213,30 @@ impl Gateway for Simulator {
 /// Reports that wait for their time.
 #[derive(Default)]
 struct Timers {
-    heap: Mutex<BinaryHeap<Reverse<Due>>>,
+    heap: Mutex<BinaryHeap<Reverse<DueReport>>>,
     next: AtomicU64,
     changed: Arc<Notify>,
 }
 
-struct Due {
+struct DueReport {
     at: Instant,
     /// Reports due at once leave in the order they were planned.
     order: u64,
     report: Report,
 }
 
-impl PartialEq for Due {
+impl PartialEq for DueReport {
     fn eq(&self, other: &Self) -> bool {
         (self.at, self.order) == (other.at, other.order)
     }
 }
-impl Eq for Due {}
-impl PartialOrd for Due {
+impl Eq for DueReport {}
+impl PartialOrd for DueReport {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
-impl Ord for Due {
+impl Ord for DueReport {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at, self.order).cmp(&(other.at, other.order))
     }
@@ -246,7 +246,7 @@ impl Timers {
     fn add(&self, reports: Vec<(Instant, Report)>) {
         let mut heap = self.heap.lock();
         for (at, report) in reports {
-            heap.push(Reverse(Due { at, order: self.next.fetch_add(1, Ordering::Relaxed), report }));
+            heap.push(Reverse(DueReport { at, order: self.next.fetch_add(1, Ordering::Relaxed), report }));
         }
         drop(heap);
         self.changed.notify_one();

@@ -7,10 +7,10 @@
 use super::SimulatorConfig;
 use super::fate::{self, Fate, Later, REPLY, key_of};
 use crate::server::Now;
-use crate::sqlite::{Book, OpenError, Place, StoreError, Writer, make_dir};
+use crate::sqlite::{GroupHandler, GroupWriter, OpenError, StoreError, StoreFile, make_dir};
 use crate::transport::{
-    Class, Event, Handed, Handing, HookAnswer, HookRequest, Inbound, Listener, Refusal, Session, Settles, Status,
-    Transport,
+    Class, Event, EventSink, HookAnswer, HookRequest, Inbound, Refusal, Session, Settles, Status, Submission,
+    SubmissionOutcome, Transport,
 };
 use faults::{Point, Side};
 use serde::Serialize;
@@ -71,7 +71,7 @@ struct Given {
 #[derive(Debug)]
 enum Ask {
     Hand(Given),
-    Told(Vec<i64>),
+    SettleEvents(Vec<i64>),
 }
 
 struct Memory {
@@ -84,7 +84,7 @@ struct Memory {
 
 /// What the network remembers of an id.
 #[derive(Clone, Debug)]
-struct Known {
+struct SeenMessage {
     attempts: u32,
     sent: i64,
     repeats: i64,
@@ -164,12 +164,15 @@ fn json(rows: &impl Serialize) -> Result<String, sqlx::Error> {
 }
 
 /// What is known of messages, by their ids.
-async fn known(conn: &mut SqliteConnection, ids: &[&str]) -> Result<HashMap<String, Known>, sqlx::Error> {
+async fn known(conn: &mut SqliteConnection, ids: &[&str]) -> Result<HashMap<String, SeenMessage>, sqlx::Error> {
     let sql = "SELECT id, attempts, sent, repeats FROM messages WHERE id IN (SELECT value FROM json_each(?1))";
     let mut known = HashMap::new();
     for row in sqlx::query(sql).bind(json(&ids)?).fetch_all(&mut *conn).await? {
-        let one =
-            Known { attempts: row.try_get("attempts")?, sent: row.try_get("sent")?, repeats: row.try_get("repeats")? };
+        let one = SeenMessage {
+            attempts: row.try_get("attempts")?,
+            sent: row.try_get("sent")?,
+            repeats: row.try_get("repeats")?,
+        };
         known.insert(row.try_get::<String, _>("id")?, one);
     }
     Ok(known)
@@ -190,7 +193,7 @@ async fn write_events(conn: &mut SqliteConnection, events: &[(i64, Event)]) -> R
     Ok(())
 }
 
-impl Book for Memory {
+impl GroupHandler for Memory {
     type Ask = Ask;
     type Answer = Option<(Fate, String)>;
 
@@ -208,7 +211,7 @@ impl Book for Memory {
             };
             let mut count = |name| *counts.entry(name).or_default() += 1;
             let key = key_of(&hand.id);
-            let one = known.entry(hand.id.clone()).or_insert(Known { attempts: 0, sent: 0, repeats: 0 });
+            let one = known.entry(hand.id.clone()).or_insert(SeenMessage { attempts: 0, sent: 0, repeats: 0 });
             let mut fate = self.config.fate(key, one.attempts);
             one.attempts = one.attempts.saturating_add(1);
             count("attempts");
@@ -268,7 +271,7 @@ impl Book for Memory {
         }
         write_events(conn, &events).await?;
         for ask in asks {
-            let Ask::Told(told) = ask else { continue };
+            let Ask::SettleEvents(told) = ask else { continue };
             let sql = "DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?1))";
             sqlx::query(sql).bind(json(told)?).execute(&mut *conn).await?;
         }
@@ -331,7 +334,7 @@ pub struct SimulatedMessage {
 /// A network that sends nothing.
 pub struct SimulatedNetwork {
     config: SimulatorConfig,
-    writer: Writer<Memory>,
+    writer: GroupWriter<Memory>,
     readers: SqlitePool,
     now: Now,
     planned: Arc<Notify>,
@@ -356,12 +359,12 @@ impl SimulatedNetwork {
     pub async fn open(dir: &Path, config: SimulatorConfig, now: Now) -> Result<Self, OpenError> {
         make_dir(dir)?;
         // It is only a rehearsal: a power cut may take the last of it, a kill does not.
-        let place = Place { path: dir.join(FILE), synchronous: SqliteSynchronous::Off, max_mib: 0 };
+        let place = StoreFile { path: dir.join(FILE), synchronous: SqliteSynchronous::Off, max_mib: 0 };
         place.migrate(&STEPS).await?;
         let readers = place.readers().await?;
         let planned = Arc::new(Notify::new());
         let memory = Memory { config: config.clone(), now: now.clone(), next_us: 0, planned: planned.clone() };
-        Ok(Self { config, writer: Writer::start(place, memory), readers, now, planned })
+        Ok(Self { config, writer: GroupWriter::start(place, memory), readers, now, planned })
     }
 
     /// What it did so far.
@@ -409,7 +412,7 @@ impl SimulatedNetwork {
     }
 
     /// Tells what is due; how long until the next is.
-    async fn tell(&self, listener: &Arc<dyn Listener>) -> Result<Duration, String> {
+    async fn tell(&self, listener: &Arc<dyn EventSink>) -> Result<Duration, String> {
         let sql = "SELECT seq, due_at, event FROM events ORDER BY due_at, seq LIMIT ?1";
         let rows = sqlx::query(sql).bind(GROUP).fetch_all(&self.readers).await.map_err(|error| error.to_string())?;
         let now = (self.now)();
@@ -428,7 +431,7 @@ impl SimulatedNetwork {
             return Ok(next);
         }
         listener.heard(events).await?;
-        self.writer.ask(Ask::Told(told)).await.map_err(|error| error.to_string())?;
+        self.writer.ask(Ask::SettleEvents(told)).await.map_err(|error| error.to_string())?;
         Ok(Duration::ZERO)
     }
 }
@@ -445,21 +448,26 @@ impl Transport for SimulatedNetwork {
 
     fn settles(&self) -> Settles {
         match self.config.idempotent {
-            true => Settles::ByHandingAgain,
+            true => Settles::BySubmittingAgain,
             false => Settles::ByEvent { within: SAYS_WITHIN.div_f64(self.config.time_scale.max(1.0)).max(SWEEP) },
         }
     }
 
-    async fn hand(&self, message: &Handing<'_>) -> Handed {
+    async fn hand(&self, message: &Submission<'_>) -> SubmissionOutcome {
         let trouble = |detail: String| {
-            Handed::Refused(Refusal { class: Class::Trouble, code: "simulator".into(), detail, retry_after: None })
+            SubmissionOutcome::Refused(Refusal {
+                class: Class::Trouble,
+                code: "simulator".into(),
+                detail,
+                retry_after: None,
+            })
         };
         if let Err(error) = faults::hit(Point::Take(Side::Before)) {
             return trouble(error.to_string());
         }
-        let Handing { message_id, to, text, sender } = *message;
+        let Submission { message_id, to, text, sender } = *message;
         let asked = Given { id: message_id.into(), recipient: to.into(), body: text.into(), sender: sender.into() };
-        let lost = |detail: String| Handed::Unknown { code: "simulator".into(), detail };
+        let lost = |detail: String| SubmissionOutcome::Unknown { code: "simulator".into(), detail };
         let (fate, network_id) = match self.writer.ask(Ask::Hand(asked)).await {
             Ok(Some(fate)) => fate,
             Ok(None) | Err(StoreError::Unsettled) => return lost("the simulator broke off".into()),
@@ -469,9 +477,9 @@ impl Transport for SimulatedNetwork {
             tokio::time::sleep(fate.latency).await;
         }
         match fate.refusal {
-            Some(refusal) => Handed::Refused(refusal),
+            Some(refusal) => SubmissionOutcome::Refused(refusal),
             None if fate.lost || faults::hit(Point::Take(Side::After)).is_err() => lost("simulated lost answer".into()),
-            None => Handed::Taken { network_id, wa_id: None },
+            None => SubmissionOutcome::Taken { network_id, wa_id: None },
         }
     }
 
@@ -479,7 +487,7 @@ impl Transport for SimulatedNetwork {
         None
     }
 
-    async fn listen(&self, listener: Arc<dyn Listener>) {
+    async fn listen(&self, listener: Arc<dyn EventSink>) {
         loop {
             let planned = self.planned.notified();
             let wait = self.tell(&listener).await.unwrap_or_else(|error| {

@@ -5,7 +5,7 @@ use crate::raw::{Raw, Then, answer};
 use crate::receiver::Receiver;
 use crate::{config, config_at, hand, transport, word};
 use gateway::CloudConfig;
-use gateway::transport::{Event, Handed, Status};
+use gateway::transport::{Event, Status, SubmissionOutcome};
 use std::sync::Arc;
 use support::CloudFault;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -151,5 +151,5 @@ async fn a_first_answer_decides() {
     })
     .await;
     let handed = hand(&transport(config_at(&server.url)), "60123456789", "m").await;
-    assert!(matches!(handed, Handed::Refused(_)), "{handed:?}");
+    assert!(matches!(handed, SubmissionOutcome::Refused(_)), "{handed:?}");
 }

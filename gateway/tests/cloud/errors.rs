@@ -3,7 +3,7 @@
 use crate::raw::{Raw, Then, answer};
 use crate::receiver::Receiver;
 use crate::{config, config_at, hand, transport, word};
-use gateway::transport::{Class, Event, Handed, Refusal, Status};
+use gateway::transport::{Class, Event, Refusal, Status, SubmissionOutcome};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{CloudFault, CloudLimit, CloudOptions, META_ERRORS};
@@ -34,7 +34,9 @@ async fn each_error_at_once_has_its_class() {
     let emulator = support::CloudApi::start().await;
     let transport = transport(config(&emulator));
     for error in META_ERRORS {
-        let Handed::Refused(refusal) = hand(&transport, &format!("6012377{}", ending(error.code)), "m").await else {
+        let SubmissionOutcome::Refused(refusal) =
+            hand(&transport, &format!("6012377{}", ending(error.code)), "m").await
+        else {
             panic!("{error:?} is a refusal")
         };
         assert_eq!((refusal.class, refusal.code), (class_of(error.code), error.code.to_string()));
@@ -90,7 +92,7 @@ async fn a_wait_is_as_long_as_meta_says() {
         [(130_429, Some(7), Some(7)), (130_429, None, None), (131_026, Some(7), None), (131_057, None, Some(60))]
     {
         emulator.next([Some(CloudFault::Error { code, retry_after_s: said })]);
-        let Handed::Refused(refusal) = hand(&cloud, "60123456789", "m").await else { panic!("a refusal") };
+        let SubmissionOutcome::Refused(refusal) = hand(&cloud, "60123456789", "m").await else { panic!("a refusal") };
         assert_eq!(refusal.retry_after, expected.map(Duration::from_secs), "{code}");
     }
     // Without a word of the Graph API's, and as it says it of an account.
@@ -103,7 +105,8 @@ X-Business-Use-Case-Usage: {"1":[{"type":"messages","estimated_time_to_regain_ac
         (usage.replace('\n', "\r\n"), Some(180)),
     ] {
         let server = Raw::always(Then::Answer(answer(&head, ""))).await;
-        let Handed::Refused(refusal) = hand(&transport(config_at(&server.url)), "60123456789", "m").await else {
+        let SubmissionOutcome::Refused(refusal) = hand(&transport(config_at(&server.url)), "60123456789", "m").await
+        else {
             panic!("a refusal")
         };
         assert_eq!(refusal.retry_after, expected.map(Duration::from_secs), "{head}");

@@ -3,7 +3,7 @@
 use crate::receiver::Receiver;
 use crate::{config, hand, transport, word};
 use gateway::CloudApi;
-use gateway::transport::{Event, Handed, Inbound, Status};
+use gateway::transport::{Event, Inbound, Status, SubmissionOutcome};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,7 +31,7 @@ fn statuses(receiver: &Receiver, message_id: &str) -> Vec<(Status, String)> {
 
 async fn taken(transport: &CloudApi, message_id: &str) -> String {
     match hand(transport, "60123456789", message_id).await {
-        Handed::Taken { network_id, .. } => network_id,
+        SubmissionOutcome::Taken { network_id, .. } => network_id,
         other => panic!("{}", word(&other)),
     }
 }

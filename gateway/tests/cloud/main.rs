@@ -12,7 +12,7 @@ mod secrets;
 mod settings;
 mod webhooks;
 
-use gateway::transport::{Class, Handed, Handing, Transport};
+use gateway::transport::{Class, Submission, SubmissionOutcome, Transport};
 use gateway::{CloudApi, CloudConfig};
 use support::DEADLINE;
 
@@ -52,16 +52,16 @@ fn transport(config: CloudConfig) -> CloudApi {
 }
 
 /// Hands a message over; an outcome must come, or the test has failed.
-async fn hand(transport: &CloudApi, to: &str, message_id: &str) -> Handed {
-    let message = Handing { message_id, to, text: "Hello", sender: "main" };
+async fn hand(transport: &CloudApi, to: &str, message_id: &str) -> SubmissionOutcome {
+    let message = Submission { message_id, to, text: "Hello", sender: "main" };
     tokio::time::timeout(DEADLINE, transport.hand(&message)).await.expect("an outcome in time")
 }
 
 /// A stable word for an outcome: its kind and code.
-fn word(handed: &Handed) -> String {
+fn word(handed: &SubmissionOutcome) -> String {
     match handed {
-        Handed::Taken { .. } => "taken".into(),
-        Handed::Refused(refusal) => {
+        SubmissionOutcome::Taken { .. } => "taken".into(),
+        SubmissionOutcome::Refused(refusal) => {
             let class = match refusal.class {
                 Class::Later => "later",
                 Class::LaterForRecipient => "later for the recipient",
@@ -73,6 +73,6 @@ fn word(handed: &Handed) -> String {
             };
             format!("{class} {}", refusal.code)
         }
-        Handed::Unknown { code, .. } => format!("unknown {code}"),
+        SubmissionOutcome::Unknown { code, .. } => format!("unknown {code}"),
     }
 }

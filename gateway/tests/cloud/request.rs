@@ -3,7 +3,7 @@
 use crate::raw::{Raw, Then, answer};
 use crate::{config, config_at, hand, transport, word};
 use gateway::CloudConfig;
-use gateway::transport::{Handed, Handing, Session, Settles, Transport};
+use gateway::transport::{Session, Settles, Submission, SubmissionOutcome, Transport};
 use serde_json::json;
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ async fn a_message_goes_out_with_our_id() {
     let emulator = support::CloudApi::start().await;
     let transport = transport(CloudConfig { api_version: "v25.0".into(), ..config(&emulator) });
     let text = "Hello \"Ann\" \u{1f44d}\n see https://example.org";
-    let message = Handing { message_id: "m-1", to: "60123456789", text, sender: "main" };
+    let message = Submission { message_id: "m-1", to: "60123456789", text, sender: "main" };
     let handed = transport.hand(&message).await;
 
     let taken = emulator.messages();
-    assert_eq!(handed, Handed::Taken { network_id: taken[0].network_id.clone(), wa_id: None });
+    assert_eq!(handed, SubmissionOutcome::Taken { network_id: taken[0].network_id.clone(), wa_id: None });
     assert_eq!((taken.len(), taken[0].text.as_str(), taken[0].callback_data.as_deref()), (1, text, Some("m-1")));
     let posts = emulator.posts();
     assert_eq!(posts[0].path, "/v25.0/106540352242922/messages");
@@ -44,7 +44,7 @@ async fn what_meta_would_refuse_is_refused() {
         ("60123456789", "Hello", &long[..513], "message message_id_too_long"),
         ("60123456789", &long[1..], &long[..512], "taken"),
     ] {
-        let handed = transport.hand(&Handing { message_id: id, to, text, sender: "main" }).await;
+        let handed = transport.hand(&Submission { message_id: id, to, text, sender: "main" }).await;
         assert_eq!(word(&handed), expected, "{to}");
     }
     // The one whose id Meta could not carry along was not even posted.

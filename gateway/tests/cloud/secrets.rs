@@ -2,7 +2,7 @@
 
 use crate::raw::{Raw, Then, answer};
 use crate::{VERIFY_TOKEN, config, config_at};
-use gateway::transport::{Handing, HookRequest, Transport};
+use gateway::transport::{HookRequest, Submission, Transport};
 use gateway::{CloudApi, CloudConfig};
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -55,7 +55,7 @@ async fn nothing_secret_is_shown_or_logged() {
     let config = CloudConfig { access_token: TOKEN.into(), app_secret: APP_SECRET.into(), ..config(&emulator) };
     let cloud = CloudApi::new(config.clone()).expect("a transport");
     assert_clean(&format!("{config:?} {cloud:?}"));
-    let handing = Handing { message_id: "m", to: NUMBER, text: TEXT, sender: "main" };
+    let handing = Submission { message_id: "m", to: NUMBER, text: TEXT, sender: "main" };
 
     // The Graph API repeats a token that it does not take, and an error may have the recipient in it.
     let handed = format!("{:?}", cloud.hand(&handing).await);

@@ -7,7 +7,7 @@ use domain::contacts::stop_words::OptOut;
 use domain::delivery::reports::{self, Report};
 use domain::delivery::send::{ItemOutcome, ItemResult};
 use domain::messages::history::{self, Part};
-use domain::messages::receipts::{About, Receipt, Said};
+use domain::messages::receipts::{About, Receipt, ReceiptKind};
 use domain::model::MessageStatus;
 use domain::{ContactId, db};
 use std::time::Duration;
@@ -24,8 +24,8 @@ async fn statuses(ledger: &Ledger, contact: i64) -> Vec<ItemStatus> {
     items.expect("there").0.into_iter().map(|one| one.item.status).collect()
 }
 
-async fn report(ledger: &Ledger, message: Uuid, said: Said) {
-    let receipt = Report::Receipt(Receipt { about: About::Uuid(message), said, at: NOW });
+async fn report(ledger: &Ledger, message: Uuid, kind: ReceiptKind) {
+    let receipt = Report::Receipt(Receipt { about: About::Uuid(message), kind, at: NOW });
     let take = async |tx: &db::Tx| {
         reports::take(tx, NOW, &[receipt], &OptOut::default(), &mut rand::rng()).await.expect("taken")
     };
@@ -42,7 +42,7 @@ async fn unseen(ledger: Ledger) {
     // The fourth has opted out by now.
     ledger.run("UPDATE contacts SET suppressed_at = 1 WHERE id = 4").await;
     // What is told of the one that waits is kept for its message.
-    report(&ledger, sent.items[1].message_id, Said::Ack { level: 2, whatsapp_id: None }).await;
+    report(&ledger, sent.items[1].message_id, ReceiptKind::Ack { level: 2, whatsapp_id: None }).await;
     assert_eq!(ledger.number("SELECT count(*) AS n FROM early_receipts").await, 1);
     vanish(&ledger).await;
     let (_, work, items) = claim(&ledger, sent.ring, 10).await;
@@ -69,7 +69,7 @@ on_both!(a_message_that_the_network_failed_parts_from_its_item, parted);
 async fn parted(ledger: Ledger) {
     let sent = sent(&ledger).await;
     settle(&ledger, sent.held, &sent.items.iter().map(accepted).collect::<Vec<_>>()).await;
-    let failed = Said::Failed { code: "131026".into(), detail: "undeliverable".into() };
+    let failed = ReceiptKind::Failed { code: "131026".into(), detail: "undeliverable".into() };
     report(&ledger, sent.items[0].message_id, failed).await;
     assert_eq!(
         (seen(&ledger, 1).await, statuses(&ledger, 1).await),
@@ -87,7 +87,7 @@ async fn parted(ledger: Ledger) {
     assert_eq!(seen(&ledger, 1).await, [MessageStatus::Failed, MessageStatus::Sent]);
     assert_eq!(statuses(&ledger, 1).await, [ItemStatus::Succeeded]);
     // What comes late of the first one says nothing of the item.
-    report(&ledger, sent.items[0].message_id, Said::Ack { level: 2, whatsapp_id: None }).await;
+    report(&ledger, sent.items[0].message_id, ReceiptKind::Ack { level: 2, whatsapp_id: None }).await;
     assert_eq!(seen(&ledger, 1).await, [MessageStatus::Delivered, MessageStatus::Sent]);
     assert_eq!(ledger.batch(sent.batch).await.summary.succeeded, 3);
     ledger.audited().await;

@@ -11,7 +11,7 @@ use domain::delivery::send::{self, Asked, Begin, ItemOutcome, ItemResult, Restin
 use domain::jobs::{self, Claim, Claimed, Ending, HEARTBEAT, workers};
 use domain::kinds::Kinds;
 use domain::messages::inbox::Inbound;
-use domain::messages::receipts::{About, Receipt, Said};
+use domain::messages::receipts::{About, Receipt, ReceiptKind};
 use domain::{BatchId, JobId, JobKind, MessageId};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -183,8 +183,8 @@ pub(super) async fn report(actor: Actor, times: usize, mut rng: StdRng) {
         let mut told: Vec<Report> = messages
             .choose_multiple(&mut rng, 3)
             .map(|id| {
-                let said = Said::Ack { level: 2, whatsapp_id: None };
-                Report::Receipt(Receipt { about: About::Number(MessageId(*id)), said, at: now })
+                let kind = ReceiptKind::Ack { level: 2, whatsapp_id: None };
+                Report::Receipt(Receipt { about: About::Number(MessageId(*id)), kind, at: now })
             })
             .collect();
         let digits = format!("+60123{:06}", rng.random_range(1..=super::conductor::CONTACTS));

@@ -21,7 +21,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// A report, as it came.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct ReceivedReport {
     /// Its path.
     pub path: String,
     /// Its body.
@@ -32,7 +32,7 @@ pub struct Told {
     pub headers: HeaderMap,
 }
 
-impl Told {
+impl ReceivedReport {
     /// The message that it is about; for what a customer wrote: the writer.
     #[must_use]
     pub fn about(&self) -> String {
@@ -69,12 +69,12 @@ pub enum Taking {
     Hang,
 }
 
-type Script = Arc<dyn Fn(&Told) -> Taking + Send + Sync>;
+type Script = Arc<dyn Fn(&ReceivedReport) -> Taking + Send + Sync>;
 
 struct State {
     script: Script,
-    asked: Vec<Told>,
-    taken: Vec<Told>,
+    asked: Vec<ReceivedReport>,
+    taken: Vec<ReceivedReport>,
 }
 
 struct Shared {
@@ -120,7 +120,7 @@ impl Backend {
     }
 
     /// Decides every report from now on.
-    pub fn script(&self, script: impl Fn(&Told) -> Taking + Send + Sync + 'static) {
+    pub fn script(&self, script: impl Fn(&ReceivedReport) -> Taking + Send + Sync + 'static) {
         self.shared.state.lock().script = Arc::new(script);
     }
 
@@ -145,13 +145,13 @@ impl Backend {
 
     /// Everything that it was asked to take, in order.
     #[must_use]
-    pub fn asked(&self) -> Vec<Told> {
+    pub fn asked(&self) -> Vec<ReceivedReport> {
         self.shared.state.lock().asked.clone()
     }
 
     /// Everything that it took, in order.
     #[must_use]
-    pub fn taken(&self) -> Vec<Told> {
+    pub fn taken(&self) -> Vec<ReceivedReport> {
         self.shared.state.lock().taken.clone()
     }
 
@@ -219,7 +219,7 @@ impl Shared {
         let (head, body) = request.into_parts();
         let raw = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let body = serde_json::from_slice(&raw).unwrap_or(Value::Null);
-        let told = Told { path: head.uri.path().to_owned(), body, raw, headers: head.headers };
+        let told = ReceivedReport { path: head.uri.path().to_owned(), body, raw, headers: head.headers };
         let taking = {
             let mut state = self.state.lock();
             state.asked.push(told.clone());

@@ -31,7 +31,7 @@ mod pushed;
 mod redis;
 mod socket;
 
-pub use backend::{Backend, Taking, Told};
+pub use backend::{Backend, ReceivedReport, Taking};
 pub use browser::{Browser, Page};
 pub use client::{Client, Response};
 pub use cloud_api::{

@@ -3,8 +3,8 @@
 //! It takes no place among the messages that bulk jobs have in flight: its lane bounds how many there are.
 
 use crate::Shared;
-use crate::execute::{JobError, Outcome as Done};
-use crate::identity::Unknown;
+use crate::execute::{JobEnd, JobError};
+use crate::identity::UnknownGateway;
 use domain::db::Trouble;
 use domain::delivery::single::{self, Begin, Delivery, Outcome};
 use domain::jobs::{Claimed, Ending, Finished, LEASE};
@@ -21,13 +21,13 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long an outcome is tried to be written. Beyond it the message is handed over again, under the same id.
 const WRITE_FOR: Duration = LEASE;
 
-pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<Done, JobError> {
+pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<JobEnd, JobError> {
     let now = shared.clock.now();
     let rate = shared.settings.sender_rate_per_minute;
     let known = match shared.known_gateway().await {
         Ok(known) => Ok(known),
-        Err(Unknown::Away(detail)) => Err(detail),
-        Err(Unknown::Ledger(error)) => return Err(error.into()),
+        Err(UnknownGateway::Away(detail)) => Err(detail),
+        Err(UnknownGateway::Ledger(error)) => return Err(error.into()),
     };
     let ours = known.as_ref().ok().map(|known| known.id);
     let delivery = match single::begin(shared.db.write(), now, job, rate, ours).await? {
@@ -116,14 +116,14 @@ async fn settle(
     Ok(step)
 }
 
-async fn end(shared: &Shared, job: &Claimed, ending: &Ending) -> Result<Done, JobError> {
+async fn end(shared: &Shared, job: &Claimed, ending: &Ending) -> Result<JobEnd, JobError> {
     let tx = shared.db.begin().await?;
     let ended = jobs::finish(&tx, shared.clock.now(), job.id, job.fence, ending, &mut shared.rng()).await?;
     db::commit(tx, Commit::Delivered).await?;
     Ok(finished(shared, job, ended))
 }
 
-async fn give_up(shared: &Shared, job: &Claimed, reason: Option<(&str, &str)>) -> Result<Done, JobError> {
+async fn give_up(shared: &Shared, job: &Claimed, reason: Option<(&str, &str)>) -> Result<JobEnd, JobError> {
     let tx = shared.db.begin().await?;
     let step = single::give_up(&tx, shared.clock.now(), job, reason, &mut shared.rng()).await?;
     db::commit(tx, Commit::Delivered).await?;
@@ -131,13 +131,13 @@ async fn give_up(shared: &Shared, job: &Claimed, reason: Option<(&str, &str)>) -
 }
 
 /// Rings a job that sleeps at its time.
-fn finished(shared: &Shared, job: &Claimed, finished: Finished) -> Done {
+fn finished(shared: &Shared, job: &Claimed, finished: Finished) -> JobEnd {
     match finished {
         Finished::ReadyAt(at) => {
             shared.after.ring_at(job.lane, JobRef { kind: job.kind, id: job.id }, at);
-            Done::Settled
+            JobEnd::Settled
         }
-        Finished::Done | Finished::Dead | Finished::Paused => Done::Settled,
-        Finished::Stale => Done::Stale,
+        Finished::Done | Finished::Dead | Finished::Paused => JobEnd::Settled,
+        Finished::Stale => JobEnd::Stale,
     }
 }

@@ -1,20 +1,20 @@
 //! Turns a batch's audience into chunks, a page in each transaction.
 
 use crate::Shared;
-use crate::execute::{JobError, Outcome};
+use crate::execute::{JobEnd, JobError};
 use domain::batches::{self, Expanded, NextPage};
 use domain::db::{self, Trouble};
 use domain::jobs::Claimed;
 use faults::Commit;
 use sea_orm::DbErr;
 
-pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobError> {
+pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<JobEnd, JobError> {
     let mut limit = NextPage::CONTACTS;
     loop {
         match step(shared, job, limit).await {
             Ok(Expanded::More) => {}
-            Ok(Expanded::Done) => return Ok(Outcome::Settled),
-            Ok(Expanded::Stale) => return Ok(Outcome::Stale),
+            Ok(Expanded::Done) => return Ok(JobEnd::Settled),
+            Ok(Expanded::Stale) => return Ok(JobEnd::Stale),
             Err(error) if Trouble::of(&error) == Trouble::TooLong && limit > 1 => {
                 limit /= 2;
                 metrics::counter!("paceline_steps_halved_total", "kind" => job.kind.as_str()).increment(1);

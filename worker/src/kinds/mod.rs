@@ -9,14 +9,14 @@ mod set_chunk;
 mod start;
 
 use crate::Shared;
-use crate::execute::{JobError, Outcome};
-use crate::places::Place;
+use crate::execute::{JobEnd, JobError};
+use crate::places::LanePlace;
 use domain::JobKind;
 use domain::jobs::Claimed;
 use std::sync::Arc;
 
 /// Does a claimed job as its kind does. A new kind is a file here and its line below.
-pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed, place: &mut Place) -> Result<Outcome, JobError> {
+pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed, place: &mut LanePlace) -> Result<JobEnd, JobError> {
     match job.kind {
         JobKind::Expand => expand::run(shared, job).await,
         JobKind::Start => start::run(shared, job).await,

@@ -8,9 +8,9 @@
 use crate::Shared;
 use crate::circuits::Circuit;
 use crate::control::Control;
-use crate::execute::{JobError, Outcome};
-use crate::identity::Unknown;
-use crate::places::Place;
+use crate::execute::{JobEnd, JobError};
+use crate::identity::UnknownGateway;
+use crate::places::LanePlace;
 use domain::batches::Going;
 use domain::delivery::send::{
     self, Asked, Begin, ClaimedItems, Held, ItemOutcome, ItemResult, Outgoing, Rest, Resting, Settled, Work,
@@ -52,15 +52,15 @@ const TURN: Duration = Duration::from_secs(5);
 /// How long the writing of outcomes is tried while the database is away: as long as the lease is sure to stand.
 const SETTLE_FOR: Duration = Duration::from_secs(20);
 
-pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed, place: &mut Place) -> Result<Outcome, JobError> {
+pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed, place: &mut LanePlace) -> Result<JobEnd, JobError> {
     let asked = asked(shared).await;
     let tx = shared.db.begin().await?;
     let step = send::begin(&tx, shared.clock.now(), job, asked, &mut shared.rng()).await?;
     db::commit(tx, Commit::Begin).await?;
     let (work, first) = match shared.after.commit(step) {
         Begin::Go(work, first) => (*work, *first),
-        Begin::Parked | Begin::Over => return Ok(Outcome::Settled),
-        Begin::Stale => return Ok(Outcome::Stale),
+        Begin::Parked | Begin::Over => return Ok(JobEnd::Settled),
+        Begin::Stale => return Ok(JobEnd::Stale),
     };
     let template = Template::parse(&work.content).map_err(|e| JobError::Permanent(format!("message: {e}")))?;
     let control = shared.controls.of(work.held.batch);
@@ -102,7 +102,7 @@ async fn asked(shared: &Shared) -> Asked {
 struct Chunk<'a> {
     shared: &'a Arc<Shared>,
     job: &'a Claimed,
-    place: &'a mut Place,
+    place: &'a mut LanePlace,
     /// When its turn began.
     began: Instant,
     /// The latest slot of all that was claimed, in microseconds since the epoch.
@@ -128,7 +128,7 @@ struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    async fn run(mut self, first: ClaimedItems) -> Result<Outcome, JobError> {
+    async fn run(mut self, first: ClaimedItems) -> Result<JobEnd, JobError> {
         // Tasks of their own: messages go on while this loop waits for the database. Dropped with it, when the claim no
         // longer stands.
         let mut in_flight = JoinSet::new();
@@ -138,7 +138,7 @@ impl Chunk<'_> {
             if self.may_claim(in_flight.len()) {
                 let items = match self.claim().await {
                     Ok(Some(items)) => items,
-                    Ok(None) => return Ok(Outcome::Stale),
+                    Ok(None) => return Ok(JobEnd::Stale),
                     // What left must not become unknown for that: it is waited for and written first.
                     Err(error) if !in_flight.is_empty() || !self.results.is_empty() => {
                         self.broken = Some(error);
@@ -170,10 +170,10 @@ impl Chunk<'_> {
                     if self.results.len() < GROUP_ITEMS {
                         continue;
                     }
-                    if !self.settle().await? { return Ok(Outcome::Stale) }
+                    if !self.settle().await? { return Ok(JobEnd::Stale) }
                 }
                 () = sleep_until(flush_at), if flush_at.is_some() => {
-                    if !self.settle().await? { return Ok(Outcome::Stale) }
+                    if !self.settle().await? { return Ok(JobEnd::Stale) }
                 }
                 () = sleep_to(self.shared, next_claim), if next_claim.is_some() && in_flight.len() < LOW_WATER => {}
                 () = self.shared.stopping.cancelled(), if !in_flight.is_empty() && next_claim.is_some() => {}
@@ -182,7 +182,7 @@ impl Chunk<'_> {
         match self.broken.take() {
             Some(error) => match self.settle().await? {
                 true => Err(error),
-                false => Ok(Outcome::Stale),
+                false => Ok(JobEnd::Stale),
             },
             None => self.rest().await,
         }
@@ -298,7 +298,7 @@ impl Chunk<'_> {
     }
 
     /// Lets go of the job, with the outcomes that are in hand: the chunk is closed, sleeps, or is somebody else's.
-    async fn rest(self) -> Result<Outcome, JobError> {
+    async fn rest(self) -> Result<JobEnd, JobError> {
         let shared = self.shared;
         self.place.enter().await;
         let resting = Resting {
@@ -318,13 +318,13 @@ impl Chunk<'_> {
             rest.unwrap_or(Rest::Stale)
         };
         match rest {
-            Rest::Closed | Rest::Paused => Ok(Outcome::Settled),
+            Rest::Closed | Rest::Paused => Ok(JobEnd::Settled),
             Rest::Asleep(until) => {
                 let job = JobRef { kind: self.job.kind, id: self.job.id };
                 shared.after.ring_at(self.job.lane, job, until);
-                Ok(Outcome::Settled)
+                Ok(JobEnd::Settled)
             }
-            Rest::Stale => Ok(Outcome::Stale),
+            Rest::Stale => Ok(JobEnd::Stale),
         }
     }
 }
@@ -400,14 +400,14 @@ impl Sending {
             // The batch was made another gateway's, or nobody's yet: it is claimed again, and that decides.
             Ok(known) if item.gateway != Some(known.id) => return result,
             Ok(known) => known,
-            Err(Unknown::Away(detail)) => {
+            Err(UnknownGateway::Away(detail)) => {
                 took("unreachable");
                 result.at = shared.clock.now();
                 result.outcome = ItemOutcome::Unreachable { detail };
                 self.circuit.sees(result.sign(), result.at);
                 return result;
             }
-            Err(Unknown::Ledger(error)) => {
+            Err(UnknownGateway::Ledger(error)) => {
                 tracing::warn!(%error, "it is not known which gateway this is");
                 return result;
             }

@@ -1,7 +1,7 @@
 //! Imports, changes tags or deletes: one chunk, in a few transactions.
 
 use crate::Shared;
-use crate::execute::{JobError, Outcome};
+use crate::execute::{JobEnd, JobError};
 use domain::batches::{self, Ran, SetChunk};
 use domain::db::{self, Trouble};
 use domain::jobs::{self, Claimed, Ending, Finished};
@@ -10,7 +10,7 @@ use faults::Commit;
 use sea_orm::DbErr;
 use std::time::Instant;
 
-pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobError> {
+pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<JobEnd, JobError> {
     let raw = SetChunk::read(shared.db.read(), job).await?;
     // Checking the numbers of an import takes longer than writing them, and holds nothing.
     let parsed = tokio::task::spawn_blocking(move || raw.parse()).await;
@@ -25,8 +25,8 @@ pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<Outcome, JobEr
         }
         match step(shared, job, &mut set).await {
             Ok(Ran::More) => {}
-            Ok(Ran::Done | Ran::Paused | Ran::Ended) => return Ok(Outcome::Settled),
-            Ok(Ran::Stale) => return Ok(Outcome::Stale),
+            Ok(Ran::Done | Ran::Paused | Ran::Ended) => return Ok(JobEnd::Settled),
+            Ok(Ran::Stale) => return Ok(JobEnd::Stale),
             // For what it does, or for somebody whom it waits for: with less it is done, or that is told.
             Err(error) if Trouble::of(&error) == Trouble::TooLong && set.halve() => {
                 metrics::counter!("paceline_steps_halved_total", "kind" => job.kind.as_str()).increment(1);
@@ -49,12 +49,12 @@ async fn step(shared: &Shared, job: &Claimed, set: &mut SetChunk) -> Result<Ran,
 }
 
 /// The process stops: the steps that are left are another's.
-async fn give_back(shared: &Shared, job: &Claimed) -> Result<Outcome, JobError> {
+async fn give_back(shared: &Shared, job: &Claimed) -> Result<JobEnd, JobError> {
     let tx = shared.db.begin().await?;
     let step = jobs::fail(&tx, shared.clock.now(), job, &Ending::GivenBack, &Kinds, &mut shared.rng()).await?;
     db::commit(tx, Commit::Rest).await?;
     Ok(match shared.after.commit(step) {
-        Finished::Stale => Outcome::Stale,
-        Finished::Done | Finished::ReadyAt(_) | Finished::Paused | Finished::Dead => Outcome::Settled,
+        Finished::Stale => JobEnd::Stale,
+        Finished::Done | Finished::ReadyAt(_) | Finished::Paused | Finished::Dead => JobEnd::Settled,
     })
 }

@@ -36,6 +36,6 @@ async fn socket(app: Arc<App>, request: Request) -> poem::Result<Response> {
     let caller = auth::identify(&app, realtime::token(&request).as_deref()).await?;
     // A new socket is told of all that is going on: that costs more than most requests.
     let key = format!("general:{}", caller.0.user_id);
-    limits::Standing::note(&request, limits::check(&app, &key, app.settings.general_per_minute).await?);
+    limits::TightestLimit::note(&request, limits::check(&app, &key, app.settings.general_per_minute).await?);
     Ok(realtime::open(app, caller, request).await?)
 }

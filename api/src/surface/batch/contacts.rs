@@ -11,7 +11,7 @@ use crate::foundation::refusal::Refusal;
 use crate::foundation::time::Time;
 use crate::foundation::{guard, limits, origin, search};
 use domain::audit_log::{self, Action, MAX_REASON};
-use domain::batches::{self, ContactItem, Place};
+use domain::batches::{self, ContactItem, ItemPosition};
 use domain::contacts::find::{self, Contact};
 use domain::contacts::phone::mask_digits;
 use domain::{ContactId, db};
@@ -136,13 +136,13 @@ struct PlaceCursor {
     next_cursor: Option<String>,
 }
 
-fn read_place(text: &str) -> Option<Place> {
+fn read_place(text: &str) -> Option<ItemPosition> {
     let number = |part: &str| {
         let digits = (1..=18).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
         part.parse().ok().filter(|_| digits)
     };
     let (batch, seq) = text.split_once('-')?;
-    Some(Place { batch: number(batch)?, seq: number(seq)? })
+    Some(ItemPosition { batch: number(batch)?, seq: number(seq)? })
 }
 
 pub(crate) struct ContactRoutes {

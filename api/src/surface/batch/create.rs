@@ -6,7 +6,7 @@ use super::wire::BatchOperation;
 use crate::App;
 use crate::foundation::body::JsonText;
 use crate::foundation::fields::Fields;
-use crate::foundation::idempotency::{Hold, Once};
+use crate::foundation::idempotency::{KeyHold, Once};
 use crate::foundation::refusal::{Kind, Refusal};
 use domain::audit_log::{self, Action};
 use domain::batches::{
@@ -44,7 +44,7 @@ impl Accepted {
 }
 
 /// The answer to an accepted request, which its idempotency key remembers.
-async fn answered(app: &App, tx: &Tx, hold: &Hold, batch: &Batch) -> Result<String, Refusal> {
+async fn answered(app: &App, tx: &Tx, hold: &KeyHold, batch: &Batch) -> Result<String, Refusal> {
     let now = app.clock.now();
     audit_log::record(tx, now, hold.origin(), Action::BatchCreate, Some(batch.summary.id)).await?;
     let senders = batches::sender_paces(tx, app.settings.sender_rate_per_minute).await?;
@@ -54,7 +54,7 @@ async fn answered(app: &App, tx: &Tx, hold: &Hold, batch: &Batch) -> Result<Stri
 }
 
 /// Commits an accepted batch together with what its idempotency key remembers, then rings.
-pub(super) async fn accept(app: &App, tx: Tx, hold: Hold, step: Step<Batch>) -> Result<Accepted, Refusal> {
+pub(super) async fn accept(app: &App, tx: Tx, hold: KeyHold, step: Step<Batch>) -> Result<Accepted, Refusal> {
     let body = match answered(app, &tx, &hold, &step.value).await {
         Ok(body) => body,
         Err(refusal) => {

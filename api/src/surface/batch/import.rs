@@ -10,7 +10,7 @@ use super::wire::{BatchOperation, DryRun, ImportContact, ImportRequest};
 use crate::App;
 use crate::foundation::body::{JsonBody, JsonText};
 use crate::foundation::fields::{Fields, Texts};
-use crate::foundation::idempotency::{Asked, Once};
+use crate::foundation::idempotency::{KeyedRequest, Once};
 use crate::foundation::known;
 use crate::foundation::refusal::{FieldError, Refusal};
 use bytes::Bytes;
@@ -85,7 +85,7 @@ pub(super) enum Rows {
 }
 
 /// A request that was read: what to do, with which rows, and what makes it the same request as another.
-struct Read {
+struct ReadImport {
     new: NewImport,
     rows: Rows,
     content: Bytes,
@@ -123,28 +123,32 @@ pub(super) async fn says_dry_run(body: &ImportBody) -> Result<Option<bool>, Refu
     }
 }
 
-async fn read(options: Options, body: ImportBody) -> Result<Read, Refusal> {
+async fn read(options: Options, body: ImportBody) -> Result<ReadImport, Refusal> {
     match body {
         ImportBody::Json(body) => {
             options.refuse_beside_json()?;
             let (bytes, content) = (body.bytes.clone(), body.bytes);
             let mut new = blocking(move || read_json(&bytes)).await?;
             new.default_country = new.default_country.or(options.default_country);
-            Ok(Read { new, rows: Rows::Json(content.clone()), content })
+            Ok(ReadImport { new, rows: Rows::Json(content.clone()), content })
         }
         ImportBody::Csv(Upload { spooled, .. })
         | ImportBody::Xlsx(Upload { spooled, .. })
         | ImportBody::Form(Upload { spooled, .. }) => {
             let content = Bytes::from(format!("{}{:?}", spooled.hash, spooled.fields));
             let (new, options) = read_options(options, &spooled.fields)?;
-            Ok(Read { new, rows: Rows::File { file: spooled.file, workbook: spooled.workbook, options }, content })
+            Ok(ReadImport {
+                new,
+                rows: Rows::File { file: spooled.file, workbook: spooled.workbook, options },
+                content,
+            })
         }
     }
 }
 
 /// Tells what an import would do.
 pub(super) async fn dry_run(app: &App, options: Options, body: ImportBody) -> Result<Imported, Failure> {
-    let Read { mut new, rows, .. } = read(options, body).await?;
+    let ReadImport { mut new, rows, .. } = read(options, body).await?;
     new.default_country = new.default_country.or(app.settings.default_country);
     Ok(Imported::DryRun(Answer::new(import_plan::plan(app, &new, rows).await?)))
 }
@@ -153,11 +157,11 @@ pub(super) async fn dry_run(app: &App, options: Options, body: ImportBody) -> Re
 pub(super) async fn import(
     app: &Arc<App>,
     by: UserId,
-    asked: Asked,
+    asked: KeyedRequest,
     options: Options,
     body: ImportBody,
 ) -> Result<Imported, Failure> {
-    let Read { mut new, rows, content } = read(options, body).await?;
+    let ReadImport { mut new, rows, content } = read(options, body).await?;
     new.default_country = new.default_country.or(app.settings.default_country);
     let once = asked.begin(app, &content).await?;
     drop(content);

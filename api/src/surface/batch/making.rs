@@ -11,7 +11,7 @@ use crate::App;
 use crate::foundation::body::{JsonBody, JsonText};
 use crate::foundation::country::CountryCode;
 use crate::foundation::guard;
-use crate::foundation::idempotency::{Asked, Hold, KeyText, Once};
+use crate::foundation::idempotency::{KeyHold, KeyText, KeyedRequest, Once};
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::Refusal;
 use crate::foundation::to_its_end;
@@ -28,7 +28,7 @@ use std::sync::Arc;
 /// `dryRun` in the query; [`dry_run`] reads it with what the body says.
 type DryRun = Query<Option<Lenient<bool>>>;
 
-/// For the document; [`Asked`] reads the header.
+/// For the document; [`KeyedRequest`] reads the header.
 type Key = Header<Option<KeyText>>;
 
 /// The operation, under way again.
@@ -57,7 +57,7 @@ fn sees(request: &Request) -> Result<bool, Refusal> {
 }
 
 /// Opens a batch again, and remembers the answer with it.
-async fn retry(app: &App, id: BatchId, code: Option<&str>, hold: &Hold) -> Result<String, Refusal> {
+async fn retry(app: &App, id: BatchId, code: Option<&str>, hold: &KeyHold) -> Result<String, Refusal> {
     let tx = app.db.begin().await?;
     let now = app.clock.now();
     let step = match code {
@@ -95,7 +95,7 @@ impl MakingRoutes {
         body: JsonBody<SendRequest>,
     ) -> Result<Sent, Failure> {
         let by = caller(request)?.0.user_id;
-        let (asked, app) = (Asked::of(request, by)?, self.app.clone());
+        let (asked, app) = (KeyedRequest::of(request, by)?, self.app.clone());
         if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
             let now = app.clock.now();
             return dry_run::send(&app, move || create::read_send(&body.bytes, now), sees(request)?).await;
@@ -130,7 +130,7 @@ impl MakingRoutes {
         body: JsonBody<TagRequest>,
     ) -> Result<Changed, Failure> {
         let by = caller(request)?.0.user_id;
-        let (asked, app) = (Asked::of(request, by)?, self.app.clone());
+        let (asked, app) = (KeyedRequest::of(request, by)?, self.app.clone());
         if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
             return dry_run::tags(&app, move || create::read_tag(&body.bytes), sees(request)?).await;
         }
@@ -160,7 +160,7 @@ impl MakingRoutes {
         body: JsonBody<DeleteRequest>,
     ) -> Result<Changed, Failure> {
         let by = caller(request)?.0.user_id;
-        let (asked, app) = (Asked::of(request, by)?, self.app.clone());
+        let (asked, app) = (KeyedRequest::of(request, by)?, self.app.clone());
         if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
             return dry_run::delete(&app, move || create::read_delete(&body.bytes), sees(request)?).await;
         }
@@ -224,7 +224,7 @@ impl MakingRoutes {
             encoding: encoding.0,
             sheet: sheet.0,
         };
-        let (asked, app) = (Asked::of(request, by)?, self.app.clone());
+        let (asked, app) = (KeyedRequest::of(request, by)?, self.app.clone());
         if dry_run {
             // Nothing is written, so nothing is lost with a client that hangs up.
             return import::dry_run(&app, options, body).await;
@@ -257,7 +257,7 @@ impl MakingRoutes {
         if !params.errors.is_empty() {
             return Err(Refusal::invalid(params.errors).into());
         }
-        let (asked, app, id) = (Asked::of(request, by)?, self.app.clone(), id(&batch_id)?);
+        let (asked, app, id) = (KeyedRequest::of(request, by)?, self.app.clone(), id(&batch_id)?);
         to_its_end(async move {
             let hold = match asked.begin(&app, code.as_deref().unwrap_or_default().as_bytes()).await? {
                 Once::Replay(body) => return Ok(Retried::Retried(JsonText::new(body), Some("true".into()))),

@@ -139,7 +139,7 @@ async fn answer(app: &App, operations: &Operations, routes: &impl Endpoint, mut 
             return envelope::refuse(&refusal);
         }
     };
-    limits::Standing::note(&request, decision);
+    limits::TightestLimit::note(&request, decision);
     if let Err(refusal) = operations.permit(&request, |permission| caller.needs(permission)) {
         body::drain(request.into_body(), body::DRAIN_REFUSED).await;
         return envelope::refuse(&refusal);

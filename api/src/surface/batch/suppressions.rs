@@ -12,7 +12,7 @@ use crate::foundation::refusal::Refusal;
 use crate::foundation::time::Time;
 use domain::audit_log::{self, Action};
 use domain::contacts::phone::{self, Country, Phone, Unmarked, mask_digits};
-use domain::contacts::suppressions::{self, Cause, Filter, Reason, Suppression};
+use domain::contacts::suppressions::{self, Begun, Cause, Filter, Reason, Suppression};
 use domain::db;
 use faults::Commit;
 use poem::Request;
@@ -200,10 +200,10 @@ impl SuppressionRoutes {
         let (now, by) = (self.app.clock.now(), origin::of_user(request, caller.0.user_id));
         for (phone, row) in &mut held {
             let begun = suppressions::begin(&tx, now, phone, Cause::User(caller.0.user_id)).await?;
-            if let Ok(new) = &begun {
+            if let Begun::New(new) = &begun {
                 audit_log::record(&tx, now, &by, Action::SuppressionCreate, Some(new.id)).await?;
             }
-            *row = Some(begun.unwrap_or_else(|existing| existing));
+            *row = Some(begun.into_suppression());
         }
         db::commit(tx, Commit::Customer).await?;
         let rows = phones.iter().filter_map(|phone| held.get_mut(phone.as_digits()).and_then(Option::take));

@@ -7,7 +7,7 @@ use crate::App;
 use crate::foundation::body::{JsonText, SmallBody};
 use crate::foundation::fields::Fields;
 use crate::foundation::guard;
-use crate::foundation::idempotency::{Asked, Hold, KeyText, Once};
+use crate::foundation::idempotency::{KeyHold, KeyText, KeyedRequest, Once};
 use crate::foundation::origin;
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal, Within};
@@ -160,7 +160,7 @@ fn read_photo(body: &[u8]) -> Result<(Phone, Option<String>), Refusal> {
 }
 
 impl CustomerRoutes {
-    async fn make(app: &App, body: &[u8], whole: bool, hold: &Hold) -> Result<String, Refusal> {
+    async fn make(app: &App, body: &[u8], whole: bool, hold: &KeyHold) -> Result<String, Refusal> {
         let making = read_making(body, app.settings.default_country)?;
         let now = app.clock.now();
         let rng = &mut StdRng::from_rng(&mut rand::rng());
@@ -275,7 +275,7 @@ impl CustomerRoutes {
         body: SmallBody<CreateCustomer>,
     ) -> Result<Created, Failure> {
         let asker = Asker::found(request)?;
-        let (asked, app, whole) = (Asked::of(request, asker.user())?, self.app.clone(), asker.sees_phones());
+        let (asked, app, whole) = (KeyedRequest::of(request, asker.user())?, self.app.clone(), asker.sees_phones());
         to_its_end(async move {
             let hold = match asked.begin(&app, &body.bytes).await? {
                 Once::Replay(body) => return Ok(Created::Created(JsonText::new(body), Some("true".into()))),

@@ -10,10 +10,10 @@ use crate::foundation::refusal::{Kind, Refusal};
 use domain::MessageId;
 use domain::ack::{ACK_PLAYED, ACK_SENT};
 use domain::contacts::customers::Identity;
-use domain::delivery::reports::{Report, Taken};
+use domain::delivery::reports::{Report, ReportOutcome};
 use domain::messages::inbox::Inbound;
 use domain::messages::limits;
-use domain::messages::receipts::{About, Receipt, Said};
+use domain::messages::receipts::{About, Receipt, ReceiptKind};
 use listener::lenient_json;
 use poem::Request;
 use poem_openapi::payload::Json;
@@ -203,7 +203,7 @@ fn identities(f: &mut Fields<'_>) -> Vec<Identity> {
     list.unwrap_or_default()
 }
 
-type Read = (About, Said);
+type Read = (About, ReceiptKind);
 
 fn read_ack(body: &[u8]) -> Result<Read, Refusal> {
     let body = lenient_json(body);
@@ -218,8 +218,8 @@ fn read_ack(body: &[u8]) -> Result<Read, Refusal> {
     f.finish()?;
     let level = i64::from(must(level, "ack")?);
     Ok(match ours {
-        Some(ours) => (ours, Said::Ack { level, whatsapp_id: Some(id) }),
-        None => (About::Network(id), Said::Ack { level, whatsapp_id: None }),
+        Some(ours) => (ours, ReceiptKind::Ack { level, whatsapp_id: Some(id) }),
+        None => (About::Network(id), ReceiptKind::Ack { level, whatsapp_id: None }),
     })
 }
 
@@ -231,7 +231,7 @@ fn read_map(body: &[u8]) -> Result<Read, Refusal> {
     // What is no number says nothing; the map is worth more than a word about it.
     let wa_id = f.told("wa_id");
     f.finish()?;
-    Ok((must(ours, "backend_id")?, Said::Mapped { whatsapp_id, wa_id }))
+    Ok((must(ours, "backend_id")?, ReceiptKind::Mapped { whatsapp_id, wa_id }))
 }
 
 fn read_failed(body: &[u8]) -> Result<Read, Refusal> {
@@ -241,7 +241,7 @@ fn read_failed(body: &[u8]) -> Result<Read, Refusal> {
     let code = f.required_told("code");
     let detail = f.told("detail").unwrap_or_default();
     f.finish()?;
-    Ok((must(ours, "backend_message_id")?, Said::Failed { code, detail }))
+    Ok((must(ours, "backend_message_id")?, ReceiptKind::Failed { code, detail }))
 }
 
 fn read_seen(body: &[u8]) -> Result<Read, Refusal> {
@@ -253,7 +253,7 @@ fn read_seen(body: &[u8]) -> Result<Read, Refusal> {
     // The original's gateway says it; the message says whom it is to.
     f.knows("to");
     f.finish()?;
-    Ok((must(ours, "backend_message_id")?, Said::Seen { whatsapp_id, delay_ms }))
+    Ok((must(ours, "backend_message_id")?, ReceiptKind::Seen { whatsapp_id, delay_ms }))
 }
 
 /// A number, which may be any.
@@ -279,17 +279,17 @@ impl InternalRoutes {
         read: impl FnOnce(&[u8]) -> Result<Read, Refusal>,
     ) -> Result<Json<Took>, Failure> {
         signed(&self.app, request, body)?;
-        let (about, said) = read(body)?;
-        let receipt = limits::receipt(Receipt { about, said, at: self.app.clock.now() });
+        let (about, kind) = read(body)?;
+        let receipt = limits::receipt(Receipt { about, kind, at: self.app.clock.now() });
         self.take(Report::Receipt(receipt)).await
     }
 
     async fn take(&self, report: Report) -> Result<Json<Took>, Failure> {
         let status = match self.app.intake.take(report).await.map_err(Refusal::from)? {
-            Taken::Applied => TookStatus::Ok,
-            Taken::Kept => TookStatus::Kept,
-            Taken::NoMessage => return Err(Refusal::not_found("message").into()),
-            Taken::Contradicts => {
+            ReportOutcome::Applied => TookStatus::Ok,
+            ReportOutcome::Kept => TookStatus::Kept,
+            ReportOutcome::NoMessage => return Err(Refusal::not_found("message").into()),
+            ReportOutcome::Contradicts => {
                 let refusal = Refusal::new(Kind::Conflict, "the network's id belongs to another message");
                 return Err(refusal.into());
             }
@@ -404,12 +404,12 @@ mod tests {
         assert_eq!(read.name.as_deref().map(length), Some(200));
         assert_eq!((length(&read.message_type), read.whatsapp_id.as_deref().map(length)), (40, Some(256)));
         assert_eq!((read.identities.len(), length(&read.identities[0].kind)), (1, 40));
-        let (_, said) =
+        let (_, kind) =
             read_failed(format!(r#"{{"backend_message_id": 1, "code": "{long}", "detail": "\ude00"}}"#).as_bytes())
                 .expect("taken");
-        assert_eq!(said, Said::Failed { code: long, detail: "\u{fffd}".into() }, "cut when it is taken");
-        let (_, said) = read_seen(br#"{"backend_message_id": 1, "delay_ms": -1.5e300}"#).expect("taken");
-        assert_eq!(said, Said::Seen { whatsapp_id: None, delay_ms: Some(i64::MIN) });
+        assert_eq!(kind, ReceiptKind::Failed { code: long, detail: "\u{fffd}".into() }, "cut when it is taken");
+        let (_, kind) = read_seen(br#"{"backend_message_id": 1, "delay_ms": -1.5e300}"#).expect("taken");
+        assert_eq!(kind, ReceiptKind::Seen { whatsapp_id: None, delay_ms: Some(i64::MIN) });
     }
 
     #[test]

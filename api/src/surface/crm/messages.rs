@@ -8,7 +8,7 @@ use crate::App;
 use crate::foundation::body::{JsonText, SmallBody};
 use crate::foundation::fields::Fields;
 use crate::foundation::guard;
-use crate::foundation::idempotency::{Asked, Hold, KeyText, Once};
+use crate::foundation::idempotency::{KeyHold, KeyText, KeyedRequest, Once};
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::to_its_end;
@@ -108,7 +108,7 @@ fn read_send(body: &[u8]) -> Result<(ContactId, String), Refusal> {
     Ok((customer.ok_or_else(|| Refusal::field("customer_id", "is required"))?, content))
 }
 
-async fn send(app: &App, body: &[u8], author: Author, hold: &Hold) -> Result<String, Refusal> {
+async fn send(app: &App, body: &[u8], author: Author, hold: &KeyHold) -> Result<String, Refusal> {
     let (customer, content) = read_send(body)?;
     let rng = &mut StdRng::from_rng(&mut rand::rng());
     let tx = app.db.begin().await?;
@@ -149,7 +149,7 @@ impl MessageRoutes {
     ) -> Result<Sent, Failure> {
         let asker = Asker::found(request)?;
         let author = asker.signed_in().map_or(Author::System, Author::User);
-        let (asked, app) = (Asked::of(request, asker.user())?, self.app.clone());
+        let (asked, app) = (KeyedRequest::of(request, asker.user())?, self.app.clone());
         to_its_end(async move {
             let hold = match asked.begin(&app, &body.bytes).await? {
                 Once::Replay(body) => return Ok(Sent::Ok(JsonText::new(body), Some("true".into()))),

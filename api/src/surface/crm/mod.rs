@@ -112,7 +112,7 @@ async fn admit(app: &App, operations: &Operations, request: &Request) -> Result<
         false => Asker::of(app, auth::bearer(request)).await?,
     };
     let key = format!("general:{}", asker.user());
-    limits::Standing::note(request, limits::check(app, &key, app.settings.general_per_minute).await?);
+    limits::TightestLimit::note(request, limits::check(app, &key, app.settings.general_per_minute).await?);
     operations.permit(request, |permission| asker.needs(permission))?;
     Ok(asker)
 }

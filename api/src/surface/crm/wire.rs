@@ -121,7 +121,7 @@ impl CustomerView {
 /// Which way a message went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename = "MessageDirection", rename_all = "lowercase")]
-pub(super) enum Way {
+pub(super) enum MessageDirection {
     /// The customer wrote it.
     Inbound,
     /// It went to the customer, or was to.
@@ -137,7 +137,7 @@ pub(super) struct MessageView {
     /// Whose history it is in.
     pub(super) customer_id: i64,
     /// Which way it went.
-    pub(super) direction: Way,
+    pub(super) direction: MessageDirection,
     /// The text; null where there was none.
     pub(super) content: Option<String>,
     /// When it was written.
@@ -167,8 +167,8 @@ impl From<history::Message> for MessageView {
             id: message.id.0,
             customer_id: message.contact.0,
             direction: match message.direction {
-                Direction::Inbound => Way::Inbound,
-                Direction::Outbound => Way::Outbound,
+                Direction::Inbound => MessageDirection::Inbound,
+                Direction::Outbound => MessageDirection::Outbound,
             },
             content: message.content,
             timestamp: Time(message.created_at),

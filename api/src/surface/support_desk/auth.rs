@@ -165,7 +165,7 @@ impl AuthRoutes {
         let per_minute = app.settings.login_per_minute;
         match sign_in::check(&app.backplane, app.db.read(), email, address, per_minute).await {
             Ok(decisions) => {
-                decisions.into_iter().for_each(|decision| limits::Standing::note(request, decision));
+                decisions.into_iter().for_each(|decision| limits::TightestLimit::note(request, decision));
                 Ok(())
             }
             Err(Limited::Over(decision)) => Err(limits::over(decision)),
@@ -220,7 +220,7 @@ impl AuthRoutes {
         let token = f.required_text("refresh_token", 1..=256);
         f.finish()?;
         let key = format!("refresh:ip:{}", network(request));
-        limits::Standing::note(request, limits::check(app, &key, app.settings.general_per_minute).await?);
+        limits::TightestLimit::note(request, limits::check(app, &key, app.settings.general_per_minute).await?);
         let now = app.clock.now();
         let mut rng = StdRng::from_rng(&mut rand::rng());
         let tx = app.db.begin().await?;
@@ -271,7 +271,7 @@ impl AuthRoutes {
         f.finish()?;
         // Who has stolen a token guesses the password no faster here than at the sign-in.
         let key = format!("password:{user}");
-        limits::Standing::note(request, limits::check(app, &key, app.settings.login_per_minute).await?);
+        limits::TightestLimit::note(request, limits::check(app, &key, app.settings.login_per_minute).await?);
         let wrong = || Refusal::field("current_password", "is wrong");
         let present = users::password_of(app.db.read(), user).await?;
         if !users::password::verify(current, present.clone()).await {
@@ -302,7 +302,7 @@ impl AuthRoutes {
         let app = &self.app;
         let (caller, session) = Self::in_session(request)?;
         let key = format!("general:{}", caller.0.user_id);
-        limits::Standing::note(request, limits::check(app, &key, app.settings.general_per_minute).await?);
+        limits::TightestLimit::note(request, limits::check(app, &key, app.settings.general_per_minute).await?);
         let (now, user) = (app.clock.now(), caller.0.user_id);
         let tx = app.db.begin().await?;
         let step = users::revoke(&tx, now, session).await?;

@@ -108,6 +108,17 @@ fn choose(sheets: &[calamine::Sheet], front: Option<usize>, asked: Option<&str>)
     Ok(Sheets { taken, all })
 }
 
+/// Why a workbook was not read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkbookError<E> {
+    /// The file is at fault.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The callback would not go on.
+    #[error("the reading was given up")]
+    Callback(E),
+}
+
 /// Reads the rows of a workbook's sheet through a callback.
 ///
 /// The cells' reader borrows the workbook, so rows are pushed, not pulled.
@@ -127,23 +138,24 @@ where
     F: FnMut(FileRow) -> Result<bool, E>,
 {
     /// Takes a row's cells: the first one tells the columns. Returns whether to go on.
-    fn take(&mut self, line: u32, cells: Vec<String>) -> Result<Result<bool, E>, FileError> {
+    fn take(&mut self, line: u32, cells: Vec<String>) -> Result<bool, WorkbookError<E>> {
         let read = match &self.plan {
             None => {
-                let made = ColumnPlan::from_first_row(&cells, &self.options.mapping)?;
+                let made = ColumnPlan::from_first_row(&cells, &self.options.mapping).map_err(FileError::from)?;
                 let data = made.header.is_none().then(|| made.read(line, cells));
                 self.plan = Some(made);
                 data
             }
             Some(plan) => Some(plan.read(line, cells)),
         };
-        let Some(read) = read else { return Ok(Ok(true)) };
+        let Some(read) = read else { return Ok(true) };
         self.rows += 1;
         if self.rows > MAX_ROWS {
             let message = format!("more than {MAX_ROWS} rows; the rest was not read");
-            return Ok((self.row)(Err(RowError::new(line, "too_many_rows", message))).map(|_| false));
+            (self.row)(Err(RowError::new(line, "too_many_rows", message))).map_err(WorkbookError::Callback)?;
+            return Ok(false);
         }
-        Ok((self.row)(read))
+        (self.row)(read).map_err(WorkbookError::Callback)
     }
 
     /// Whether a column holds phone numbers; before the columns are known, each may.
@@ -156,17 +168,17 @@ impl XlsxRows {
     /// Calls `row` for each row after the header until it returns `false`; returns what each column holds, and the sheets.
     ///
     /// # Errors
-    /// See [`FileError`].
+    /// See [`WorkbookError`].
     pub fn read<E>(
         mut input: impl Read + Seek,
         options: &FileOptions,
         row: impl FnMut(FileRow) -> Result<bool, E>,
-    ) -> Result<Result<(ColumnPlan, Sheets), E>, FileError> {
+    ) -> Result<(ColumnPlan, Sheets), WorkbookError<E>> {
         let broken = |error: calamine::XlsxError| FileError::Workbook(error.to_string());
         refuse_bombs(BufReader::new(&mut input))?;
-        input.rewind()?;
+        input.rewind().map_err(FileError::from)?;
         let front = front(BufReader::new(&mut input));
-        input.rewind()?;
+        input.rewind().map_err(FileError::from)?;
         let mut workbook: Xlsx<_> = Xlsx::new(BufReader::new(input)).map_err(broken)?;
         let sheets = choose(workbook.sheets_metadata(), front, options.sheet.as_deref())?;
         let mut cells = workbook.worksheet_cells_reader(&sheets.taken).map_err(broken)?;
@@ -184,10 +196,8 @@ impl XlsxRows {
             let place = cell.as_ref().map(|(cell, _)| cell.get_position());
             if let Some(line) = current.filter(|line| place.is_none_or(|(next, _)| next != *line)) {
                 current = None;
-                match telling.take(line + 1, std::mem::take(&mut values))? {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) => return Ok(Err(error)),
+                if !telling.take(line + 1, std::mem::take(&mut values))? {
+                    break;
                 }
             }
             let (Some((cell, style)), Some((line, column))) = (cell, place) else { break };
@@ -204,6 +214,6 @@ impl XlsxRows {
                 values[column] = text;
             }
         }
-        telling.plan.map(|plan| Ok((plan, sheets))).ok_or(FileError::Empty)
+        Ok((telling.plan.ok_or(FileError::Empty)?, sheets))
     }
 }

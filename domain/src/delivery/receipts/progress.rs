@@ -3,7 +3,7 @@
 use crate::ack::{ACK_DELIVERED, ACK_READ, ACK_SENT, AckLevel};
 use crate::batches::ItemFate;
 use crate::delivery::single::OUTCOME_UNKNOWN;
-use crate::messages::receipts::Said;
+use crate::messages::receipts::ReceiptKind;
 use crate::model::{MessageStatus, named};
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId, MessageId};
@@ -22,7 +22,7 @@ pub(super) enum Progress {
 
 /// A message as a report finds it and leaves it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Known {
+pub(super) struct ReportedMessage {
     pub(super) id: MessageId,
     pub(super) uuid: Uuid,
     pub(super) contact: ContactId,
@@ -48,7 +48,7 @@ pub(super) struct Known {
 pub(super) const COLUMNS: &str = "id, CAST(uuid AS TEXT) AS uuid, contact_id, batch_id, seq, ack, status, whatsapp_id,
     error_code, error_message, sent_at, delivered_at, read_at, seen_delay_ms";
 
-impl Known {
+impl ReportedMessage {
     pub(super) fn read(row: &QueryResult) -> Result<Self, DbErr> {
         let number = |column: &str| row.try_get::<Option<i64>>("", column);
         let text = |column: &str| row.try_get::<Option<String>>("", column);
@@ -89,14 +89,14 @@ impl Known {
     }
 
     /// Takes what a report says.
-    pub(super) fn take(&mut self, said: &Said, at: Timestamp) {
+    pub(super) fn take(&mut self, kind: &ReceiptKind, at: Timestamp) {
         // Only what was taken is reported on, also where the answer to the send never came.
         self.sent_at.get_or_insert(at);
-        match said {
+        match kind {
             // Only the network gives ids, so it has the message.
-            Said::Mapped { .. } => self.raise(ACK_SENT, at),
-            Said::Ack { level, .. } => self.raise(*level, at),
-            Said::Seen { delay_ms, .. } => {
+            ReceiptKind::Mapped { .. } => self.raise(ACK_SENT, at),
+            ReceiptKind::Ack { level, .. } => self.raise(*level, at),
+            ReceiptKind::Seen { delay_ms, .. } => {
                 self.raise(ACK_READ, at);
                 // Told once, also where an ack said before that it was read.
                 if self.seen_delay_ms.is_none() {
@@ -105,7 +105,7 @@ impl Known {
                     self.progress.push(Progress::Seen);
                 }
             }
-            Said::Failed { code, detail } => self.fail(code, detail),
+            ReceiptKind::Failed { code, detail } => self.fail(code, detail),
         }
     }
 
@@ -188,8 +188,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn sent() -> Known {
-        Known {
+    fn sent() -> ReportedMessage {
+        ReportedMessage {
             id: MessageId(1),
             uuid: Uuid::nil(),
             contact: ContactId(1),
@@ -209,12 +209,12 @@ mod tests {
         }
     }
 
-    fn ack(level: AckLevel) -> Said {
-        Said::Ack { level, whatsapp_id: None }
+    fn ack(level: AckLevel) -> ReceiptKind {
+        ReceiptKind::Ack { level, whatsapp_id: None }
     }
 
-    fn failed(code: &str) -> Said {
-        Said::Failed { code: code.into(), detail: "why".into() }
+    fn failed(code: &str) -> ReceiptKind {
+        ReceiptKind::Failed { code: code.into(), detail: "why".into() }
     }
 
     #[test]
@@ -223,8 +223,8 @@ mod tests {
         for level in [2, 1, 2, 3, 2, 4, 3] {
             message.take(&ack(level), Timestamp(level));
         }
-        message.take(&Said::Seen { whatsapp_id: None, delay_ms: Some(5) }, Timestamp(9));
-        message.take(&Said::Seen { whatsapp_id: None, delay_ms: Some(6) }, Timestamp(10));
+        message.take(&ReceiptKind::Seen { whatsapp_id: None, delay_ms: Some(5) }, Timestamp(9));
+        message.take(&ReceiptKind::Seen { whatsapp_id: None, delay_ms: Some(6) }, Timestamp(10));
         assert_eq!(message.progress, [Progress::Acked(2), Progress::Acked(3), Progress::Acked(4), Progress::Seen]);
         assert_eq!((message.ack, message.status), (4, MessageStatus::Read));
         assert_eq!((message.delivered_at, message.read_at), (Some(Timestamp(2)), Some(Timestamp(3))));
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_read_receipt_reads() {
         let mut message = sent();
-        message.take(&Said::Seen { whatsapp_id: None, delay_ms: None }, Timestamp(9));
+        message.take(&ReceiptKind::Seen { whatsapp_id: None, delay_ms: None }, Timestamp(9));
         assert_eq!(message.progress, [Progress::Acked(3), Progress::Seen]);
     }
 
@@ -261,7 +261,7 @@ mod tests {
         message.take(&failed(OUTCOME_UNKNOWN), Timestamp(1));
         assert!(matches!(message.fate(), Some(ItemFate::Unknown { .. })));
         message.troubled = true;
-        message.take(&Said::Mapped { whatsapp_id: "w".into(), wa_id: None }, Timestamp(2));
+        message.take(&ReceiptKind::Mapped { whatsapp_id: "w".into(), wa_id: None }, Timestamp(2));
         assert_eq!((message.status, message.fate()), (MessageStatus::Sent, Some(ItemFate::Sent)));
     }
 
@@ -269,20 +269,20 @@ mod tests {
         /// Whatever comes in whatever order and however often: told again from the start, nothing changes.
         #[test]
         fn reports_told_again_change_nothing(levels in prop::collection::vec(0i64..7, 1..12)) {
-            let said = |n: i64| match n {
-                0 => Said::Mapped { whatsapp_id: "w".into(), wa_id: None },
+            let kind = |n: i64| match n {
+                0 => ReceiptKind::Mapped { whatsapp_id: "w".into(), wa_id: None },
                 1..=4 => ack(n),
-                5 => Said::Seen { whatsapp_id: None, delay_ms: Some(1) },
+                5 => ReceiptKind::Seen { whatsapp_id: None, delay_ms: Some(1) },
                 _ => failed("131026"),
             };
             let mut message = sent();
             for n in &levels {
-                message.take(&said(*n), Timestamp(*n));
+                message.take(&kind(*n), Timestamp(*n));
             }
             let (ack, was) = (message.ack, message.clone());
             message.progress.clear();
             for n in &levels {
-                message.take(&said(*n), Timestamp(100));
+                message.take(&kind(*n), Timestamp(100));
             }
             prop_assert!(message.progress.is_empty(), "{:?}", message.progress);
             prop_assert_eq!(message.ack, ack);

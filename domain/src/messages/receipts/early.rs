@@ -1,6 +1,6 @@
 //! Reports that came before what they are about.
 
-use super::{About, Receipt, Said, Taken};
+use super::{About, Receipt, ReceiptKind, ReportOutcome};
 use crate::ack::{ACK_READ, ACK_SENT, AckLevel};
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
@@ -21,28 +21,28 @@ struct ForMessage {
 
 /// What a group of reports leaves to be kept.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct EarlyReceipts {
     messages: BTreeMap<Uuid, ForMessage>,
     acks: BTreeMap<String, (AckLevel, Timestamp)>,
 }
 
-impl Kept {
+impl EarlyReceipts {
     /// Keeps a report whose message is not there.
-    pub(crate) fn keep(&mut self, receipt: &Receipt) -> Taken {
-        let (level, told, error) = match &receipt.said {
-            Said::Mapped { whatsapp_id, .. } => (ACK_SENT, Some(whatsapp_id), None),
-            Said::Ack { level, whatsapp_id } => (*level, whatsapp_id.as_ref(), None),
-            Said::Seen { whatsapp_id, .. } => (ACK_READ, whatsapp_id.as_ref(), None),
-            Said::Failed { code, detail } => (0, None, Some((code.clone(), detail.clone()))),
+    pub(crate) fn keep(&mut self, receipt: &Receipt) -> ReportOutcome {
+        let (level, told, error) = match &receipt.kind {
+            ReceiptKind::Mapped { whatsapp_id, .. } => (ACK_SENT, Some(whatsapp_id), None),
+            ReceiptKind::Ack { level, whatsapp_id } => (*level, whatsapp_id.as_ref(), None),
+            ReceiptKind::Seen { whatsapp_id, .. } => (ACK_READ, whatsapp_id.as_ref(), None),
+            ReceiptKind::Failed { code, detail } => (0, None, Some((code.clone(), detail.clone()))),
         };
         match &receipt.about {
             // Numbers are given with the row: one that is not there never will be.
-            About::Number(_) => Taken::NoMessage,
+            About::Number(_) => ReportOutcome::NoMessage,
             About::Uuid(uuid) => {
                 let at = receipt.at;
-                let wa_id = match &receipt.said {
-                    Said::Mapped { wa_id, .. } => wa_id.clone(),
-                    Said::Ack { .. } | Said::Seen { .. } | Said::Failed { .. } => None,
+                let wa_id = match &receipt.kind {
+                    ReceiptKind::Mapped { wa_id, .. } => wa_id.clone(),
+                    ReceiptKind::Ack { .. } | ReceiptKind::Seen { .. } | ReceiptKind::Failed { .. } => None,
                 };
                 let nothing = ForMessage { level, whatsapp_id: None, wa_id: None, error: None, at };
                 let kept = self.messages.entry(*uuid).or_insert(nothing);
@@ -50,12 +50,12 @@ impl Kept {
                 kept.level = kept.level.max(level);
                 kept.whatsapp_id = kept.whatsapp_id.take().or(told.cloned());
                 kept.error = kept.error.take().or(error);
-                Taken::Kept
+                ReportOutcome::Kept
             }
             About::Network(id) => {
                 let kept = self.acks.entry(id.clone()).or_insert((level, receipt.at));
                 kept.0 = kept.0.max(level);
-                Taken::Kept
+                ReportOutcome::Kept
             }
         }
     }
@@ -130,15 +130,15 @@ fn receipts(rows: &[QueryResult]) -> Result<Vec<Receipt>, DbErr> {
         let whatsapp_id: Option<String> = row.try_get("", "whatsapp_id")?;
         if let Some(code) = row.try_get::<Option<String>>("", "error_code")? {
             let detail = row.try_get::<Option<String>>("", "error_message")?.unwrap_or_default();
-            receipts.push(Receipt { about: about.clone(), said: Said::Failed { code, detail }, at });
+            receipts.push(Receipt { about: about.clone(), kind: ReceiptKind::Failed { code, detail }, at });
         }
         let wa_id: Option<String> = row.try_get("", "wa_id")?;
         if let (Some(whatsapp_id), Some(_)) = (&whatsapp_id, &wa_id) {
-            let said = Said::Mapped { whatsapp_id: whatsapp_id.clone(), wa_id };
-            receipts.push(Receipt { about: about.clone(), said, at });
+            let kind = ReceiptKind::Mapped { whatsapp_id: whatsapp_id.clone(), wa_id };
+            receipts.push(Receipt { about: about.clone(), kind, at });
         }
         if level > 0 {
-            receipts.push(Receipt { about, said: Said::Ack { level, whatsapp_id }, at });
+            receipts.push(Receipt { about, kind: ReceiptKind::Ack { level, whatsapp_id }, at });
         }
     }
     Ok(receipts)
@@ -180,9 +180,9 @@ pub(crate) async fn take_found(conn: &impl ConnectionTrait, limit: u64) -> Resul
          RETURNING whatsapp_id, ack, received_at"
     );
     for row in db::all(conn, sql, []).await? {
-        let said = Said::Ack { level: row.try_get("", "ack")?, whatsapp_id: None };
+        let kind = ReceiptKind::Ack { level: row.try_get("", "ack")?, whatsapp_id: None };
         let about = About::Network(row.try_get("", "whatsapp_id")?);
-        found.push(Receipt { about, said, at: Timestamp(row.try_get("", "received_at")?) });
+        found.push(Receipt { about, kind, at: Timestamp(row.try_get("", "received_at")?) });
     }
     Ok(found)
 }

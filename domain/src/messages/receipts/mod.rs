@@ -7,7 +7,7 @@
 mod early;
 
 pub use early::prune;
-pub(crate) use early::{Kept, forget, take_acks, take_early, take_found};
+pub(crate) use early::{EarlyReceipts, forget, take_acks, take_early, take_found};
 
 use crate::ack::AckLevel;
 use crate::time::Timestamp;
@@ -27,7 +27,7 @@ pub enum About {
 
 /// What a report says of its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum ReceiptKind {
     /// The network gave it an id.
     Mapped {
         /// The network's id.
@@ -64,14 +64,14 @@ pub struct Receipt {
     /// Which message.
     pub about: About,
     /// What it says.
-    pub said: Said,
+    pub kind: ReceiptKind,
     /// When it came.
     pub at: Timestamp,
 }
 
 /// What became of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum ReportOutcome {
     /// The ledger says it now, or said it before.
     Applied,
     /// It came before what it is about, and is kept for it.

@@ -53,13 +53,13 @@ pub(super) async fn heard(conn: &mut Db, now: i64, events: &[Event]) -> Sql<Answ
     Ok(Answer::Done)
 }
 
-pub(super) type Heard<'a> = (Option<&'a str>, &'a str, Option<&'a str>, &'a Status, i64);
+pub(super) type StatusOf<'a> = (Option<&'a str>, &'a str, Option<&'a str>, &'a Status, i64);
 
 /// Takes what was told of messages; returns what is of nobody's whom we know yet.
 pub(super) async fn hear_all<'a>(
     conn: &mut Db,
     now: i64,
-    statuses: &[Heard<'a>],
+    statuses: &[StatusOf<'a>],
     reports: &mut Vec<(i64, Outgoing)>,
 ) -> Sql<Vec<(&'a str, &'a Status, i64)>> {
     if statuses.is_empty() {
@@ -141,7 +141,7 @@ pub(super) async fn adopt(conn: &mut Db, now: i64, mapped: &[&str]) -> Sql<()> {
         ));
     }
     told.sort_by_key(|(seq, ..)| *seq);
-    let statuses: Vec<Heard<'_>> =
+    let statuses: Vec<StatusOf<'_>> =
         told.iter().map(|(_, network, status, at)| (None, network.as_str(), None, status, *at)).collect();
     let mut reports = Vec::new();
     hear_all(conn, now, &statuses, &mut reports).await?;

@@ -2,8 +2,8 @@
 
 use super::ledger::{Db, Sql};
 use super::{Store, beside};
-use crate::server::rules::{self, State};
-use crate::sqlite::{OpenError, Place};
+use crate::server::rules::{self, MessageState};
+use crate::sqlite::{OpenError, StoreFile};
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// A message as the gateway has it: neither its text nor its number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct StoredMessage {
     /// Its place: the cursor.
     pub seq: i64,
     /// The backend's id of it.
@@ -19,7 +19,7 @@ pub struct Kept {
     /// The network's, once it has it.
     pub whatsapp_id: Option<String>,
     /// What became of it.
-    pub state: KeptState,
+    pub state: StoredState,
     /// When it was taken, in milliseconds since the epoch.
     pub accepted_at_ms: i64,
     /// The backend has been told all of that.
@@ -29,7 +29,7 @@ pub struct Kept {
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum KeptState {
+pub enum StoredState {
     /// It is to be handed over, or is just being handed over.
     Waiting,
     /// It was handed over, and nobody knows whether the network has it.
@@ -42,9 +42,9 @@ pub enum KeptState {
 
 /// A part of what a gateway has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptPage {
+pub struct StoredPage {
     /// Messages in the order in which they came.
-    pub messages: Vec<Kept>,
+    pub messages: Vec<StoredMessage>,
     /// Where the next page begins; absent after the last.
     pub next_cursor: Option<i64>,
     /// From when on every message that was taken is there, in milliseconds since the epoch.
@@ -61,56 +61,56 @@ pub struct KeptPage {
 
 impl Store {
     /// The messages behind a place: `most` at most, 1 or more.
-    pub(crate) async fn kept(&self, after: i64, most: i64) -> Sql<KeptPage> {
+    pub(crate) async fn kept(&self, after: i64, most: i64) -> Sql<StoredPage> {
         let mut conn = self.readers.acquire().await?;
         kept(&mut conn, (self.now)(), after, most).await
     }
 }
 
 /// A store begins: it has every message from now on.
-pub(super) async fn begin(place: &Place, now: i64) -> Result<(), OpenError> {
-    let failed = |error| OpenError::Sqlite(place.path.clone(), error);
-    let mut conn = place.connect().await.map_err(failed)?;
+pub(super) async fn begin(file: &StoreFile, now: i64) -> Result<(), OpenError> {
+    let failed = |error| OpenError::Sqlite(file.path.clone(), error);
+    let mut conn = file.connect().await.map_err(failed)?;
     let sql = "INSERT INTO complete (id, since) VALUES (1, ?1) ON CONFLICT DO NOTHING";
     sqlx::query(sql).bind(now).execute(&mut conn).await.map_err(failed)?;
     sqlx::Connection::close(conn).await.map_err(failed)
 }
 
-pub(crate) async fn kept_in(dir: &Path, now: i64, after: i64, most: i64) -> Result<KeptPage, OpenError> {
-    let place = beside(dir)?;
-    let failed = |error| OpenError::Sqlite(place.path.clone(), error);
-    let mut conn = place.connect().await.map_err(failed)?;
+pub(crate) async fn kept_in(dir: &Path, now: i64, after: i64, most: i64) -> Result<StoredPage, OpenError> {
+    let file = beside(dir)?;
+    let failed = |error| OpenError::Sqlite(file.path.clone(), error);
+    let mut conn = file.connect().await.map_err(failed)?;
     let kept = kept(&mut conn, now, after, most).await.map_err(failed)?;
     sqlx::Connection::close(conn).await.map_err(failed)?;
     Ok(kept)
 }
 
-async fn kept(conn: &mut Db, now_ms: i64, after: i64, most: i64) -> Sql<KeptPage> {
+async fn kept(conn: &mut Db, now_ms: i64, after: i64, most: i64) -> Sql<StoredPage> {
     let complete_since_ms = sqlx::query_scalar("SELECT since FROM complete").fetch_one(&mut *conn).await?;
     let sql = "SELECT seq, id, network_id, state, code, accepted_at,
                       NOT EXISTS (SELECT 1 FROM reports WHERE thread = messages.seq) AS is_told
                FROM messages WHERE seq > ?1 ORDER BY seq LIMIT ?2";
     let rows = sqlx::query(sql).bind(after).bind(most).fetch_all(&mut *conn).await?;
-    let messages = rows.iter().map(read).collect::<Sql<Vec<Kept>>>()?;
+    let messages = rows.iter().map(read).collect::<Sql<Vec<StoredMessage>>>()?;
     let next_cursor = messages.last().filter(|_| i64::try_from(messages.len()) == Ok(most)).map(|last| last.seq);
     let reports_refused = sqlx::query_scalar("SELECT count(*) FROM refused").fetch_one(&mut *conn).await?;
     // A store that no release since has opened has no place for them.
     let webhooks = sqlx::query_scalar("SELECT count(*) FROM webhooks WHERE unread > 0").fetch_one(conn).await;
     let webhooks_set_aside = webhooks.unwrap_or_default();
-    Ok(KeptPage { messages, next_cursor, complete_since_ms, now_ms, webhooks_set_aside, reports_refused })
+    Ok(StoredPage { messages, next_cursor, complete_since_ms, now_ms, webhooks_set_aside, reports_refused })
 }
 
-fn read(row: &SqliteRow) -> Sql<Kept> {
+fn read(row: &SqliteRow) -> Sql<StoredMessage> {
     let unknown = row.try_get::<Option<&str>, _>("code")? == Some(rules::OUTCOME_UNKNOWN);
-    let state = match State::of(row.try_get("state")?) {
-        State::Accepted | State::Handing => KeptState::Waiting,
-        State::Unknown => KeptState::Unknown,
-        State::Sent => KeptState::Sent,
+    let state = match MessageState::of(row.try_get("state")?) {
+        MessageState::Accepted | MessageState::Claimed => StoredState::Waiting,
+        MessageState::Unknown => StoredState::Unknown,
+        MessageState::Sent => StoredState::Sent,
         // It was given up, which tells nobody whether it was sent.
-        State::Failed if unknown => KeptState::Unknown,
-        State::Failed => KeptState::Failed,
+        MessageState::Failed if unknown => StoredState::Unknown,
+        MessageState::Failed => StoredState::Failed,
     };
-    Ok(Kept {
+    Ok(StoredMessage {
         seq: row.try_get("seq")?,
         backend_message_id: row.try_get("id")?,
         whatsapp_id: row.try_get("network_id")?,

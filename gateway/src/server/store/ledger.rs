@@ -5,8 +5,8 @@ use super::messages::{accept, claim, recover, settle, unclaim};
 use super::prune::prune;
 use super::reports::tell;
 use super::webhooks;
-use super::{Accepted, Bells, Claims, Due, NewMessage, Now, Outcome, Told};
-use crate::sqlite::Book;
+use super::{Accepted, AttemptResult, Bells, Claims, DueReport, NewMessage, Now, ReportOutcome};
+use crate::sqlite::GroupHandler;
 use crate::transport::{Event, Settles};
 use faults::{GatewayStep, Point, Side};
 use serde::Serialize;
@@ -36,9 +36,9 @@ pub(crate) enum Ask {
     Recover {
         settles: Settles,
     },
-    Settle(Vec<Outcome>),
+    Settle(Vec<AttemptResult>),
     /// What a network told, by itself or in a body that is kept: its place, and how many parts of it are unread.
-    Heard {
+    TakeEvents {
         events: Vec<Event>,
         from: Option<(i64, u64)>,
     },
@@ -54,7 +54,7 @@ pub(crate) enum Ask {
         after: i64,
         last: i64,
     },
-    Told(Vec<(Due, Told)>),
+    SettleReports(Vec<(DueReport, ReportOutcome)>),
     Prune {
         before_ms: i64,
         after_seq: i64,
@@ -68,7 +68,7 @@ pub(crate) enum Answer {
     Claims(Claims),
     Done,
     /// Where something is, or where to go on; absent: all is done.
-    Place(Option<i64>),
+    Cursor(Option<i64>),
 }
 
 pub(crate) struct Ledger {
@@ -82,8 +82,8 @@ pub(super) fn steps(asks: &[Ask]) -> HashSet<GatewayStep> {
         Ask::Accept(_) => Some(GatewayStep::Accept),
         Ask::Claim { .. } => Some(GatewayStep::Claim),
         Ask::Settle(_) => Some(GatewayStep::Outcome),
-        Ask::Heard { .. } | Ask::Keep(_) => Some(GatewayStep::Heard),
-        Ask::Told(_) => Some(GatewayStep::Told),
+        Ask::TakeEvents { .. } | Ask::Keep(_) => Some(GatewayStep::Heard),
+        Ask::SettleReports(_) => Some(GatewayStep::Told),
         Ask::Unclaim { .. } | Ask::Recover { .. } | Ask::Reread { .. } | Ask::TellAgain { .. } | Ask::Prune { .. } => {
             None
         }
@@ -95,7 +95,7 @@ pub(super) fn hit_all(asks: &[Ask], side: Side) -> io::Result<()> {
     steps(asks).into_iter().try_for_each(|step| faults::hit(Point::Gateway(step, side)))
 }
 
-impl Book for Ledger {
+impl GroupHandler for Ledger {
     type Ask = Ask;
     type Answer = Answer;
 
@@ -115,7 +115,7 @@ impl Book for Ledger {
                 Ask::Unclaim { except } => unclaim(conn, now, except).await?,
                 Ask::Recover { settles } => recover(conn, now, *settles).await?,
                 Ask::Settle(outcomes) => settle(conn, now, outcomes).await?,
-                Ask::Heard { events, from } => {
+                Ask::TakeEvents { events, from } => {
                     if let Some((seq, unread)) = from {
                         webhooks::read(conn, *seq, *unread).await?;
                     }
@@ -124,7 +124,7 @@ impl Book for Ledger {
                 Ask::Keep(body) => webhooks::keep(conn, now, body).await?,
                 Ask::Reread { after, last } => webhooks::begin(conn, *after, *last).await?,
                 Ask::TellAgain { after, last } => webhooks::tell_again(conn, now, *after, *last).await?,
-                Ask::Told(told) => tell(conn, now, told).await?,
+                Ask::SettleReports(told) => tell(conn, now, told).await?,
                 Ask::Prune { before_ms, after_seq } => prune(conn, now, *before_ms, *after_seq).await?,
             });
         }
@@ -144,11 +144,11 @@ impl Book for Ledger {
             match ask {
                 Ask::Accept(_) | Ask::Unclaim { .. } => self.bells.sending.notify_one(),
                 // What ended may have been before another to its recipient.
-                Ask::Settle(_) | Ask::Heard { .. } => {
+                Ask::Settle(_) | Ask::TakeEvents { .. } => {
                     self.bells.sending.notify_one();
                     self.bells.reporting.notify_one();
                 }
-                Ask::Told(_) | Ask::TellAgain { .. } => self.bells.reporting.notify_one(),
+                Ask::SettleReports(_) | Ask::TellAgain { .. } => self.bells.reporting.notify_one(),
                 Ask::Claim { .. } | Ask::Recover { .. } | Ask::Keep(_) | Ask::Reread { .. } | Ask::Prune { .. } => {}
             }
         }

@@ -4,8 +4,8 @@ use super::events::adopt;
 use super::ledger::{Answer, Db, Sql, json};
 use super::reports::write_reports;
 use super::senders::{Sender, midnight_after, sender, settle_senders};
-use super::{Accepted, Claimed, Claims, NewMessage, Outcome};
-use crate::server::rules::{self, Known, Next, SenderNext, Slots, State};
+use super::{Accepted, AttemptResult, Claimed, Claims, NewMessage};
+use crate::server::rules::{self, MessageState, Next, SenderNext, Slots, TrackedMessage};
 use crate::transport::Settles;
 use crate::{Outgoing, Report};
 use rand::Rng;
@@ -172,7 +172,7 @@ pub(super) async fn give_up(conn: &mut Db, now: i64, name: &str) -> Sql<()> {
     for message in &mut given_up {
         let code = rules::OUTCOME_UNKNOWN.to_owned();
         let detail = message.detail.clone().unwrap_or_default();
-        message.state = State::Failed;
+        message.state = MessageState::Failed;
         message.code = Some(code.clone());
         let report = Report::Failed { message_id: message.message_id.clone(), code, detail };
         reports.push((message.seq, Outgoing { report, numeric: message.numeric }));
@@ -195,7 +195,7 @@ pub(super) async fn unclaim(conn: &mut Db, now: i64, except: &[i64]) -> Sql<Answ
 
 pub(super) async fn recover(conn: &mut Db, now: i64, settles: Settles) -> Sql<Answer> {
     let due = match settles {
-        Settles::ByHandingAgain => now,
+        Settles::BySubmittingAgain => now,
         Settles::ByEvent { within } => now.saturating_add(i64::try_from(within.as_millis()).unwrap_or(i64::MAX)),
     };
     let sql =
@@ -225,7 +225,7 @@ pub(super) struct Settled<'a>(
     bool,
 );
 
-pub(super) async fn settle(conn: &mut Db, now: i64, outcomes: &[Outcome]) -> Sql<Answer> {
+pub(super) async fn settle(conn: &mut Db, now: i64, outcomes: &[AttemptResult]) -> Sql<Answer> {
     let judged: Vec<(Next, SenderNext)> =
         outcomes.iter().map(|outcome| rules::judge(&outcome.handed, outcome.standing, rand::rng().random())).collect();
     let after = |wait: Duration| now.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
@@ -297,13 +297,13 @@ pub(super) async fn settle(conn: &mut Db, now: i64, outcomes: &[Outcome]) -> Sql
     Ok(Answer::Done)
 }
 
-pub(super) fn read_known(row: &SqliteRow) -> Sql<Known> {
-    Ok(Known {
+pub(super) fn read_known(row: &SqliteRow) -> Sql<TrackedMessage> {
+    Ok(TrackedMessage {
         seq: row.try_get("seq")?,
         message_id: row.try_get("id")?,
         numeric: row.try_get("numeric")?,
         recipient: row.try_get("recipient")?,
-        state: State::of(row.try_get("state")?),
+        state: MessageState::of(row.try_get("state")?),
         network_id: row.try_get("network_id")?,
         level: row.try_get("level")?,
         sent_at_ms: row.try_get("sent_at")?,
@@ -317,11 +317,11 @@ pub(super) struct KnownRow<'a>(i64, i64, &'a Option<String>, u8, Option<i64>, &'
 
 /// Writes what is known of messages that the network told of, or that were given up. The text goes with the end; the
 /// number goes once it is of no use: nothing is told of one that failed, and of one that was read only its id.
-pub(super) async fn write_known(conn: &mut Db, now: i64, known: &[Known]) -> Sql<()> {
+pub(super) async fn write_known(conn: &mut Db, now: i64, known: &[TrackedMessage]) -> Sql<()> {
     if known.is_empty() {
         return Ok(());
     }
-    let row = |m: &'_ Known| (m.seq, m.state as i64, m.level, m.sent_at_ms);
+    let row = |m: &'_ TrackedMessage| (m.seq, m.state as i64, m.level, m.sent_at_ms);
     let rows: Vec<KnownRow<'_>> = known
         .iter()
         .map(|m| {

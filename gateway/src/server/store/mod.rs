@@ -14,10 +14,10 @@ mod senders;
 mod webhooks;
 
 use self::ledger::{Answer, Ask, Ledger};
-use super::rules::Standing;
+use super::rules::AttemptContext;
 use crate::Outgoing;
-use crate::sqlite::{OpenError, Place, StoreError, Writer, lock};
-use crate::transport::{Event, Handed, Heard, Settles};
+use crate::sqlite::{GroupWriter, OpenError, StoreError, StoreFile, lock};
+use crate::transport::{BodyEvents, Event, Settles, SubmissionOutcome};
 use serde::Serialize;
 use sqlx::sqlite::{SqliteRow, SqliteSynchronous};
 use sqlx::{Row, SqlitePool};
@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 
 pub(crate) use self::identity::{identity, identity_in};
 pub(crate) use self::kept::kept_in;
-pub use self::kept::{Kept, KeptPage, KeptState};
+pub use self::kept::{StoredMessage, StoredPage, StoredState};
 pub use self::senders::Sender;
 pub(crate) use self::senders::{resume_in, senders_in};
 
@@ -94,18 +94,18 @@ pub(crate) struct Claims {
 
 /// What came of a claimed message.
 #[derive(Clone, Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct AttemptResult {
     pub(crate) seq: i64,
     pub(crate) id: String,
     pub(crate) numeric: bool,
     pub(crate) sender: String,
-    pub(crate) handed: Handed,
-    pub(crate) standing: Standing,
+    pub(crate) handed: SubmissionOutcome,
+    pub(crate) standing: AttemptContext,
 }
 
 /// What the backend made of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum ReportOutcome {
     /// It took it.
     Taken,
     /// It will never take it.
@@ -116,7 +116,7 @@ pub(crate) enum Told {
 
 /// A report that is due.
 #[derive(Clone, Debug)]
-pub(crate) struct Due {
+pub(crate) struct DueReport {
     pub(crate) seq: i64,
     pub(crate) thread: i64,
     pub(crate) tries: u32,
@@ -134,7 +134,7 @@ pub(crate) struct Bells {
 
 /// The store.
 pub(crate) struct Store {
-    writer: Writer<Ledger>,
+    writer: GroupWriter<Ledger>,
     readers: SqlitePool,
     pub(crate) bells: Arc<Bells>,
     pub(crate) now: Now,
@@ -163,20 +163,20 @@ impl Store {
         now: Now,
     ) -> Result<Self, OpenError> {
         crate::sqlite::make_dir(dir)?;
-        let place = Place { path: dir.join(FILE), synchronous, max_mib };
-        let lock = lock(&place.path)?;
-        place.migrate(&STEPS).await?;
-        kept::begin(&place, now()).await?;
-        let readers = place.readers().await?;
+        let file = StoreFile { path: dir.join(FILE), synchronous, max_mib };
+        let lock = lock(&file.path)?;
+        file.migrate(&STEPS).await?;
+        kept::begin(&file, now()).await?;
+        let readers = file.readers().await?;
         let bells = Arc::new(Bells::default());
-        let writer = Writer::start(place, Ledger { now: now.clone(), bells: bells.clone() });
+        let writer = GroupWriter::start(file, Ledger { now: now.clone(), bells: bells.clone() });
         Ok(Self { writer, readers, bells, now, _lock: lock })
     }
 
     pub(crate) async fn accept(&self, message: NewMessage) -> Result<Accepted, StoreError> {
         match self.writer.ask(Ask::Accept(message)).await? {
             Answer::Accepted(accepted) => Ok(accepted),
-            Answer::Claims(_) | Answer::Done | Answer::Place(_) => Err(StoreError::Fault),
+            Answer::Claims(_) | Answer::Done | Answer::Cursor(_) => Err(StoreError::Fault),
         }
     }
 
@@ -184,7 +184,7 @@ impl Store {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         match self.writer.ask(Ask::Claim { sender: sender.to_owned(), most, settles }).await? {
             Answer::Claims(claims) => Ok(claims),
-            Answer::Accepted(_) | Answer::Done | Answer::Place(_) => Err(StoreError::Fault),
+            Answer::Accepted(_) | Answer::Done | Answer::Cursor(_) => Err(StoreError::Fault),
         }
     }
 
@@ -196,54 +196,54 @@ impl Store {
         self.writer.ask(Ask::Recover { settles }).await.map(drop)
     }
 
-    pub(crate) async fn settle(&self, outcomes: Vec<Outcome>) -> Result<(), StoreError> {
+    pub(crate) async fn settle(&self, outcomes: Vec<AttemptResult>) -> Result<(), StoreError> {
         self.writer.ask(Ask::Settle(outcomes)).await.map(drop)
     }
 
     pub(crate) async fn heard(&self, events: Vec<Event>) -> Result<(), StoreError> {
-        self.writer.ask(Ask::Heard { events, from: None }).await.map(drop)
+        self.writer.ask(Ask::TakeEvents { events, from: None }).await.map(drop)
     }
 
     /// What the body that is kept at a place told.
-    pub(crate) async fn heard_at(&self, seq: i64, heard: Heard) -> Result<(), StoreError> {
-        let Heard { events, unread } = heard;
-        self.writer.ask(Ask::Heard { events, from: Some((seq, unread)) }).await.map(drop)
+    pub(crate) async fn heard_at(&self, seq: i64, heard: BodyEvents) -> Result<(), StoreError> {
+        let BodyEvents { events, unread } = heard;
+        self.writer.ask(Ask::TakeEvents { events, from: Some((seq, unread)) }).await.map(drop)
     }
 
     /// Keeps a request's body: its place.
     pub(crate) async fn keep(&self, body: Vec<u8>) -> Result<i64, StoreError> {
-        self.place(Ask::Keep(body)).await?.ok_or(StoreError::Fault)
+        self.cursor(Ask::Keep(body)).await?.ok_or(StoreError::Fault)
     }
 
     /// The place of the next body that is to be read again, up to a last one.
     pub(crate) async fn begin_rereading(&self, after: i64, last: i64) -> Result<Option<i64>, StoreError> {
-        self.place(Ask::Reread { after, last }).await
+        self.cursor(Ask::Reread { after, last }).await
     }
 
     /// Tells again some of what was refused, up to a last one: where to go on.
     pub(crate) async fn tell_refused_again(&self, after: i64, last: i64) -> Result<Option<i64>, StoreError> {
-        self.place(Ask::TellAgain { after, last }).await
+        self.cursor(Ask::TellAgain { after, last }).await
     }
 
-    pub(crate) async fn told(&self, told: Vec<(Due, Told)>) -> Result<(), StoreError> {
-        self.writer.ask(Ask::Told(told)).await.map(drop)
+    pub(crate) async fn told(&self, told: Vec<(DueReport, ReportOutcome)>) -> Result<(), StoreError> {
+        self.writer.ask(Ask::SettleReports(told)).await.map(drop)
     }
 
     pub(crate) async fn prune(&self, before_ms: i64, after_seq: i64) -> Result<Option<i64>, StoreError> {
-        self.place(Ask::Prune { before_ms, after_seq }).await
+        self.cursor(Ask::Prune { before_ms, after_seq }).await
     }
 
-    async fn place(&self, ask: Ask) -> Result<Option<i64>, StoreError> {
+    async fn cursor(&self, ask: Ask) -> Result<Option<i64>, StoreError> {
         match self.writer.ask(ask).await? {
-            Answer::Place(place) => Ok(place),
+            Answer::Cursor(cursor) => Ok(cursor),
             Answer::Accepted(_) | Answer::Claims(_) | Answer::Done => Err(StoreError::Fault),
         }
     }
 
     /// Makes a sender's row, or gives it the limits that are configured now.
-    pub(crate) async fn limit(&self, place: &Place, name: &str, rate: u32, cap: u32) -> Result<(), OpenError> {
-        let failed = |error| OpenError::Sqlite(place.path.clone(), error);
-        let mut conn = place.connect().await.map_err(failed)?;
+    pub(crate) async fn limit(&self, file: &StoreFile, name: &str, rate: u32, cap: u32) -> Result<(), OpenError> {
+        let failed = |error| OpenError::Sqlite(file.path.clone(), error);
+        let mut conn = file.connect().await.map_err(failed)?;
         sqlx::query(
             "INSERT INTO senders (name, rate_per_minute, daily_cap) VALUES (?1, ?2, ?3)
              ON CONFLICT (name) DO UPDATE SET rate_per_minute = ?2, daily_cap = ?3",
@@ -264,12 +264,12 @@ impl Store {
     }
 
     /// The first reports that are due, in order.
-    pub(crate) async fn due_reports(&self, most: usize) -> Result<Vec<Due>, sqlx::Error> {
+    pub(crate) async fn due_reports(&self, most: usize) -> Result<Vec<DueReport>, sqlx::Error> {
         let sql = "SELECT seq, thread, tries, report FROM reports WHERE due_at <= ?1 ORDER BY due_at, seq LIMIT ?2";
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let rows = sqlx::query(sql).bind((self.now)()).bind(most).fetch_all(&self.readers).await?;
         let read = |row: &SqliteRow| {
-            Ok(Due {
+            Ok(DueReport {
                 seq: row.try_get("seq")?,
                 thread: row.try_get("thread")?,
                 tries: row.try_get("tries")?,
@@ -310,11 +310,11 @@ impl Store {
 }
 
 /// A store in a folder, for a look or a word from another process: there must be one.
-fn beside(dir: &Path) -> Result<Place, OpenError> {
-    let place = Place { path: dir.join(FILE), synchronous: SqliteSynchronous::Full, max_mib: 0 };
-    match place.path.is_file() {
-        true => Ok(place),
-        false => Err(OpenError::Io(place.path, io::ErrorKind::NotFound.into())),
+fn beside(dir: &Path) -> Result<StoreFile, OpenError> {
+    let file = StoreFile { path: dir.join(FILE), synchronous: SqliteSynchronous::Full, max_mib: 0 };
+    match file.path.is_file() {
+        true => Ok(file),
+        false => Err(OpenError::Io(file.path, io::ErrorKind::NotFound.into())),
     }
 }
 

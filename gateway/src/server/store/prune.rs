@@ -26,7 +26,7 @@ pub(super) async fn prune(conn: &mut Db, now: i64, before: i64, after_seq: i64) 
     .bind(before)
     .fetch_one(&mut *conn)
     .await?;
-    let Some(last) = last else { return Ok(Answer::Place(None)) };
+    let Some(last) = last else { return Ok(Answer::Cursor(None)) };
     sqlx::query(
         "DELETE FROM messages WHERE seq > ?1 AND seq <= ?2 AND state >= 3 AND ended_at < ?3
            AND NOT EXISTS (SELECT 1 FROM reports WHERE thread = messages.seq)",
@@ -36,5 +36,5 @@ pub(super) async fn prune(conn: &mut Db, now: i64, before: i64, after_seq: i64) 
     .bind(before)
     .execute(conn)
     .await?;
-    Ok(Answer::Place(Some(last)))
+    Ok(Answer::Cursor(Some(last)))
 }

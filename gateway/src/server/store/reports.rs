@@ -1,7 +1,7 @@
 //! Reports: those of one thread in order, each until the backend took it or never will.
 
 use super::ledger::{Answer, Db, Sql, json};
-use super::{Due, Told};
+use super::{DueReport, ReportOutcome};
 use crate::Outgoing;
 use std::collections::HashSet;
 
@@ -28,15 +28,15 @@ pub(super) async fn write_reports(conn: &mut Db, now: i64, reports: &[(i64, Outg
     Ok(())
 }
 
-pub(super) async fn tell(conn: &mut Db, now: i64, told: &[(Due, Told)]) -> Sql<Answer> {
+pub(super) async fn tell(conn: &mut Db, now: i64, told: &[(DueReport, ReportOutcome)]) -> Sql<Answer> {
     let (mut gone, mut threads, mut again) = (Vec::new(), HashSet::new(), Vec::new());
     for (due, told) in told {
         match told {
-            Told::Taken => {
+            ReportOutcome::Taken => {
                 gone.push(due.seq);
                 threads.insert(due.thread);
             }
-            Told::Refused { status, detail } => {
+            ReportOutcome::Refused { status, detail } => {
                 sqlx::query(
                     "INSERT INTO refused (seq, report, status, detail, refused_at)
                      SELECT seq, report, ?2, ?3, ?4 FROM reports WHERE seq = ?1 ON CONFLICT DO NOTHING",
@@ -50,7 +50,7 @@ pub(super) async fn tell(conn: &mut Db, now: i64, told: &[(Due, Told)]) -> Sql<A
                 gone.push(due.seq);
                 threads.insert(due.thread);
             }
-            Told::Again { due_at_ms } => again.push((due.seq, *due_at_ms, due.tries.saturating_add(1))),
+            ReportOutcome::Again { due_at_ms } => again.push((due.seq, *due_at_ms, due.tries.saturating_add(1))),
         }
     }
     if !gone.is_empty() {

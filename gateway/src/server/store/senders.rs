@@ -1,7 +1,7 @@
 //! A sender's row: its rate, its daily cap and its health.
 
 use super::ledger::{Db, Sql};
-use super::{Outcome, beside};
+use super::{AttemptResult, beside};
 use crate::server::rules::{Next, SenderNext};
 use crate::sqlite::OpenError;
 use serde::Serialize;
@@ -86,7 +86,7 @@ pub(super) async fn sender(conn: &mut Db, name: &str) -> Sql<Sender> {
 pub(super) async fn settle_senders(
     conn: &mut Db,
     now: i64,
-    outcomes: &[Outcome],
+    outcomes: &[AttemptResult],
     judged: &[(Next, SenderNext)],
     settled: &HashSet<i64>,
 ) -> Sql<()> {
@@ -158,9 +158,9 @@ pub(super) const RESUME: &str =
     "UPDATE senders SET stopped_code = NULL, stopped_detail = NULL, waits = 0, wait_until = 0 WHERE name = ?1";
 
 pub(crate) async fn senders_in(dir: &Path) -> Result<Vec<Sender>, OpenError> {
-    let place = beside(dir)?;
-    let failed = |error| OpenError::Sqlite(place.path.clone(), error);
-    let mut conn = place.connect().await.map_err(failed)?;
+    let file = beside(dir)?;
+    let failed = |error| OpenError::Sqlite(file.path.clone(), error);
+    let mut conn = file.connect().await.map_err(failed)?;
     let rows = sqlx::query("SELECT * FROM senders ORDER BY name").fetch_all(&mut conn).await.map_err(failed)?;
     let senders = rows.iter().map(Sender::read).collect::<Sql<Vec<_>>>().map_err(failed)?;
     sqlx::Connection::close(conn).await.map_err(failed)?;
@@ -168,9 +168,9 @@ pub(crate) async fn senders_in(dir: &Path) -> Result<Vec<Sender>, OpenError> {
 }
 
 pub(crate) async fn resume_in(dir: &Path, name: &str) -> Result<bool, OpenError> {
-    let place = beside(dir)?;
-    let failed = |error| OpenError::Sqlite(place.path.clone(), error);
-    let mut conn = place.connect().await.map_err(failed)?;
+    let file = beside(dir)?;
+    let failed = |error| OpenError::Sqlite(file.path.clone(), error);
+    let mut conn = file.connect().await.map_err(failed)?;
     let changed = sqlx::query(RESUME).bind(name).execute(&mut conn).await.map_err(failed)?.rows_affected();
     sqlx::Connection::close(conn).await.map_err(failed)?;
     Ok(changed > 0)

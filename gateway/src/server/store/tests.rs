@@ -16,7 +16,7 @@ struct World {
     dir: TempDir,
 }
 
-const AGAIN: Settles = Settles::ByHandingAgain;
+const AGAIN: Settles = Settles::BySubmittingAgain;
 
 fn now_of(clock: &Arc<AtomicI64>) -> Now {
     let clock = clock.clone();
@@ -25,7 +25,7 @@ fn now_of(clock: &Arc<AtomicI64>) -> Now {
 
 async fn opened(dir: &TempDir, clock: &Arc<AtomicI64>, rate: u32, cap: u32) -> Store {
     let store = Store::open(dir.path(), SqliteSynchronous::Off, 0, now_of(clock)).await.expect("opens");
-    let place = Place { path: dir.path().join(FILE), synchronous: SqliteSynchronous::Off, max_mib: 0 };
+    let place = StoreFile { path: dir.path().join(FILE), synchronous: SqliteSynchronous::Off, max_mib: 0 };
     store.limit(&place, "s", rate, cap).await.expect("limited");
     store
 }
@@ -66,10 +66,10 @@ impl World {
         self.store.claim("s", 100, AGAIN).await.expect("claims").messages
     }
 
-    async fn settle(&self, claimed: &Claimed, handed: Handed, settles: Settles) {
+    async fn settle(&self, claimed: &Claimed, handed: SubmissionOutcome, settles: Settles) {
         let Claimed { seq, id, numeric, sender, attempts, doubt, .. } = claimed.clone();
-        let standing = Standing { attempts, doubt, settles, waits: 0 };
-        let outcome = Outcome { seq, id, numeric, sender, handed, standing };
+        let standing = AttemptContext { attempts, doubt, settles, waits: 0 };
+        let outcome = AttemptResult { seq, id, numeric, sender, handed, standing };
         self.store.settle(vec![outcome]).await.expect("settled");
     }
 
@@ -77,13 +77,13 @@ impl World {
         self.clock.fetch_add(ms, Ordering::SeqCst);
     }
 
-    async fn due(&self) -> Vec<Due> {
+    async fn due(&self) -> Vec<DueReport> {
         self.store.due_reports(1_000).await.expect("reports")
     }
 }
 
-fn taken(network_id: &str) -> Handed {
-    Handed::Taken { network_id: network_id.into(), wa_id: None }
+fn taken(network_id: &str) -> SubmissionOutcome {
+    SubmissionOutcome::Taken { network_id: network_id.into(), wa_id: None }
 }
 
 fn status(id: Option<&str>, network_id: &str, status: Status) -> Event {
@@ -104,7 +104,7 @@ async fn what_is_said_to_one_recipient_leaves_in_order() {
     assert_eq!(claims.next_at_ms, None, "and is not looked for until then");
     // One that has to come again is still the first.
     let refusal = Refusal { class: Class::Trouble, code: "c".into(), detail: "d".into(), retry_after: None };
-    world.settle(&first[0], Handed::Refused(refusal), AGAIN).await;
+    world.settle(&first[0], SubmissionOutcome::Refused(refusal), AGAIN).await;
     assert_eq!(world.claim().await.len(), 0);
     world.wait(60_000);
     let again = world.claim().await;
@@ -113,7 +113,7 @@ async fn what_is_said_to_one_recipient_leaves_in_order() {
     let next = world.claim().await;
     assert_eq!(ids(&next), ["a2"]);
     // Nobody knows of this one, which holds up nobody.
-    let lost = Handed::Unknown { code: "timeout".into(), detail: "d".into() };
+    let lost = SubmissionOutcome::Unknown { code: "timeout".into(), detail: "d".into() };
     world.settle(&next[0], lost, AGAIN).await;
     assert_eq!(ids(&world.claim().await), ["a3"]);
 }
@@ -144,26 +144,26 @@ async fn what_is_kept_is_shown_page_by_page_to_those_beside_as_well() {
     let claimed = world.claim().await;
     world.settle(&claimed[0], taken("w"), AGAIN).await;
     let refusal = Refusal { class: Class::Message, code: "c".into(), detail: "d".into(), retry_after: None };
-    world.settle(&claimed[1], Handed::Refused(refusal), AGAIN).await;
+    world.settle(&claimed[1], SubmissionOutcome::Refused(refusal), AGAIN).await;
     let due = world.due().await;
-    world.store.told(vec![(due[0].clone(), Told::Taken)]).await.expect("told");
+    world.store.told(vec![(due[0].clone(), ReportOutcome::Taken)]).await.expect("told");
     let first = world.store.kept(0, 2).await.expect("a page");
-    let brief = |page: &KeptPage| {
+    let brief = |page: &StoredPage| {
         page.messages
             .iter()
             .map(|kept| (kept.backend_message_id.clone(), kept.whatsapp_id.clone(), kept.state, kept.is_told))
             .collect::<Vec<_>>()
     };
     let expected = [
-        ("a".to_owned(), Some("w".to_owned()), KeptState::Sent, true),
-        ("b".to_owned(), None, KeptState::Failed, false),
+        ("a".to_owned(), Some("w".to_owned()), StoredState::Sent, true),
+        ("b".to_owned(), None, StoredState::Failed, false),
     ];
     assert_eq!(brief(&first), expected);
     let since = (world.store.now)();
     assert_eq!((first.next_cursor, first.complete_since_ms, first.now_ms), (Some(2), since, since));
     let rest = kept_in(world.dir.path(), 7, 2, 2).await.expect("a page");
     assert_eq!((rest.next_cursor, rest.now_ms), (None, 7));
-    assert_eq!(brief(&rest), [("c".to_owned(), None, KeptState::Waiting, true)]);
+    assert_eq!(brief(&rest), [("c".to_owned(), None, StoredState::Waiting, true)]);
     // What is thrown away moves that on.
     world.store.prune(since - 1, 0).await.expect("pruned");
     assert_eq!(world.store.kept(0, 1).await.expect("a page").complete_since_ms, since);
@@ -190,14 +190,14 @@ async fn an_event_settles_what_nobody_answered_for_and_the_late_answer_changes_n
     world.accept("a").await;
     let claimed = world.claim().await;
     world.store.heard(vec![status(Some("a"), "w", Status::Delivered)]).await.expect("heard");
-    let lost = Handed::Unknown { code: "timeout".into(), detail: String::new() };
+    let lost = SubmissionOutcome::Unknown { code: "timeout".into(), detail: String::new() };
     world.settle(&claimed[0], lost, by_event).await;
     world.wait(120_000);
     assert!(world.store.claim("s", 10, by_event).await.expect("claims").messages.is_empty());
     let mut told = Vec::new();
     while let [due] = world.due().await.as_slice() {
         told.push(format!("{:?}", due.outgoing.report));
-        world.store.told(vec![(due.clone(), Told::Taken)]).await.expect("told");
+        world.store.told(vec![(due.clone(), ReportOutcome::Taken)]).await.expect("told");
     }
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].starts_with("Mapped") && told[1].starts_with("Ack"), "{told:?}");
@@ -217,7 +217,7 @@ async fn silence_is_given_up_and_corrected_by_a_late_event() {
     world.store.claim("s", 10, by_event).await.expect("claims");
     let due = world.due().await;
     assert!(matches!(&due[0].outgoing.report, Report::Failed { code, .. } if code == rules::OUTCOME_UNKNOWN));
-    world.store.told(vec![(due[0].clone(), Told::Taken)]).await.expect("told");
+    world.store.told(vec![(due[0].clone(), ReportOutcome::Taken)]).await.expect("told");
     world.store.heard(vec![status(Some("a"), "w", Status::Sent)]).await.expect("heard");
     assert!(matches!(world.due().await[0].outgoing.report, Report::Mapped { .. }));
 }
@@ -233,7 +233,7 @@ async fn what_the_network_told_too_early_is_kept_for_its_message() {
     let mut told = Vec::new();
     while let Some(due) = world.due().await.into_iter().next() {
         told.push(due.outgoing.report.clone());
-        world.store.told(vec![(due, Told::Taken)]).await.expect("told");
+        world.store.told(vec![(due, ReportOutcome::Taken)]).await.expect("told");
     }
     assert!(
         matches!(told.as_slice(), [Report::Mapped { .. }, Report::Ack { level: 3, .. }, Report::Seen { .. }]),
@@ -249,7 +249,7 @@ async fn the_cap_counts_what_waits_and_gives_back_what_was_refused() {
     assert!(matches!(world.accept("c").await, Accepted::Capped { .. }));
     let claimed = world.claim().await;
     let refusal = Refusal { class: Class::Recipient, code: "x".into(), detail: String::new(), retry_after: None };
-    world.settle(&claimed[0], Handed::Refused(refusal), AGAIN).await;
+    world.settle(&claimed[0], SubmissionOutcome::Refused(refusal), AGAIN).await;
     world.settle(&claimed[1], taken("w"), AGAIN).await;
     assert_eq!(world.accept("c").await, Accepted::Fresh, "the refused one left its place");
     assert!(matches!(world.accept("d").await, Accepted::Capped { .. }));
@@ -268,7 +268,7 @@ async fn what_is_old_and_told_is_deleted_and_nothing_else() {
     world.settle(&claimed[1], taken("w2"), AGAIN).await;
     world.store.unclaim(Vec::new()).await.expect("let go");
     let due = world.due().await.into_iter().next().expect("due");
-    world.store.told(vec![(due, Told::Taken)]).await.expect("told");
+    world.store.told(vec![(due, ReportOutcome::Taken)]).await.expect("told");
     world.wait(1_000);
     let before = world.clock.load(Ordering::SeqCst);
     let mut after = Some(0);
@@ -314,8 +314,8 @@ async fn told_in_order(steps: Vec<Step>) -> Result<(), TestCaseError> {
     }
     let statuses = [Status::Sent, Status::Delivered, Status::Read, Status::Played];
     let (mut told, mut written): (HashMap<i64, Vec<i64>>, usize) = (HashMap::new(), 0);
-    let mut tell = async |due: Due, does: Told| {
-        if does == Told::Taken {
+    let mut tell = async |due: DueReport, does: ReportOutcome| {
+        if does == ReportOutcome::Taken {
             told.entry(due.thread).or_default().push(due.seq);
         }
         world.store.told(vec![(due, does)]).await.expect("told");
@@ -343,9 +343,9 @@ async fn told_in_order(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 prop_assert_eq!(threads.len(), due.len(), "one of each thread is due");
                 let Some(due) = due.get(which % due.len().max(1)).cloned() else { continue };
                 let does = match does {
-                    0 => Told::Again { due_at_ms: (world.store.now)() + 10 },
-                    1 => Told::Refused { status: 422, detail: String::new() },
-                    _ => Told::Taken,
+                    0 => ReportOutcome::Again { due_at_ms: (world.store.now)() + 10 },
+                    1 => ReportOutcome::Refused { status: 422, detail: String::new() },
+                    _ => ReportOutcome::Taken,
                 };
                 tell(due, does).await;
                 world.wait(5);
@@ -359,7 +359,7 @@ async fn told_in_order(steps: Vec<Step>) -> Result<(), TestCaseError> {
             break;
         }
         for one in due {
-            tell(one, Told::Taken).await;
+            tell(one, ReportOutcome::Taken).await;
         }
     }
     prop_assert_eq!(world.store.depths().await.expect("depths").reports_waiting, 0);

@@ -19,7 +19,7 @@ const REFUSED: i64 = 200;
 /// Keeps a request's body before it is read.
 pub(super) async fn keep(conn: &mut Db, now: i64, body: &[u8]) -> Sql<Answer> {
     let sql = "INSERT INTO webhooks (body, kept_at) VALUES (?1, ?2) RETURNING seq";
-    sqlx::query_scalar(sql).bind(body).bind(now).fetch_one(conn).await.map(|seq| Answer::Place(Some(seq)))
+    sqlx::query_scalar(sql).bind(body).bind(now).fetch_one(conn).await.map(|seq| Answer::Cursor(Some(seq)))
 }
 
 /// Says that a body is read: all of it, or all but so many parts.
@@ -43,7 +43,7 @@ pub(super) async fn begin(conn: &mut Db, after: i64, last: i64) -> Sql<Answer> {
                              AND NOT (coalesce(read_by, '') = ?3 AND tries >= ?4))
                 RETURNING seq";
     let next = sqlx::query_scalar(next).bind(after).bind(last).bind(RELEASE).bind(TRIES);
-    next.fetch_optional(conn).await.map(Answer::Place)
+    next.fetch_optional(conn).await.map(Answer::Cursor)
 }
 
 /// Tells the backend once more what it refused of what people wrote: another release of it may take that. Says where to go
@@ -64,7 +64,7 @@ pub(super) async fn tell_again(conn: &mut Db, now: i64, after: i64, last: i64) -
         sqlx::query("DELETE FROM refused WHERE seq = ?1").bind(seq).execute(&mut *conn).await?;
     }
     write_reports(conn, now, &again).await?;
-    Ok(Answer::Place(next))
+    Ok(Answer::Cursor(next))
 }
 
 impl Store {
