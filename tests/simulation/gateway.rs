@@ -1,6 +1,6 @@
 //! The gateway, as far as a ledger can see it.
 
-use domain::delivery::send::ItemOutcome;
+use domain::delivery::AttemptOutcome;
 use rand::Rng;
 use rand::rngs::StdRng;
 use std::collections::HashMap;
@@ -43,17 +43,17 @@ impl Gateway {
         Self { mood: Mood::Works, known: HashMap::new(), asked: 0 }
     }
 
-    pub(crate) fn send(&mut self, id: Uuid, rng: &mut StdRng) -> ItemOutcome {
+    pub(crate) fn send(&mut self, id: Uuid, rng: &mut StdRng) -> AttemptOutcome {
         let (code, detail) = (String::from("code"), String::from("detail"));
         if self.mood == Mood::Away {
-            return ItemOutcome::Unreachable { detail };
+            return AttemptOutcome::Unreachable { detail };
         }
         self.asked += 1;
         let known = self.known.entry(id).or_default();
         known.attempts += 1;
-        let unknown = ItemOutcome::Unknown { code: code.clone(), detail: detail.clone() };
+        let unknown = AttemptOutcome::Unknown { code: code.clone(), detail: detail.clone() };
         match self.mood {
-            Mood::Broken => return ItemOutcome::Failed { code, detail },
+            Mood::Broken => return AttemptOutcome::Failed { code, detail },
             Mood::Silent => {
                 known.taken |= !known.refused && rng.random_bool(0.5);
                 return unknown;
@@ -61,17 +61,17 @@ impl Gateway {
             Mood::Works | Mood::Flawless | Mood::Away => {}
         }
         if known.taken {
-            return ItemOutcome::Accepted;
+            return AttemptOutcome::Accepted;
         }
         let chance = if self.mood == Mood::Flawless { 99 } else { rng.random_range(0..100) };
         match chance {
-            _ if known.refused => ItemOutcome::Rejected { code, detail },
+            _ if known.refused => AttemptOutcome::Rejected { code, detail },
             0..4 => {
                 known.refused = true;
-                ItemOutcome::Rejected { code, detail }
+                AttemptOutcome::Rejected { code, detail }
             }
-            4..8 => ItemOutcome::Failed { code, detail },
-            8..11 => ItemOutcome::Throttled { retry_after: Duration::from_millis(rng.random_range(0..3_000)) },
+            4..8 => AttemptOutcome::Failed { code, detail },
+            8..11 => AttemptOutcome::Throttled { retry_after: Duration::from_millis(rng.random_range(0..3_000)) },
             11..14 => {
                 known.taken = true;
                 unknown
@@ -79,7 +79,7 @@ impl Gateway {
             14..16 => unknown,
             _ => {
                 known.taken = true;
-                ItemOutcome::Accepted
+                AttemptOutcome::Accepted
             }
         }
     }

@@ -7,7 +7,8 @@ use domain::batches::Going;
 use domain::batches::{self, Expanded, NextPage, Ran, SetChunk};
 use domain::circuit::Sign;
 use domain::db::Trouble;
-use domain::delivery::send::{self, Asked, Begin, ItemOutcome, ItemResult, Outgoing, Rest, Resting, Settled, Work};
+use domain::delivery::AttemptOutcome;
+use domain::delivery::send::{self, Asked, Begin, ItemResult, Outgoing, Rest, Resting, Settled, Work};
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
 use domain::kinds::Kinds;
 use domain::retry::Backoff;
@@ -318,14 +319,14 @@ impl World {
         // The news of a pause takes a moment.
         let stays = sending.stopping || (paused && self.rng.random_bool(0.7));
         let outcome = if stays {
-            ItemOutcome::Returned
+            AttemptOutcome::Returned
         } else {
             self.seen.sent += 1;
             let known = self.gateway.known.get(&item.message_id).is_some_and(|known| known.taken);
             self.seen.repeats += u64::from(known);
             self.gateway.send(item.message_id, &mut self.rng)
         };
-        self.seen.unknown += u64::from(matches!(outcome, ItemOutcome::Unknown { .. }));
+        self.seen.unknown += u64::from(matches!(outcome, AttemptOutcome::Unknown { .. }));
         let line = format!(
             "{}: batch {batch} item {} attempt {}: {outcome:?}",
             self.workers[which].owner, item.seq, item.attempt

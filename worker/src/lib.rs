@@ -7,6 +7,7 @@
 //! Only the row decides. A ring for a job that is not ready does nothing; a job whose ring was lost is rung by the
 //! sweep; while the queue is away the pump asks the database, at a lower rate.
 
+mod attempt;
 mod backend;
 mod circuits;
 mod control;

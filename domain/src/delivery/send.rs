@@ -15,9 +15,10 @@ mod settled;
 
 pub use begin::{Work, begin};
 pub use claim::{Asked, ClaimedItems, claim_items};
-pub use outcome::{ItemOutcome, ItemResult, Rest, Resting, Settled, rest, settle, settle_and_rest};
+pub use outcome::{ItemResult, Rest, Resting, Settled, rest, settle, settle_and_rest};
 pub use sender::{OpenCircuit, open_circuits};
 
+use crate::delivery::attempt::AttemptOutcome;
 use crate::time::Timestamp;
 use entities::{BatchId, GatewayId, JobId};
 
@@ -79,7 +80,7 @@ impl Outgoing {
             gateway: None,
             text: None,
             at,
-            outcome: ItemOutcome::Returned,
+            outcome: AttemptOutcome::Returned,
         }
     }
 }

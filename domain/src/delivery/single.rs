@@ -8,6 +8,7 @@
 //! a number of their own (`urgent_slot_us`), so at their worst a sender is over its rate by them for as long as slots are
 //! handed out ahead ([`crate::pacing::HORIZON_US`]), and below it right after.
 
+use super::attempt::{AttemptOutcome, Verdict, Wait, judge};
 use crate::Step;
 use crate::ack::ACK_SENT;
 use crate::contacts::merge;
@@ -18,7 +19,7 @@ use crate::messages::tally::{self, Tally};
 use crate::model::{MessageStatus, named};
 use crate::outbox::{self, DomainEvent, NewEvent};
 use crate::pacing::{self, Pace};
-use crate::retry::{Backoff, MAX_MESSAGE_RETRIES};
+use crate::retry::Backoff;
 use crate::senders::{self, Allowance, Hold};
 use crate::time::Timestamp;
 use entities::{ContactId, GatewayId, MessageId, SenderId};
@@ -27,9 +28,6 @@ use sea_orm::{ConnectionTrait, DbErr};
 use serde::Deserialize;
 use std::time::Duration;
 use uuid::Uuid;
-
-/// The code of an outcome that nobody knows.
-pub const OUTCOME_UNKNOWN: &str = "outcome_unknown";
 
 /// What a `deliver` job needs to know.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -239,43 +237,6 @@ async fn take_slot(
     Ok(taken.map(|next| Timestamp((next - interval_us) / 1000)))
 }
 
-/// What became of an attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The gateway took it.
-    Accepted,
-    /// It will never be taken.
-    Rejected {
-        /// A stable word for the reason.
-        code: String,
-        /// The reason for people.
-        detail: String,
-    },
-    /// It was not taken, and may be another time.
-    Failed {
-        /// A stable word for the reason.
-        code: String,
-        /// The reason for people.
-        detail: String,
-    },
-    /// Nobody knows whether it was taken.
-    Unknown {
-        /// A stable word for the reason.
-        code: String,
-        /// The reason for people.
-        detail: String,
-    },
-    /// The gateway is not there, or asks the sender to wait. Uses up no attempt.
-    NotNow {
-        /// A stable word for the reason.
-        code: String,
-        /// The reason for people.
-        detail: String,
-        /// When the gateway asked for it: how long the whole sender waits.
-        retry_after: Option<Duration>,
-    },
-}
-
 /// How long a gateway that is not there is left alone at most.
 const AWAY_MAX: Duration = Duration::from_secs(30);
 
@@ -288,31 +249,29 @@ struct Decision {
     again_at: Option<Timestamp>,
 }
 
-fn decide(now: Timestamp, job: &Claimed, delivery: &Delivery, outcome: &Outcome, rng: &mut impl Rng) -> Decision {
-    let reason = |code: &String, detail: &String| Some((code.clone(), detail.clone()));
-    let exhausted = delivery.attempt > MAX_MESSAGE_RETRIES;
-    let retry = u32::try_from(delivery.attempt - 1).unwrap_or(u32::MAX);
-    let waiting = if delivery.doubtful { MessageStatus::Unknown } else { MessageStatus::Queued };
-    let mut backoff = || (!exhausted).then(|| now.plus(Backoff::MESSAGES.delay(retry, rng)));
-    match outcome {
-        Outcome::Accepted => Decision { status: MessageStatus::Sent, counted: true, error: None, again_at: None },
-        // An idempotent gateway knows what it took: a refusal of the same id says that it never did.
-        Outcome::Rejected { code, detail } => {
-            Decision { status: MessageStatus::Failed, counted: true, error: reason(code, detail), again_at: None }
-        }
-        Outcome::Failed { code, detail } => {
-            let given_up = if delivery.doubtful { MessageStatus::Unknown } else { MessageStatus::Failed };
-            let status = if exhausted { given_up } else { waiting };
-            Decision { status, counted: true, error: reason(code, detail), again_at: backoff() }
-        }
-        Outcome::Unknown { code, detail } => {
-            Decision { status: MessageStatus::Unknown, counted: true, error: reason(code, detail), again_at: backoff() }
-        }
-        Outcome::NotNow { code, detail, retry_after } => {
-            let claims = u32::try_from(job.attempts - 1).unwrap_or(u32::MAX);
+fn decide(
+    now: Timestamp,
+    job: &Claimed,
+    delivery: &Delivery,
+    outcome: &AttemptOutcome,
+    rng: &mut impl Rng,
+) -> Decision {
+    let over = |status, error| Decision { status, counted: true, error, again_at: None };
+    match judge(outcome, delivery.attempt, delivery.doubtful) {
+        Verdict::Sent => over(MessageStatus::Sent, None),
+        Verdict::Failed(reason) => over(MessageStatus::Failed, Some(reason)),
+        Verdict::Unknown(reason) => over(MessageStatus::Unknown, Some(reason)),
+        Verdict::Again { counted, in_doubt, reason, wait } => {
+            let retry = |attempts: i64| u32::try_from(attempts - 1).unwrap_or(u32::MAX);
             let away = Backoff { cap: AWAY_MAX, ..Backoff::MESSAGES };
-            let wait = retry_after.unwrap_or_else(|| away.delay(claims, rng));
-            Decision { status: waiting, counted: false, error: reason(code, detail), again_at: Some(now.plus(wait)) }
+            let wait = match wait {
+                Wait::Backoff => Backoff::MESSAGES.delay(retry(delivery.attempt), rng),
+                Wait::Away => away.delay(retry(job.attempts), rng),
+                Wait::Asked(wait) => wait,
+                Wait::Not => Duration::ZERO,
+            };
+            let status = if in_doubt { MessageStatus::Unknown } else { MessageStatus::Queued };
+            Decision { status, counted, error: reason, again_at: Some(now.plus(wait)) }
         }
     }
 }
@@ -327,7 +286,7 @@ pub async fn settle(
     now: Timestamp,
     job: &Claimed,
     delivery: &Delivery,
-    outcome: &Outcome,
+    outcome: &AttemptOutcome,
     rng: &mut impl Rng,
 ) -> Result<Step<Finished>, DbErr> {
     let decision = decide(now, job, delivery, outcome, rng);
@@ -368,14 +327,14 @@ pub async fn settle(
         ],
     )
     .await?;
-    if let Outcome::NotNow { retry_after: Some(wait), .. } = outcome {
+    if let AttemptOutcome::Throttled { retry_after: wait } = outcome {
         let until = now.plus(*wait).0;
         let sql = "UPDATE senders SET next_slot_us = CASE WHEN next_slot_us < $2 THEN $2 ELSE next_slot_us END,
                           urgent_slot_us = CASE WHEN urgent_slot_us < $2 THEN $2 ELSE urgent_slot_us END, throttled_until = $3
                    WHERE id = $1";
         db::execute(conn, sql, [delivery.sender.into(), until.saturating_mul(1000).into(), until.into()]).await?;
     }
-    if !matches!(outcome, Outcome::Accepted | Outcome::Unknown { .. }) {
+    if !matches!(outcome, AttemptOutcome::Accepted | AttemptOutcome::Unknown { .. }) {
         senders::give_back(conn, now, delivery.sender, 1).await?;
     }
     if sent {

@@ -3,7 +3,8 @@
 use super::ledger::{BY, Ledger, NOW, on_both};
 use domain::batches::{self, ContactRefs, Item, ItemStatus, NewSend, Recipients, Staged};
 use domain::db;
-use domain::delivery::send::{self, Asked, Begin, Held, ItemOutcome, ItemResult, Outgoing, Settled, Work};
+use domain::delivery::AttemptOutcome;
+use domain::delivery::send::{self, Asked, Begin, Held, ItemResult, Outgoing, Settled, Work};
 use domain::jobs::{self, Claimed, Ending};
 use domain::kinds::Kinds;
 use domain::{BatchId, ContactId, Ring};
@@ -63,7 +64,7 @@ pub(super) async fn settle(ledger: &Ledger, held: Held, results: &[ItemResult]) 
 }
 
 pub(super) fn accepted(item: &Outgoing) -> ItemResult {
-    ItemResult { outcome: ItemOutcome::Accepted, text: Some("Hello".into()), ..item.returned(NOW) }
+    ItemResult { outcome: AttemptOutcome::Accepted, text: Some("Hello".into()), ..item.returned(NOW) }
 }
 
 on_both!(readers_see_it_and_an_outcome_counts_once, readers);

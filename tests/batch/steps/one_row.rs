@@ -4,8 +4,9 @@ use super::in_flight::{accepted, claim, sent, settle, vanish};
 use super::ledger::{Ledger, NOW, on_both};
 use domain::batches::{self, ItemStatus};
 use domain::contacts::stop_words::OptOut;
+use domain::delivery::AttemptOutcome;
 use domain::delivery::reports::{self, Report};
-use domain::delivery::send::{ItemOutcome, ItemResult};
+use domain::delivery::send::ItemResult;
 use domain::messages::history::{self, Part};
 use domain::messages::receipts::{About, Receipt, ReceiptKind};
 use domain::model::MessageStatus;
@@ -36,8 +37,10 @@ on_both!(who_has_no_message_is_in_no_history, unseen);
 
 async fn unseen(ledger: Ledger) {
     let sent = sent(&ledger).await;
-    let waits =
-        ItemResult { outcome: ItemOutcome::Throttled { retry_after: Duration::ZERO }, ..sent.items[1].returned(NOW) };
+    let waits = ItemResult {
+        outcome: AttemptOutcome::Throttled { retry_after: Duration::ZERO },
+        ..sent.items[1].returned(NOW)
+    };
     settle(&ledger, sent.held, &[accepted(&sent.items[0]), waits, accepted(&sent.items[2])]).await;
     // The fourth has opted out by now.
     ledger.run("UPDATE contacts SET suppressed_at = 1 WHERE id = 4").await;

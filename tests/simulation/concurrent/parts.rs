@@ -6,8 +6,9 @@ use domain::batches::{self, Patch, Ran, SetChunk};
 use domain::contacts::phone::{self, Unmarked};
 use domain::contacts::stop_words::OptOut;
 use domain::db::{self, Trouble};
+use domain::delivery::AttemptOutcome;
 use domain::delivery::reports::{self, Report};
-use domain::delivery::send::{self, Asked, Begin, ItemOutcome, ItemResult, Resting};
+use domain::delivery::send::{self, Asked, Begin, ItemResult, Resting};
 use domain::jobs::{self, Claim, Claimed, Ending, HEARTBEAT, workers};
 use domain::kinds::Kinds;
 use domain::messages::inbox::Inbound;
@@ -100,9 +101,9 @@ async fn send(actor: &Actor, job: &Claimed, rng: &mut StdRng) -> Result<(), DbEr
             .map(|item| ItemResult {
                 text: Some("Hello".into()),
                 outcome: match rng.random_range(0..8) {
-                    0 => ItemOutcome::Rejected { code: "code".into(), detail: "detail".into() },
-                    1 => ItemOutcome::Failed { code: "code".into(), detail: "detail".into() },
-                    _ => ItemOutcome::Accepted,
+                    0 => AttemptOutcome::Rejected { code: "code".into(), detail: "detail".into() },
+                    1 => AttemptOutcome::Failed { code: "code".into(), detail: "detail".into() },
+                    _ => AttemptOutcome::Accepted,
                 },
                 ..item.returned(now)
             })

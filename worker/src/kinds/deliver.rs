@@ -3,14 +3,16 @@
 //! It takes no place among the messages that bulk jobs have in flight: its lane bounds how many there are.
 
 use crate::Shared;
+use crate::attempt::attempt;
 use crate::execute::{JobEnd, JobError};
 use crate::identity::UnknownGateway;
 use domain::db::Trouble;
-use domain::delivery::single::{self, Begin, Delivery, Outcome};
+use domain::delivery::AttemptOutcome;
+use domain::delivery::single::{self, Begin, Delivery};
 use domain::jobs::{Claimed, Ending, Finished, LEASE};
 use domain::{JobRef, Step, db, jobs, senders};
-use faults::{Commit, Point, Side};
-use gateway::{Outbound, SendOutcome};
+use faults::Commit;
+use gateway::Outbound;
 use sea_orm::DbErr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,9 +55,12 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<JobEnd, J
     let outcome = match known {
         Ok(known) => send(shared, &delivery, known.name.as_deref()).await,
         // It is asked who it is first.
-        Err(detail) => unreachable(detail),
+        Err(detail) => AttemptOutcome::Unreachable { detail },
     };
-    if let Outcome::Failed { code, .. } | Outcome::Unknown { code, .. } | Outcome::Rejected { code, .. } = &outcome {
+    if let AttemptOutcome::Failed { code, .. }
+    | AttemptOutcome::Unknown { code, .. }
+    | AttemptOutcome::Rejected { code, .. } = &outcome
+    {
         tracing::warn!(message = delivery.message.0, attempt = delivery.attempt, %code, "a message was not taken");
     }
     let began = Instant::now();
@@ -71,44 +76,17 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<JobEnd, J
     }
 }
 
-/// The gateway is not there: it was not asked.
-fn unreachable(detail: String) -> Outcome {
-    Outcome::NotNow { code: "gateway_unreachable".into(), detail, retry_after: None }
-}
-
-async fn send(shared: &Shared, delivery: &Delivery, gateway: Option<&str>) -> Outcome {
+async fn send(shared: &Shared, delivery: &Delivery, gateway: Option<&str>) -> AttemptOutcome {
     let id = delivery.uuid.to_string();
     let sender = senders::on_the_wire(&delivery.sender_name);
-    let message = Outbound { to: &delivery.phone, text: &delivery.text, message_id: &id, sender, gateway };
-    if let Err(error) = faults::hit(Point::Send(Side::Before)) {
-        return Outcome::Failed { code: "gateway_unreachable".into(), detail: error.to_string() };
-    }
-    let outcome = shared.gateway.send(&message).await;
-    if let Err(error) = faults::hit(Point::Send(Side::After)) {
-        return Outcome::Unknown { code: "gateway_broke_off".into(), detail: error.to_string() };
-    }
-    match outcome {
-        SendOutcome::Accepted => Outcome::Accepted,
-        SendOutcome::Rejected { code, detail } => Outcome::Rejected { code, detail },
-        SendOutcome::Failed { code, detail } => Outcome::Failed { code, detail },
-        SendOutcome::Unknown { code, detail } => Outcome::Unknown { code, detail },
-        SendOutcome::Unreachable { detail } => {
-            shared.identity.doubt();
-            unreachable(detail)
-        }
-        SendOutcome::Throttled { retry_after } => Outcome::NotNow {
-            code: "throttled".into(),
-            detail: "the gateway asked the sender to wait".into(),
-            retry_after: Some(retry_after),
-        },
-    }
+    attempt(shared, &Outbound { to: &delivery.phone, text: &delivery.text, message_id: &id, sender, gateway }).await
 }
 
 async fn settle(
     shared: &Shared,
     job: &Claimed,
     delivery: &Delivery,
-    outcome: &Outcome,
+    outcome: &AttemptOutcome,
 ) -> Result<Step<Finished>, DbErr> {
     let tx = shared.db.begin().await?;
     let step = single::settle(&tx, shared.clock.now(), job, delivery, outcome, &mut shared.rng()).await?;

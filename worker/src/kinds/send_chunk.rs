@@ -6,21 +6,23 @@
 //! nothing is in flight, the job gives its place back and sleeps as a row.
 
 use crate::Shared;
+use crate::attempt;
 use crate::circuits::Circuit;
 use crate::control::Control;
 use crate::execute::{JobEnd, JobError};
 use crate::identity::UnknownGateway;
 use crate::places::LanePlace;
 use domain::batches::Going;
+use domain::delivery::AttemptOutcome;
 use domain::delivery::send::{
-    self, Asked, Begin, ClaimedItems, Held, ItemOutcome, ItemResult, Outgoing, Rest, Resting, Settled, Work,
+    self, Asked, Begin, ClaimedItems, Held, ItemResult, Outgoing, Rest, Resting, Settled, Work,
 };
 use domain::jobs::Claimed;
 use domain::messages::template::{Recipient, Template};
 use domain::pacing::WAKE_AHEAD_MS;
 use domain::{JobRef, Timestamp, db, senders};
-use faults::{Commit, Point, Side};
-use gateway::{Outbound, SendOutcome};
+use faults::Commit;
+use gateway::Outbound;
 use sea_orm::DbErr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -341,17 +343,6 @@ async fn sleep_to(shared: &Shared, at: Option<Timestamp>) {
     }
 }
 
-async fn send(shared: &Shared, message: &Outbound<'_>) -> SendOutcome {
-    if let Err(error) = faults::hit(Point::Send(Side::Before)) {
-        return SendOutcome::Unreachable { detail: error.to_string() };
-    }
-    let sent = shared.gateway.send(message).await;
-    match faults::hit(Point::Send(Side::After)) {
-        Ok(()) => sent,
-        Err(error) => SendOutcome::Unknown { code: "gateway_broke_off".into(), detail: error.to_string() },
-    }
-}
-
 /// What an attempt at a message needs.
 struct Sending {
     shared: Arc<Shared>,
@@ -384,7 +375,7 @@ impl Sending {
         let text = match self.template.render(&recipient) {
             Ok(text) => text,
             Err(error) => {
-                result.outcome = ItemOutcome::Invalid { code: "template_error".into(), detail: error.to_string() };
+                result.outcome = AttemptOutcome::Invalid { code: "template_error".into(), detail: error.to_string() };
                 return result;
             }
         };
@@ -403,7 +394,7 @@ impl Sending {
             Err(UnknownGateway::Away(detail)) => {
                 took("unreachable");
                 result.at = shared.clock.now();
-                result.outcome = ItemOutcome::Unreachable { detail };
+                result.outcome = AttemptOutcome::Unreachable { detail };
                 self.circuit.sees(result.sign(), result.at);
                 return result;
             }
@@ -414,21 +405,11 @@ impl Sending {
         };
         let id = item.message_id.hyphenated().to_string();
         let (sender, gateway) = (senders::on_the_wire(&self.sender), known.name.as_deref());
-        let sent = send(shared, &Outbound { to: &item.phone, text: &text, message_id: &id, sender, gateway }).await;
+        let message = Outbound { to: &item.phone, text: &text, message_id: &id, sender, gateway };
+        let outcome = attempt::attempt(shared, &message).await;
+        took(attempt::label(&outcome));
         result.at = shared.clock.now();
         result.gateway = Some(known.id);
-        let (outcome, label) = match sent {
-            SendOutcome::Accepted => (ItemOutcome::Accepted, "accepted"),
-            SendOutcome::Rejected { code, detail } => (ItemOutcome::Rejected { code, detail }, "rejected"),
-            SendOutcome::Throttled { retry_after } => (ItemOutcome::Throttled { retry_after }, "throttled"),
-            SendOutcome::Failed { code, detail } => (ItemOutcome::Failed { code, detail }, "failed"),
-            SendOutcome::Unreachable { detail } => {
-                shared.identity.doubt();
-                (ItemOutcome::Unreachable { detail }, "unreachable")
-            }
-            SendOutcome::Unknown { code, detail } => (ItemOutcome::Unknown { code, detail }, "unknown"),
-        };
-        took(label);
         result.text = Some(text);
         result.outcome = outcome;
         self.circuit.sees(result.sign(), result.at);

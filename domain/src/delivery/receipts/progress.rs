@@ -2,7 +2,7 @@
 
 use crate::ack::{ACK_DELIVERED, ACK_READ, ACK_SENT, AckLevel};
 use crate::batches::ItemFate;
-use crate::delivery::single::OUTCOME_UNKNOWN;
+use crate::delivery::OUTCOME_UNKNOWN;
 use crate::messages::receipts::ReceiptKind;
 use crate::model::{MessageStatus, named};
 use crate::time::Timestamp;

@@ -1,9 +1,10 @@
 //! Where an item goes after an attempt. Pure.
 
-use super::outcome::{ItemOutcome, ItemResult};
+use super::outcome::ItemResult;
 use crate::batches::row::Going;
+use crate::delivery::attempt::{AttemptOutcome, Verdict, Wait, judge};
 use crate::model::{ItemStatus, OnUnknown};
-use crate::retry::{Backoff, MAX_MESSAGE_RETRIES};
+use crate::retry::Backoff;
 use crate::time::Timestamp;
 use rand::Rng;
 
@@ -26,17 +27,11 @@ pub(super) struct Surroundings {
     pub(super) open_until: Option<Timestamp>,
 }
 
-/// Decides where an item goes after an attempt. Pure: the whole policy of retries is here.
+/// Decides where an item goes after an attempt: what follows from it for any message ([`judge`]), and what its batch and its
+/// sender make of that. Pure.
 pub(super) fn decide(around: Surroundings, result: &ItemResult, rng: &mut impl Rng) -> Decision {
     let over = around.going == Going::Ended;
-    let exhausted = result.attempt > MAX_MESSAGE_RETRIES;
     let retry = u32::try_from(result.attempt - 1).unwrap_or(0);
-    let backoff_until = |rng: &mut _| {
-        let at = result.at.plus(Backoff::MESSAGES.delay(retry, rng));
-        Some(around.open_until.map_or(at, |until| until.max(at)))
-    };
-    let doubt = || result.doubtful.then(|| ("outcome_unknown".into(), "an earlier attempt may have been taken".into()));
-    let waiting = if result.doubtful { ItemStatus::Unknown } else { ItemStatus::Pending };
     let done =
         |status, error| Decision { status, error, finished: true, next_attempt_at: None, attempts: result.attempt };
     let later = |status, error, next_attempt_at| Decision {
@@ -46,51 +41,49 @@ pub(super) fn decide(around: Surroundings, result: &ItemResult, rng: &mut impl R
         next_attempt_at,
         attempts: result.attempt,
     };
+    let doubt = || result.doubtful.then(|| ("outcome_unknown".into(), "an earlier attempt may have been taken".into()));
+    let given_up = if result.doubtful { ItemStatus::Unknown } else { ItemStatus::Failed };
+    let waiting = |in_doubt| if in_doubt { ItemStatus::Unknown } else { ItemStatus::Pending };
     let not_counted = |error: Option<(String, String)>, at| {
         let attempts = result.attempt - 1;
         match (over, result.doubtful) {
             (true, true) => Decision { attempts, ..done(ItemStatus::Unknown, doubt()) },
             (true, false) => Decision { attempts, ..done(ItemStatus::Cancelled, None) },
-            (false, _) => Decision { attempts, ..later(waiting, error.or_else(doubt), at) },
+            (false, in_doubt) => Decision { attempts, ..later(waiting(in_doubt), error.or_else(doubt), at) },
         }
     };
-    let reason = |code: &String, detail: &String| Some((code.clone(), detail.clone()));
-    match &result.outcome {
-        ItemOutcome::Accepted => done(ItemStatus::Succeeded, None),
-        // An idempotent gateway knows what it took: a refusal of the same id says that it never did.
-        ItemOutcome::Rejected { code, detail } => done(ItemStatus::Failed, reason(code, detail)),
-        ItemOutcome::Invalid { code, detail } => {
-            done(if result.doubtful { ItemStatus::Unknown } else { ItemStatus::Failed }, reason(code, detail))
+    // The failure is the gateway's, and not the message's.
+    if let (AttemptOutcome::Failed { code, detail }, Some(_)) = (&result.outcome, around.open_until) {
+        return not_counted(Some((code.clone(), detail.clone())), around.open_until);
+    }
+    let (in_doubt, reason, wait) = match judge(&result.outcome, result.attempt, result.doubtful) {
+        Verdict::Sent => return done(ItemStatus::Succeeded, None),
+        Verdict::Failed(reason) => return done(ItemStatus::Failed, Some(reason)),
+        Verdict::Unknown(reason) => return done(ItemStatus::Unknown, Some(reason)),
+        Verdict::Again { counted: _, in_doubt, reason, wait } => (in_doubt, reason, wait),
+    };
+    let mut backoff_until = || {
+        let at = result.at.plus(Backoff::MESSAGES.delay(retry, rng));
+        Some(around.open_until.map_or(at, |until| until.max(at)))
+    };
+    let is_unknown = matches!(result.outcome, AttemptOutcome::Unknown { .. });
+    match wait {
+        Wait::Backoff if is_unknown && (over || around.on_unknown == OnUnknown::Hold) => {
+            done(ItemStatus::Unknown, reason)
         }
-        ItemOutcome::Failed { code, detail } if around.open_until.is_some() => {
-            not_counted(reason(code, detail), around.open_until)
-        }
-        ItemOutcome::Failed { code, detail } => {
-            if exhausted || over {
-                done(if result.doubtful { ItemStatus::Unknown } else { ItemStatus::Failed }, reason(code, detail))
-            } else {
-                later(waiting, reason(code, detail), backoff_until(rng))
-            }
-        }
-        ItemOutcome::Unreachable { detail } => not_counted(reason(&UNREACHABLE.to_owned(), detail), backoff_until(rng)),
-        ItemOutcome::Unknown { code, detail } => {
-            if exhausted || over || around.on_unknown == OnUnknown::Hold {
-                done(ItemStatus::Unknown, reason(code, detail))
-            } else {
-                later(ItemStatus::Unknown, reason(code, detail), backoff_until(rng))
-            }
-        }
-        ItemOutcome::Throttled { retry_after } => not_counted(None, Some(result.at.plus(*retry_after))),
-        ItemOutcome::Returned => not_counted(None, None),
+        Wait::Backoff if over => done(given_up, reason),
+        Wait::Backoff => later(waiting(in_doubt), reason, backoff_until()),
+        Wait::Away => not_counted(reason, backoff_until()),
+        // That a sender keeps to its pace is no error of its messages.
+        Wait::Asked(wait) => not_counted(None, Some(result.at.plus(wait))),
+        Wait::Not => not_counted(None, None),
     }
 }
-
-/// The code of an item whose gateway was not there.
-const UNREACHABLE: &str = "gateway_unreachable";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::retry::MAX_MESSAGE_RETRIES;
     use entities::ContactId;
     use proptest::prelude::*;
     use rand::SeedableRng;
@@ -98,7 +91,7 @@ mod tests {
     use std::time::Duration;
     use uuid::Uuid;
 
-    fn result(attempt: i64, doubtful: bool, outcome: ItemOutcome) -> ItemResult {
+    fn result(attempt: i64, doubtful: bool, outcome: AttemptOutcome) -> ItemResult {
         ItemResult {
             seq: 0,
             message_id: Uuid::nil(),
@@ -115,17 +108,17 @@ mod tests {
         }
     }
 
-    fn outcomes() -> impl Strategy<Value = ItemOutcome> {
+    fn outcomes() -> impl Strategy<Value = AttemptOutcome> {
         let (code, detail) = (String::from("c"), String::from("d"));
         prop_oneof![
-            Just(ItemOutcome::Accepted),
-            Just(ItemOutcome::Rejected { code: code.clone(), detail: detail.clone() }),
-            Just(ItemOutcome::Invalid { code: code.clone(), detail: detail.clone() }),
-            Just(ItemOutcome::Failed { code: code.clone(), detail: detail.clone() }),
-            Just(ItemOutcome::Unreachable { detail: detail.clone() }),
-            Just(ItemOutcome::Unknown { code, detail }),
-            (0u64..100_000).prop_map(|ms| ItemOutcome::Throttled { retry_after: Duration::from_millis(ms) }),
-            Just(ItemOutcome::Returned),
+            Just(AttemptOutcome::Accepted),
+            Just(AttemptOutcome::Rejected { code: code.clone(), detail: detail.clone() }),
+            Just(AttemptOutcome::Invalid { code: code.clone(), detail: detail.clone() }),
+            Just(AttemptOutcome::Failed { code: code.clone(), detail: detail.clone() }),
+            Just(AttemptOutcome::Unreachable { detail: detail.clone() }),
+            Just(AttemptOutcome::Unknown { code, detail }),
+            (0u64..100_000).prop_map(|ms| AttemptOutcome::Throttled { retry_after: Duration::from_millis(ms) }),
+            Just(AttemptOutcome::Returned),
         ]
     }
 
@@ -156,16 +149,16 @@ mod tests {
             // Nothing waits in a batch that has ended, and no item is tried for ever.
             prop_assert!(decision.finished || around.going != Going::Ended);
             let counted = match result.outcome {
-                ItemOutcome::Throttled { .. } | ItemOutcome::Returned | ItemOutcome::Unreachable { .. } => false,
-                ItemOutcome::Failed { .. } => around.open_until.is_none(),
+                AttemptOutcome::Throttled { .. } | AttemptOutcome::Returned | AttemptOutcome::Unreachable { .. } => false,
+                AttemptOutcome::Failed { .. } => around.open_until.is_none(),
                 _ => true,
             };
             prop_assert!(decision.finished || !counted || attempt <= MAX_MESSAGE_RETRIES);
             prop_assert_eq!(decision.attempts, if counted { attempt } else { attempt - 1 });
             // What nobody knows is never called failed, cancelled or never tried: only the gateway can tell.
-            if matches!(result.outcome, ItemOutcome::Unknown { .. }) {
+            if matches!(result.outcome, AttemptOutcome::Unknown { .. }) {
                 prop_assert_eq!(decision.status, ItemStatus::Unknown);
-            } else if doubtful && !matches!(result.outcome, ItemOutcome::Accepted | ItemOutcome::Rejected { .. }) {
+            } else if doubtful && !matches!(result.outcome, AttemptOutcome::Accepted | AttemptOutcome::Rejected { .. }) {
                 prop_assert_eq!(decision.status, ItemStatus::Unknown);
             }
             prop_assert!(decision.next_attempt_at.is_none_or(|at| at >= result.at));

@@ -10,6 +10,7 @@ use crate::batches::table::Table;
 use crate::circuit::{Circuit, Leave, Sign};
 use crate::contacts::activity;
 use crate::db;
+use crate::delivery::attempt::AttemptOutcome;
 use crate::delivery::receipts;
 use crate::jobs::{self, Ending};
 use crate::messages::receipts::take_early;
@@ -21,81 +22,7 @@ use crate::{Event, Step};
 use entities::{ContactId, GatewayId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
-use std::time::Duration;
 use uuid::Uuid;
-
-/// What became of one attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ItemOutcome {
-    /// The gateway took it.
-    Accepted,
-    /// It will never be taken: the gateway refused it.
-    Rejected {
-        /// A stable word for the reason.
-        code: String,
-        /// The reason for people.
-        detail: String,
-    },
-    /// It could not be made: the gateway was not asked.
-    Invalid {
-        /// A stable word for the reason.
-        code: String,
-        /// The reason for people.
-        detail: String,
-    },
-    /// It was not taken, and may be another time.
-    Failed {
-        /// A stable word for the reason.
-        code: String,
-        /// The reason for people.
-        detail: String,
-    },
-    /// The gateway is not there: it was never asked. Uses up no attempt.
-    Unreachable {
-        /// The reason for people.
-        detail: String,
-    },
-    /// Nobody knows whether it was taken.
-    Unknown {
-        /// A stable word for the reason.
-        code: String,
-        /// The reason for people.
-        detail: String,
-    },
-    /// Not now: the gateway asks the sender to wait. Uses up no attempt.
-    Throttled {
-        /// How long to wait.
-        retry_after: Duration,
-    },
-    /// It never left: the batch was paused or cancelled first, the worker is stopping, or its slot had passed. Uses up no
-    /// attempt.
-    Returned,
-}
-
-impl ItemResult {
-    /// What it says of the gateway.
-    #[must_use]
-    pub fn sign(&self) -> Sign {
-        match &self.outcome {
-            ItemOutcome::Accepted | ItemOutcome::Rejected { .. } | ItemOutcome::Throttled { .. } => Sign::Alive,
-            ItemOutcome::Failed { .. } | ItemOutcome::Unknown { .. } if self.attempt > 1 => Sign::FailingAgain,
-            ItemOutcome::Failed { .. } | ItemOutcome::Unreachable { .. } | ItemOutcome::Unknown { .. } => Sign::Failing,
-            ItemOutcome::Invalid { .. } | ItemOutcome::Returned => Sign::Nothing,
-        }
-    }
-}
-
-impl ItemOutcome {
-    /// Why the gateway seems not to work, for people.
-    pub(super) fn trouble(&self) -> Option<&str> {
-        match self {
-            Self::Failed { detail, .. } | Self::Unreachable { detail } | Self::Unknown { detail, .. } => Some(detail),
-            Self::Accepted | Self::Rejected { .. } | Self::Invalid { .. } | Self::Throttled { .. } | Self::Returned => {
-                None
-            }
-        }
-    }
-}
 
 /// One attempt that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +50,15 @@ pub struct ItemResult {
     /// When the attempt ended.
     pub at: Timestamp,
     /// What became of it.
-    pub outcome: ItemOutcome,
+    pub outcome: AttemptOutcome,
+}
+
+impl ItemResult {
+    /// What it says of the gateway.
+    #[must_use]
+    pub fn sign(&self) -> Sign {
+        self.outcome.sign(self.attempt)
+    }
 }
 
 /// What [`settle`] did.

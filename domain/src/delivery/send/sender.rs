@@ -1,8 +1,9 @@
 //! A sender's row: its pace, and whether its gateway works.
 
-use super::outcome::{ItemOutcome, ItemResult};
+use super::outcome::ItemResult;
 use crate::circuit::{Circuit, Leave};
 use crate::db::{self, Dialect};
+use crate::delivery::attempt::AttemptOutcome;
 use crate::pacing::Pace;
 use crate::senders::{self, Allowance};
 use crate::time::Timestamp;
@@ -94,7 +95,8 @@ pub(super) async fn give_back<'a>(
     id: Option<SenderId>,
     results: impl Iterator<Item = &'a ItemResult>,
 ) -> Result<(), DbErr> {
-    let stayed = |result: &&ItemResult| !matches!(result.outcome, ItemOutcome::Accepted | ItemOutcome::Unknown { .. });
+    let stayed =
+        |result: &&ItemResult| !matches!(result.outcome, AttemptOutcome::Accepted | AttemptOutcome::Unknown { .. });
     match (id, i64::try_from(results.filter(stayed).count()).unwrap_or(i64::MAX)) {
         (None, _) | (_, 0) => Ok(()),
         (Some(id), stayed) => senders::give_back(conn, now, id, stayed).await,
@@ -139,14 +141,14 @@ pub(super) async fn learn(
 ) -> Result<Circuit, DbErr> {
     let Some(id) = id else { return Ok(known) };
     let wait = results.iter().filter_map(|r| match &r.outcome {
-        ItemOutcome::Throttled { retry_after } => Some(r.at.plus(*retry_after)),
-        ItemOutcome::Accepted
-        | ItemOutcome::Rejected { .. }
-        | ItemOutcome::Invalid { .. }
-        | ItemOutcome::Failed { .. }
-        | ItemOutcome::Unreachable { .. }
-        | ItemOutcome::Unknown { .. }
-        | ItemOutcome::Returned => None,
+        AttemptOutcome::Throttled { retry_after } => Some(r.at.plus(*retry_after)),
+        AttemptOutcome::Accepted
+        | AttemptOutcome::Rejected { .. }
+        | AttemptOutcome::Invalid { .. }
+        | AttemptOutcome::Failed { .. }
+        | AttemptOutcome::Unreachable { .. }
+        | AttemptOutcome::Unknown { .. }
+        | AttemptOutcome::Returned => None,
     });
     if let Some(until) = wait.max() {
         let sql = "UPDATE senders SET next_slot_us = CASE WHEN next_slot_us < $2 THEN $2 ELSE next_slot_us END,
