@@ -1,4 +1,4 @@
-//! Realtime: sockets that are told what changed.
+//! Realtime: sockets and streams that are told what happened.
 
 mod hub;
 mod pacer;
