@@ -95,6 +95,12 @@ impl Origin {
         Self { actor, ..self.clone() }
     }
 
+    /// The user who acts, where it is one.
+    #[must_use]
+    pub const fn user(&self) -> Option<UserId> {
+        self.actor.user()
+    }
+
     /// The address, as it is kept.
     #[must_use]
     pub fn ip_address(&self) -> Option<&str> {
@@ -157,6 +163,18 @@ actions! {
     SenderCreate = "sender:create",
     /// A sender's pace, cap or stop was changed.
     SenderUpdate = "sender:update",
+    /// A dead job is tried again.
+    JobRetry = "job:retry",
+    /// A job was taken away, or a dead one seen to.
+    JobCancel = "job:cancel",
+    /// A job was let run at once.
+    JobRun = "job:run",
+    /// A job was given another time.
+    JobMove = "job:move",
+    /// Something is to be done to all the jobs that match.
+    OperationCreate = "operation:create",
+    /// An operation was taken back or stopped.
+    OperationStop = "operation:stop",
     /// A contact was made by hand.
     ContactCreate = "contact:create",
     /// A contact was changed by hand.

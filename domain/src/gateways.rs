@@ -75,6 +75,15 @@ pub async fn find(conn: &impl ConnectionTrait, name: &str) -> Result<Option<Gate
     db::one(conn, sql, [name.into()]).await?.as_ref().map(Gateway::read).transpose()
 }
 
+/// The network of the gateway that was asked last; `None`: none was, or it does not tell.
+///
+/// # Errors
+/// The database's.
+pub async fn latest_transport(conn: &impl ConnectionTrait) -> Result<Option<String>, DbErr> {
+    let row = db::one(conn, "SELECT transport FROM gateways ORDER BY seen_at DESC, id DESC LIMIT 1", []).await?;
+    row.map_or(Ok(None), |row| row.try_get("", "transport"))
+}
+
 /// Whether what belongs to one gateway may leave through ours: it is the same, or one that told no name before and has one
 /// now. A worker's simulator is never that one.
 pub(crate) async fn is_ours(conn: &impl ConnectionTrait, theirs: GatewayId, ours: GatewayId) -> Result<bool, DbErr> {

@@ -38,7 +38,8 @@ impl Burial {
             | JobKind::TagChunk
             | JobKind::DeleteChunk => Self::Batch,
             JobKind::Deliver => Self::Message,
-            JobKind::Cancel | JobKind::Probe => Self::Nothing,
+            // An operation's row says how far it came: its job is retried, or it is stopped.
+            JobKind::Cancel | JobKind::Operation | JobKind::Probe => Self::Nothing,
         }
     }
 }

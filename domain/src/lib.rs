@@ -23,6 +23,7 @@ pub mod messages;
 pub mod model;
 pub mod outbox;
 pub mod pacing;
+pub mod queue;
 pub mod retry;
 pub mod ring;
 pub mod senders;
@@ -37,6 +38,6 @@ pub use step::Step;
 pub use time::{Clock, Timestamp};
 
 pub use entities::{
-    BatchId, ContactId, ConversationId, GatewayId, JobId, MessageId, SenderId, SessionId, SuppressionId, TagId,
-    TemplateId, UserId,
+    BatchId, ContactId, ConversationId, GatewayId, JobId, MessageId, OperationId, SenderId, SessionId, SuppressionId,
+    TagId, TemplateId, UserId,
 };

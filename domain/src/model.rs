@@ -57,6 +57,80 @@ names! {
 }
 
 names! {
+    /// Where a job stands; `jobs` says who moves it on.
+    JobState {
+        /// May be claimed from its time on.
+        Ready = "ready",
+        /// A worker has it.
+        Running = "running",
+        /// Its batch is paused.
+        Paused = "paused",
+        /// Only another release knows it.
+        Parked = "parked",
+        /// Over.
+        Done = "done",
+        /// Will not be tried again, and waits for a person.
+        Dead = "dead",
+        /// Was taken away before it was done.
+        Cancelled = "cancelled",
+    }
+}
+
+names! {
+    /// What is done to all the jobs that match.
+    OperationAct {
+        /// Dead ones are tried again.
+        Retry = "retry",
+        /// They are taken away, or seen to.
+        Cancel = "cancel",
+        /// They run at once.
+        Run = "run",
+    }
+}
+
+names! {
+    /// Where an operation stands.
+    OperationStatus {
+        /// It begins soon, and can be taken back.
+        Waiting = "waiting",
+        /// Under way.
+        Running = "running",
+        /// Somebody stopped it.
+        Stopped = "stopped",
+        /// It was taken back before it began.
+        Undone = "undone",
+        /// Over.
+        Done = "done",
+    }
+}
+
+names! {
+    /// What happened to a job.
+    JobEventKind {
+        /// It met an error.
+        Failed = "failed",
+        /// The database ended a statement for the time it took.
+        TimedOut = "timed_out",
+        /// Something that it needs was away, or asked it to wait.
+        Postponed = "postponed",
+        /// Its worker died while it ran.
+        Crashed = "crashed",
+        /// Its worker could not write a result in time.
+        LeaseEnded = "lease_ended",
+        /// Its row could not be read.
+        Unreadable = "unreadable",
+        /// Somebody let it be tried again.
+        Retried = "retried",
+        /// Somebody took it away.
+        Cancelled = "cancelled",
+        /// Somebody let it run at once.
+        RunNow = "run_now",
+        /// Somebody gave it another time.
+        Moved = "moved",
+    }
+}
+
+names! {
     /// Where a batch stands.
     BatchStatus {
         /// Accepted and not started, or waiting for its time.

@@ -85,6 +85,7 @@ impl JobKind {
             | Self::TagChunk
             | Self::DeleteChunk
             | Self::Deliver
+            | Self::Operation
             | Self::Probe => 1,
         }
     }
@@ -109,6 +110,8 @@ kinds! {
         DeleteChunk = "delete_chunk" in Bulk,
         /// Delivers a single message.
         Deliver = "deliver" in Critical,
+        /// Does something to all the jobs that match a filter.
+        Operation = "operation" in Default,
         /// Does nothing: measures how long a lane takes from commit to handler (`doctor`, `bench`). Whoever measures says
         /// which lane.
         Probe = "probe" in Critical,

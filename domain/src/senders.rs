@@ -203,6 +203,8 @@ pub struct Sender {
     pub rate_per_minute: Option<i64>,
     /// Stop, cap and count.
     pub allowance: Allowance,
+    /// Up to when its slots are handed out; in the past where it has more than it uses, or no limit.
+    pub booked_until: Timestamp,
     /// Until when its gateway asked it to wait, the last time.
     pub throttled_until: Option<Timestamp>,
     /// Until when it is not sent from because its gateway does not work, and what that did.
@@ -215,7 +217,7 @@ pub struct Sender {
 
 const COLUMNS: &str =
     "id, name, rate_per_minute, throttled_until, circuit_until, circuit_reason, created_at, updated_at,
-    paused, daily_cap, used_day, used";
+    paused, daily_cap, used_day, used, next_slot_us";
 
 impl Sender {
     fn read(row: &QueryResult) -> Result<Self, DbErr> {
@@ -226,11 +228,44 @@ impl Sender {
             name: row.try_get("", "name")?,
             rate_per_minute: row.try_get("", "rate_per_minute")?,
             allowance: Allowance::read(row)?,
+            booked_until: Timestamp(row.try_get::<i64>("", "next_slot_us")? / 1_000),
             throttled_until: time("throttled_until")?,
             circuit: time("circuit_until")?.map(|until| (until, reason.unwrap_or_default())),
             created_at: Timestamp(row.try_get("", "created_at")?),
             updated_at: Timestamp(row.try_get("", "updated_at")?),
         })
+    }
+}
+
+/// What a sender does at present.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Messages leave.
+    Active,
+    /// A user stopped it, or it took as many messages as it may in a day.
+    Held(Hold),
+    /// Its gateway does not work, for this reason; it is tried again at that time.
+    Failing {
+        /// When.
+        until: Timestamp,
+        /// What its gateway did.
+        reason: String,
+    },
+    /// Its gateway asked it to wait until then.
+    Waiting(Timestamp),
+}
+
+impl Sender {
+    /// What it does at present.
+    #[must_use]
+    pub fn health(&self, now: Timestamp) -> Health {
+        if let Some(hold) = self.allowance.hold(now) {
+            return Health::Held(hold);
+        }
+        if let Some((until, reason)) = &self.circuit {
+            return Health::Failing { until: *until, reason: reason.clone() };
+        }
+        self.throttled_until.filter(|until| *until > now).map_or(Health::Active, Health::Waiting)
     }
 }
 
@@ -269,11 +304,27 @@ pub async fn list(conn: &impl ConnectionTrait) -> Result<Vec<Sender>, DbErr> {
     rows.iter().map(Sender::read).collect()
 }
 
+/// A sender by its name, as users see it.
+///
+/// # Errors
+/// The database's.
+pub async fn by_name(conn: &impl ConnectionTrait, name: &str) -> Result<Option<Sender>, DbErr> {
+    // What is no name may have signs that a database does not take.
+    if !is_name(name) {
+        return Ok(None);
+    }
+    let sql = format!("SELECT {COLUMNS} FROM senders WHERE name = $1");
+    db::one(conn, sql, [name.into()]).await?.as_ref().map(Sender::read).transpose()
+}
+
 /// The sender of this name.
 ///
 /// # Errors
 /// The database's.
 pub async fn find(conn: &impl ConnectionTrait, name: &str) -> Result<Option<SenderId>, DbErr> {
+    if !is_name(name) {
+        return Ok(None);
+    }
     let row = db::one(conn, "SELECT id FROM senders WHERE name = $1", [name.into()]).await?;
     row.map(|row| row.try_get("", "id").map(SenderId)).transpose()
 }

@@ -41,6 +41,8 @@ id! {
     BatchId,
     /// A job: one unit of claimed work.
     JobId,
+    /// An act on all the jobs that match.
+    OperationId,
     /// A message, whoever wrote it.
     MessageId,
     /// A message template.

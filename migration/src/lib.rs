@@ -22,6 +22,9 @@ mod m0017_one_row;
 mod m0018_retry_code;
 mod m0019_audit_reasons;
 mod m0020_outbox;
+mod m0021_queue;
+mod m0022_samples;
+mod m0023_operations;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -55,6 +58,9 @@ impl MigratorTrait for Migrator {
             Box::new(m0018_retry_code::Migration),
             Box::new(m0019_audit_reasons::Migration),
             Box::new(m0020_outbox::Migration),
+            Box::new(m0021_queue::Migration),
+            Box::new(m0022_samples::Migration),
+            Box::new(m0023_operations::Migration),
         ]
     }
 }

@@ -9,10 +9,12 @@ use domain::contacts::ErasedUntil;
 use domain::db::{Trouble, Tx};
 use domain::delivery::{reports, send};
 use domain::jobs::workers::{self, SILENCE};
-use domain::jobs::{Rescued, Swept};
+use domain::jobs::{Depth, Rescued, Swept};
 use domain::kinds::Kinds;
 use domain::messages::receipts;
-use domain::{Clock, Db, Dialect, audit_log, batches, contacts, db, idempotency, jobs, outbox, users};
+use domain::queue::operations;
+use domain::queue::samples::{self, Progress};
+use domain::{Clock, Db, Dialect, Timestamp, audit_log, batches, contacts, db, idempotency, jobs, outbox, users};
 use faults::Commit;
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -79,6 +81,8 @@ struct Scheduler {
     rescue_rows: Rows,
     early_rows: Rows,
     prune_rows: Rows,
+    /// How far batches had come at the last look.
+    progress: Mutex<Progress>,
     /// The lanes, kinds and states of the jobs that there were.
     seen_depths: Mutex<BTreeSet<(String, String, String)>>,
 }
@@ -110,7 +114,7 @@ pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings,
     let began = Instant::now();
     let watch = Mutex::new(Watch { since: began, last: began });
     let after = After::new(&backplane, clock.clone());
-    let (told_open, seen_depths) = (Mutex::default(), Mutex::default());
+    let (told_open, seen_depths, progress) = (Mutex::default(), Mutex::default(), Mutex::default());
     let erased_until = Mutex::new(ErasedUntil::from(clock.now().minus(ERASED_BEFORE)));
     let scheduler = Scheduler {
         sweep_rows: Rows::new(SWEEP_ROWS),
@@ -125,6 +129,7 @@ pub async fn run(db: Db, clock: Clock, backplane: Backplane, settings: Settings,
         watch,
         erased_until,
         told_open,
+        progress,
         seen_depths,
     };
     tracing::info!("scheduler started");
@@ -276,12 +281,25 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Sets the gauges.
+    /// Keeps what a look at the queue found, for the eyes of people.
+    async fn keep_look(&self, now: Timestamp, depths: &[Depth]) -> Result<(), DbErr> {
+        // There is one duty of the kind: nobody else changes it meanwhile.
+        let mut progress = self.progress.lock().clone();
+        let look = samples::look(self.db.read(), now, depths, &mut progress).await?;
+        *self.progress.lock() = progress;
+        let tx = self.db.begin().await?;
+        samples::keep(&tx, now, &look).await?;
+        tx.commit().await
+    }
+
+    /// Sets the gauges, and keeps what they said.
     async fn observe(&self) -> Result<(), DbErr> {
         let now = self.clock.now();
+        let depths = jobs::depths(self.db.read(), now).await?;
+        self.keep_look(now, &depths).await?;
         let mut seen = BTreeSet::new();
         let mut parked = 0;
-        for depth in jobs::depths(self.db.read(), now).await? {
+        for depth in depths {
             let labels = [("lane", depth.lane.clone()), ("kind", depth.kind.clone()), ("state", depth.state.clone())];
             metrics::gauge!("paceline_jobs", &labels).set(depth.jobs as f64);
             if depth.state == "ready" {
@@ -374,6 +392,7 @@ impl Scheduler {
         while on() && self.prune_one(idempotency::prune(self.db.write(), now, rows()).await)? {}
         while on() && self.prune_one(receipts::prune(self.db.write(), now.minus(EARLY_KEPT), rows()).await)? {}
         while on() && self.prune_step(async |tx| batches::prune_uploads(tx, now, rows()).await).await? {}
+        while on() && self.prune_step(async |tx| samples::prune(tx, now, rows()).await).await? {}
         while on() && users::prune(self.db.write(), now, PRUNE_STEP).await? > 0 {}
         while on() && batches::let_go_of_cancelled(self.db.write(), LET_GO_CHUNKS).await? > 0 {}
         if let Some(kept) = self.settings.audit_retention {
@@ -381,7 +400,8 @@ impl Scheduler {
         }
         let Some(retention) = self.settings.retention else { return Ok(()) };
         let before = now.minus(retention);
-        while on() && self.prune_one(jobs::prune(self.db.write(), before, rows()).await)? {}
+        while on() && self.prune_step(async |tx| Ok(jobs::prune(tx, before, rows()).await? >= rows())).await? {}
+        while on() && self.prune_step(async |tx| operations::prune(tx, before, rows()).await).await? {}
         while on() && self.prune_step(async |tx| batches::prune(tx, before, rows()).await).await? {}
         Ok(())
     }

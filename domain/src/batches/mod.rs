@@ -60,7 +60,8 @@ pub use of_contact::{ContactItem, ItemPosition, Items, items_of_contact};
 pub use pace::{EffectivePace, LimitedBy, SenderPace, SenderPaces, sender_paces};
 pub use prune::prune;
 pub use read::{
-    Cause, Filter, Preview, Stats, causes, get, going, list, live, newer, page, preview, sender_rate, stats, summaries,
+    Cause, Filter, Preview, Stats, causes, get, going, list, live, newer, of_sender, page, preview, sender_rate, stats,
+    summaries,
 };
 pub use recipients::{Audience, ContactRef, ContactRefs};
 pub use remainder::{Remainder, RemainderError, remainder};

@@ -107,6 +107,17 @@ pub async fn page(
     db::all(conn, sql, values).await?.iter().map(row::batch).collect()
 }
 
+/// The batches under way that leave from a sender, the oldest first; at most `limit`.
+///
+/// # Errors
+/// The database's.
+pub async fn of_sender(conn: &impl ConnectionTrait, sender: SenderId, limit: u64) -> Result<Vec<Batch>, DbErr> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM batches WHERE status = 'PROCESSING' AND sender_id = $1 ORDER BY id LIMIT {limit}"
+    );
+    db::all(conn, sql, [sender.into()]).await?.iter().map(row::batch).collect()
+}
+
 /// How many batches are newer than `than`; counts to `at_most` and no further.
 ///
 /// # Errors

@@ -198,6 +198,7 @@ impl RawSet {
                     | JobKind::Cancel
                     | JobKind::SendChunk
                     | JobKind::Deliver
+                    | JobKind::Operation
                     | JobKind::Probe => {
                         return Err(DbErr::Custom(format!("{kind} is no set-based kind")));
                     }

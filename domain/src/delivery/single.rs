@@ -12,7 +12,7 @@ use super::attempt::{AttemptOutcome, Verdict, Wait, judge};
 use crate::Step;
 use crate::ack::ACK_SENT;
 use crate::contacts::merge;
-use crate::db;
+use crate::db::{self, Dialect};
 use crate::gateways::{self, ELSEWHERE};
 use crate::jobs::{self, Claimed, Ending, Finished};
 use crate::messages::tally::{self, Tally};
@@ -379,6 +379,31 @@ pub(crate) async fn bury(
         Ok(message) => void(conn, now, message, MessageStatus::Unknown, "job_dead", reason).await,
         Err(_) => Ok(Step::quiet(())),
     }
+}
+
+/// The messages of jobs that a person took away, and tells of them: they have failed, unless nobody knows how far they came.
+pub(crate) async fn cancel(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    payloads: &[&serde_json::Value],
+) -> Result<Step<()>, DbErr> {
+    let messages: Vec<i64> = payloads.iter().filter_map(|payload| message_of(payload).ok()).map(|id| id.0).collect();
+    if messages.is_empty() {
+        return Ok(Step::quiet(()));
+    }
+    let (among, messages) = Dialect::of(conn).one_of_numbers(1, &messages);
+    let sql = format!(
+        "UPDATE messages SET status = CASE WHEN status = 'queued' THEN 'failed' ELSE status END,
+                error_code = 'job_cancelled', error_message = 'its job was cancelled'
+         WHERE id {among} AND status IN ('queued', 'unknown') RETURNING id, contact_id, status"
+    );
+    let mut events = Vec::new();
+    for row in db::all(conn, sql, [messages]).await? {
+        let failed =
+            DomainEvent::ReplyFailed { message: MessageId(row.try_get("", "id")?), status: named(&row, "status")? };
+        events.push(NewEvent::of(ContactId(row.try_get("", "contact_id")?), failed));
+    }
+    outbox::append(conn, now, &events).await
 }
 
 /// Marks a message that will not be tried any more, and tells of it. Doubt stays doubt.

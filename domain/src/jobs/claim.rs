@@ -63,7 +63,7 @@ pub async fn claim(conn: &impl ConnectionTrait, now: Timestamp, id: JobId, owner
         conn,
         format!(
             "UPDATE jobs SET state = 'running', fence = fence + 1, attempts = attempts + 1, lease_owner = $2,
-                    lease_until = $3, started_at = coalesce(started_at, $4), payload_version = {}
+                    lease_until = $3, claimed_at = $4, started_at = coalesce(started_at, $4), payload_version = {}
              WHERE id = $1 AND {IS_READY} AND run_at <= $4 AND {}
              RETURNING id, kind, lane, batch_id, chunk_no, payload, fence, attempts, created_at, run_at",
             // Left as this release leaves it: one that does not read that must not go on with it.

@@ -1,6 +1,7 @@
 //! Letting a job go.
 
 use super::bury::{self, Bury, Dead};
+use super::history::{self, Trouble};
 use super::{Claimed, IS_RUNNING, LOCAL_TIMER, MAX_FAILURES, MAX_TIMEOUTS};
 use crate::Step;
 use crate::db;
@@ -118,6 +119,7 @@ pub async fn reject(
     reason: &str,
     kinds: &impl Bury,
 ) -> Result<Step<()>, DbErr> {
+    history::record_trouble(conn, now, id, None, Trouble::Unreadable, reason, None).await?;
     let row = db::one(
         conn,
         format!(
@@ -175,6 +177,10 @@ pub async fn finish(
             dead(error)
         }
     };
+    if let (Some(what), Some(error)) = (Trouble::of(ending), &error) {
+        let again_at = run_at.filter(|_| matches!(after, Finished::ReadyAt(_)));
+        history::record_trouble(conn, now, id, Some(fence), what, error, again_at).await?;
+    }
     // A worker rings a job that it put to sleep; one that sleeps for longer than it will wait is the sweep's.
     let promised = run_at.filter(|at| at.since(now) <= LOCAL_TIMER);
     let over = matches!(after, Finished::Done | Finished::Dead);

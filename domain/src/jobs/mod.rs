@@ -28,6 +28,8 @@ mod bury;
 mod claim;
 mod enqueue;
 mod finish;
+pub mod history;
+pub mod list;
 mod parked;
 mod rescue;
 mod stats;
@@ -40,7 +42,7 @@ pub use enqueue::{NewJob, enqueue};
 pub use finish::{Ending, Finished, fail, finish, reject};
 pub use parked::{Unknown, any_known, unknown, unpark};
 pub use rescue::{Rescued, Swept, any_due, due, prune, rescue, sweep};
-pub use stats::{AtWork, Depth, at_work, depths};
+pub use stats::{Depth, depths};
 
 use std::time::Duration;
 

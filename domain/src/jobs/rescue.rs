@@ -2,6 +2,7 @@
 
 use super::bury::{self, Bury, Dead};
 use super::enqueue::ring_of;
+use super::history::{self, Trouble};
 use super::{IS_READY, IS_RUNNING, MAX_CRASHES, SWEEP_GRACE, parked};
 use crate::Step;
 use crate::db::{self, Dialect};
@@ -133,6 +134,8 @@ pub async fn rescue(
             true => format!("its worker died while it ran, {crashes} times in a row"),
             false => "its lease ended: the worker could not write a result".into(),
         };
+        let what = if crashed { Trouble::Crashed } else { Trouble::LeaseEnded };
+        history::record_trouble(conn, now, id, None, what, &error, (!dead).then_some(now)).await?;
         let written = db::execute(
             conn,
             format!(
@@ -168,13 +171,19 @@ pub async fn rescue(
     Ok(step)
 }
 
-/// Deletes up to `limit` jobs that ended before `before`; returns how many. Dead ones stay until a person has seen to
-/// them.
+/// Deletes up to `limit` jobs that ended before `before`, with their histories; returns how many. Dead ones stay until a
+/// person has seen to them. In a transaction: a history without its job would stay for ever.
 ///
 /// # Errors
 /// The database's.
 pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, limit: u64) -> Result<u64, DbErr> {
     let which = "finished_at IS NOT NULL AND finished_at < $1 AND state <> 'dead'";
     let some = Dialect::of(conn).some_of("jobs", "id", which, limit);
-    db::execute(conn, format!("DELETE FROM jobs WHERE {some}"), [before.0.into()]).await
+    let gone = db::all(conn, format!("DELETE FROM jobs WHERE {some} RETURNING id"), [before.0.into()]).await?;
+    let ids = gone.iter().map(|row| row.try_get("", "id")).collect::<Result<Vec<i64>, _>>()?;
+    if !ids.is_empty() {
+        let (among, ids) = Dialect::of(conn).one_of_numbers(1, &ids);
+        db::execute(conn, format!("DELETE FROM job_events WHERE job_id {among}"), [ids]).await?;
+    }
+    Ok(gone.len() as u64)
 }

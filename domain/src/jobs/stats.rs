@@ -20,41 +20,6 @@ pub struct Depth {
     pub oldest: Duration,
 }
 
-/// A worker's jobs at work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AtWork {
-    /// The worker, by the name in its jobs' leases.
-    pub owner: String,
-    /// How many jobs it works on.
-    pub jobs: i64,
-    /// When its last sign of life was; `None`: it shares its database with no other and says nothing.
-    pub seen_at: Option<Timestamp>,
-}
-
-/// The workers that have said lately that they are there, or that work on something: by name, at most `limit`.
-///
-/// # Errors
-/// The database's.
-pub async fn at_work(conn: &impl ConnectionTrait, limit: u64) -> Result<Vec<AtWork>, DbErr> {
-    let sql = format!(
-        "SELECT o.owner AS owner, w.seen_at AS seen_at,
-                (SELECT count(*) FROM jobs j WHERE j.state = 'running' AND j.lease_owner = o.owner) AS jobs
-         FROM (SELECT owner FROM workers
-               UNION SELECT lease_owner AS owner FROM jobs WHERE state = 'running' AND lease_owner IS NOT NULL) AS o
-         LEFT JOIN workers w ON w.owner = o.owner ORDER BY o.owner LIMIT {limit}"
-    );
-    let rows = db::all(conn, sql, []).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(AtWork {
-                owner: row.try_get("", "owner")?,
-                jobs: row.try_get("", "jobs")?,
-                seen_at: row.try_get::<Option<i64>>("", "seen_at")?.map(Timestamp),
-            })
-        })
-        .collect()
-}
-
 /// Counts the jobs that are not over.
 ///
 /// # Errors

@@ -17,14 +17,17 @@ pub const BEAT: Duration = Duration::from_secs(1);
 /// How long a worker may say nothing before it is taken for dead.
 pub const SILENCE: Duration = Duration::from_secs(5);
 
+/// The release of this build: all its crates have one version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Says that a worker is there.
 ///
 /// # Errors
 /// The database's.
 pub async fn beat(conn: &impl ConnectionTrait, now: Timestamp, owner: &str) -> Result<(), DbErr> {
-    let sql = "INSERT INTO workers (owner, started_at, seen_at) VALUES ($1, $2, $2)
+    let sql = "INSERT INTO workers (owner, started_at, seen_at, version) VALUES ($1, $2, $2, $3)
                ON CONFLICT (owner) DO UPDATE SET seen_at = excluded.seen_at";
-    db::execute(conn, sql, [owner.into(), now.0.into()]).await.map(|_| ())
+    db::execute(conn, sql, [owner.into(), now.0.into(), VERSION.into()]).await.map(|_| ())
 }
 
 /// A worker stops. One that holds nothing any more is forgotten; the leases of one that does end now, and it is kept for as

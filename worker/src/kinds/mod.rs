@@ -3,6 +3,7 @@
 mod cancel;
 mod deliver;
 mod expand;
+mod operation;
 mod probe;
 mod send_chunk;
 mod set_chunk;
@@ -24,6 +25,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed, place: &mut LanePla
         JobKind::SendChunk => send_chunk::run(shared, job, place).await,
         JobKind::ImportChunk | JobKind::TagChunk | JobKind::DeleteChunk => set_chunk::run(shared, job).await,
         JobKind::Deliver => deliver::run(shared, job).await,
+        JobKind::Operation => operation::run(shared, job).await,
         JobKind::Probe => probe::run(shared, job).await,
     }
 }

@@ -1,0 +1,19 @@
+//! The queue as its operators see and steer it: jobs, workers, senders.
+//!
+//! What a job is, is known to [`jobs`](crate::jobs); what each kind means, to [`kinds`](crate::kinds). This stands above
+//! both: whether an act on a job makes sense depends on what the job belongs to.
+
+mod forecast;
+mod operation_items;
+pub mod operations;
+pub mod samples;
+mod senders;
+mod steer;
+pub mod system;
+mod workers;
+
+pub use forecast::{COUNTED, Forecast, forecast};
+pub use operation_items::{OperationItem, operation_items};
+pub use senders::{SenderUse, User, Waiting, sender_use};
+pub use steer::{Act, SteerError, Unfit, steer, unfit};
+pub use workers::{MAX_JOBS, Worker, workers};

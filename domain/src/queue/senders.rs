@@ -1,0 +1,110 @@
+//! Who uses a sender's limit, and who waits for it.
+
+use super::samples;
+use crate::batches::{self, Batch, EffectivePace};
+use crate::db::{self, Dialect};
+use crate::senders::{self, Sender};
+use crate::time::Timestamp;
+use entities::BatchId;
+use sea_orm::{ConnectionTrait, DbErr};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// How many batches of a sender are read.
+const MAX_USERS: u64 = 100;
+
+/// A batch that uses a sender.
+#[derive(Clone, Debug, PartialEq)]
+pub struct User {
+    /// The batch.
+    pub batch: Batch,
+    /// How fast it goes, and what holds it.
+    pub pace: EffectivePace,
+    /// Recipients that nothing is decided about yet.
+    pub left: i64,
+    /// Since when it uses the sender, or waits for it.
+    pub since: Timestamp,
+    /// Its jobs that wait.
+    pub waiting: Waiting,
+}
+
+/// The jobs of a batch that wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many.
+    pub jobs: i64,
+    /// When the first of them looks again.
+    pub next_at: Option<Timestamp>,
+}
+
+/// A sender with those who use it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SenderUse {
+    /// The sender.
+    pub sender: Sender,
+    /// Its limit a minute; `None`: none.
+    pub rate_per_minute: Option<i64>,
+    /// How many messages of batches were decided in the last whole minute.
+    pub in_use: i64,
+    /// For how long its slots are handed out already: above zero, its limit is in full use.
+    pub booked: Duration,
+    /// The batches under way that leave from it, the oldest first.
+    pub users: Vec<User>,
+}
+
+/// Reads a sender with those who use it; `None`: there is none of this name. `configured` is the limit of one whose row has
+/// none.
+///
+/// # Errors
+/// The database's.
+pub async fn sender_use(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    name: &str,
+    configured: Option<i64>,
+) -> Result<Option<SenderUse>, DbErr> {
+    let Some(sender) = senders::by_name(conn, name).await? else { return Ok(None) };
+    let pace = batches::sender_paces(conn, configured).await?;
+    let batches = batches::of_sender(conn, sender.id, MAX_USERS).await?;
+    let waiting = waiting(conn, batches.iter().map(|batch| batch.summary.id)).await?;
+    let users = batches.into_iter().map(|batch| {
+        let summary = &batch.summary;
+        User {
+            pace: batch.effective_pace(now, &pace.of(&batch)),
+            left: (summary.total - summary.processed()).max(0),
+            since: summary.started_at.unwrap_or(summary.created_at),
+            waiting: waiting.get(&summary.id).copied().unwrap_or_default(),
+            batch,
+        }
+    });
+    let in_use = samples::pace_in_use(conn, now).await?.get(&sender.id).copied().unwrap_or_default();
+    Ok(Some(SenderUse {
+        in_use,
+        rate_per_minute: sender.rate_per_minute.or(configured),
+        booked: sender.booked_until.since(now),
+        users: users.collect(),
+        sender,
+    }))
+}
+
+/// The jobs of these batches that wait.
+async fn waiting(
+    conn: &impl ConnectionTrait,
+    batches: impl Iterator<Item = BatchId>,
+) -> Result<HashMap<BatchId, Waiting>, DbErr> {
+    let ids: Vec<i64> = batches.map(|id| id.0).collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let (among, ids) = Dialect::of(conn).one_of_numbers(1, &ids);
+    let sql = format!(
+        "SELECT batch_id, count(*) AS n, min(run_at) AS next_at FROM jobs
+         WHERE batch_id {among} AND state = 'ready' GROUP BY batch_id"
+    );
+    let mut found = HashMap::new();
+    for row in db::all(conn, sql, [ids]).await? {
+        let next_at = row.try_get::<Option<i64>>("", "next_at")?.map(Timestamp);
+        found.insert(BatchId(row.try_get("", "batch_id")?), Waiting { jobs: row.try_get("", "n")?, next_at });
+    }
+    Ok(found)
+}

@@ -1,0 +1,40 @@
+//! What a process can tell of the installation that it belongs to. It is found out by whoever has put it together.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What was looked at: `database`, `migrations`, `clock`, `redis`, `jobs`, `sender`, `disk`.
+    pub part: String,
+    /// Whether it is as it should be.
+    pub fine: bool,
+    /// What was found and, where it is wrong, what to do; in English, as `paceline doctor` says it.
+    pub text: String,
+}
+
+/// One value of the configuration that is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its key.
+    pub key: String,
+    /// Its value as JSON; a secret is `"***"`.
+    pub value: serde_json::Value,
+    /// Where it comes from: a file, a variable, a flag, or `default`.
+    pub source: String,
+}
+
+/// An installation, as one of its processes sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct System {
+    /// What was looked at.
+    pub checks: Vec<Check>,
+    /// The steps of the schema that this release knows, in their order.
+    pub migrations: Vec<String>,
+    /// This process's configuration.
+    pub settings: Vec<Setting>,
+}
+
+/// Looks at the installation: at what is cheap to look at.
+pub type Inspect = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = System> + Send>> + Send + Sync>;

@@ -1,0 +1,54 @@
+//! The workers, and what each does.
+
+use crate::db;
+use crate::jobs::list::{self, Job};
+use crate::time::Timestamp;
+use sea_orm::{ConnectionTrait, DbErr};
+use std::collections::BTreeMap;
+
+/// How many jobs at work are read, over all workers.
+pub const MAX_JOBS: u64 = 500;
+
+/// How many workers are read.
+const MAX_WORKERS: u64 = 500;
+
+/// A process that takes jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Worker {
+    /// Its name: never the same twice.
+    pub name: String,
+    /// Its release; `None`: one that does not tell.
+    pub version: Option<String>,
+    /// When it began; `None`: it is known by its jobs alone.
+    pub started_at: Option<Timestamp>,
+    /// When its last sign of life was.
+    pub seen_at: Option<Timestamp>,
+    /// What it works on, the longest at work first.
+    pub jobs: Vec<Job>,
+}
+
+/// The workers by name, with their jobs, of which there are [`MAX_JOBS`] at most.
+///
+/// # Errors
+/// The database's.
+pub async fn workers(conn: &impl ConnectionTrait) -> Result<Vec<Worker>, DbErr> {
+    let sql = format!("SELECT owner, version, started_at, seen_at FROM workers ORDER BY owner LIMIT {MAX_WORKERS}");
+    let mut by_name = BTreeMap::new();
+    for row in db::all(conn, sql, []).await? {
+        let name: String = row.try_get("", "owner")?;
+        let worker = Worker {
+            name: name.clone(),
+            version: row.try_get("", "version")?,
+            started_at: Some(Timestamp(row.try_get("", "started_at")?)),
+            seen_at: Some(Timestamp(row.try_get("", "seen_at")?)),
+            jobs: Vec::new(),
+        };
+        by_name.insert(name, worker);
+    }
+    for job in list::running(conn, MAX_JOBS).await? {
+        let Some(name) = job.worker.clone() else { continue };
+        let worker = by_name.entry(name.clone()).or_insert_with(|| Worker { name, ..Worker::default() });
+        worker.jobs.push(job);
+    }
+    Ok(by_name.into_values().collect())
+}
