@@ -7,6 +7,7 @@ use crate::telemetry;
 use anyhow::{Context, Result, anyhow, bail};
 use bench::{Figure, Surroundings};
 use domain::audit_log::{self, Action, Origin};
+use domain::queue::system::Setting;
 use domain::users;
 use domain::{Clock, batches};
 use gateway::CloudConfig;
@@ -55,11 +56,11 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
     }
     match command {
         Command::Serve | Command::Api | Command::Worker | Command::Scheduler => {
-            roles::run(config, role, parts).await?;
+            roles::run(config, effective(&loaded)?, role, parts).await?;
         }
         Command::Gateway => crate::gateway::run(config).await?,
         Command::Sender { action } => crate::gateway::senders(config, action).await?,
-        Command::Demo => crate::demo::run(config).await?,
+        Command::Demo => crate::demo::run(config, effective(&loaded)?).await?,
         Command::Migrate { action } => migrate(config, action).await?,
         Command::User { action } => crate::access::users(config, action).await?,
         Command::Key { action } => crate::access::keys(config, action).await?,
@@ -145,44 +146,52 @@ async fn token(config: &Config, email: &str, ttl: Duration) -> Result<()> {
     Ok(())
 }
 
-fn print_config(loaded: &Loaded, as_json: bool) -> Result<()> {
+/// The configuration that is in force, key by key, with where each value comes from; secrets are masked.
+fn effective(loaded: &Loaded) -> Result<Vec<Setting>> {
     let mut values = serde_json::to_value(&loaded.config)?;
-    if let Some(values) = values.as_object_mut() {
-        for secret in config::SECRETS {
-            if let Some(value) =
-                values.get_mut(secret).filter(|value| !value.is_null() && *value != &serde_json::json!([]))
-            {
-                *value = "***".into();
-            }
+    let Some(values) = values.as_object_mut() else { return Ok(Vec::new()) };
+    for secret in config::SECRETS {
+        if let Some(value) = values.get_mut(secret).filter(|value| !value.is_null() && *value != &serde_json::json!([]))
+        {
+            *value = "***".into();
         }
-        for secret in CloudConfig::SECRETS {
-            let given = values.get_mut("cloud_api").and_then(|table| table.get_mut(secret));
-            if let Some(value) = given.filter(|value| **value != "") {
-                *value = "***".into();
-            }
+    }
+    for secret in CloudConfig::SECRETS {
+        let given = values.get_mut("cloud_api").and_then(|table| table.get_mut(secret));
+        if let Some(value) = given.filter(|value| **value != "") {
+            *value = "***".into();
         }
-        for url in ["gateway_url", "backend_url"] {
-            if let Some(serde_json::Value::String(url)) = values.get_mut(url) {
-                *url = config::without_credentials(url);
-            }
+    }
+    for url in ["gateway_url", "backend_url"] {
+        if let Some(serde_json::Value::String(url)) = values.get_mut(url) {
+            *url = config::without_credentials(url);
         }
-        for table in config::TABLES {
-            if let Some(serde_json::Value::Object(rows)) = values.remove(table) {
-                values.extend(rows.into_iter().map(|(key, value)| (format!("{table}.{key}"), value)));
-            }
+    }
+    for table in config::TABLES {
+        if let Some(serde_json::Value::Object(rows)) = values.remove(table) {
+            values.extend(rows.into_iter().map(|(key, value)| (format!("{table}.{key}"), value)));
         }
-        if as_json {
-            let rows: serde_json::Map<_, _> = values
-                .iter()
-                .map(|(key, value)| (key.clone(), serde_json::json!({ "value": value, "source": loaded.source(key) })))
-                .collect();
-            say!("{}", serde_json::to_string_pretty(&rows)?);
-            return Ok(());
-        }
-        for (key, value) in values.iter() {
-            let value = if value.is_null() { "(none)".to_owned() } else { value.to_string() };
-            say!("{key:<32} {value:<28} {}", loaded.source(key));
-        }
+    }
+    let setting = |(key, value): (&String, &serde_json::Value)| Setting {
+        key: key.clone(),
+        value: value.clone(),
+        source: loaded.source(key),
+    };
+    Ok(values.iter().map(setting).collect())
+}
+
+fn print_config(loaded: &Loaded, as_json: bool) -> Result<()> {
+    let settings = effective(loaded)?;
+    if as_json {
+        let row =
+            |Setting { key, value, source }: Setting| (key, serde_json::json!({ "value": value, "source": source }));
+        let rows: serde_json::Map<_, _> = settings.into_iter().map(row).collect();
+        say!("{}", serde_json::to_string_pretty(&rows)?);
+        return Ok(());
+    }
+    for Setting { key, value, source } in settings {
+        let value = if value.is_null() { "(none)".to_owned() } else { value.to_string() };
+        say!("{key:<32} {value:<28} {source}");
     }
     Ok(())
 }

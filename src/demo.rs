@@ -5,6 +5,7 @@ use crate::roles::{self, Parts};
 use anyhow::Result;
 use domain::batches::{self, ImportLine, ImportWriter, NewImport, NewSend, Recipients, Staged};
 use domain::contacts::import_file::ImportRow;
+use domain::queue::system::Setting;
 use domain::users::{self, NewUser, Role as UserRole};
 use domain::{Clock, Db, UserId};
 use gateway::SimulatorConfig;
@@ -19,7 +20,7 @@ const EMAIL: &str = "demo@localhost";
 const PASSWORD: &str = "demo-password";
 
 /// Serves a demo in `<data_dir>/demo`, made at its first start.
-pub(crate) async fn run(config: &Config) -> Result<()> {
+pub(crate) async fn run(config: &Config, settings: Vec<Setting>) -> Result<()> {
     let config = Config {
         data_dir: config.data_dir.join("demo"),
         database_url: None,
@@ -49,7 +50,7 @@ pub(crate) async fn run(config: &Config) -> Result<()> {
     }
     db.close().await;
     tell!("demo: sign in as {EMAIL} with the password {PASSWORD}");
-    roles::run(&config, Role::Serve, Parts::ALL).await
+    roles::run(&config, settings, Role::Serve, Parts::ALL).await
 }
 
 const CITIES: [&str; 5] = ["Ipoh", "Penang", "Melaka", "Kuching", "Johor Bahru"];

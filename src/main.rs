@@ -12,6 +12,7 @@ mod doctor;
 mod gateway;
 mod metrics_help;
 mod roles;
+mod system;
 mod telemetry;
 
 use clap::Parser;

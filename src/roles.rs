@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use backplane::{After, Backplane, Intake, supervise};
 use domain::audit_log::{self, Action, Origin};
 use domain::jobs::workers;
+use domain::queue::system::{Inspect, Setting};
 use domain::users::{self, NewUser, TokenKeys};
 use domain::{Clock, Db};
 use gateway::server::{LocalBackend, LocalGateway, Server};
@@ -198,10 +199,17 @@ fn ready_check(process: &Process) -> api::ReadyCheck {
     })
 }
 
+/// What the process tells of itself.
+fn observed(process: &Process, render_metrics: &api::RenderMetrics, inspect: &Inspect) -> api::Observed {
+    let (ready, render_metrics) = (ready_check(process), render_metrics.clone());
+    api::Observed { ready, render_metrics, inspect: inspect.clone() }
+}
+
 /// Runs the parts until a signal comes; a second one ends the process at once.
-pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()> {
+pub(crate) async fn run(config: &Config, settings: Vec<Setting>, role: Role, parts: Parts) -> Result<()> {
     let render_metrics = telemetry::init_metrics()?;
     let process = open(config, role).await?;
+    let inspect = crate::system::inspect(config, settings, &process.db, &process.clock);
     let (db, clock, stop) = (process.db.clone(), process.clock.clone(), process.stop.clone());
     process.tasks.spawn(async move {
         supervise("clock", || keep_time(db.clone(), clock.clone(), stop.clone())).await;
@@ -215,7 +223,7 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
             .with_context(|| format!("listen: {} cannot be listened on", config.listen))?;
         let address = listener.local_addr()?;
         let admin = if role == Role::Serve { first_admin(config, &process.db, &process.clock).await? } else { None };
-        let settings = api::Settings {
+        let api_settings = api::Settings {
             login_per_minute: config.limit_login_per_min,
             batch_per_minute: config.limit_batch_per_min,
             general_per_minute: config.limit_general_per_min,
@@ -233,7 +241,7 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
         };
         let (db, clock, backplane) = (process.db.clone(), process.clock.clone(), process.backplane.clone());
         let keys = token_keys(config)?;
-        let observed = api::Observed { ready: ready_check(&process), render_metrics: render_metrics.clone() };
+        let observed = observed(&process, &render_metrics, &inspect);
         let stop = stop_api.clone();
         let pages = console::Settings {
             login_per_minute: config.limit_login_per_min,
@@ -243,11 +251,13 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
             read_only: config.console_read_only,
             sender_rate_per_minute: config.sender_rate(),
             default_country: config.default_country,
+            data_dir: Some(config.data_dir.clone()),
+            inspect: inspect.clone(),
             secure: config.console_secure,
         };
         let pages = console::endpoint(db.clone(), clock.clone(), backplane.clone(), pages, stop.clone());
         serving = Some(tokio::spawn(async move {
-            api::serve(listener, db, clock, backplane, keys, settings, observed, pages, stop).await
+            api::serve(listener, db, clock, backplane, keys, api_settings, observed, pages, stop).await
         }));
         tell!("listening on http://{address}");
         tell!("the console: http://{address}/console");
@@ -260,7 +270,7 @@ pub(crate) async fn run(config: &Config, role: Role, parts: Parts) -> Result<()>
             .await
             .with_context(|| format!("observe_listen: {address} cannot be listened on"))?;
         tell!("listening on http://{}", listener.local_addr()?);
-        let observed = api::Observed { ready: ready_check(&process), render_metrics: render_metrics.clone() };
+        let observed = observed(&process, &render_metrics, &inspect);
         let stop = stop_api.clone();
         serving = Some(tokio::spawn(async move { api::serve_observability(listener, observed, stop).await }));
     }

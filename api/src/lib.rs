@@ -12,6 +12,7 @@ use backplane::{After, Backplane, Intake, supervise};
 use docs::Documented;
 use domain::contacts::phone::Country;
 use domain::contacts::stop_words::OptOut;
+use domain::queue::system::Inspect;
 use domain::users::TokenKeys;
 use domain::{Clock, Db};
 use foundation::auth::Sessions;
@@ -67,6 +68,8 @@ pub struct Observed {
     pub ready: ReadyCheck,
     /// For `/metrics`.
     pub render_metrics: RenderMetrics,
+    /// For `/queue/system`.
+    pub inspect: Inspect,
 }
 
 impl std::fmt::Debug for Observed {
@@ -174,7 +177,8 @@ fn routes(app: Arc<App>, console: BoxEndpoint<'static, Response>) -> BoxEndpoint
         .nest_no_strip("/templates", batch.clone())
         .nest_no_strip("/contacts", batch.clone())
         .nest_no_strip("/suppressions", batch.clone())
-        .nest_no_strip("/senders", batch)
+        .nest_no_strip("/senders", batch.clone())
+        .nest_no_strip("/queue", batch)
         .nest_no_strip("/api/v1", support_desk)
         .nest_no_strip("/api/v2", admin_chat.clone())
         .nest_no_strip("/admin/chat", admin_chat.clone())

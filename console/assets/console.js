@@ -46,8 +46,8 @@
       htmx.trigger(part, "live");
     };
     const changed = topic => $("[data-topic]").forEach(part => {
-      const wanted = part.dataset.topic;
-      if (topic === "all" || topic === wanted || wanted.endsWith(":") && topic.startsWith(wanted)) fetchAnew(part);
+      const wants = wanted => topic === wanted || wanted.endsWith(":") && topic.startsWith(wanted);
+      if (topic === "all" || part.dataset.topic.split(" ").some(wants)) fetchAnew(part);
     });
     const state = fine => {
       if (fine) { since = 0; lost.textContent = ""; return; }
@@ -95,7 +95,7 @@
     on.addEventListener("change", () => localStorage.setItem("paceline-keys", on.checked ? "on" : "off"));
   }
   let going = false, at = -1;
-  const pages = { o: "/console", b: "/console/batches", c: "/console/contacts", n: "/console/new", a: "/console/account" };
+  const pages = { o: "/console", b: "/console/batches", c: "/console/contacts", n: "/console/new", a: "/console/account", j: "/console/jobs", w: "/console/workers", s: "/console/senders" };
   document.addEventListener("keydown", event => {
     const target = event.target;
     if (event.key === "Escape" && target.blur) target.blur();

@@ -103,7 +103,7 @@ impl Context {
 }
 
 /// What was just done, as the address of the page after an act says it; each has its text.
-const DONE: [&str; 12] = [
+const DONE: [&str; 21] = [
     "sent",
     "paused",
     "resumed",
@@ -116,6 +116,15 @@ const DONE: [&str; 12] = [
     "suppressed",
     "unsuppressed",
     "user-changed",
+    "job-retried",
+    "job-cancelled",
+    "job-run",
+    "job-moved",
+    "sender-paused",
+    "sender-resumed",
+    "sender-paced",
+    "operation-undone",
+    "operation-stopped",
 ];
 
 /// Whether a page asks by itself, without its reader.
@@ -258,7 +267,7 @@ async fn prepare(
         query,
         form: Vec::new(),
         upload: None,
-        path_values: ["id", "act", "seq"]
+        path_values: ["id", "act", "seq", "name"]
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), request.raw_path_param(name)?.to_owned())))
             .collect(),

@@ -214,6 +214,17 @@ mod tests {
             "role-",
             "field-",
             "bad-",
+            "state-",
+            "span-",
+            "kind-",
+            "event-",
+            "health-",
+            "unfit-",
+            "operation-ask-",
+            "operation-all-",
+            "operation-act-",
+            "operation-status-",
+            "operation-do-",
         ];
         let unused: Vec<String> = keys(CATALOGUES[0].1)
             .into_keys()
@@ -261,7 +272,7 @@ mod tests {
             bare.push_str(rest);
             let words: Vec<&str> =
                 bare.split_whitespace().filter(|word| word.chars().any(char::is_alphabetic)).collect();
-            let names = ["Paceline", "UTC", "Enter", "Esc", "g", "o", "b", "c", "n", "a", "j", "k", "u", "x"];
+            let names = ["Paceline", "UTC", "Enter", "Esc", "g", "o", "b", "c", "n", "a", "j", "k", "u", "w", "s", "x"];
             let foreign: Vec<&&str> = words.iter().filter(|word| !names.contains(*word)).collect();
             assert!(foreign.is_empty(), "{}: {foreign:?}", path.display());
         }

@@ -18,6 +18,7 @@ mod viewer;
 
 use backplane::{After, Backplane};
 use domain::contacts::phone::Country;
+use domain::queue::system::Inspect;
 use domain::{Clock, Db};
 use guard::{Access, route};
 use live::Live;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// How the console behaves.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Sign-ins a minute, for an address and for an account; 0: no limit.
     pub login_per_minute: u32,
@@ -43,8 +44,18 @@ pub struct Settings {
     pub sender_rate_per_minute: Option<i64>,
     /// Where numbers without a country's code are at home.
     pub default_country: Option<Country>,
+    /// Where the process keeps its files: a disk that fills needs a person.
+    pub data_dir: Option<std::path::PathBuf>,
+    /// Looks at the installation.
+    pub inspect: Inspect,
     /// Whether browsers reach it by TLS: then cookies are for TLS alone.
     pub secure: bool,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Settings")
+    }
 }
 
 /// What every page can use.
@@ -67,7 +78,7 @@ pub fn endpoint(
 ) -> BoxEndpoint<'static, Response> {
     use domain::users::Permission::{BatchesRead, BatchesWrite, ContactsRead};
     let after = After::new(&backplane, clock.clone());
-    let live = Live::start(&backplane, settings.max_streams, stop);
+    let live = Live::start(&backplane, db.clone(), clock.clone(), settings.max_streams, stop);
     let app = Arc::new(Console { db, clock, backplane, after, settings, live });
     let open = |method, run| route(&app, Access::Open, method, run);
     let signed_in = |method, run| route(&app, Access::SignedIn, method, run);
@@ -75,7 +86,7 @@ pub fn endpoint(
     let steering = |method, run| route(&app, Access::Needs(BatchesWrite), method, run);
     let contacts = |method, run| route(&app, Access::Needs(ContactsRead), method, run);
     let batches = |method, run| route(&app, Access::Needs(BatchesRead), method, run);
-    data(Route::new(), &app)
+    operator(data(Route::new(), &app), &app)
         .at("/console", signed_in("GET", |c| Box::pin(pages::overview::show(c))))
         .at("/console/sign-in", open("GET, POST", |c| Box::pin(pages::sign_in::either(c))))
         .at("/console/sign-out", session("POST", |c| Box::pin(pages::sign_in::sign_out(c))))
@@ -138,4 +149,25 @@ fn data(routes: Route, app: &Arc<Console>) -> Route {
         .at("/console/audit.csv", with(UsersRead, "GET", |c| Box::pin(pages::audit::file(c))))
         .at("/console/users", with(UsersManage, "GET, POST", |c| Box::pin(pages::users::either(c))))
         .at("/console/users/:id/:act", with(UsersManage, "POST", |c| Box::pin(pages::users::act(c))))
+}
+
+/// The pages of the queue and of the installation.
+fn operator(routes: Route, app: &Arc<Console>) -> Route {
+    use domain::users::Permission::{QueuesManage, QueuesRead, SettingsRead};
+    let queue = |method, run| route(app, Access::Needs(QueuesRead), method, run);
+    let operating = |method, run| route(app, Access::Needs(QueuesManage), method, run);
+    let settings = |method, run| route(app, Access::Needs(SettingsRead), method, run);
+    routes
+        .at("/console/jobs", queue("GET", |c| Box::pin(pages::queue::jobs::show(c))))
+        .at("/console/jobs/:id", queue("GET", |c| Box::pin(pages::queue::job::show(c))))
+        .at("/console/jobs/:id/:act", operating("POST", |c| Box::pin(pages::queue::job::act(c))))
+        .at("/console/operations", queue("GET", |c| Box::pin(pages::queue::operation::list(c))))
+        .at("/console/operations/new", operating("GET, POST", |c| Box::pin(pages::queue::new_operation::either(c))))
+        .at("/console/operations/:id", queue("GET", |c| Box::pin(pages::queue::operation::show(c))))
+        .at("/console/operations/:id/:act", operating("POST", |c| Box::pin(pages::queue::operation::act(c))))
+        .at("/console/workers", queue("GET", |c| Box::pin(pages::queue::workers::show(c))))
+        .at("/console/system", settings("GET", |c| Box::pin(pages::queue::system::show(c))))
+        .at("/console/senders", queue("GET", |c| Box::pin(pages::queue::senders::show(c))))
+        .at("/console/senders/:name", queue("GET", |c| Box::pin(pages::queue::sender::show(c))))
+        .at("/console/senders/:name/:act", operating("POST", |c| Box::pin(pages::queue::sender::act(c))))
 }

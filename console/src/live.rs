@@ -3,13 +3,18 @@
 //! `GET /console/live` sends server-sent events whose data is a topic and a version, `batch:7 41`; pages that show the
 //! topic fetch that part of themselves again. So the stream carries nothing that a reader may not see but numbers, and
 //! these only to who may watch batches. A topic is told at most twice a second.
+//!
+//! Of the queue as a whole (`queue`) nobody publishes news: while somebody listens, this process looks at how many jobs
+//! there are of each kind in each state, and tells when that is another than before.
 
 use crate::fault::Fault;
 use crate::guard::Context;
 use backplane::{Backplane, Notice, supervise};
 use bytes::Bytes;
+use domain::jobs::{Depth, list};
+use domain::queue::samples;
 use domain::users::Permission;
-use domain::{Event, SessionId};
+use domain::{Clock, Db, Event, SessionId};
 use poem::http::header;
 use poem::{Body, Response};
 use std::collections::BTreeMap;
@@ -20,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a topic is told at most.
 const SPACING: Duration = Duration::from_millis(500);
+
+/// How often the queue is looked at while somebody listens.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a stream may be silent: proxies end those that are for longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -51,14 +59,59 @@ pub(crate) struct Live {
 
 impl Live {
     /// Starts to listen for news, until told to stop.
-    pub(crate) fn start(backplane: &Backplane, max_streams: usize, stop: CancellationToken) -> Self {
+    pub(crate) fn start(
+        backplane: &Backplane,
+        db: Db,
+        clock: Clock,
+        max_streams: usize,
+        stop: CancellationToken,
+    ) -> Self {
         let places = Arc::new(Semaphore::new(max_streams.min(Semaphore::MAX_PERMITS)));
         let live = Self { tell: broadcast::channel(MAX_BEHIND).0, places, stop };
         let (backplane, listening) = (backplane.clone(), live.clone());
         tokio::spawn(async move {
             supervise("console", || follow(backplane.clone(), listening.clone())).await;
         });
+        let listening = live.clone();
+        tokio::spawn(async move {
+            supervise("console_queue", || watch_queue(db.clone(), clock.clone(), listening.clone())).await;
+        });
         live
+    }
+}
+
+/// What a look at the queue compares: how many jobs of which kind there are in which state, and the newest of all.
+async fn look(db: &Db, clock: &Clock) -> Result<(Vec<(String, String, String, i64)>, i64), sea_orm::DbErr> {
+    let depths = samples::standing(db.read(), clock.now()).await?.depths;
+    let mut seen: Vec<_> =
+        depths.into_iter().map(|Depth { lane, kind, state, jobs, .. }| (lane, kind, state, jobs)).collect();
+    seen.sort();
+    Ok((seen, list::newest(db.read()).await?))
+}
+
+/// Looks at the queue while somebody listens, and tells when it has changed.
+async fn watch_queue(db: Db, clock: Clock, live: Live) {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut seen, mut version) = (None, 0_u64);
+    loop {
+        tokio::select! {
+            () = live.stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        if live.tell.receiver_count() == 0 {
+            continue;
+        }
+        match look(&db, &clock).await {
+            Ok(found) if seen.as_ref() != Some(&found) => {
+                seen = Some(found);
+                version += 1;
+                // An error says that nobody listens any more.
+                drop(live.tell.send(LiveNews::Changed(format!("data: queue {version}\n\n").into())));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the queue was not looked at"),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::assets::Addresses;
 use crate::i18n::Language;
 use crate::viewer::Viewer;
 use domain::users::Permission;
-use domain::{BatchId, Timestamp};
+use domain::{BatchId, JobKind, Lane, Timestamp};
 use fluent_bundle::FluentValue;
 use std::fmt::Display;
 
@@ -99,6 +99,31 @@ impl Ui {
     /// Whether the reader may read contacts.
     pub(crate) fn reads_contacts(&self) -> bool {
         self.may(Permission::ContactsRead)
+    }
+
+    /// Whether the reader may watch the queue.
+    pub(crate) fn watches_queue(&self) -> bool {
+        self.may(Permission::QueuesRead)
+    }
+
+    /// A kind of job as people call it; one that only another release knows by its own name.
+    pub(crate) fn kind(&self, name: &str) -> String {
+        name.parse::<JobKind>().map_or_else(|_| name.to_owned(), |kind| self.state("kind-", kind))
+    }
+
+    /// A lane as people call it; one that only another release knows by its own name.
+    pub(crate) fn lane(&self, name: &str) -> String {
+        name.parse::<Lane>().map_or_else(|_| name.to_owned(), |lane| self.state("lane-", lane))
+    }
+
+    /// The words of a button that does something to so many jobs.
+    pub(crate) fn act_on(&self, act: &str, jobs: &i64) -> String {
+        self.tn(&format!("operation-do-{act}"), jobs)
+    }
+
+    /// Whether the reader may read the configuration.
+    pub(crate) fn reads_settings(&self) -> bool {
+        self.may(Permission::SettingsRead)
     }
 
     /// Whether the reader may steer batches.

@@ -134,20 +134,7 @@ async fn redis(config: &Config, report: &mut Findings) {
         Ok(info) => info,
         Err(error) => return report.line("redis", Err(format!("{error}; check redis_url and that it runs"))),
     };
-    let major: u32 = info.version.split('.').next().and_then(|n| n.parse().ok()).unwrap_or(0);
-    report.line(
-        "redis",
-        if major < 7 {
-            Err(format!("version {}; BZMPOP needs 7 or later", info.version))
-        } else if info.maxmemory_policy != "noeviction" {
-            Err(format!(
-                "maxmemory-policy is {}; set noeviction, or rings vanish when memory is short",
-                info.maxmemory_policy
-            ))
-        } else {
-            Ok(format!("version {}", info.version))
-        },
-    );
+    report.line("redis", crate::system::healthy(&info));
 }
 
 /// The gateway, and whether it has what the ledger says.

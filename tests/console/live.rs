@@ -6,7 +6,7 @@ use serde_json::json;
 use std::rc::Rc;
 use support::{Page, eventually};
 
-async fn shows(page: &Page, selector: &str, words: &str) {
+pub(crate) async fn shows(page: &Page, selector: &str, words: &str) {
     eventually(&format!("{selector} to say {words}"), PATIENCE, async || {
         let text = page.text(selector).await;
         if text.contains(words) { Ok(()) } else { Err(text) }

@@ -5,6 +5,9 @@ mod data;
 mod first;
 mod live;
 mod looks;
+#[path = "../batch/operator.rs"]
+mod operator;
+mod queue;
 mod security;
 mod sends;
 #[path = "../batch/setup.rs"]

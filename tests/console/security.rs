@@ -10,6 +10,7 @@ use support::Method;
 fn pages(batch: &str) -> Vec<(String, [bool; 4])> {
     let all = [true; 4];
     let batches = [true, true, true, false];
+    let operators = [true, true, false, false];
     vec![
         ("/console".into(), all),
         ("/console/account".into(), all),
@@ -38,6 +39,14 @@ fn pages(batch: &str) -> Vec<(String, [bool; 4])> {
         (format!("/console/batches/{batch}/recipients"), batches),
         (format!("/console/batches/{batch}/recipients/0"), batches),
         (format!("/console/batches/{batch}/failures"), batches),
+        ("/console/jobs".into(), operators),
+        ("/console/jobs/1".into(), operators),
+        ("/console/operations".into(), operators),
+        ("/console/operations/new?act=retry&state=dead".into(), operators),
+        ("/console/workers".into(), operators),
+        ("/console/senders".into(), operators),
+        ("/console/senders/default".into(), operators),
+        ("/console/system".into(), operators),
     ]
 }
 
@@ -59,12 +68,19 @@ on_both!(each_route_is_open_to_its_roles_alone () |s: Rc<Setup>| Box::pin(async 
             let answer = visitor.get(&path).await;
             let wanted = if !may[place] { 403 } else if path.starts_with("/console/go") { 303 } else { 200 };
             assert_eq!(answer.status, wanted, "{role} {path}");
-            assert!(may[place] || ["batches:", "contacts:", "users:"].iter().any(|p| answer.text.contains(p)), "{role} {path} does not say which permission");
+            let named = ["batches:", "contacts:", "users:", "queues:", "settings:"].iter().any(|p| answer.text.contains(p));
+            assert!(may[place] || named, "{role} {path} does not say which permission");
         }
         let steers = place < 2;
         for act in ["resume", "pause", "pace", "cancel", "keep", "retry"] {
             let batch = if steers { "999999" } else { &paused };
             let status = visitor.act(&format!("/console/batches/{batch}/{act}")).await.status;
+            assert_eq!(status, if steers { 404 } else { 403 }, "{role} {act}");
+        }
+        for act in ["jobs/999999/retry", "jobs/999999/cancel", "jobs/999999/run", "senders/nobody/pause",
+            "senders/nobody/resume", "operations/999999/undo", "operations/999999/stop"]
+        {
+            let status = visitor.act(&format!("/console/{act}")).await.status;
             assert_eq!(status, if steers { 404 } else { 403 }, "{role} {act}");
         }
     }

@@ -54,6 +54,25 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("get", "/senders", Some("batches:read")),
     ("post", "/senders", Some("settings:write")),
     ("patch", "/senders/{id}", Some("settings:write")),
+    ("get", "/queue/lanes", Some("queues:read")),
+    ("get", "/queue/samples", Some("queues:read")),
+    ("get", "/queue/jobs", Some("queues:read")),
+    ("get", "/queue/jobs/{job_id}", Some("queues:read")),
+    ("patch", "/queue/jobs/{job_id}", Some("queues:manage")),
+    ("post", "/queue/jobs/{job_id}/retry", Some("queues:manage")),
+    ("post", "/queue/jobs/{job_id}/cancel", Some("queues:manage")),
+    ("post", "/queue/jobs/{job_id}/run", Some("queues:manage")),
+    ("get", "/queue/operations", Some("queues:read")),
+    ("post", "/queue/operations", Some("queues:manage")),
+    ("get", "/queue/operations/{operation_id}", Some("queues:read")),
+    ("get", "/queue/operations/{operation_id}/items", Some("queues:read")),
+    ("post", "/queue/operations/{operation_id}/undo", Some("queues:manage")),
+    ("post", "/queue/operations/{operation_id}/stop", Some("queues:manage")),
+    ("get", "/queue/system", Some("settings:read")),
+    ("get", "/queue/workers", Some("queues:read")),
+    ("get", "/queue/senders/{name}", Some("queues:read")),
+    ("post", "/queue/senders/{name}/pause", Some("queues:manage")),
+    ("post", "/queue/senders/{name}/resume", Some("queues:manage")),
     ("get", "/customers/summary", Some("contacts:read")),
     ("get", "/customers", Some("contacts:read")),
     ("post", "/customers", Some("contacts:write")),
@@ -91,6 +110,9 @@ const ROLES: &[(&str, &[&str])] = &[
             "conversations:write",
             "settings:write",
             "users:read",
+            "settings:read",
+            "queues:read",
+            "queues:manage",
         ],
     ),
     (
@@ -104,6 +126,9 @@ const ROLES: &[(&str, &[&str])] = &[
             "conversations:read",
             "conversations:write",
             "users:read",
+            "settings:read",
+            "queues:read",
+            "queues:manage",
         ],
     ),
     ("agent", &["", "batches:read", "contacts:read", "contacts:write", "conversations:read", "conversations:write"]),
@@ -153,6 +178,8 @@ async fn every_role_may_do_what_its_contract_says_on_every_route() {
     let import = json!({ "contacts": [{ "phoneE164": "+60123456780" }] });
     let import =
         admin.post("/batch/import", &import).await.expect(202)["data"]["id"].as_str().expect("an id").to_owned();
+    let operation = json!({ "act": "retry", "filter": { "state": "dead" } });
+    admin.post("/queue/operations", &operation).await.expect(202);
     let customer = json!({ "name": "A customer", "phone": "+60123456789" });
     let customer = admin.post("/customers/", &customer).await.expect(201)["id"].to_string();
     for (role, permitted) in ROLES {
@@ -165,7 +192,12 @@ async fn every_role_may_do_what_its_contract_says_on_every_route() {
             let id = made["data"]["id"].as_str().expect("an id");
             let batch = if path.ends_with("/failed-rows.csv") { import.as_str() } else { "1" };
             let path = path.replace("{batch_id}", batch).replace("{id}", id).replace("{customer_id}", &customer);
-            let path = path.replace("{contact_id}", &customer).replace("{seq}", "0");
+            let path = path.replace("{operation_id}", "1");
+            let path = path
+                .replace("{contact_id}", &customer)
+                .replace("{seq}", "0")
+                .replace("{job_id}", "1")
+                .replace("{name}", "default");
             let body = if *method == "put" { &template } else { &json!({}) };
             let may = needs.is_none_or(|needs| permitted.contains(&needs));
             if path == STREAM && may {
@@ -198,7 +230,12 @@ async fn without_a_token_every_route_but_those_for_everybody_is_401() {
     for client in &odd {
         for (method, path, needs) in ROUTES {
             let path = path.replace("{batch_id}", "1").replace("{id}", "1").replace("{customer_id}", "1");
-            let path = path.replace("{contact_id}", "1").replace("{seq}", "0");
+            let path = path.replace("{operation_id}", "1");
+            let path = path
+                .replace("{contact_id}", "1")
+                .replace("{seq}", "0")
+                .replace("{job_id}", "1")
+                .replace("{name}", "default");
             let answer = ask(client, method, &path, &json!({})).await;
             assert_eq!(answer.status, if needs.is_none() { 400 } else { 401 }, "{method} {path}: {}", answer.text);
         }

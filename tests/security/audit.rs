@@ -17,6 +17,9 @@ const UNRECORDED: &[(&str, &str, &str)] = &[
     ("post", "/api/v1/auth/refresh", "goes on with a session that is there; a token that is used twice has its own"),
 ];
 
+/// A time that is long in coming, in milliseconds.
+const LATER_MS: i64 = 4_000_000_000_000;
+
 const AGENT: &str = "the tests of the audit log";
 
 /// How to change something with a route, and the record of it.
@@ -37,6 +40,10 @@ struct There {
     running: Vec<String>,
     failed: String,
     template: String,
+    /// Operations that have not begun.
+    operations: Vec<String>,
+    /// Jobs: two dead ones and two that wait.
+    jobs: Vec<i64>,
 }
 
 async fn make(served: &Served, admin: &Client) -> There {
@@ -62,12 +69,37 @@ async fn make(served: &Served, admin: &Client) -> There {
     admin.post("/messages/send", &json!({ "customer_id": number, "content": "Hi" })).await.expect(200);
     served.sql("UPDATE conversations SET unread = 1").await;
     let template = admin.post("/templates", &json!({ "name": "one", "content": "x" })).await.expect(201);
-    There { customer, running, failed, template: template["data"]["id"].as_str().expect("id").to_owned() }
+    let mut jobs = Vec::new();
+    for state in ["dead", "dead", "ready", "ready"] {
+        let sql = format!(
+            "INSERT INTO jobs (kind, lane, state, run_at, created_at, finished_at)
+             VALUES ('probe', 'critical', '{state}', {LATER_MS}, 1, CASE WHEN '{state}' = 'dead' THEN {LATER_MS} END)"
+        );
+        served.sql(&sql).await;
+        jobs.push(served.program.number("SELECT max(id) FROM jobs").await);
+    }
+    let mut operations = Vec::new();
+    for _ in 0..2 {
+        let body = json!({ "act": "retry", "filter": { "error": "nobody has this" } });
+        let made = admin.post("/queue/operations", &body).await.expect(202);
+        operations.push(made["data"]["id"].as_str().expect("id").to_owned());
+    }
+    // They begin long after this test has looked at them.
+    served.sql(&format!("UPDATE jobs SET run_at = {LATER_MS} WHERE kind = 'operation'")).await;
+    There {
+        operations,
+        customer,
+        running,
+        failed,
+        template: template["data"]["id"].as_str().expect("id").to_owned(),
+        jobs,
+    }
 }
 
 /// The change that each route makes.
 fn changes(there: &There, user: &support::User) -> BTreeMap<(&'static str, &'static str), Change> {
-    let There { customer, running, failed, template } = there;
+    let There { customer, running, failed, template, jobs, operations } = there;
+    let job = |at: usize, what: &str| format!("/queue/jobs/{}{what}", jobs[at]);
     let send = json!({ "contactIds": [customer], "content": "x" });
     let none = || json!({});
     let batch = |of: &str, what: &str| format!("/batch/{of}{what}");
@@ -123,6 +155,35 @@ fn changes(there: &There, user: &support::User) -> BTreeMap<(&'static str, &'sta
         (("delete", "/suppressions"), change("suppression:end", "/suppressions?phone=60123456782", none(), 200)),
         (("post", "/senders"), change("sender:create", "/senders", json!({ "name": "shop" }), 201)),
         (("patch", "/senders/{id}"), change("sender:update", "/senders/1", json!({ "paused": false }), 200)),
+        (("post", "/queue/jobs/{job_id}/retry"), change("job:retry", job(0, "/retry"), none(), 200)),
+        (("post", "/queue/jobs/{job_id}/cancel"), change("job:cancel", job(1, "/cancel"), none(), 200)),
+        (("post", "/queue/jobs/{job_id}/run"), change("job:run", job(2, "/run"), none(), 200)),
+        (
+            ("patch", "/queue/jobs/{job_id}"),
+            change("job:move", job(3, ""), json!({ "runAt": "2099-01-01T00:00:00Z" }), 200),
+        ),
+        (
+            ("post", "/queue/operations"),
+            change(
+                "operation:create",
+                "/queue/operations",
+                json!({ "act": "cancel", "filter": { "error": "nobody has this" } }),
+                202,
+            ),
+        ),
+        (
+            ("post", "/queue/operations/{operation_id}/undo"),
+            change("operation:stop", format!("/queue/operations/{}/undo", operations[0]), none(), 200),
+        ),
+        (
+            ("post", "/queue/operations/{operation_id}/stop"),
+            change("operation:stop", format!("/queue/operations/{}/stop", operations[1]), none(), 200),
+        ),
+        (("post", "/queue/senders/{name}/pause"), change("sender:update", "/queue/senders/default/pause", none(), 200)),
+        (
+            ("post", "/queue/senders/{name}/resume"),
+            change("sender:update", "/queue/senders/default/resume", none(), 200),
+        ),
         (
             ("post", "/customers"),
             change("contact:create", "/customers/", json!({ "name": "B", "phone": "+60123456783" }), 201),

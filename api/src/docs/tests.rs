@@ -57,6 +57,7 @@ fn app() -> Arc<App> {
         observed: Observed {
             ready: Arc::new(|| Box::pin(async { Vec::new() })),
             render_metrics: Arc::new(String::new),
+            inspect: Arc::new(|| Box::pin(async { domain::queue::system::System::default() })),
         },
         started: Instant::now(),
     })

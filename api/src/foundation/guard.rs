@@ -37,6 +37,9 @@ needs! {
     CONTACTS_DELETE = ContactsDelete,
     CONVERSATIONS_READ = ConversationsRead,
     CONVERSATIONS_WRITE = ConversationsWrite,
+    QUEUES_READ = QueuesRead,
+    QUEUES_MANAGE = QueuesManage,
+    SETTINGS_READ = SettingsRead,
     SETTINGS_WRITE = SettingsWrite,
     USERS_READ = UsersRead,
 }

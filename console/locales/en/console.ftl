@@ -182,7 +182,6 @@ need-circuit = The gateway of sender { $value } does not work. It is tried again
     [one] { $shown } second
    *[other] { $shown } seconds
 }; its batches go on by themselves then.
-look-failed = Failed batches
 look-causes = See the causes
 look-batch = See the batch
 workers = Workers

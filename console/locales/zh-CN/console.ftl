@@ -166,7 +166,6 @@ need-paused = { $count ->
 need-circuit = 发送方 { $value } 的网关不可用。{ $count ->
    *[other] { $shown } 秒
 }后再次尝试，其批次届时自动继续。
-look-failed = 失败的批次
 look-causes = 查看原因
 look-batch = 查看批次
 workers = 工作进程

@@ -16,6 +16,7 @@ pub(crate) mod new_send;
 pub(crate) mod new_set;
 pub(crate) mod overview;
 pub(crate) mod password;
+pub(crate) mod queue;
 pub(crate) mod recipient;
 pub(crate) mod recipients;
 pub(crate) mod selected;

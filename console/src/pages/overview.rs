@@ -1,13 +1,16 @@
 //! `/console`: what needs a person, how far behind each lane is, the workers, and what is under way.
 
 use super::batches::{Row, names};
+use super::queue::plots::{self, Plot};
 use crate::fault::Fault;
 use crate::guard::{self, Context};
 use crate::ui::Ui;
 use askama::Template;
 use domain::batches::{self, Batch, BatchStatus, Filter};
 use domain::delivery::send;
-use domain::jobs::{self, AtWork, Depth};
+use domain::jobs::Depth;
+use domain::queue::samples::{self, Sample, Span, Standing};
+use domain::queue::{self, Worker};
 use domain::users::Permission;
 use domain::{Lane, Timestamp};
 use poem::Response;
@@ -17,7 +20,13 @@ use std::time::Duration;
 const SHOWN: u64 = 10;
 
 /// How many workers are shown.
-const WORKERS: u64 = 50;
+const WORKERS: usize = 20;
+
+/// After how long without a look of a scheduler it is late: it takes one every five seconds.
+const LATE_AFTER: Duration = Duration::from_secs(30);
+
+/// How full a disk may be, in percent, before that needs a person.
+const DISK_FULL: i64 = 90;
 
 /// For how long a batch that failed needs a person.
 const FAILED_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -68,12 +77,19 @@ impl Need {
 }
 
 #[derive(Template)]
-#[template(path = "pages/overview.html", blocks = ["now"])]
+#[template(path = "pages/overview.html", blocks = ["now", "plots"])]
 struct Overview {
     ui: Ui,
     lanes: Vec<LaneRow>,
     needs: Vec<Need>,
-    workers: Vec<AtWork>,
+    workers: Vec<Worker>,
+    /// When the lanes were counted, where that was not now.
+    counted_at: Option<Timestamp>,
+    plots: Vec<Plot>,
+    span: Span,
+    spans: [Span; 3],
+    /// What the plots show, where the reader asks for the figures.
+    samples: Option<Vec<Sample>>,
     /// Whether the reader may watch the queue.
     queue: bool,
     /// Whether the reader may watch batches.
@@ -111,17 +127,51 @@ fn needs_of_queue(depths: &[Depth], lanes: &[LaneRow]) -> Vec<Need> {
     let mut needs = Vec::new();
     let (dead, parked) = (in_state(depths, "dead"), in_state(depths, "parked"));
     if dead > 0 {
-        let act = Some(Act::Look("/console/batches?status=FAILED".into(), "look-failed"));
+        let act = Some(Act::Look("/console/jobs?state=dead".into(), "look-dead"));
         needs.push(Need { act, ..plain("need-dead", dead) });
     }
     if parked > 0 {
-        needs.push(plain("need-parked", parked));
+        let act = Some(Act::Look("/console/jobs?state=parked".into(), "jobs"));
+        needs.push(Need { act, ..plain("need-parked", parked) });
     }
     if lanes.iter().any(|lane| lane.running == 0 && lane.waiting > 0 && lane.behind > IDLE_FOR) {
         let waiting = lanes.iter().map(|lane| lane.waiting).sum();
         needs.push(plain("need-worker", waiting));
     }
     needs
+}
+
+/// What is wrong with the processes: a scheduler that is late, releases that are mixed, a disk that fills.
+fn needs_of_processes(context: &Context, standing: &Standing, workers: &[Worker]) -> Vec<Need> {
+    let need = |key, value: String, count, act| Need { key, value, count, cause: String::new(), act };
+    let mut needs = Vec::new();
+    if let Some((looked_at, _)) = &standing.scheduler
+        && context.ui.now.since(*looked_at) > LATE_AFTER
+    {
+        let minutes = i64::try_from(context.ui.now.since(*looked_at).as_secs() / 60).unwrap_or(i64::MAX);
+        needs.push(need("need-scheduler", String::new(), minutes, None));
+    }
+    let scheduler = standing.scheduler.as_ref().map(|(_, version)| version.as_str());
+    let mut versions: Vec<&str> =
+        workers.iter().filter_map(|worker| worker.version.as_deref()).chain(scheduler).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    if versions.len() > 1 {
+        let act = Act::Look("/console/workers".into(), "workers");
+        needs.push(need("need-mixed", versions.join(", "), 0, Some(act)));
+    }
+    let disk = context.app.settings.data_dir.as_deref().and_then(disk_used);
+    if let Some(percent) = disk.filter(|percent| *percent >= DISK_FULL) {
+        needs.push(need("need-disk", String::new(), percent, None));
+    }
+    needs
+}
+
+/// How full the disk of a folder is, in percent; `None` where that cannot be told.
+pub(super) fn disk_used(dir: &std::path::Path) -> Option<i64> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    let (all, free) = (stat.f_blocks, stat.f_bavail);
+    (all > 0).then(|| i64::try_from((all - free.min(all)) * 100 / all).unwrap_or(100))
 }
 
 /// A batch that needs a person.
@@ -163,7 +213,9 @@ async fn circuits(context: &Context) -> Result<Vec<Need>, Fault> {
         cause: circuit.reason,
         act: None,
     };
-    Ok(open.into_iter().map(need).collect())
+    let look =
+        |need: Need| Need { act: Some(Act::Look(format!("/console/senders/{}", need.value), "look-sender")), ..need };
+    Ok(open.into_iter().map(need).map(look).collect())
 }
 
 /// Shows the overview.
@@ -171,16 +223,29 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
     let (db, now) = (context.app.db.read(), context.ui.now);
     let watches = context.viewer()?.may(Permission::BatchesRead);
     let queue = context.viewer()?.may(Permission::QueuesRead);
+    let span: Span = match context.query("span") {
+        None => Span::Hour,
+        Some(text) => text.parse().map_err(|_| Fault::Bad("bad-choice", format!("span={text}")))?,
+    };
     let (mut needs, mut lane_rows, mut workers) = (Vec::new(), Vec::new(), Vec::new());
-    if queue {
-        let depths = jobs::depths(db, now).await?;
-        lane_rows = lanes(&depths);
-        needs = needs_of_queue(&depths, &lane_rows);
+    let (mut counted_at, mut plots, mut figures) = (None, Vec::new(), None);
+    if queue && context.fragment() != Some("plots") {
+        let standing = samples::standing(db, now).await?;
+        lane_rows = lanes(&standing.depths);
+        needs = needs_of_queue(&standing.depths, &lane_rows);
+        workers = queue::workers(db).await?;
+        needs.extend(needs_of_processes(&context, &standing, &workers));
+        workers.truncate(WORKERS);
         needs.extend(circuits(&context).await?);
-        workers = jobs::at_work(db, WORKERS).await?;
+        counted_at = standing.counted_at;
+    }
+    if queue && context.fragment() != Some("now") {
+        let found = samples::samples(db, now, span).await?;
+        plots = plots::plots(now, span, &found);
+        figures = context.query("figures").map(|_| found);
     }
     let (mut rows, mut first) = (Vec::new(), false);
-    if watches {
+    if watches && context.fragment() != Some("plots") {
         let with = |status| Filter { status: Some(status), ..Filter::default() };
         let mut going = batches::page(db, &with(BatchStatus::Processing), None, SHOWN).await?;
         going.extend(batches::page(db, &with(BatchStatus::Pending), None, SHOWN).await?);
@@ -191,9 +256,24 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
         let row = |batch: &Batch| Row::of(batch, now, senders.of(batch).rate_per_minute, &names);
         rows = going.iter().map(row).collect();
     }
-    let page = Overview { ui: context.ui.clone(), lanes: lane_rows, needs, workers, queue, watches, first, rows };
+    let page = Overview {
+        ui: context.ui.clone(),
+        lanes: lane_rows,
+        needs,
+        workers,
+        counted_at,
+        plots,
+        span,
+        spans: Span::ALL,
+        samples: figures,
+        queue,
+        watches,
+        first,
+        rows,
+    };
     Ok(match context.fragment() {
         Some("now") => guard::html(&page.ui, &page.as_now()),
+        Some("plots") => guard::html(&page.ui, &page.as_plots()),
         _ => guard::html(&page.ui, &page),
     })
 }

@@ -1,4 +1,4 @@
-//! The batch surface: `/batch`, `/templates`, `/suppressions`, `/senders` and `/contacts`.
+//! The batch surface: `/batch`, `/templates`, `/suppressions`, `/senders`, `/contacts` and `/queue`.
 
 mod contacts;
 mod create;
@@ -9,6 +9,7 @@ mod export;
 mod import;
 mod import_plan;
 mod making;
+mod queue;
 mod routes;
 mod senders;
 mod suppressions;
@@ -35,6 +36,8 @@ type Routes = (
     suppressions::SuppressionRoutes,
     senders::SenderRoutes,
     contacts::ContactRoutes,
+    queue::QueueRoutes,
+    queue::operations::OperationRoutes,
 );
 
 const DESCRIPTION: &str = "Contacts imported, written to, tagged and deleted in batches, at the pace asked for.
@@ -78,6 +81,11 @@ const DESCRIPTION: &str = "Contacts imported, written to, tagged and deleted in 
   has a limit of any kind. null for `ratePerMinute` is the configured limit, for `dailyCap` none. A reply leaves from its
   conversation's sender: the one that wrote to the contact last when it began. A batch that its sender holds says so in
   `holds`. A gateway that does not have the sender lets its messages wait, and the log says so.
+- **`/queue`** is for operators, with `queues:read` and `queues:manage`. The job of a batch's chunk is steered with its
+  batch: `acts` of a job says why. Cancelling a dead job says that somebody has seen to it. A list of jobs costs the same
+  whatever it is asked for: what no index finds is looked for among 5,000 jobs at a time, and `partial` says that a page
+  has fewer than it may and goes on. An operator stops a sender and lets it go on; its pace and cap are settings. Of what
+  `/senders` says, `portfolio`, `quality` and `warmUp` are null until a network tells them.
 - A body may come with `Content-Encoding: gzip`; its limits are those of what it unpacks to.";
 
 /// The surface's document and routes.
@@ -90,7 +98,9 @@ pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
             templates::TemplateRoutes { app: app.clone() },
             suppressions::SuppressionRoutes { app: app.clone() },
             senders::SenderRoutes { app: app.clone() },
-            contacts::ContactRoutes { app },
+            contacts::ContactRoutes { app: app.clone() },
+            queue::QueueRoutes { app: app.clone() },
+            queue::operations::OperationRoutes { app },
         ),
         "Paceline: batch operations",
         env!("CARGO_PKG_VERSION"),
@@ -113,7 +123,10 @@ pub(crate) fn endpoint(app: Arc<App>) -> Arc<BoxEndpoint<'static>> {
 /// that who has sent too much can still stop it.
 fn makes_work(request: &Request) -> bool {
     let path: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
-    let makes = matches!(path.as_slice(), ["batch", "import" | "send" | "tags" | "delete"] | ["batch", _, "retry"]);
+    let makes = matches!(
+        path.as_slice(),
+        ["batch", "import" | "send" | "tags" | "delete"] | ["batch", _, "retry"] | ["queue", "operations"]
+    );
     makes && request.method() == Method::POST
 }
 

@@ -12,7 +12,8 @@ use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::time::Time;
 use domain::audit_log::{self, Action, Origin};
 use domain::db::{self, Trouble};
-use domain::senders::{self, Hold, NewSender, Patch, Sender, SenderError};
+use domain::gateways;
+use domain::senders::{self, Health, Hold, NewSender, Patch, Sender, SenderError};
 use domain::{SenderId, Step, Timestamp};
 use faults::Commit;
 use poem::Request;
@@ -21,10 +22,13 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use std::sync::Arc;
 
+/// The network that has a window.
+const WITH_WINDOW: &str = "cloud-api";
+
 /// What a sender does at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename_all = "lowercase")]
-enum SenderState {
+pub(super) enum SenderState {
     /// Messages leave.
     Active,
     /// A user stopped it.
@@ -37,14 +41,48 @@ enum SenderState {
     Waiting,
 }
 
+/// The business that a sender belongs to.
+#[derive(Debug, Object)]
+#[oai(rename = "SenderPortfolio", rename_all = "camelCase")]
+pub(super) struct Portfolio {
+    /// Its number at the network.
+    id: String,
+    /// How many people its senders may write to first in 24 hours; null: any number.
+    limit: Option<i64>,
+    /// How many they have.
+    used_in24h: i64,
+    /// When the next place is free; null: one is.
+    frees_at: Option<Time>,
+}
+
+/// How far a new sender is.
+#[derive(Debug, Object)]
+#[oai(rename = "SenderWarmUp", rename_all = "camelCase")]
+pub(super) struct WarmUp {
+    /// How many messages it may send today.
+    today: i64,
+    /// When it may send as many as it likes.
+    ends_at: Option<Time>,
+}
+
 /// A number that messages leave from.
 #[derive(Debug, Object)]
 #[oai(rename = "Sender", rename_all = "camelCase")]
-struct SenderView {
+pub(super) struct SenderView {
     /// Its number.
     id: String,
     /// Its name, by which sends and the gateway call it.
     name: String,
+    /// The network that it sends through, as the gateway that was asked last told; null: none was, or it does not tell.
+    kind: Option<String>,
+    /// Whether that network lets only templates out 24 hours after the customer's last message.
+    window: bool,
+    /// The business that it belongs to, with what all its senders may do in 24 hours; null: nothing is known of one.
+    portfolio: Option<Portfolio>,
+    /// How the network rates it; null: it does not tell.
+    quality: Option<String>,
+    /// How far it is with being let send more by and by; null: it is not.
+    warm_up: Option<WarmUp>,
     /// What it does at present.
     state: SenderState,
     /// Why, where it is not active.
@@ -71,11 +109,17 @@ struct SenderView {
 }
 
 impl SenderView {
-    fn of(sender: Sender, now: Timestamp, configured: Option<i64>) -> Self {
+    /// As the API shows it. Of a network's own figures, none is in the ledger yet.
+    pub(super) fn of(sender: Sender, now: Timestamp, configured: Option<i64>, network: Option<&str>) -> Self {
         let (state, reason, until) = state(&sender, now);
         Self {
             id: sender.id.to_string(),
             name: sender.name,
+            kind: network.map(str::to_owned),
+            window: network == Some(WITH_WINDOW),
+            portfolio: None,
+            quality: None,
+            warm_up: None,
             state,
             reason,
             until: until.map(Time),
@@ -92,17 +136,14 @@ impl SenderView {
 
 /// What a sender does, why, and until when.
 fn state(sender: &Sender, now: Timestamp) -> (SenderState, Option<String>, Option<Timestamp>) {
-    match sender.allowance.hold(now) {
-        Some(hold @ Hold::Stopped) => return (SenderState::Paused, Some(hold.message().into()), None),
-        Some(hold @ Hold::Capped { until }) => return (SenderState::Capped, Some(hold.message().into()), Some(until)),
-        None => {}
-    }
-    if let Some((until, reason)) = &sender.circuit {
-        return (SenderState::Failing, Some(format!("its gateway does not work: {reason}")), Some(*until));
-    }
-    match sender.throttled_until.filter(|until| *until > now) {
-        Some(until) => (SenderState::Waiting, Some("its gateway asked it to wait".into()), Some(until)),
-        None => (SenderState::Active, None, None),
+    match sender.health(now) {
+        Health::Active => (SenderState::Active, None, None),
+        Health::Held(hold @ Hold::Stopped) => (SenderState::Paused, Some(hold.message().into()), None),
+        Health::Held(hold @ Hold::Capped { until }) => (SenderState::Capped, Some(hold.message().into()), Some(until)),
+        Health::Failing { until, reason } => {
+            (SenderState::Failing, Some(format!("its gateway does not work: {reason}")), Some(until))
+        }
+        Health::Waiting(until) => (SenderState::Waiting, Some("its gateway asked it to wait".into()), Some(until)),
     }
 }
 
@@ -145,7 +186,7 @@ enum Created {
     Created(Json<Answer<SenderView>>),
 }
 
-fn refuse(error: SenderError) -> Refusal {
+pub(super) fn refuse(error: SenderError) -> Refusal {
     match error {
         SenderError::NameTaken => Refusal::new(Kind::Conflict, "another sender has this name"),
         SenderError::NotFound => Refusal::not_found("sender"),
@@ -193,8 +234,10 @@ pub(crate) struct SenderRoutes {
 }
 
 impl SenderRoutes {
-    fn view(&self, sender: Sender) -> SenderView {
-        SenderView::of(sender, self.app.clock.now(), self.app.settings.sender_rate_per_minute)
+    async fn view(&self, sender: Sender) -> Result<SenderView, Failure> {
+        let network = gateways::latest_transport(self.app.db.read()).await?;
+        let configured = self.app.settings.sender_rate_per_minute;
+        Ok(SenderView::of(sender, self.app.clock.now(), configured, network.as_deref()))
     }
 
     async fn try_patch(&self, id: SenderId, patch: Patch, by: &Origin) -> Result<Step<Sender>, SenderError> {
@@ -218,7 +261,10 @@ impl SenderRoutes {
     ) -> Result<Json<Listed<SenderView>>, Failure> {
         let found = senders::list(self.app.db.read()).await?;
         let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
-        let data = found.into_iter().map(|sender| self.view(sender)).collect();
+        let network = gateways::latest_transport(self.app.db.read()).await?;
+        let (now, configured) = (self.app.clock.now(), self.app.settings.sender_rate_per_minute);
+        let view = |sender| SenderView::of(sender, now, configured, network.as_deref());
+        let data = found.into_iter().map(view).collect();
         Ok(Json(Listed { ok: true, data, meta: Count { count } }))
     }
 
@@ -237,7 +283,7 @@ impl SenderRoutes {
         let made = senders::create(&tx, now, &new).await.map_err(refuse)?;
         audit_log::record(&tx, now, &by, Action::SenderCreate, Some(made.id)).await?;
         db::commit(tx, Commit::Steer).await?;
-        Ok(Created::Created(Answer::new(self.view(made))))
+        Ok(Created::Created(Answer::new(self.view(made).await?)))
     }
 
     /// Changes a sender's pace or cap, stops it or lets it go on: holds with the next claim, in all processes.
@@ -263,7 +309,7 @@ impl SenderRoutes {
                 }
                 done => {
                     let sender = self.app.after(done.map_err(refuse)?);
-                    return Ok(Answer::new(self.view(sender)));
+                    return Ok(Answer::new(self.view(sender).await?));
                 }
             }
         }

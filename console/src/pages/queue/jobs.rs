@@ -1,0 +1,168 @@
+//! `/console/jobs`: jobs by lane, kind, state, batch and text of error.
+
+use super::{moment, new_operation, shown_state};
+use crate::fault::Fault;
+use crate::guard::{self, Context};
+use crate::pages::ROWS;
+use crate::ui::Ui;
+use askama::Template;
+use domain::jobs::list::{self, Filter, Job, Place};
+use domain::model::{JobState, OperationAct};
+use domain::users::Permission;
+use domain::{BatchId, JobKind, Lane, Timestamp};
+use poem::Response;
+
+/// How far what is new is counted.
+const NEWER: u64 = 1_000;
+
+/// The longest error that a list shows, in characters.
+const MAX_ERROR: usize = 160;
+
+/// A job in the list.
+pub(super) struct Row {
+    pub(super) job: Job,
+    pub(super) state: &'static str,
+    pub(super) error: String,
+    pub(super) moment_key: &'static str,
+    pub(super) moment_at: Timestamp,
+}
+
+impl Row {
+    pub(super) fn of(job: Job, now: Timestamp) -> Self {
+        let (moment_key, moment_at) = moment(&job, now);
+        let error = job.error.as_deref().unwrap_or_default();
+        let cut: String = error.chars().take(MAX_ERROR).collect();
+        let error = if cut.len() < error.len() { format!("{cut}…") } else { cut };
+        Self { state: shown_state(&job, now), error, moment_key, moment_at, job }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "pages/queue/jobs.html", blocks = ["list"])]
+struct Jobs {
+    ui: Ui,
+    rows: Vec<Row>,
+    filter: Filter,
+    lanes: [Lane; 3],
+    kinds: &'static [JobKind],
+    states: &'static [JobState],
+    /// The address of the next page.
+    next: Option<String>,
+    /// Whether there is more to be looked at that this page did not.
+    partial: bool,
+    /// Whether this is not the first page.
+    later: bool,
+    /// The address of the first page, with the same filter.
+    first: String,
+    /// What may be done to all that match, each with its page.
+    offers: Vec<(OperationAct, String)>,
+    /// How many came since the page was made; they wait behind a bar.
+    newer: i64,
+    /// Where the list fetches itself anew: the same jobs, so that nothing moves under the pointer.
+    anew: String,
+}
+
+impl Jobs {
+    fn batch(&self) -> String {
+        self.filter.batch.map_or(String::new(), |batch| batch.to_string())
+    }
+
+    fn error(&self) -> &str {
+        self.filter.error.as_deref().unwrap_or_default()
+    }
+}
+
+/// Reads a value that must be one of a set.
+fn choice<T: std::str::FromStr>(context: &Context, name: &str) -> Result<Option<T>, Fault> {
+    let read = |text: &str| text.parse().map_err(|_| Fault::Bad("bad-choice", format!("{name}={text}")));
+    context.query(name).map(str::trim).filter(|text| !text.is_empty()).map(read).transpose()
+}
+
+/// What the address says of the jobs that are wanted.
+pub(super) fn filter(context: &Context) -> Result<Filter, Fault> {
+    let error = context.query("error").map(str::trim).filter(|text| !text.is_empty());
+    if error.is_some_and(|text| text.chars().count() > list::MAX_TEXT) {
+        return Err(Fault::Bad("bad-search", list::MAX_TEXT.to_string()));
+    }
+    Ok(Filter {
+        lane: choice(context, "lane")?,
+        kind: choice(context, "kind")?,
+        state: choice(context, "state")?,
+        batch: choice::<BatchId>(context, "batch")?,
+        error: error.map(str::to_owned),
+    })
+}
+
+/// A filter as the address says it: the jobs' page with it.
+pub(super) fn address(filter: &Filter, more: &[(&str, String)]) -> String {
+    let mut pairs: Vec<(&str, String)> = Vec::new();
+    let mut add = |name, value: Option<String>| {
+        if let Some(value) = value {
+            pairs.push((name, value));
+        }
+    };
+    add("state", filter.state.map(|state| state.to_string()));
+    add("lane", filter.lane.map(|lane| lane.to_string()));
+    add("kind", filter.kind.map(|kind| kind.to_string()));
+    add("batch", filter.batch.map(|batch| batch.to_string()));
+    add("error", filter.error.clone());
+    pairs.extend(more.iter().cloned());
+    match serde_urlencoded::to_string(&pairs) {
+        Ok(text) if !text.is_empty() => format!("/console/jobs?{text}"),
+        _ => "/console/jobs".to_owned(),
+    }
+}
+
+/// The numbers of the jobs that a list already shows.
+fn shown(context: &Context) -> Result<Option<Vec<i64>>, Fault> {
+    let Some(text) = context.query("ids") else { return Ok(None) };
+    let bad = || Fault::Bad("bad-choice", "ids".to_owned());
+    let ids = text.split('-').map(str::parse).collect::<Result<Vec<i64>, _>>().map_err(|_| bad())?;
+    if ids.len() > ROWS { Err(bad()) } else { Ok(Some(ids)) }
+}
+
+/// Shows the list.
+pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
+    let filter = filter(&context)?;
+    let after: Option<Place> = choice(&context, "after")?;
+    let (db, now) = (context.app.db.read(), context.ui.now);
+    let upto: Option<i64> = choice(&context, "upto")?;
+    let place = after.map(|place| ("after", place.to_string()));
+    let (found, next, partial, newer, upto) = match (shown(&context)?, upto) {
+        (Some(ids), Some(upto)) => {
+            let newer = if after.is_none() { list::newer(db, &filter, upto, NEWER).await? } else { 0 };
+            let next: Option<Place> = choice(&context, "next")?;
+            (list::by_ids(db, &ids).await?, next, context.query("partial").is_some(), newer, upto)
+        }
+        _ => {
+            let upto = list::newest(db).await?;
+            let page = list::page(db, &filter, after, ROWS).await?;
+            (page.rows, page.next, page.partial, 0, upto)
+        }
+    };
+    let ids: Vec<String> = found.iter().map(|job| job.id.to_string()).collect();
+    let mut more = vec![("upto", upto.to_string()), ("fragment", "list".to_owned())];
+    more.extend(place);
+    more.extend((!ids.is_empty()).then(|| ("ids", ids.join("-"))));
+    more.extend(next.map(|next| ("next", next.to_string())));
+    more.extend(partial.then(|| ("partial", "1".to_owned())));
+    let page = Jobs {
+        ui: context.ui.clone(),
+        rows: found.into_iter().map(|job| Row::of(job, now)).collect(),
+        lanes: Lane::ALL,
+        kinds: JobKind::ALL,
+        states: JobState::ALL,
+        next: next.map(|next| address(&filter, &[("after", next.to_string())])),
+        partial,
+        later: after.is_some(),
+        offers: if context.ui.may(Permission::QueuesManage) { new_operation::offers(&filter) } else { Vec::new() },
+        first: address(&filter, &[]),
+        newer,
+        anew: address(&filter, &more),
+        filter,
+    };
+    Ok(match context.fragment() {
+        Some("list") => guard::html(&page.ui, &page.as_list()),
+        _ => guard::html(&page.ui, &page),
+    })
+}

@@ -1,0 +1,163 @@
+//! The operator's pages: jobs, workers, senders.
+
+use crate::setup::{Setup, on_both};
+use crate::visitor::{browser_of, nothing_went_wrong, violations};
+use serde_json::{Value, json};
+use std::rc::Rc;
+
+/// Something that a gateway's or a database's error may have in it.
+const EVIL: &str =
+    "<img src=x onerror=\"window.bad=1\"><script>window.bad=1</script>'\"><a hx-get=\"/console\" hx-trigger=\"load\">";
+
+on_both!(a_dead_job_is_looked_at_and_tried_again () |s: Rc<Setup>| Box::pin(async move {
+    let customers = s.contacts(3).await;
+    s.stop_sender(true).await;
+    let dead = s.dead_message(&customers[0], "first", EVIL).await;
+    let other = s.dead_message(&customers[1], "second", "another error").await;
+    let held = s.held_message(&customers[2], "third").await;
+    let (_browser, page) = browser_of(&s, "supervisor").await;
+    // By keys alone: to the list, to the first row, into it.
+    page.key("g").await;
+    page.leading(page.key("j")).await;
+    assert_eq!(page.address().await, "/console/jobs");
+    page.fill("#error", "onerror").await;
+    page.leading(page.key("Enter")).await;
+    assert_eq!(page.eval("document.querySelectorAll('tbody tr').length").await, 1);
+    assert_eq!(page.eval("document.querySelectorAll('main img, main script').length").await, 0);
+    assert_eq!(page.eval("window.bad ?? null").await, Value::Null);
+    page.eval("document.activeElement.blur()").await;
+    page.key("j").await;
+    page.leading(page.key("Enter")).await;
+    assert_eq!(page.address().await, format!("/console/jobs/{dead}"));
+    assert!(page.text(".why").await.contains("onerror"), "the text is shown as it is");
+    assert_eq!(page.eval("document.querySelectorAll('main img, main script').length").await, 0);
+
+    s.stop_sender(false).await;
+    page.leading(page.click("form[action$='/retry'] button")).await;
+    assert!(page.text(".done").await.contains("tried again"));
+    s.job_is(&dead, "done").await;
+    page.go(&format!("{}/console/jobs/{dead}", s.api().url())).await;
+    assert!(page.text(".events").await.contains("Retried"));
+    assert_eq!(page.eval("document.querySelector('form[action$=\"/retry\"]')").await, Value::Null);
+
+    page.go(&format!("{}/console/jobs/{other}", s.api().url())).await;
+    page.leading(page.click("a.danger")).await;
+    assert!(page.text(".ask").await.contains("no longer asks for anybody"));
+    assert_eq!(violations(&page).await, Vec::<String>::new());
+    page.leading(page.click(".ask a.button")).await;
+    assert_eq!(s.job(&other).await["state"], "dead");
+    page.leading(page.click("a.danger")).await;
+    page.leading(page.click(".ask button.danger")).await;
+    assert!(page.text(".done").await.contains("cancelled"));
+    assert_eq!(s.job(&other).await["state"], "cancelled");
+    s.job_is(&held, "done").await;
+    nothing_went_wrong(&page);
+    s.audited().await;
+}));
+
+on_both!(a_job_is_given_another_time_and_runs_at_once () |s: Rc<Setup>| Box::pin(async move {
+    let customers = s.contacts(1).await;
+    s.stop_sender(true).await;
+    let held = s.held_message(&customers[0], "third").await;
+    let (_browser, page) = browser_of(&s, "admin").await;
+    page.go(&format!("{}/console/jobs/{held}", s.api().url())).await;
+    page.eval("document.getElementById('at').value = '2099-01-01T09:00'; document.getElementById('at').dispatchEvent(new Event('input'))").await;
+    page.leading(page.click("form[action$='/move'] button")).await;
+    assert!(page.text(".done").await.contains("another time"));
+    assert!(page.text("#state").await.contains("Scheduled for"));
+    assert!(s.job(&held).await["runAt"].as_str().is_some_and(|at| at.starts_with("2099-01-01T") || at.starts_with("2098-12-31T")));
+    s.stop_sender(false).await;
+    page.leading(page.click("form[action$='/run'] button")).await;
+    s.job_is(&held, "done").await;
+    nothing_went_wrong(&page);
+}));
+
+on_both!(a_sender_is_stopped_and_each_step_is_taken_back () |s: Rc<Setup>| Box::pin(async move {
+    let contacts = s.contacts(3).await;
+    let batch = s.send(&contacts, json!({ "ratePerMinute": 1 })).await;
+    s.wait(&batch, "its start", |batch| batch["status"] == "PROCESSING").await;
+    let (_browser, page) = browser_of(&s, "admin").await;
+    page.key("g").await;
+    page.leading(page.key("s")).await;
+    page.leading(page.click("a.row")).await;
+    assert_eq!(page.address().await, "/console/senders/default");
+    assert!(page.text("#state").await.contains(&format!("Batch {batch}")));
+    let state = async || s.admin.get("/queue/senders/default").await.expect(200)["data"].clone();
+    page.leading(page.click("form[action$='/pause'] button")).await;
+    assert_eq!(state().await["paused"], true);
+    assert!(page.text("#state").await.contains("Stopped"));
+    page.leading(page.click(".done button")).await;
+    assert_eq!(state().await["paused"], false);
+    page.fill("#rate", "90").await;
+    page.leading(page.click("form.filter button")).await;
+    assert_eq!(state().await["ratePerMinute"], 90);
+    page.leading(page.click(".done button")).await;
+    assert_eq!(state().await["rateIsDefault"], true);
+    page.key("g").await;
+    page.leading(page.key("w")).await;
+    assert!(page.text("main").await.contains("Release "));
+    nothing_went_wrong(&page);
+    s.audited().await;
+}));
+
+on_both!(a_list_of_jobs_changes_in_place_and_what_is_new_waits () |s: Rc<Setup>| Box::pin(async move {
+    let contacts = s.contacts(2).await;
+    let (_browser, page) = browser_of(&s, "supervisor").await;
+    page.go(&format!("{}/console/jobs", s.api().url())).await;
+    page.eval("window.here = true").await;
+    let rows = page.eval("document.querySelectorAll('tbody tr').length").await;
+    let batch = s.send(&contacts, json!({})).await;
+    s.ended(&batch).await;
+    crate::live::shows(&page, ".newer", "new job").await;
+    assert_eq!(page.eval("document.querySelectorAll('tbody tr').length").await, rows);
+    assert_eq!(page.eval("window.here").await, true, "the page was loaded again");
+    page.leading(page.click(".newer a")).await;
+    crate::live::shows(&page, "tbody tr", "Send").await;
+    nothing_went_wrong(&page);
+}));
+
+on_both!(all_that_match_are_tried_again_and_it_can_be_taken_back () |s: Rc<Setup>| Box::pin(async move {
+    let customers = s.contacts(3).await;
+    s.stop_sender(true).await;
+    let mut dead = Vec::new();
+    for (at, error) in ["gateway down", "gateway down", "another"].into_iter().enumerate() {
+        dead.push(s.dead_message(&customers[at], &format!("message {at}"), error).await);
+    }
+    s.stop_sender(false).await;
+    let (_browser, page) = browser_of(&s, "supervisor").await;
+    page.leading(page.click("a[href='/console/jobs?state=dead']")).await;
+    page.fill("#error", "down").await;
+    page.leading(page.key("Enter")).await;
+    page.leading(page.click("a[href*='act=retry']")).await;
+    assert!(page.text(".ask h2").await.contains("2 jobs"));
+    assert_eq!(violations(&page).await, Vec::<String>::new());
+    page.leading(page.click(".ask button")).await;
+    let first = page.address().await;
+    assert!(first.starts_with("/console/operations/"), "{first}");
+    page.leading(page.click(".done button")).await;
+    assert!(page.text("#state").await.contains("Taken back"));
+    assert_eq!(s.job(&dead[0]).await["state"], "dead");
+
+    page.go(&format!("{}/console/operations/new?act=retry&state=dead&error=down", s.api().url())).await;
+    page.leading(page.click(".ask button")).await;
+    s.job_is(&dead[0], "done").await;
+    s.job_is(&dead[1], "done").await;
+    assert_eq!(s.job(&dead[2]).await["state"], "dead");
+    crate::live::shows(&page, "#state .status", "Done").await;
+    assert!(page.text("#state").await.contains(&format!("Job {}", dead[0])));
+    assert_eq!(violations(&page).await, Vec::<String>::new());
+    nothing_went_wrong(&page);
+
+    // What is cancelled is typed.
+    page.go(&format!("{}/console/jobs?state=dead", s.api().url())).await;
+    page.leading(page.click("a[href*='act=cancel']")).await;
+    page.fill("#typed", "2").await;
+    page.leading(page.click(".ask button")).await;
+    assert!(page.text("main").await.contains("Nothing was done"));
+    page.fill("#typed", "1").await;
+    page.leading(page.click(".ask button")).await;
+    s.job_is(&dead[2], "cancelled").await;
+    let problems = page.problems();
+    assert!(problems.iter().all(|problem| problem.contains("status of 409")), "{problems:?}");
+    s.audited().await;
+}));
