@@ -84,7 +84,7 @@ on_both!(a_cancel_that_is_taken_back_cancels_nothing () |s: Rc<Setup>| Box::pin(
     assert_eq!(cancellation(Method::GET).await.expect(200), asked);
     cancellation(Method::PUT).await.expect(409);
     assert_eq!(cancellation(Method::DELETE).await.expect(200)["data"]["id"], json!(batch));
-    assert_eq!(s.get(&batch).await["status"], "PROCESSING");
+    s.wait(&batch, "it to go on", |batch| batch["status"] == "PROCESSING").await;
     // Asked for again, it is done at its time. What is to start before that is cancelled at once.
     cancellation(Method::PUT).await.expect(200);
     s.wait(&batch, "its cancel", |batch| batch["status"] == "CANCELLED").await;
