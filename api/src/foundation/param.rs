@@ -129,15 +129,24 @@ impl Params {
 
     /// A number in a range, or its default.
     pub(crate) fn number(&mut self, name: &str, param: Option<Lenient<i64>>, from: i64, to: i64, default: i64) -> i64 {
+        self.number_if_given(name, param, from, to).unwrap_or(default)
+    }
+
+    /// A number in a range, if it came.
+    pub(crate) fn number_if_given(
+        &mut self,
+        name: &str,
+        param: Option<Lenient<i64>>,
+        from: i64,
+        to: i64,
+    ) -> Option<i64> {
         let expected = format!("a whole number from {from} to {to}");
-        match self.read(name, param, &expected) {
-            Some(n) if (from..=to).contains(&n) => n,
-            Some(_) => {
-                self.bad(name, format!("must be {expected}"));
-                default
-            }
-            None => default,
+        let number = self.read(name, param, &expected)?;
+        if (from..=to).contains(&number) {
+            return Some(number);
         }
+        self.bad(name, format!("must be {expected}"));
+        None
     }
 
     pub(crate) fn bad(&mut self, name: &str, message: impl Into<String>) {

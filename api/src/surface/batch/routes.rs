@@ -207,7 +207,7 @@ impl BatchRoutes {
         let when = "a date (2025-10-01) or an RFC 3339 time";
         filter.created_after = params.read("createdAfter", created_after.0, when).map(|at| at.0);
         filter.created_before = params.read("createdBefore", created_before.0, when).map(|at| at.0);
-        filter.created_by = params.read("createdBy", created_by.0, "a user's number").map(UserId);
+        filter.created_by = params.number_if_given("createdBy", created_by.0, 1, i64::MAX).map(UserId);
         filter.text = params.read("text", text.0, "a text").filter(|text| !text.is_empty());
         if filter.text.as_ref().is_some_and(|text| text.chars().count() > MAX_TEXT || text.contains('\0')) {
             params.bad("text", format!("must have at most {MAX_TEXT} characters, and no NUL"));

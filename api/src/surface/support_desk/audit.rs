@@ -97,13 +97,13 @@ impl AuditRoutes {
         &self,
         #[oai(scope = "guard::USERS_READ")] _token: Token,
         /// Only this action, as `batch:pause`, or those with one kind of thing, as `batch`.
-        #[oai(validator(max_length = 100))]
+        #[oai(validator(pattern = "^[A-Za-z0-9_:.-]{0,100}$"))]
         action: Query<Option<Lenient<String>>>,
         /// Only what this user did.
         #[oai(validator(minimum(value = "1")))]
         user_id: Query<Option<Lenient<i64>>>,
         /// Only what was done with this, by its id.
-        #[oai(validator(max_length = 100))]
+        #[oai(validator(pattern = "^[A-Za-z0-9_:.-]{0,100}$"))]
         resource_id: Query<Option<Lenient<String>>>,
         /// Only from this date (UTC midnight) or RFC 3339 time on.
         start_date: Query<Option<Lenient<DateOrTime>>>,
@@ -129,7 +129,7 @@ impl AuditRoutes {
         let search = Search {
             action,
             resource,
-            user: params.read("user_id", user_id.0, "a user's number").map(UserId),
+            user: params.number_if_given("user_id", user_id.0, 1, i64::MAX).map(UserId),
             after: params.read("start_date", start_date.0, when).map(|at| at.0),
             before: params.read("end_date", end_date.0, when).map(|at| at.0),
         };

@@ -249,7 +249,9 @@ impl QueueRoutes {
         /// Only in this lane.
         lane: Query<Option<Lenient<LaneName>>>,
         /// Only of this kind.
-        #[oai(validator(max_length = 40))]
+        #[oai(validator(
+            pattern = "^(expand|start|cancel|send_chunk|import_chunk|tag_chunk|delete_chunk|deliver|operation|probe)?$"
+        ))]
         kind: Query<Option<Lenient<String>>>,
         /// Only in this state.
         state: Query<Option<Lenient<JobState>>>,
