@@ -106,15 +106,33 @@ impl World {
         let ring = self.rings.swap_remove(self.rng.random_range(0..self.rings.len()));
         let (now, owner) = (self.now, self.workers[which].owner.clone());
         let fate = self.fate(true);
-        let claimed = ledger::step(&self.db, fate, async |tx| jobs::claim(tx, now, ring.job.id, &owner).await).await;
-        match claimed {
-            Heard::Done(Claim::Taken(job)) => {
-                self.say(format!("{owner} claims {} {} as {}", job.kind, job.id, job.fence));
-                self.workers[which].doing = Doing::Holding(job);
+        let mut rng = StdRng::from_rng(&mut self.rng);
+        let asked = self.asked();
+        // A worker claims a job by itself where its first step failed.
+        let with_first_step = ring.job.kind == JobKind::SendChunk && self.rng.random_bool(0.8);
+        let claimed = ledger::step(&self.db, fate, async |tx| match with_first_step {
+            true => send::claim_and_begin(tx, now, ring.job.id, &owner, asked, &mut rng).await,
+            false => jobs::claim(tx, now, ring.job.id, &owner).await.map(|claim| Step::quiet((claim, None))),
+        })
+        .await;
+        let claimed = match claimed {
+            Heard::Done(step) => {
+                self.rings.extend(step.rings);
+                Heard::Done(step.value)
             }
-            Heard::Done(Claim::NotReady) => self.seen.idle_rings += 1,
-            Heard::Done(Claim::Early { .. }) => self.seen.idle_rings += 1,
-            Heard::Done(Claim::Unknown { kind, version }) => panic!("no {kind} of version {version} was written"),
+            Heard::Error(error) => Heard::Error(error),
+            Heard::Nobody => Heard::Nobody,
+        };
+        match claimed {
+            Heard::Done((Claim::Taken(job), begun)) => {
+                self.say(format!("{owner} claims {} {} as {}", job.kind, job.id, job.fence));
+                match begun {
+                    None => self.workers[which].doing = Doing::Holding(job),
+                    Some(begun) => self.begun(which, job, begun),
+                }
+            }
+            Heard::Done((Claim::NotReady | Claim::Early { .. }, _)) => self.seen.idle_rings += 1,
+            Heard::Done((Claim::Unknown { kind, version }, _)) => panic!("no {kind} of version {version} was written"),
             Heard::Error(_) => self.say(format!("{owner} does not hear of its claim of {}", ring.job)),
             Heard::Nobody => self.replace(which, "dies at a claim").await,
         }
@@ -125,10 +143,9 @@ impl World {
         let now = self.now;
         let fate = self.fate(true);
         let mut rng = StdRng::from_rng(&mut self.rng);
-        let owner = self.workers[which].owner.clone();
         let asked = self.asked();
         enum Did {
-            Begun(Box<send::Work>, Box<send::ClaimedItems>),
+            Begun(Begin),
             Over(&'static str),
             More,
         }
@@ -141,12 +158,7 @@ impl World {
                 Ran::Stale => Did::Over("stale"),
             };
             Ok(match job.kind {
-                JobKind::SendChunk => send::begin(tx, now, &job, asked, &mut rng).await?.map(|begun| match begun {
-                    Begin::Go(work, first) => Did::Begun(work, first),
-                    Begin::Parked => Did::Over("parked"),
-                    Begin::Over => Did::Over("over"),
-                    Begin::Stale => Did::Over("stale"),
-                }),
+                JobKind::SendChunk => send::begin(tx, now, &job, asked, &mut rng).await?.map(Did::Begun),
                 JobKind::Cancel => batches::run_cancel(tx, now, &job, &mut rng).await?.map(|()| Did::Over("cancelled")),
                 JobKind::Start => batches::run_start(tx, now, &job, &mut rng).await?.map(|()| Did::Over("started")),
                 JobKind::Expand => {
@@ -169,29 +181,41 @@ impl World {
             Heard::Done(step) => {
                 self.rings.extend(step.rings);
                 match step.value {
-                    Did::Begun(work, first) => {
-                        let mut sending = Sending {
-                            job: *job,
-                            work: *work,
-                            in_flight: Vec::new(),
-                            results: Vec::new(),
-                            more_at: Some(now),
-                            going: Going::On,
-                            stopping: false,
-                        };
-                        self.claimed(which, &mut sending, *first);
-                        self.workers[which].doing = Doing::Sending(Box::new(sending));
-                    }
-                    Did::Over(word) => {
-                        self.seen.stale += u64::from(word == "stale");
-                        self.say(format!("{owner}: {} {} is {word}", job.kind, job.id));
-                    }
+                    Did::Begun(begun) => self.begun(which, job, begun),
+                    Did::Over(word) => self.over(which, &job, word),
                     Did::More => self.workers[which].doing = Doing::Holding(job),
                 }
             }
             Heard::Error(error) => self.fails(which, job, error),
             Heard::Nobody => self.replace(which, "dies at the beginning").await,
         }
+    }
+
+    /// Goes on with a chunk that was begun.
+    fn begun(&mut self, which: usize, job: Box<Claimed>, begun: Begin) {
+        match begun {
+            Begin::Go(work, first) => {
+                let mut sending = Sending {
+                    job: *job,
+                    work: *work,
+                    in_flight: Vec::new(),
+                    results: Vec::new(),
+                    more_at: Some(self.now),
+                    going: Going::On,
+                    stopping: false,
+                };
+                self.claimed(which, &mut sending, *first);
+                self.workers[which].doing = Doing::Sending(Box::new(sending));
+            }
+            Begin::Parked => self.over(which, &job, "parked"),
+            Begin::Over => self.over(which, &job, "over"),
+            Begin::Stale => self.over(which, &job, "stale"),
+        }
+    }
+
+    fn over(&mut self, which: usize, job: &Claimed, word: &str) {
+        self.seen.stale += u64::from(word == "stale");
+        self.say(format!("{}: {} {} is {word}", self.workers[which].owner, job.kind, job.id));
     }
 
     pub(crate) fn fails(&mut self, which: usize, job: Box<Claimed>, error: DbErr) {
@@ -376,9 +400,10 @@ impl World {
         let now = self.now;
         let fate = self.fate(true);
         let mut rng = StdRng::from_rng(&mut self.rng);
-        let (held, results, resting) = (sending.work.held, &sending.results, sending.resting());
+        let (work, results, resting) = (&sending.work, &sending.results, sending.resting());
+        let held = work.held;
         let made = ledger::step(&self.db, fate, async |tx| {
-            send::settle_and_rest(tx, now, held, results, resting, &mut rng).await
+            send::settle_and_rest(tx, now, work, results, resting, &mut rng).await
         })
         .await;
         match made {

@@ -1,7 +1,8 @@
 //! From a ring to a job at rest.
 
+use crate::Shared;
+use crate::kinds::{self, FirstStep};
 use crate::places::LanePlace;
-use crate::{Shared, kinds};
 use domain::db::Trouble;
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
 use domain::kinds::Kinds;
@@ -38,11 +39,25 @@ pub(crate) enum JobError {
     Panicked,
 }
 
-async fn claim(shared: &Shared, now: Timestamp, id: JobId) -> Result<Claim, DbErr> {
+/// Claims a job. The first step of a kind that has one for it goes into the same transaction.
+async fn claim(shared: &Shared, now: Timestamp, rung: JobRef) -> Result<(Claim, Option<FirstStep>), DbErr> {
     db::hit(Point::Claim(Side::Before))?;
-    let claim = jobs::claim(shared.db.write(), now, id, &shared.owner).await?;
+    let claimed = match AssertUnwindSafe(kinds::claim(shared, now, rung)).catch_unwind().await {
+        Ok(Ok(None)) => None,
+        Ok(Ok(Some(claimed))) => Some(claimed),
+        Ok(Err(error)) => {
+            tracing::warn!(job = %rung, %error, "the first step failed; the job is claimed without it");
+            None
+        }
+        // The step will panic again under the claim, where that is the job's failure.
+        Err(_) => None,
+    };
+    let claimed = match claimed {
+        Some((claim, first)) => (claim, first),
+        None => (jobs::claim(shared.db.write(), now, rung.id, &shared.owner).await?, None),
+    };
     db::hit(Point::Claim(Side::After))?;
-    Ok(claim)
+    Ok(claimed)
 }
 
 async fn reject(shared: &Shared, id: JobId, error: &DbErr) -> Result<(), DbErr> {
@@ -57,18 +72,18 @@ async fn reject(shared: &Shared, id: JobId, error: &DbErr) -> Result<(), DbErr> 
 /// Claims the job that a ring names, does it, and writes down how it ended.
 pub(crate) async fn execute(shared: &Arc<Shared>, lane: Lane, rung: JobRef, place: &mut LanePlace) {
     let now = shared.clock.now();
-    let claimed = match claim(shared, now, rung.id).await {
-        Ok(Claim::Taken(job)) => *job,
-        Ok(Claim::NotReady) => {
+    let (claimed, first) = match claim(shared, now, rung).await {
+        Ok((Claim::Taken(job), first)) => (*job, first),
+        Ok((Claim::NotReady, _)) => {
             metrics::counter!("paceline_rings_idle_total", "kind" => rung.kind.as_str()).increment(1);
             return;
         }
-        Ok(Claim::Early { run_at }) => {
+        Ok((Claim::Early { run_at }, _)) => {
             metrics::counter!("paceline_rings_early_total", "kind" => rung.kind.as_str()).increment(1);
             shared.after.ring_at(lane, rung, run_at);
             return;
         }
-        Ok(Claim::Unknown { kind, version }) => {
+        Ok((Claim::Unknown { kind, version }, _)) => {
             tracing::warn!(job = %rung.id, kind, version, "a job that only another release knows waits for it");
             return;
         }
@@ -101,7 +116,8 @@ pub(crate) async fn execute(shared: &Arc<Shared>, lane: Lane, rung: JobRef, plac
         batch = claimed.batch.map(|b| b.0),
         chunk = claimed.chunk
     );
-    let done = AssertUnwindSafe(kinds::run(shared, &claimed, place)).catch_unwind().instrument(span.clone()).await;
+    let done =
+        AssertUnwindSafe(kinds::run(shared, &claimed, first, place)).catch_unwind().instrument(span.clone()).await;
     let result = match done {
         Ok(result) => result,
         Err(_) => {

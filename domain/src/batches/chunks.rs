@@ -8,7 +8,8 @@
 //! opens the next. So the queue holds a few rings of each batch whatever its size, and batches take turns.
 
 use super::in_flight::{self, ClaimId, Disowned};
-use super::row::{self, SUMMARY, summary};
+use super::recipients::{self, ContactRef};
+use super::row::{self, Counts, SUMMARY, summary};
 use super::table::Table;
 use super::traces;
 use crate::db::{self, Dialect};
@@ -76,26 +77,41 @@ pub(super) struct NewChunk {
     pub(super) between: Option<(i64, i64)>,
 }
 
+impl NewChunk {
+    /// A chunk of these contacts, the first of which is the batch's item number `first_seq`.
+    pub(super) fn of(first_seq: i64, refs: &[ContactRef]) -> Result<Self, DbErr> {
+        Ok(Self {
+            first_seq,
+            item_count: i64::try_from(refs.len()).unwrap_or(i64::MAX),
+            data: serde_json::to_string(refs).map_err(|e| DbErr::Json(e.to_string()))?,
+            between: recipients::between(refs),
+        })
+    }
+}
+
 /// Between which numbers a chunk's contacts are, as its row says it: without a word of it they may be anybody.
 pub(super) fn bounds(between: Option<(i64, i64)>) -> (i64, i64) {
     between.unwrap_or((0, i64::MAX))
 }
 
-/// Writes chunks, numbered from `first_no`. They wait; [`open_next`] opens them.
+/// Writes chunks, numbered from `first_no`. Those with a number below `opened` are open; the others wait, and [`open_next`]
+/// opens them.
 pub(super) async fn insert(
     conn: &impl ConnectionTrait,
     batch: BatchId,
     first_no: i64,
+    opened: i64,
     chunks: &[NewChunk],
 ) -> Result<(), DbErr> {
     for (i, chunk) in chunks.iter().enumerate() {
         let no = first_no + i64::try_from(i).unwrap_or(i64::MAX);
         let (lowest, highest) = bounds(chunk.between);
+        let state = if no < opened { "open" } else { "waiting" };
         db::execute(
             conn,
             "INSERT INTO batch_chunks (batch_id, no, first_seq, item_count, next_seq, state, data, lowest_contact,
                                        highest_contact)
-             VALUES ($1, $2, $3, $4, $3, 'waiting', $5, $6, $7)",
+             VALUES ($1, $2, $3, $4, $3, $8, $5, $6, $7)",
             [
                 batch.into(),
                 no.into(),
@@ -104,6 +120,7 @@ pub(super) async fn insert(
                 chunk.data.clone().into(),
                 lowest.into(),
                 highest.into(),
+                state.into(),
             ],
         )
         .await?;
@@ -190,13 +207,19 @@ pub(super) async fn open_next(
         [batch.into(), (*first).into(), (*last).into()],
     )
     .await?;
-    let new: Vec<_> = waiting.iter().map(|no| chunk_job(now, batch, batch_type, *no)).collect();
-    jobs::enqueue(conn, now, &new).await
+    enqueue(conn, now, batch, batch_type, waiting).await
 }
 
-/// The job of a chunk.
-fn chunk_job(now: Timestamp, batch: BatchId, batch_type: BatchType, no: i64) -> NewJob {
-    NewJob { batch: Some(batch), chunk: Some(no), ..NewJob::of(kind(batch_type), now) }
+/// Makes the jobs of chunks.
+pub(super) async fn enqueue(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: BatchId,
+    batch_type: BatchType,
+    chunks: impl IntoIterator<Item = i64>,
+) -> Result<Vec<Ring>, DbErr> {
+    let job = |no| NewJob { batch: Some(batch), chunk: Some(no), ..NewJob::of(kind(batch_type), now) };
+    jobs::enqueue(conn, now, &chunks.into_iter().map(job).collect::<Vec<_>>()).await
 }
 
 /// Opens the next chunk in the place of one that has nothing left but waiting retries. Once for each chunk.
@@ -214,6 +237,27 @@ pub(crate) async fn pass_on(
     open_next(conn, now, batch, batch_type, 1).await
 }
 
+/// Writes that a chunk is closed; `false`: it was before.
+async fn shut(conn: &impl ConnectionTrait, batch: BatchId, no: i64) -> Result<bool, DbErr> {
+    let sql = "UPDATE batch_chunks SET state = 'closed', claim_id = NULL
+               WHERE batch_id = $1 AND no = $2 AND state <> 'closed'";
+    Ok(db::execute(conn, sql, [batch.into(), no.into()]).await? > 0)
+}
+
+/// Closes the last chunk of a batch, all of whose items were finished by one group of outcomes, and ends the batch: what
+/// [`close`] and [`row::count`] write one after the other, in one write of the batch's row. The caller has ended the job; the
+/// batch's row is locked.
+pub(crate) async fn close_last(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: &BatchSummary,
+    no: i64,
+    counts: Counts,
+) -> Result<Option<BatchSummary>, DbErr> {
+    shut(conn, batch.id, no).await?;
+    end_with(conn, now, batch, counts, 1).await
+}
+
 /// Closes a chunk whose items are all finished, opens the next, and ends the batch with its last chunk. The caller has
 /// ended the job. The batch's row must be locked.
 pub(crate) async fn close(
@@ -223,13 +267,7 @@ pub(crate) async fn close(
     no: i64,
 ) -> Result<Step<()>, DbErr> {
     let mut step = Step::quiet(());
-    let closed = db::execute(
-        conn,
-        "UPDATE batch_chunks SET state = 'closed', claim_id = NULL WHERE batch_id = $1 AND no = $2 AND state <> 'closed'",
-        [batch.into(), no.into()],
-    )
-    .await?;
-    if closed == 0 {
+    if !shut(conn, batch, no).await? {
         return Ok(step);
     }
     let sql = format!(
@@ -259,17 +297,38 @@ pub(super) async fn end(
     now: Timestamp,
     batch: &BatchSummary,
 ) -> Result<Option<BatchSummary>, DbErr> {
-    let all_failed = batch.total > 0 && batch.failed == batch.total;
+    end_with(conn, now, batch, Counts::default(), 0).await
+}
+
+/// The same, with the counts and the chunks that are written with it; `batch` is as its row stands before that.
+async fn end_with(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    batch: &BatchSummary,
+    by: Counts,
+    closed: i64,
+) -> Result<Option<BatchSummary>, DbErr> {
+    let all_failed = batch.total > 0 && batch.failed + by.failed == batch.total;
     let (status, error) = match all_failed {
         true => (BatchStatus::Failed, Some("every item failed")),
         false => (BatchStatus::Completed, None),
     };
     let sql = format!(
-        "UPDATE batches SET status = $2, error_message = $3, completed_at = $4, version = version + 1
+        "UPDATE batches SET status = $2, error_message = $3, completed_at = $4, succeeded = succeeded + $5,
+                failed = failed + $6, skipped = skipped + $7, chunks_left = chunks_left - $8, version = version + 1
          WHERE id = $1 AND status IN ('PENDING', 'PROCESSING') RETURNING {SUMMARY}"
     );
-    let row = db::one(conn, sql, [batch.id.into(), status.as_str().into(), error.into(), now.0.into()]).await?;
-    row.as_ref().map(summary).transpose()
+    let values = [
+        batch.id.into(),
+        status.as_str().into(),
+        error.into(),
+        now.0.into(),
+        by.succeeded.into(),
+        by.failed.into(),
+        by.skipped.into(),
+        closed.into(),
+    ];
+    db::one(conn, sql, values).await?.as_ref().map(summary).transpose()
 }
 
 /// Closes the chunk of a dead job: what was not finished has failed with the job's reason. A dead job without a chunk
@@ -333,7 +392,7 @@ pub(crate) async fn bury(
         .await?;
     }
     let failed = i64::try_from(failed).unwrap_or(i64::MAX) + in_flight + unwritten;
-    row::count(conn, batch, row::Counts { failed, ..row::Counts::default() }).await?;
+    row::count(conn, batch, Counts { failed, ..Counts::default() }).await?;
     close(conn, now, batch, no).await
 }
 
@@ -372,7 +431,7 @@ pub(crate) async fn abandon(
     let unknown = db::execute(conn, format!("UPDATE {name} SET {set} 'unknown'"), values()).await?;
     if unknown > 0 {
         let failed = i64::try_from(unknown).unwrap_or(i64::MAX);
-        row::count(conn, batch, row::Counts { failed, ..row::Counts::default() }).await?;
+        row::count(conn, batch, Counts { failed, ..Counts::default() }).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::model::{BatchStatus, BatchSummary, BatchType};
 use crate::pacing::Pace;
 use crate::time::Timestamp;
 use crate::{Event, Ring, Step};
-use entities::BatchId;
+use entities::{BatchId, GatewayId};
 use sea_orm::{ConnectionTrait, DbErr};
 use std::time::Duration;
 
@@ -56,18 +56,27 @@ pub(super) async fn changed(
     Ok(Step { value, rings, events })
 }
 
-/// Marks a batch as started, if this is its first claim.
+/// Starts a batch that is locked, if this is its first claim, and makes it the gateway's, if that is known and it is nobody's
+/// yet. Tells what became of its row.
 pub(crate) async fn start(
     conn: &impl ConnectionTrait,
     now: Timestamp,
-    batch: BatchId,
+    batch: &mut Batch,
+    gateway: Option<GatewayId>,
 ) -> Result<Option<BatchSummary>, DbErr> {
+    if batch.summary.status != BatchStatus::Pending {
+        return Ok(None);
+    }
     let sql = format!(
-        "UPDATE batches SET status = 'PROCESSING', started_at = coalesce(started_at, $2), version = version + 1
+        "UPDATE batches SET status = 'PROCESSING', started_at = coalesce(started_at, $2),
+                gateway_id = coalesce(gateway_id, $3), version = version + 1
          WHERE id = $1 AND status = 'PENDING' RETURNING {SUMMARY}"
     );
-    let row = db::one(conn, sql, [batch.into(), now.0.into()]).await?;
-    row.as_ref().map(summary).transpose()
+    let row = db::one(conn, sql, [batch.summary.id.into(), now.0.into(), gateway.into()]).await?;
+    let Some(started) = row.as_ref().map(summary).transpose()? else { return Ok(None) };
+    batch.summary = started.clone();
+    batch.gateway = batch.gateway.or(gateway);
+    Ok(Some(started))
 }
 
 /// Cancels a batch: from here on no further item starts; those in flight end and are counted.

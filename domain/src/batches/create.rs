@@ -2,7 +2,7 @@
 
 use super::chunks::{self, NewChunk, WINDOW, chunk_size};
 use super::in_flight;
-use super::recipients::{self, Audience, ContactRefs};
+use super::recipients::{Audience, ContactRefs};
 use super::remainder;
 use super::row::{self, Batch};
 use super::staging::Staged;
@@ -157,8 +157,22 @@ impl<'a> NewBatch<'a> {
         }
     }
 
-    /// Writes the batch's row, under the number that was reserved for it if one was, and gives its chunks' writer.
-    pub(super) async fn insert(self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<ChunkWriter, DbErr> {
+    /// How many of its first `chunks` chunks are open from the start: none where it starts later, or where they wait already,
+    /// in the parts that were written before.
+    fn opened(&self, now: Timestamp, chunks: i64) -> i64 {
+        let waits = self.schedule_at.is_some_and(|at| at > now) || self.staged.no > 0;
+        if waits { 0 } else { chunks.min(WINDOW) }
+    }
+
+    /// Writes the batch's row, under the number that was reserved for it if one was. Of its `chunks` chunks the first
+    /// `opened` are open.
+    async fn insert(
+        &self,
+        conn: &impl ConnectionTrait,
+        now: Timestamp,
+        chunks: i64,
+        opened: i64,
+    ) -> Result<Batch, DbErr> {
         self.staged.take(conn).await?;
         let (column, overriding, value) = match (self.staged.id, Dialect::of(conn)) {
             (None, _) => ("", "", String::new()),
@@ -169,9 +183,12 @@ impl<'a> NewBatch<'a> {
             conn,
             format!(
                 "INSERT INTO batches ({column}type, status, created_by, config, content, rate_per_minute, jitter_ms,
-                                      on_unknown, schedule_at, total, expanded, created_at, remainder_of, sender_id)
+                                      on_unknown, schedule_at, total, expanded, created_at, remainder_of, sender_id,
+                                      chunk_count, chunks_left, next_chunk)
                         {overriding}
-                 VALUES ({value}$1, 'PENDING', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id"
+                 VALUES ({value}$1, 'PENDING', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $15)
+                 RETURNING {}",
+                row::COLUMNS
             ),
             [
                 self.batch_type.as_str().into(),
@@ -187,11 +204,37 @@ impl<'a> NewBatch<'a> {
                 now.0.into(),
                 self.remainder_of.map(|id| id.0).into(),
                 self.sender.map(|id| id.0).into(),
+                chunks.into(),
+                opened.into(),
             ],
         )
         .await?
-        .ok_or_else(|| DbErr::RecordNotInserted)?;
-        Ok(ChunkWriter::resume(BatchId(row.try_get("", "id")?), self.staged.no, self.staged.seq))
+        .ok_or(DbErr::RecordNotInserted)?;
+        row::batch(&row)
+    }
+
+    /// Writes the batch with the `left` chunks that are not written yet, and opens it: at once, or by a job at its time.
+    pub(super) async fn make(
+        self,
+        conn: &impl ConnectionTrait,
+        now: Timestamp,
+        left: usize,
+        chunks: impl Iterator<Item = Result<NewChunk, DbErr>>,
+    ) -> Result<Step<Batch>, DbErr> {
+        let count = self.staged.no + i64::try_from(left).unwrap_or(i64::MAX);
+        let opened = self.opened(now, count);
+        let batch = self.insert(conn, now, count, opened).await?;
+        let id = batch.summary.id;
+        let mut writer = ChunkWriter { opened, ..ChunkWriter::resume(id, self.staged.no, self.staged.seq) };
+        for chunk in chunks {
+            writer.push(conn, chunk?).await?;
+        }
+        writer.finish(conn).await?;
+        if opened == 0 {
+            return open(conn, now, id).await;
+        }
+        let rings = chunks::enqueue(conn, now, id, self.batch_type, 0..opened).await?;
+        Ok(Step { events: vec![Event::BatchChanged(batch.summary.clone())], value: batch, rings })
     }
 }
 
@@ -253,19 +296,17 @@ pub async fn create_send(
         expanded,
         ..NewBatch::new(BatchType::Send, by, config, staged)
     };
-    let writer = batch.insert(conn, now).await?;
-    let id = writer.id;
     match new.recipients {
         Recipients::Contacts(refs) => {
             let size = new.chunk_items.unwrap_or(chunk_size(BatchType::Send)).min(in_flight::MOST_ITEMS);
-            write_refs(conn, writer, &refs, size).await?;
-            Ok(open(conn, now, id).await?)
+            Ok(make_over(conn, now, batch, &refs, size).await?)
         }
         Recipients::Audience(audience) => {
+            let batch = batch.insert(conn, now, 0, 0).await?;
             let payload = json!({ "audience": audience });
-            let expand = NewJob { batch: Some(id), payload, ..NewJob::of(JobKind::Expand, now) };
+            let expand = NewJob { batch: Some(batch.summary.id), payload, ..NewJob::of(JobKind::Expand, now) };
             let rings = jobs::enqueue(conn, now, &[expand]).await?;
-            Ok(accepted(conn, id, rings).await?)
+            Ok(Step { events: vec![Event::BatchChanged(batch.summary.clone())], value: batch, rings })
         }
     }
 }
@@ -323,39 +364,38 @@ async fn create_over(
 ) -> Result<Step<Batch>, DbErr> {
     let size = chunk_size(batch.batch_type);
     let total = i64::try_from(refs.len()).unwrap_or(i64::MAX);
-    let writer = NewBatch { total, ..batch }.insert(conn, now).await?;
-    let id = writer.id;
-    write_refs(conn, writer, refs, size).await?;
-    open(conn, now, id).await
+    make_over(conn, now, NewBatch { total, ..batch }, refs, size).await
 }
 
-/// Writes the chunks of a list of contacts that are not written yet, and how many there are into the batch.
-async fn write_refs(
+/// Makes a batch over a list of contacts, in chunks of `size`; some of these may be written already.
+async fn make_over(
     conn: &impl ConnectionTrait,
-    mut writer: ChunkWriter,
+    now: Timestamp,
+    batch: NewBatch<'_>,
     refs: &ContactRefs,
     size: usize,
-) -> Result<(), DbErr> {
-    let left = refs.as_slice().get(usize::try_from(writer.seq).unwrap_or(usize::MAX)..).unwrap_or(&[]);
-    for part in left.chunks(size.max(1)) {
-        let data = serde_json::to_string(part).map_err(|e| DbErr::Json(e.to_string()))?;
-        writer.push(conn, part.len(), data, recipients::between(part)).await?;
-    }
-    writer.finish(conn).await?;
-    db::execute(
-        conn,
-        "UPDATE batches SET chunk_count = $2, chunks_left = $2 WHERE id = $1",
-        [writer.id.into(), writer.no.into()],
-    )
-    .await?;
-    Ok(())
+) -> Result<Step<Batch>, DbErr> {
+    let mut seq = batch.staged.seq;
+    let left = refs.as_slice().get(usize::try_from(seq).unwrap_or(usize::MAX)..).unwrap_or(&[]);
+    let parts = left.chunks(size.max(1));
+    let count = parts.len();
+    let chunks = parts.map(move |part| {
+        let chunk = NewChunk::of(seq, part)?;
+        seq += chunk.item_count;
+        Ok(chunk)
+    });
+    batch.make(conn, now, count, chunks).await
 }
 
 /// Writes chunks one after the other, a few statements' worth at a time.
 pub(super) struct ChunkWriter {
-    pub(super) id: BatchId,
+    id: BatchId,
+    /// The number of the next chunk that is written.
     pub(super) no: i64,
+    /// The number of the item behind the last one.
     pub(super) seq: i64,
+    /// The number of the first chunk that waits; those before it are open.
+    opened: i64,
     pending: Vec<NewChunk>,
     pending_bytes: usize,
 }
@@ -365,25 +405,18 @@ const WRITE_BYTES: usize = 256 * 1024;
 
 impl ChunkWriter {
     pub(super) fn resume(id: BatchId, no: i64, seq: i64) -> Self {
-        Self { id, no, seq, pending: Vec::new(), pending_bytes: 0 }
+        Self { id, no, seq, opened: 0, pending: Vec::new(), pending_bytes: 0 }
     }
 
-    pub(super) async fn push(
-        &mut self,
-        conn: &impl ConnectionTrait,
-        items: usize,
-        data: String,
-        between: Option<(i64, i64)>,
-    ) -> Result<(), DbErr> {
-        let item_count = i64::try_from(items).unwrap_or(i64::MAX);
-        self.pending_bytes += data.len();
-        self.pending.push(NewChunk { first_seq: self.seq, item_count, data, between });
-        self.seq += item_count;
+    pub(super) async fn push(&mut self, conn: &impl ConnectionTrait, chunk: NewChunk) -> Result<(), DbErr> {
+        self.pending_bytes += chunk.data.len();
+        self.seq += chunk.item_count;
+        self.pending.push(chunk);
         if self.pending_bytes >= WRITE_BYTES { self.finish(conn).await } else { Ok(()) }
     }
 
     pub(super) async fn finish(&mut self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
-        chunks::insert(conn, self.id, self.no, &self.pending).await?;
+        chunks::insert(conn, self.id, self.no, self.opened, &self.pending).await?;
         self.no += i64::try_from(self.pending.len()).unwrap_or(i64::MAX);
         self.pending.clear();
         self.pending_bytes = 0;
@@ -391,27 +424,19 @@ impl ChunkWriter {
     }
 }
 
-/// Opens a batch whose chunks are all written: at once, or by a job at its time.
+/// Opens a batch whose chunks are all written and wait: at once, or by a job at its time.
 pub(super) async fn open(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) -> Result<Step<Batch>, DbErr> {
     let Some(batch) = row::lock(conn, id).await? else { return Err(DbErr::RecordNotFound(format!("batch {id}"))) };
+    let (mut rings, mut ended) = (Vec::new(), None);
     if batch.chunk_count == 0 {
-        let ended = chunks::end(conn, now, &batch.summary).await?;
-        let mut step = accepted(conn, id, Vec::new()).await?;
-        step.events = ended.map(Event::BatchChanged).into_iter().collect();
-        return Ok(step);
+        ended = chunks::end(conn, now, &batch.summary).await?;
+    } else if let Some(run_at) = batch.schedule_at.filter(|at| *at > now) {
+        let start = NewJob { batch: Some(id), ..NewJob::of(JobKind::Start, run_at) };
+        rings = jobs::enqueue(conn, now, &[start]).await?;
+    } else {
+        rings = chunks::open_next(conn, now, id, batch.summary.batch_type, WINDOW).await?;
     }
-    let rings = match batch.schedule_at.filter(|at| *at > now) {
-        Some(run_at) => {
-            let start = NewJob { batch: Some(id), ..NewJob::of(JobKind::Start, run_at) };
-            jobs::enqueue(conn, now, &[start]).await?
-        }
-        None => chunks::open_next(conn, now, id, batch.summary.batch_type, WINDOW).await?,
-    };
-    accepted(conn, id, rings).await
-}
-
-async fn accepted(conn: &impl ConnectionTrait, id: BatchId, rings: Vec<crate::Ring>) -> Result<Step<Batch>, DbErr> {
     let Some(value) = row::lock(conn, id).await? else { return Err(DbErr::RecordNotFound(format!("batch {id}"))) };
-    let events = vec![Event::BatchChanged(value.summary.clone())];
-    Ok(Step { value, rings, events })
+    let changed = ended.unwrap_or_else(|| value.summary.clone());
+    Ok(Step { value, rings, events: vec![Event::BatchChanged(changed)] })
 }

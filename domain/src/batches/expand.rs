@@ -1,6 +1,6 @@
 //! Turning an audience into chunks, and opening a batch at its time: the steps of `expand` and `start` jobs.
 
-use super::chunks::{self, WINDOW, chunk_size};
+use super::chunks::{self, NewChunk, WINDOW, chunk_size};
 use super::create::{self, ChunkWriter};
 use super::recipients::{Audience, ContactRef};
 use super::row::{self, Going};
@@ -106,9 +106,14 @@ pub async fn run_expand(
     let id = batch.summary.id;
     let mut writer = ChunkWriter::resume(id, page.no, page.seq);
     for part in page.contacts.chunks(chunk_size(BatchType::Send)) {
-        // In the order of their numbers.
-        let between = part.first().copied().zip(part.last().copied());
-        writer.push(conn, part.len(), json!(part).to_string(), between).await?;
+        let chunk = NewChunk {
+            first_seq: writer.seq,
+            item_count: i64::try_from(part.len()).unwrap_or(i64::MAX),
+            data: json!(part).to_string(),
+            // In the order of their numbers.
+            between: part.first().copied().zip(part.last().copied()),
+        };
+        writer.push(conn, chunk).await?;
     }
     writer.finish(conn).await?;
     let total = if page.last { writer.seq } else { batch.summary.total.max(writer.seq) };

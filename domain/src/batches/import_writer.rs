@@ -1,13 +1,12 @@
 //! An import on its way into the ledger: its rows as a stream, a part in each transaction, and last the batch itself.
 
 use super::chunks::{NewChunk, chunk_size};
-use super::create::{NewBatch, NewImport, open};
+use super::create::{NewBatch, NewImport};
 use super::import::ImportLine;
 use super::row::Batch;
 use super::staging::{Part, STAGE_BYTES, Staged};
 use crate::Step;
 use crate::contacts::tags;
-use crate::db;
 use crate::model::BatchType;
 use crate::time::Timestamp;
 use entities::UserId;
@@ -106,13 +105,7 @@ impl ImportWriter {
         });
         let mut batch = NewBatch::new(BatchType::Import, by, config, self.staged.clone());
         batch.total = self.len;
-        let mut writer = batch.insert(conn, now).await?;
-        for chunk in std::mem::take(&mut self.chunks) {
-            writer.push(conn, usize::try_from(chunk.item_count).unwrap_or(0), chunk.data, chunk.between).await?;
-        }
-        writer.finish(conn).await?;
-        let sql = "UPDATE batches SET chunk_count = $2, chunks_left = $2 WHERE id = $1";
-        db::execute(conn, sql, [writer.id.into(), writer.no.into()]).await?;
-        open(conn, now, writer.id).await
+        let chunks = std::mem::take(&mut self.chunks);
+        batch.make(conn, now, chunks.len(), chunks.into_iter().map(Ok)).await
     }
 }

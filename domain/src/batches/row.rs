@@ -4,7 +4,7 @@ use crate::contacts::merge;
 use crate::db::{self, Dialect};
 use crate::model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, named};
 use crate::time::Timestamp;
-use entities::{BatchId, GatewayId, SenderId, UserId};
+use entities::{BatchId, GatewayId, JobId, SenderId, UserId};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use uuid::Uuid;
 
@@ -48,6 +48,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Whether it ends with the chunk that is closed next.
+    pub(crate) const fn has_one_chunk_left(&self) -> bool {
+        self.expanded && self.chunks_left == 1
+    }
+
     /// When it will probably end: by its rate and what is left, or, without a rate, by how fast it went so far. `None`
     /// when it has ended, is paused, or nothing can be said yet. `sender_rate` is the sender's limit a minute.
     #[must_use]
@@ -170,6 +175,15 @@ impl Going {
 pub(crate) async fn lock(conn: &impl ConnectionTrait, id: BatchId) -> Result<Option<Batch>, DbErr> {
     let sql = format!("SELECT {COLUMNS} FROM batches WHERE id = $1{}", Dialect::of(conn).for_update());
     db::one(conn, sql, [id.into()]).await?.as_ref().map(batch).transpose()
+}
+
+/// The same of the batch that a job belongs to; `None`: it belongs to none, or there is no such job.
+pub(crate) async fn lock_of(conn: &impl ConnectionTrait, job: JobId) -> Result<Option<Batch>, DbErr> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM batches WHERE id = (SELECT batch_id FROM jobs WHERE id = $1){}",
+        Dialect::of(conn).for_update()
+    );
+    db::one(conn, sql, [job.into()]).await?.as_ref().map(batch).transpose()
 }
 
 /// How a commit changes a batch's counts.

@@ -242,7 +242,7 @@ pub async fn run_set(
         batch = row::lock(conn, set.batch).await?;
     }
     let chunk = chunks::standing(conn, set.batch, set.no).await?;
-    let (Some(batch), Some(chunk)) = (batch, chunk) else {
+    let (Some(mut batch), Some(chunk)) = (batch, chunk) else {
         end(Ending::Done, rng).await?;
         return Ok(Step::quiet(Ran::Ended));
     };
@@ -258,7 +258,7 @@ pub async fn run_set(
         Going::On | Going::Paused | Going::Ended => {}
     }
     let mut events: Vec<Event> =
-        control::start(conn, now, set.batch).await?.map(Event::BatchChanged).into_iter().collect();
+        control::start(conn, now, &mut batch, None).await?.map(Event::BatchChanged).into_iter().collect();
     if chunk.retry {
         set.may_wait = true;
         events.extend(reopen(conn, set, &chunk).await?);

@@ -9,7 +9,7 @@
 use super::chunks::{NewChunk, chunk_size};
 use super::create::{NewSend, Recipients};
 use super::recipients::ContactRefs;
-use super::{chunks, prune, recipients};
+use super::{chunks, prune};
 use crate::db;
 use crate::model::BatchType;
 use crate::time::Timestamp;
@@ -63,11 +63,10 @@ impl Staged {
         }
         let (mut seq, mut bytes, mut part) = (self.seq, 0, Vec::new());
         for refs in left.chunks_exact(chunk_size(batch_type)) {
-            let data = serde_json::to_string(refs).map_err(|e| DbErr::Json(e.to_string()))?;
-            bytes += data.len();
-            let item_count = i64::try_from(refs.len()).unwrap_or(i64::MAX);
-            part.push(NewChunk { first_seq: seq, item_count, data, between: recipients::between(refs) });
-            seq += item_count;
+            let chunk = NewChunk::of(seq, refs)?;
+            bytes += chunk.data.len();
+            seq += chunk.item_count;
+            part.push(chunk);
             if bytes >= STAGE_BYTES {
                 break;
             }
@@ -92,7 +91,7 @@ impl Staged {
             None => reserve(conn, now).await?,
         };
         self.id = Some(id);
-        chunks::insert(conn, id, self.no, &part.0).await?;
+        chunks::insert(conn, id, self.no, 0, &part.0).await?;
         self.no += i64::try_from(part.0.len()).unwrap_or(i64::MAX);
         self.seq += part.0.iter().map(|chunk| chunk.item_count).sum::<i64>();
         Ok(())

@@ -1,8 +1,9 @@
 //! The messages of a batch: the steps of a `send_chunk` job.
 //!
-//! [`begin`] once for a claim of the job, which claims the first items; then [`settle`] and [`claim_items`] in turns, any number
-//! of times; at the end [`rest`], or [`settle_and_rest`] with the last outcomes. Each is one transaction whose first statement
-//! checks the job's fence. A claim is committed before any of its messages is sent; outcomes may be settled in groups.
+//! [`claim_and_begin`] once, which claims the job and its first items, or [`begin`] for a job that was claimed by itself; then
+//! [`settle`] and [`claim_items`] in turns, any number of times; at the end [`rest`], or [`settle_and_rest`] with the last
+//! outcomes. Each is one transaction that checks the job's fence before it writes. A claim is committed before any of its
+//! messages is sent; outcomes may be settled in groups.
 
 mod begin;
 mod claim;
@@ -13,7 +14,7 @@ mod rows;
 mod sender;
 mod settled;
 
-pub use begin::{Work, begin};
+pub use begin::{Work, begin, claim_and_begin};
 pub use claim::{Asked, ClaimedItems, claim_items};
 pub use outcome::{ItemResult, Rest, Resting, Settled, rest, settle, settle_and_rest};
 pub use sender::{OpenCircuit, open_circuits};

@@ -132,6 +132,17 @@ pub async fn renew_with_progress(
     Ok(db::execute(conn, sql, [id.into(), fence.into(), now.plus(LEASE).0.into()]).await? == 1)
 }
 
+/// Locks a claimed job and tells whether the claim still stands: as [`renew`], the first statement of a transaction whose last
+/// one lets the job go, so that its lease need not be written.
+///
+/// # Errors
+/// The database's.
+pub async fn hold(conn: &impl ConnectionTrait, id: JobId, fence: i64) -> Result<bool, DbErr> {
+    let lock = Dialect::of(conn).for_update();
+    let sql = format!("SELECT 1 AS held FROM jobs WHERE id = $1 AND fence = $2 AND {IS_RUNNING}{lock}");
+    Ok(db::one(conn, sql, [id.into(), fence.into()]).await?.is_some())
+}
+
 /// Renews the leases of all the jobs that a worker is running; returns how many of its claims still stand. Waits for
 /// nobody: on PostgreSQL a row that a transaction holds is passed over. It is most likely the worker's own step, which
 /// renews the lease itself and before whose end nobody can take the job: [`rescue`](super::rescue) passes it over too.

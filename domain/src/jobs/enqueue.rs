@@ -1,6 +1,6 @@
 //! Making a job, in the transaction of the business rows it belongs to.
 
-use crate::db::{self, Dialect};
+use crate::db::{self, Dialect, Set};
 use crate::ring::{JobKind, JobRef, Lane, Ring};
 use crate::time::Timestamp;
 use entities::{BatchId, JobId};
@@ -32,7 +32,8 @@ impl NewJob {
     }
 }
 
-/// Writes the jobs and returns the rings of those that may run now. The others are rung by the scheduler at their time.
+/// Writes the jobs, at most some hundreds, and returns the rings of those that may run now. The others are rung by the scheduler
+/// at their time.
 ///
 /// # Errors
 /// The database's.
@@ -40,35 +41,25 @@ pub async fn enqueue(conn: &impl ConnectionTrait, now: Timestamp, jobs: &[NewJob
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<_> = jobs
-        .iter()
-        .map(|job| {
-            json!({
-                "kind": job.kind, "version": job.kind.version(), "lane": job.lane, "batch_id": job.batch, "chunk_no": job.chunk,
-                "payload": job.payload.to_string(), "run_at": job.run_at,
-                "rung_at": (job.run_at <= now).then_some(now),
-            })
-        })
-        .collect();
-    let source = Dialect::of(conn).rows(
-        1,
-        &[
-            ("kind", "text"),
-            ("version", "bigint"),
-            ("lane", "text"),
-            ("batch_id", "bigint"),
-            ("chunk_no", "bigint"),
-            ("payload", "text"),
-            ("run_at", "bigint"),
-            ("rung_at", "bigint"),
-        ],
-    );
+    let rung = |job: &NewJob| (job.run_at <= now).then_some(now.0);
+    let (source, mut values) = Set::default()
+        .texts("kind", jobs.iter().map(|job| Some(job.kind.as_str())))
+        .ints("version", jobs.iter().map(|job| Some(job.kind.version())))
+        .texts("lane", jobs.iter().map(|job| Some(job.lane.as_str())))
+        .ints("batch_id", jobs.iter().map(|job| job.batch.map(|batch| batch.0)))
+        .ints("chunk_no", jobs.iter().map(|job| job.chunk))
+        .texts("payload", jobs.iter().map(|job| Some(job.payload.to_string())))
+        .ints("run_at", jobs.iter().map(|job| Some(job.run_at.0)))
+        .ints("rung_at", jobs.iter().map(rung))
+        .into_source(Dialect::of(conn));
+    let at = values.len() + 1;
+    values.push(now.0.into());
     let sql = format!(
         "INSERT INTO jobs (kind, lane, state, batch_id, chunk_no, payload_version, payload, run_at, rung_at, created_at)
-         SELECT kind, lane, 'ready', batch_id, chunk_no, version, payload, run_at, rung_at, $2 FROM {source} WHERE TRUE
+         SELECT kind, lane, 'ready', batch_id, chunk_no, version, payload, run_at, rung_at, ${at} FROM {source} WHERE TRUE
          RETURNING id, kind, lane, run_at"
     );
-    let inserted = db::all(conn, sql, [serde_json::Value::from(rows).to_string().into(), now.0.into()]).await?;
+    let inserted = db::all(conn, sql, values).await?;
     let mut rings = Vec::with_capacity(inserted.len());
     for row in inserted {
         if row.try_get::<i64>("", "run_at")? <= now.0 {

@@ -202,7 +202,7 @@ pub async fn finish(
             error.into(),
             over.then_some(now.0).into(),
             promised.map(|t| t.0).into(),
-            matches!(ending, Ending::Asleep { .. }).into(),
+            matches!(ending, Ending::Asleep { .. } | Ending::Paused).into(),
             timed_out.into(),
         ],
     )

@@ -36,7 +36,7 @@ mod stats;
 pub mod workers;
 
 pub use bury::{Bury, Dead};
-pub use claim::{Claim, Claimed, claim, heartbeat, renew, renew_with_progress};
+pub use claim::{Claim, Claimed, claim, heartbeat, hold, renew, renew_with_progress};
 pub(crate) use enqueue::ring_of;
 pub use enqueue::{NewJob, enqueue};
 pub use finish::{Ending, Finished, fail, finish, reject};

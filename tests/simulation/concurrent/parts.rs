@@ -111,7 +111,7 @@ async fn send(actor: &Actor, job: &Claimed, rng: &mut StdRng) -> Result<(), DbEr
         let nothing = results.is_empty();
         let resting = Resting { more_at, give_back: false };
         if !nothing && more_at.is_none() {
-            drop(actor.step(async |tx| send::settle_and_rest(tx, now, work.held, &results, resting, rng).await).await?);
+            drop(actor.step(async |tx| send::settle_and_rest(tx, now, &work, &results, resting, rng).await).await?);
             return Ok(());
         }
         if !nothing {

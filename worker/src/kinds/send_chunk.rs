@@ -17,10 +17,10 @@ use domain::delivery::AttemptOutcome;
 use domain::delivery::send::{
     self, Asked, Begin, ClaimedItems, Held, ItemResult, Outgoing, Rest, Resting, Settled, Work,
 };
-use domain::jobs::Claimed;
+use domain::jobs::{Claim, Claimed};
 use domain::messages::template::{Recipient, Template};
 use domain::pacing::WAKE_AHEAD_MS;
-use domain::{JobRef, Timestamp, db, senders};
+use domain::{JobId, JobRef, Timestamp, db, senders};
 use faults::Commit;
 use gateway::Outbound;
 use sea_orm::DbErr;
@@ -54,12 +54,35 @@ const TURN: Duration = Duration::from_secs(5);
 /// How long the writing of outcomes is tried while the database is away: as long as the lease is sure to stand.
 const SETTLE_FOR: Duration = Duration::from_secs(20);
 
-pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed, place: &mut LanePlace) -> Result<JobEnd, JobError> {
+/// Claims the job and begins with it, in one transaction.
+pub(crate) async fn claim(shared: &Shared, now: Timestamp, id: JobId) -> Result<(Claim, Option<Begin>), DbErr> {
+    let asked = asked(shared).await;
+    let tx = shared.db.begin().await?;
+    let step = send::claim_and_begin(&tx, now, id, &shared.owner, asked, &mut shared.rng()).await?;
+    db::commit(tx, Commit::Begin).await?;
+    Ok(shared.after.commit(step))
+}
+
+/// Begins with a job that was claimed by itself.
+async fn begin(shared: &Shared, job: &Claimed) -> Result<Begin, DbErr> {
     let asked = asked(shared).await;
     let tx = shared.db.begin().await?;
     let step = send::begin(&tx, shared.clock.now(), job, asked, &mut shared.rng()).await?;
     db::commit(tx, Commit::Begin).await?;
-    let (work, first) = match shared.after.commit(step) {
+    Ok(shared.after.commit(step))
+}
+
+pub(crate) async fn run(
+    shared: &Arc<Shared>,
+    job: &Claimed,
+    begun: Option<Begin>,
+    place: &mut LanePlace,
+) -> Result<JobEnd, JobError> {
+    let begun = match begun {
+        Some(begun) => begun,
+        None => begin(shared, job).await?,
+    };
+    let (work, first) = match begun {
         Begin::Go(work, first) => (*work, *first),
         Begin::Parked | Begin::Over => return Ok(JobEnd::Settled),
         Begin::Stale => return Ok(JobEnd::Stale),
@@ -291,7 +314,7 @@ impl Chunk<'_> {
         let step = match resting {
             None => send::settle(&tx, now, held, results, &mut rng).await?.map(|settled| (settled, None)),
             Some(resting) => {
-                let step = send::settle_and_rest(&tx, now, held, results, resting, &mut rng).await?;
+                let step = send::settle_and_rest(&tx, now, &self.work, results, resting, &mut rng).await?;
                 step.map(|(settled, rest)| (settled, Some(rest)))
             }
         };

@@ -8,11 +8,11 @@ use crate::batches::recipients::ContactRef;
 use crate::batches::row::{self, Batch, Counts, Going};
 use crate::batches::{BatchSummary, control};
 use crate::db::{self, Dialect};
-use crate::jobs::{self, Claimed, Ending};
+use crate::jobs::{self, Claim, Claimed, Ending};
 use crate::model::OnUnknown;
 use crate::time::Timestamp;
 use crate::{Event, Step};
-use entities::{BatchId, SenderId};
+use entities::{BatchId, JobId, SenderId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use serde_json::json;
@@ -38,6 +38,27 @@ impl Work {
     }
 }
 
+/// Claims a `send_chunk` job and begins with it, in one transaction: [`jobs::claim`] and [`begin`]. No [`Begin`]: it was not
+/// claimed.
+///
+/// # Errors
+/// The database's, or a chunk that cannot be read.
+pub async fn claim_and_begin(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    id: JobId,
+    owner: &str,
+    asked: Asked,
+    rng: &mut impl Rng,
+) -> Result<Step<(Claim, Option<Begin>)>, DbErr> {
+    // Before the job's row: who cancels, pauses or resumes the batch locks them in this order too, and the job is ready.
+    let batch = row::lock_of(conn, id).await?;
+    let claim = jobs::claim(conn, now, id, owner).await?;
+    let Claim::Taken(job) = &claim else { return Ok(Step::quiet((claim, None))) };
+    let begun = begin_with(conn, now, job, batch, asked, rng).await?;
+    Ok(begun.map(|begun| (claim, Some(begun))))
+}
+
 /// Begins the work on a claimed `send_chunk` job: starts the batch with its first chunk, takes back what an earlier
 /// claim left unsettled, undoes failures that a user wants tried again, and claims the first items, as
 /// [`claim_items`](super::claim_items) does.
@@ -51,19 +72,32 @@ pub async fn begin(
     asked: Asked,
     rng: &mut impl Rng,
 ) -> Result<Step<Begin>, DbErr> {
-    let (Some(batch_id), Some(no)) = (job.batch, job.chunk) else {
-        return Err(DbErr::Custom("a send_chunk job without a batch and a chunk".into()));
-    };
     if !jobs::renew(conn, now, job.id, job.fence).await? {
         return Ok(Step::quiet(Begin::Stale));
     }
+    let batch = match job.batch {
+        Some(id) => row::lock(conn, id).await?,
+        None => None,
+    };
+    begin_with(conn, now, job, batch, asked, rng).await
+}
+
+/// The same in a transaction that holds the job's claim and has locked its batch.
+async fn begin_with(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    job: &Claimed,
+    batch: Option<Batch>,
+    asked: Asked,
+    rng: &mut impl Rng,
+) -> Result<Step<Begin>, DbErr> {
+    let (Some(batch_id), Some(no)) = (job.batch, job.chunk) else {
+        return Err(DbErr::Custom("a send_chunk job without a batch and a chunk".into()));
+    };
     let held = Held { job: job.id, fence: job.fence, batch: batch_id, chunk: no };
-    let (batch, mut chunk) = match (row::lock(conn, batch_id).await?, chunks::load(conn, batch_id, no).await?) {
-        (Some(batch), Some(chunk)) => (batch, chunk),
-        _ => {
-            jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await?;
-            return Ok(Step::quiet(Begin::Over));
-        }
+    let (Some(mut batch), Some(mut chunk)) = (batch, chunks::load(conn, batch_id, no).await?) else {
+        jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await?;
+        return Ok(Step::quiet(Begin::Over));
     };
     let mut events = Vec::new();
     match Going::of(&batch) {
@@ -71,13 +105,13 @@ pub async fn begin(
             jobs::finish(conn, now, job.id, job.fence, &Ending::Paused, rng).await?;
             return Ok(Step::quiet(Begin::Parked));
         }
-        Going::On | Going::Ended => {}
-    }
-    if Going::of(&batch) == Going::On {
-        events.extend(control::start(conn, now, batch_id).await?.map(Event::BatchChanged));
-        if chunk.retry {
-            events.extend(revive(conn, now, &batch, &chunk).await?.map(Event::BatchChanged));
+        Going::On => {
+            events.extend(control::start(conn, now, &mut batch, asked.gateway).await?.map(Event::BatchChanged));
+            if chunk.retry {
+                events.extend(revive(conn, now, &batch, &chunk).await?.map(Event::BatchChanged));
+            }
         }
+        Going::Ended => {}
     }
     if let Some(changed) = take_back(conn, now, &batch, &mut chunk, job.fence).await? {
         events.push(Event::BatchChanged(changed));

@@ -2,8 +2,8 @@
 
 use super::decide::{Decision, Surroundings, decide};
 use super::settled::{self, SettledRow};
-use super::{Held, sender};
-use crate::batches::chunks;
+use super::{Held, Work, sender};
+use crate::batches::chunks::{self, Chunk};
 use crate::batches::in_flight;
 use crate::batches::row::{self, Batch, Counts, Going};
 use crate::batches::table::Table;
@@ -92,7 +92,7 @@ pub async fn settle(
     }
     // Not locked until the counts are written, last: the chunks of a batch settle beside one another.
     let Some(batch) = row::read(conn, held.batch).await? else { return Ok(Step::quiet(Settled::Stale)) };
-    let written = write(conn, now, held, &batch, results, rng).await?;
+    let written = write(conn, now, held, &batch, None, results, rng).await?;
     written.tell(conn, now, rng).await
 }
 
@@ -103,19 +103,26 @@ pub async fn settle(
 pub async fn settle_and_rest(
     conn: &impl ConnectionTrait,
     now: Timestamp,
-    held: Held,
+    work: &Work,
     results: &[ItemResult],
     resting: Resting,
     rng: &mut impl Rng,
 ) -> Result<Step<(Settled, Rest)>, DbErr> {
+    let held = work.held;
     let stale = || Ok(Step::quiet((Settled::Stale, Rest::Stale)));
-    if !jobs::renew_with_progress(conn, now, held.job, held.fence).await? {
+    if !jobs::hold(conn, held.job, held.fence).await? {
         return stale();
     }
     // Locked at once: more of it changes than its counts, and its row comes before the sender's.
     let Some(batch) = row::lock(conn, held.batch).await? else { return stale() };
-    let written = write(conn, now, held, &batch, results, rng).await?;
-    let rest = come_to_rest(conn, now, held, &batch, resting, rng).await?;
+    let written = write(conn, now, held, &batch, Some(&work.chunk), results, rng).await?;
+    let rest = match written.ended {
+        true => {
+            jobs::finish(conn, now, held.job, held.fence, &Ending::Done, rng).await?;
+            Step::quiet(Rest::Closed)
+        }
+        false => come_to_rest(conn, now, held, &batch, resting, rng).await?,
+    };
     let settled = written.tell(conn, now, rng).await?;
     let (rings, mut events) = (rest.rings, settled.events);
     events.extend(rest.events);
@@ -126,6 +133,8 @@ pub async fn settle_and_rest(
 struct Written {
     going: Going,
     circuit: Circuit,
+    /// Whether the batch has ended with it, and its last chunk is closed.
+    ended: bool,
     /// How many were taken.
     succeeded: i64,
     to_append: Vec<NewEvent>,
@@ -151,12 +160,14 @@ impl Written {
     }
 }
 
-/// Writes a group of outcomes, in a transaction that has checked the job's claim and read the batch.
+/// Writes a group of outcomes, in a transaction that has checked the job's claim and read the batch. With the chunk, where the
+/// batch's row is locked: should the group finish all of it, and it is the batch's last, both end with it.
 async fn write(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     held: Held,
     batch: &Batch,
+    chunk: Option<&Chunk>,
     results: &[ItemResult],
     rng: &mut impl Rng,
 ) -> Result<Written, DbErr> {
@@ -195,14 +206,25 @@ async fn write(
     // What was reported of them early, in the same transaction: a report may change an outcome.
     let early = take_early(conn, &messages.iter().map(|result| result.message_id).collect::<Vec<_>>()).await?;
     let applied = receipts::apply(conn, now, &early.iter().collect::<Vec<_>>()).await?;
-    let changed = if counts.is_zero() { None } else { row::count(conn, held.batch, counts).await? };
+    let finished = decided.iter().filter(|(result, decision)| decision.finished && written.contains(&result.seq));
+    let finished = i64::try_from(finished.count()).unwrap_or(i64::MAX);
+    // What was reported early may have changed the counts since the batch was read.
+    let last = early.is_empty() && batch.has_one_chunk_left() && going == Going::On;
+    let ended = last && chunk.is_some_and(|chunk| finished == chunk.item_count);
+    let changed = if ended {
+        chunks::close_last(conn, now, &batch.summary, held.chunk, counts).await?
+    } else if counts.is_zero() {
+        None
+    } else {
+        row::count(conn, held.batch, counts).await?
+    };
     // After the batch's row, as claims lock them.
     let circuit = sender::learn(conn, now, batch.sender, circuit, results).await?;
     let settled = results.iter().filter(|result| written.contains(&result.seq));
     sender::give_back(conn, now, batch.sender, settled).await?;
     let mut events = applied.events;
     events.extend(changed.map(Event::BatchChanged));
-    Ok(Written { going, circuit, succeeded: counts.succeeded, to_append: applied.to_append, events })
+    Ok(Written { going, circuit, ended, succeeded: counts.succeeded, to_append: applied.to_append, events })
 }
 
 /// Where a chunk went when its worker had nothing more to do with it.
