@@ -98,6 +98,8 @@ pub(crate) struct Config {
     pub(crate) send_concurrency: usize,
     /// What a sender may send a minute; 0: no limit.
     pub(crate) sender_rate_per_min: u32,
+    /// Above how many recipients a send waits until a second person has approved it; 0: never.
+    pub(crate) approval_above: u32,
     /// How many days ended batches and jobs are kept; 0: for ever.
     pub(crate) retention_days: u32,
     /// How many days records of the audit log are kept; 0: for ever.
@@ -195,6 +197,7 @@ impl Default for Config {
             lane_bulk_concurrency: 8,
             send_concurrency: 64,
             sender_rate_per_min: 4_800,
+            approval_above: 0,
             retention_days: 30,
             audit_retention_days: 365,
             ws_max_connections: 1_000,
@@ -470,6 +473,11 @@ impl Config {
     /// A sender's limit a minute, if there is one.
     pub(crate) fn sender_rate(&self) -> Option<i64> {
         (self.sender_rate_per_min > 0).then(|| i64::from(self.sender_rate_per_min))
+    }
+
+    /// Above how many recipients a send waits for a second person; `None`: none does.
+    pub(crate) fn approval_above(&self) -> Option<u32> {
+        (self.approval_above > 0).then_some(self.approval_above)
     }
 
     /// How long ended things are kept.

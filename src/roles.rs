@@ -229,6 +229,7 @@ pub(crate) async fn run(config: &Config, settings: Vec<Setting>, role: Role, par
             general_per_minute: config.limit_general_per_min,
             max_sockets: config.ws_max_connections,
             sender_rate_per_minute: config.sender_rate(),
+            approval_above: config.approval_above(),
             shutdown_grace: config.shutdown_grace(),
             max_streams: config.sse_max_connections,
             internal: config.gateway_secret.as_ref().and_then(|secret| {
@@ -250,6 +251,7 @@ pub(crate) async fn run(config: &Config, settings: Vec<Setting>, role: Role, par
             max_streams: config.sse_max_connections,
             read_only: config.console_read_only,
             sender_rate_per_minute: config.sender_rate(),
+            approval_above: config.approval_above(),
             default_country: config.default_country,
             data_dir: Some(config.data_dir.clone()),
             inspect: inspect.clone(),

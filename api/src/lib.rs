@@ -39,6 +39,8 @@ pub struct Settings {
     pub max_sockets: usize,
     /// The limit a minute of a sender whose row has none: for forecasts.
     pub sender_rate_per_minute: Option<i64>,
+    /// Above how many recipients a send waits for a second person; `None`: none does.
+    pub approval_above: Option<u32>,
     /// How long requests may take to end after the process was told to stop.
     pub shutdown_grace: Duration,
     /// Streams of events at once in this process.
@@ -178,6 +180,10 @@ fn routes(app: Arc<App>, console: BoxEndpoint<'static, Response>) -> BoxEndpoint
         .nest_no_strip("/contacts", batch.clone())
         .nest_no_strip("/suppressions", batch.clone())
         .nest_no_strip("/senders", batch.clone())
+        .nest_no_strip("/calendar", batch.clone())
+        .nest_no_strip("/views", batch.clone())
+        .nest_no_strip("/drafts", batch.clone())
+        .nest_no_strip("/test-numbers", batch.clone())
         .nest_no_strip("/queue", batch)
         .nest_no_strip("/api/v1", support_desk)
         .nest_no_strip("/api/v2", admin_chat.clone())

@@ -6,8 +6,9 @@
   // Times: the page has them in UTC; the reader sees the own zone, whose name is below the page, and UTC in the title.
   const zone = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
   const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const day = new Intl.DateTimeFormat(document.documentElement.lang, { weekday: "short", day: "numeric", month: "short" });
   const times = root => $("time[datetime]", root).forEach(time => {
-    const text = zone.format(new Date(time.dateTime));
+    const text = time.dataset.day ? day.format(new Date(time.dataset.day)) : zone.format(new Date(time.dateTime));
     if (time.textContent !== text) time.textContent = text;
   });
   times(document);
@@ -20,6 +21,7 @@
   });
   const shown = document.getElementById("zone");
   shown.textContent = `${shown.dataset.text} ${name}`;
+  document.cookie = `paceline_zone=${new Date().getTimezoneOffset()}; Path=/console; SameSite=Lax; Max-Age=31536000`;
   // Chosen rows stay chosen when the list is fetched anew.
   const chosen = new Set(), told = document.getElementById("chosen"), boxes = () => $("input[name=id][form]");
   const mark = () => {

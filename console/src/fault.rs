@@ -3,7 +3,7 @@
 use crate::guard;
 use crate::ui::Ui;
 use askama::Template;
-use domain::batches::ControlError;
+use domain::batches::{ControlError, Refused};
 use domain::db::Trouble;
 use domain::users::Permission;
 use poem::Response;
@@ -17,6 +17,8 @@ pub(crate) enum Fault {
     NotFound,
     /// The reader may not; it takes this permission.
     Forbidden(Permission),
+    /// It is for a second person, and the batch is the reader's own.
+    Own,
     /// Nobody is signed in.
     SignIn,
     /// The form does not come from a page of ours, or from an old one.
@@ -31,6 +33,8 @@ pub(crate) enum Fault {
     Bad(&'static str, String),
     /// It makes no sense in the present state; the text says why.
     Conflict(String),
+    /// A batch cannot be steered so.
+    Refused(Refused),
     /// Too often; in so many seconds again.
     Limited(u64),
     /// The database is away.
@@ -58,7 +62,8 @@ impl From<ControlError> for Fault {
     fn from(error: ControlError) -> Self {
         match error {
             ControlError::NotFound => Self::NotFound,
-            ControlError::Conflict(message) => Self::Conflict(message),
+            ControlError::OwnBatch => Self::Own,
+            ControlError::Conflict(refused) => Self::Refused(refused),
             ControlError::Database(error) => error.into(),
         }
     }
@@ -78,11 +83,13 @@ impl Fault {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Forbidden(_) | Self::Forged | Self::ChangePassword | Self::ReadOnly => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::Own | Self::Forged | Self::ChangePassword | Self::ReadOnly => {
+                StatusCode::FORBIDDEN
+            }
             Self::SignIn => StatusCode::UNAUTHORIZED,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Bad(..) => StatusCode::BAD_REQUEST,
-            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Conflict(_) | Self::Refused(_) => StatusCode::CONFLICT,
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Away => StatusCode::SERVICE_UNAVAILABLE,
             Self::Ours => StatusCode::INTERNAL_SERVER_ERROR,
@@ -94,12 +101,14 @@ impl Fault {
         let (key, detail) = match self {
             Self::NotFound => ("error-not-found", String::new()),
             Self::Forbidden(permission) => ("error-forbidden", permission.as_str().to_owned()),
+            Self::Own => ("error-own", String::new()),
             Self::SignIn => ("error-sign-in", String::new()),
             Self::Forged => ("error-forged", String::new()),
             Self::Method(_) => ("error-method", String::new()),
             Self::ChangePassword => ("error-change-password", String::new()),
             Self::ReadOnly => ("error-read-only", String::new()),
             Self::Bad(key, value) => ("error-bad", ui.tv(key, value)),
+            Self::Refused(refused) => ("error-conflict", ui.refused(refused)),
             Self::Conflict(text) => ("error-conflict", text.clone()),
             Self::Limited(seconds) => ("error-limited", format!("{seconds} s")),
             Self::Away => ("error-away", String::new()),

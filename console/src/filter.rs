@@ -89,6 +89,20 @@ impl Line {
         }
     }
 
+    /// The same, where keys that begin so are known, too.
+    pub(crate) fn knows_also(&self, keys: &[&str], first: &str) -> Result<(), Fault> {
+        let known = |term: &&Term| keys.contains(&term.key.as_str()) || term.key.starts_with(first);
+        match self.terms.iter().find(|term| !known(term)) {
+            Some(term) => Err(Fault::Bad("bad-filter", format!("{}: ({}:, {first}…:)", term.key, keys.join(":, ")))),
+            None => Ok(()),
+        }
+    }
+
+    /// The conditions whose keys begin so: what follows there, and the value.
+    pub(crate) fn beginning<'a>(&'a self, first: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.terms.iter().filter_map(move |term| Some((term.key.strip_prefix(first)?, term.value.as_str())))
+    }
+
     /// A value that must be one of a set, in small or capital letters.
     pub(crate) fn choice<T: Copy + ToString>(&self, key: &str, all: &[T]) -> Result<Option<T>, Fault> {
         let Some(text) = self.get(key) else { return Ok(None) };

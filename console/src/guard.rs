@@ -54,6 +54,8 @@ pub(crate) struct Context {
     pub(crate) address: Option<std::net::IpAddr>,
     /// The browser, as it names itself.
     pub(crate) user_agent: Option<String>,
+    /// The minutes of the reader's zone before UTC, as far as a script told them; else UTC's.
+    pub(crate) zone_offset: i64,
     /// The name of the request, as the log has it.
     pub(crate) request_id: String,
 }
@@ -103,7 +105,16 @@ impl Context {
 }
 
 /// What was just done, as the address of the page after an act says it; each has its text.
-const DONE: [&str; 21] = [
+const DONE: [&str; 30] = [
+    "moved",
+    "view-kept",
+    "view-deleted",
+    "draft-kept",
+    "draft-deleted",
+    "test-kept",
+    "tested",
+    "approved",
+    "refused",
     "sent",
     "paused",
     "resumed",
@@ -151,6 +162,9 @@ pub(crate) const fn cookie_name(secure: bool) -> &'static str {
 
 /// The cookie that keeps the chosen language.
 pub(crate) const LANGUAGE_COOKIE: &str = "paceline_language";
+
+/// The cookie in which a script tells the minutes of the reader's zone before UTC.
+const ZONE_COOKIE: &str = "paceline_zone";
 
 /// The cookie of who is not signed in yet: its CSRF token follows from it.
 const VISITOR_COOKIE: &str = "paceline_visitor";
@@ -273,6 +287,10 @@ async fn prepare(
             .collect(),
         address: request.remote_addr().as_socket_addr().map(|address| address.ip()),
         user_agent: text(header::USER_AGENT).map(|agent| agent.chars().take(200).collect()),
+        zone_offset: self::cookie(&headers, ZONE_COOKIE)
+            .and_then(|text| text.parse().ok())
+            .filter(|minutes: &i64| minutes.abs() <= 24 * 60)
+            .unwrap_or(0),
         request_id: text(header::HeaderName::from_static("x-request-id")).unwrap_or_default(),
         app,
     };

@@ -22,6 +22,7 @@ pub(crate) const CATALOGUES: [(Language, &[&str]); 2] = [
             include_str!("../locales/en/console.ftl"),
             include_str!("../locales/en/queue.ftl"),
             include_str!("../locales/en/data.ftl"),
+            include_str!("../locales/en/campaigns.ftl"),
         ],
     ),
     (
@@ -30,6 +31,7 @@ pub(crate) const CATALOGUES: [(Language, &[&str]); 2] = [
             include_str!("../locales/zh-CN/console.ftl"),
             include_str!("../locales/zh-CN/queue.ftl"),
             include_str!("../locales/zh-CN/data.ftl"),
+            include_str!("../locales/zh-CN/campaigns.ftl"),
         ],
     ),
 ];
@@ -95,6 +97,16 @@ impl Language {
         // Stable: of two that are wanted as much, the first that is named.
         wanted.sort_by(|a, b| b.0.total_cmp(&a.0));
         wanted.first().map_or(Self::En, |(_, language)| *language)
+    }
+
+    /// The text of a key without values; `None`: there is none.
+    pub(crate) fn known(self, key: &str) -> Option<String> {
+        let bundle = match self {
+            Self::En => &BUNDLES[0],
+            Self::ZhCn => &BUNDLES[1],
+        };
+        let pattern = bundle.get_message(key)?.value()?;
+        Some(bundle.format_pattern(pattern, None, &mut Vec::new()).into_owned())
     }
 
     /// The text of a key. A key that is not there shows itself: tests find it, a reader can still tell what it is.
@@ -225,6 +237,12 @@ mod tests {
             "operation-act-",
             "operation-status-",
             "operation-do-",
+            "approval-",
+            "steering-",
+            "refused-",
+            "warning-",
+            "left-out-",
+            "phone-",
         ];
         let unused: Vec<String> = keys(CATALOGUES[0].1)
             .into_keys()

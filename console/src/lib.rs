@@ -42,6 +42,8 @@ pub struct Settings {
     pub max_streams: usize,
     /// The limit a minute of a sender whose row has none: for forecasts.
     pub sender_rate_per_minute: Option<i64>,
+    /// Above how many recipients a send waits for a second person; `None`: none does.
+    pub approval_above: Option<u32>,
     /// Where numbers without a country's code are at home.
     pub default_country: Option<Country>,
     /// Where the process keeps its files: a disk that fills needs a person.
@@ -76,7 +78,7 @@ pub fn endpoint(
     settings: Settings,
     stop: CancellationToken,
 ) -> BoxEndpoint<'static, Response> {
-    use domain::users::Permission::{BatchesRead, BatchesWrite, ContactsRead};
+    use domain::users::Permission::{BatchesApprove, BatchesRead, BatchesWrite, ContactsRead};
     let after = After::new(&backplane, clock.clone());
     let live = Live::start(&backplane, db.clone(), clock.clone(), settings.max_streams, stop);
     let app = Arc::new(Console { db, clock, backplane, after, settings, live });
@@ -84,6 +86,7 @@ pub fn endpoint(
     let signed_in = |method, run| route(&app, Access::SignedIn, method, run);
     let session = |method, run| route(&app, Access::Session, method, run);
     let steering = |method, run| route(&app, Access::Needs(BatchesWrite), method, run);
+    let approving = |method, run| route(&app, Access::Needs(BatchesApprove), method, run);
     let contacts = |method, run| route(&app, Access::Needs(ContactsRead), method, run);
     let batches = |method, run| route(&app, Access::Needs(BatchesRead), method, run);
     operator(data(Route::new(), &app), &app)
@@ -101,10 +104,15 @@ pub fn endpoint(
         .at("/console/new/send", steering("GET, POST", |c| Box::pin(pages::new_send::either(c))))
         .at("/console/batches", batches("GET", |c| Box::pin(pages::batches::show(c))))
         .at("/console/batches/selected", steering("GET, POST", |c| Box::pin(pages::selected::either(c))))
+        .at("/console/batches/all", steering("GET, POST", |c| Box::pin(pages::steering::either(c))))
+        .at("/console/batches/acts/:id", batches("GET", |c| Box::pin(pages::steering::show(c))))
+        .at("/console/batches/acts/:id/:act", steering("POST", |c| Box::pin(pages::steering::act(c))))
         .at("/console/batches/:id", batches("GET", |c| Box::pin(pages::batch::show(c))))
         .at("/console/batches/:id/failures", batches("GET", |c| Box::pin(pages::failures::show(c))))
         .at("/console/batches/:id/recipients", batches("GET", |c| Box::pin(pages::recipients::show(c))))
         .at("/console/batches/:id/recipients/:seq", batches("GET", |c| Box::pin(pages::recipient::show(c))))
+        .at("/console/batches/:id/approve", approving("POST", |c| Box::pin(pages::approval::approve(c))))
+        .at("/console/batches/:id/refuse", approving("POST", |c| Box::pin(pages::approval::refuse(c))))
         .at("/console/batches/:id/:act", steering("POST", |c| Box::pin(pages::batch::act(c))))
         .at(
             "/console/assets/:name",
@@ -143,6 +151,13 @@ fn data(routes: Route, app: &Arc<Console>) -> Route {
         .at("/console/templates/:id/delete", with(BatchesWrite, "POST", |c| Box::pin(pages::templates::delete(c))))
         .at("/console/suppressions", with(ContactsRead, "GET, POST", |c| Box::pin(pages::suppressions::either(c))))
         .at("/console/suppressions/end", with(ContactsWrite, "POST", |c| Box::pin(pages::suppressions::end(c))))
+        .at("/console/calendar", with(BatchesRead, "GET", |c| Box::pin(pages::calendar::show(c))))
+        .at("/console/calendar.ics", with(BatchesRead, "GET", |c| Box::pin(pages::calendar::file(c))))
+        .at("/console/views", signed_in("POST", |c| Box::pin(pages::kept::keep_view(c))))
+        .at("/console/views/:id/delete", signed_in("POST", |c| Box::pin(pages::kept::delete_view(c))))
+        .at("/console/drafts", with(BatchesWrite, "GET", |c| Box::pin(pages::kept::drafts(c))))
+        .at("/console/drafts/:id/delete", with(BatchesWrite, "POST", |c| Box::pin(pages::kept::delete_draft(c))))
+        .at("/console/account/test-numbers", with(BatchesWrite, "POST", |c| Box::pin(pages::kept::test_numbers(c))))
         .at("/console/statistics", with(BatchesRead, "GET", |c| Box::pin(pages::statistics::show(c))))
         .at("/console/statistics.csv", with(BatchesRead, "GET", |c| Box::pin(pages::statistics::file(c))))
         .at("/console/audit", with(UsersRead, "GET", |c| Box::pin(pages::audit::show(c))))

@@ -3,6 +3,8 @@
 use crate::assets::Addresses;
 use crate::i18n::Language;
 use crate::viewer::Viewer;
+use domain::batches::{Refused, Warning};
+use domain::contacts::phone::PhoneError;
 use domain::users::Permission;
 use domain::{BatchId, JobKind, Lane, Timestamp};
 use fluent_bundle::FluentValue;
@@ -119,6 +121,27 @@ impl Ui {
     /// The words of a button that does something to so many jobs.
     pub(crate) fn act_on(&self, act: &str, jobs: &i64) -> String {
         self.tn(&format!("operation-do-{act}"), jobs)
+    }
+
+    /// Why a batch cannot be steered so.
+    pub(crate) fn refused(&self, refused: &Refused) -> String {
+        self.tn(&format!("refused-{}", refused.code()), &refused.count())
+    }
+
+    /// Something that whoever sends should know; what this release has no words for, as the domain says it.
+    pub(crate) fn warning(&self, warning: &Warning) -> String {
+        let key = format!("warning-{}", warning.code.replace('_', "-"));
+        self.language.known(&key).unwrap_or_else(|| warning.message.clone())
+    }
+
+    /// Why a recipient is left out; what this release has no words for, by its code.
+    pub(crate) fn left_out(&self, reason: &str) -> String {
+        self.language.known(&format!("left-out-{}", reason.replace('_', "-"))).unwrap_or_else(|| reason.to_owned())
+    }
+
+    /// Why a text is no phone number.
+    pub(crate) fn phone_error(&self, error: PhoneError) -> String {
+        self.state("", error.code())
     }
 
     /// Whether the reader may read the configuration.

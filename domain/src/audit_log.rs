@@ -149,6 +149,10 @@ actions! {
     BatchUpdate = "batch:update",
     /// What failed of a batch is tried again.
     BatchRetry = "batch:retry",
+    /// A send that waited for a second person was let go by one.
+    BatchApprove = "batch:approve",
+    /// A send that waited for a second person was refused by one; the record says for what reason.
+    BatchRefuse = "batch:refuse",
     /// A template was made.
     TemplateCreate = "template:create",
     /// A template was changed.
@@ -159,6 +163,12 @@ actions! {
     SuppressionCreate = "suppression:create",
     /// A number gets bulk messages again.
     SuppressionEnd = "suppression:end",
+    /// A view of a list was kept.
+    ViewCreate = "view:create",
+    /// A view of a list was deleted.
+    ViewDelete = "view:delete",
+    /// A user changed the numbers that their tests go to.
+    TestNumbers = "user:test_numbers",
     /// A sender was made.
     SenderCreate = "sender:create",
     /// A sender's pace, cap or stop was changed.
@@ -175,6 +185,10 @@ actions! {
     OperationCreate = "operation:create",
     /// An operation was taken back or stopped.
     OperationStop = "operation:stop",
+    /// Something is to be done to all the batches that match.
+    SteeringCreate = "steering:create",
+    /// An act on batches was taken back or stopped.
+    SteeringStop = "steering:stop",
     /// A contact was made by hand.
     ContactCreate = "contact:create",
     /// A contact was changed by hand.

@@ -39,7 +39,7 @@ impl Burial {
             | JobKind::DeleteChunk => Self::Batch,
             JobKind::Deliver => Self::Message,
             // An operation's row says how far it came: its job is retried, or it is stopped.
-            JobKind::Cancel | JobKind::Operation | JobKind::Probe => Self::Nothing,
+            JobKind::Cancel | JobKind::Operation | JobKind::Steering | JobKind::Probe => Self::Nothing,
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod event;
 pub mod gateways;
 pub mod idempotency;
 pub mod jobs;
+pub mod kept;
 pub mod kinds;
 pub mod messages;
 pub mod model;
@@ -38,6 +39,6 @@ pub use step::Step;
 pub use time::{Clock, Timestamp};
 
 pub use entities::{
-    BatchId, ContactId, ConversationId, GatewayId, JobId, MessageId, OperationId, SenderId, SessionId, SuppressionId,
-    TagId, TemplateId, UserId,
+    BatchId, ContactId, ConversationId, GatewayId, JobId, MessageId, OperationId, SenderId, SessionId, SteeringId,
+    SuppressionId, TagId, TemplateId, UserId, ViewId,
 };

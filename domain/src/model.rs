@@ -57,6 +57,18 @@ names! {
 }
 
 names! {
+    /// Where the approval of a send stands that is above the number of recipients beyond which a second person decides.
+    Approval {
+        /// Nobody has decided: nothing of it leaves.
+        Pending = "pending",
+        /// A second person let it go.
+        Approved = "approved",
+        /// A second person refused it; it is cancelled.
+        Refused = "refused",
+    }
+}
+
+names! {
     /// Where a job stands; `jobs` says who moves it on.
     JobState {
         /// May be claimed from its time on.
@@ -85,6 +97,18 @@ names! {
         Cancel = "cancel",
         /// They run at once.
         Run = "run",
+    }
+}
+
+names! {
+    /// What is done to all the batches that match.
+    SteeringAct {
+        /// They are paused.
+        Pause = "pause",
+        /// Paused ones go on.
+        Resume = "resume",
+        /// They are cancelled.
+        Cancel = "cancel",
     }
 }
 

@@ -86,6 +86,7 @@ impl JobKind {
             | Self::DeleteChunk
             | Self::Deliver
             | Self::Operation
+            | Self::Steering
             | Self::Probe => 1,
         }
     }
@@ -112,6 +113,8 @@ kinds! {
         Deliver = "deliver" in Critical,
         /// Does something to all the jobs that match a filter.
         Operation = "operation" in Default,
+        /// Does something to all the batches that match a filter.
+        Steering = "steering" in Default,
         /// Does nothing: measures how long a lane takes from commit to handler (`doctor`, `bench`). Whoever measures says
         /// which lane.
         Probe = "probe" in Critical,

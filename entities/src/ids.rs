@@ -43,6 +43,8 @@ id! {
     JobId,
     /// An act on all the jobs that match.
     OperationId,
+    /// An act on all the batches that match.
+    SteeringId,
     /// A message, whoever wrote it.
     MessageId,
     /// A message template.
@@ -53,6 +55,8 @@ id! {
     ConversationId,
     /// A gateway that messages leave through.
     GatewayId,
+    /// A view of a list that somebody keeps.
+    ViewId,
     /// A wish not to be written to, and the trail of it.
     SuppressionId,
 }

@@ -25,6 +25,11 @@ mod m0020_outbox;
 mod m0021_queue;
 mod m0022_samples;
 mod m0023_operations;
+mod m0024_approvals;
+mod m0025_batch_paces;
+mod m0026_kept;
+mod m0027_steerings;
+mod m0028_scheduled;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -61,6 +66,11 @@ impl MigratorTrait for Migrator {
             Box::new(m0021_queue::Migration),
             Box::new(m0022_samples::Migration),
             Box::new(m0023_operations::Migration),
+            Box::new(m0024_approvals::Migration),
+            Box::new(m0025_batch_paces::Migration),
+            Box::new(m0026_kept::Migration),
+            Box::new(m0027_steerings::Migration),
+            Box::new(m0028_scheduled::Migration),
         ]
     }
 }

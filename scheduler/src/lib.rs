@@ -10,10 +10,11 @@ use domain::db::{Trouble, Tx};
 use domain::delivery::{reports, send};
 use domain::jobs::workers::{self, SILENCE};
 use domain::jobs::{Depth, Rescued, Swept};
+use domain::kept::drafts;
 use domain::kinds::Kinds;
 use domain::messages::receipts;
-use domain::queue::operations;
 use domain::queue::samples::{self, Progress};
+use domain::queue::{operations, steerings};
 use domain::{Clock, Db, Dialect, Timestamp, audit_log, batches, contacts, db, idempotency, jobs, outbox, users};
 use faults::Commit;
 use futures::FutureExt;
@@ -393,6 +394,7 @@ impl Scheduler {
         while on() && self.prune_one(receipts::prune(self.db.write(), now.minus(EARLY_KEPT), rows()).await)? {}
         while on() && self.prune_step(async |tx| batches::prune_uploads(tx, now, rows()).await).await? {}
         while on() && self.prune_step(async |tx| samples::prune(tx, now, rows()).await).await? {}
+        while on() && self.prune_one(drafts::prune(self.db.write(), now, rows()).await)? {}
         while on() && users::prune(self.db.write(), now, PRUNE_STEP).await? > 0 {}
         while on() && batches::let_go_of_cancelled(self.db.write(), LET_GO_CHUNKS).await? > 0 {}
         if let Some(kept) = self.settings.audit_retention {
@@ -402,6 +404,7 @@ impl Scheduler {
         let before = now.minus(retention);
         while on() && self.prune_step(async |tx| Ok(jobs::prune(tx, before, rows()).await? >= rows())).await? {}
         while on() && self.prune_step(async |tx| operations::prune(tx, before, rows()).await).await? {}
+        while on() && self.prune_step(async |tx| steerings::prune(tx, before, rows()).await).await? {}
         while on() && self.prune_step(async |tx| batches::prune(tx, before, rows()).await).await? {}
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The batch contract against the real binary, on both set-ups: embedded (SQLite, one process) and split (PostgreSQL,
 //! Redis, one process for each role).
 
+mod approvals;
 mod control;
 mod dry_runs;
 mod fairness;

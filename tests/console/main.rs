@@ -1,6 +1,8 @@
 //! The console against the real binary: in a real browser, and as whoever means harm.
 
 mod acts;
+mod approvals;
+mod campaigns;
 mod data;
 mod first;
 mod live;

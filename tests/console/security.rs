@@ -25,6 +25,10 @@ fn pages(batch: &str) -> Vec<(String, [bool; 4])> {
         ("/console/new/tags".into(), [true, true, true, false]),
         ("/console/new/delete".into(), [true, false, false, false]),
         ("/console/templates".into(), batches),
+        ("/console/calendar".into(), batches),
+        ("/console/calendar.ics".into(), batches),
+        ("/console/drafts".into(), [true, true, false, false]),
+        ("/console/batches/all?act=pause&q=status:pending".into(), [true, true, false, false]),
         ("/console/templates/new".into(), [true, true, false, false]),
         ("/console/suppressions".into(), all),
         ("/console/statistics".into(), batches),
@@ -73,6 +77,17 @@ on_both!(each_route_is_open_to_its_roles_alone () |s: Rc<Setup>| Box::pin(async 
         }
         let steers = place < 2;
         for act in ["resume", "pause", "pace", "cancel", "keep", "retry"] {
+            let batch = if steers { "999999" } else { &paused };
+            let status = visitor.act(&format!("/console/batches/{batch}/{act}")).await.status;
+            assert_eq!(status, if steers { 404 } else { 403 }, "{role} {act}");
+        }
+        for act in ["batches/acts/999999/undo", "batches/acts/999999/stop", "drafts/999999/delete"] {
+            let status = visitor.act(&format!("/console/{act}")).await.status;
+            assert_eq!(status, if steers { 404 } else { 403 }, "{role} {act}");
+        }
+        let status = visitor.act("/console/views/999999/delete").await.status;
+        assert_eq!(status, 404, "{role}: a view is its owner's");
+        for act in ["approve", "refuse", "move"] {
             let batch = if steers { "999999" } else { &paused };
             let status = visitor.act(&format!("/console/batches/{batch}/{act}")).await.status;
             assert_eq!(status, if steers { 404 } else { 403 }, "{role} {act}");

@@ -31,8 +31,13 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("get", "/batch/{batch_id}/items", Some("batches:read")),
     ("get", "/batch/{batch_id}/items/{seq}", Some("batches:read")),
     ("get", "/batch/{batch_id}/causes", Some("batches:read")),
+    ("get", "/batch/{batch_id}/pace", Some("batches:read")),
+    ("get", "/batch/{batch_id}/forecast", Some("batches:read")),
     ("get", "/batch/{batch_id}/cancellation", Some("batches:read")),
     ("put", "/batch/{batch_id}/cancellation", Some("batches:write")),
+    ("get", "/batch/{batch_id}/approval", Some("batches:read")),
+    ("post", "/batch/{batch_id}/approve", Some("batches:approve")),
+    ("post", "/batch/{batch_id}/refuse", Some("batches:approve")),
     ("delete", "/batch/{batch_id}/cancellation", Some("batches:write")),
     ("get", "/batch/{batch_id}/items.csv", Some("batches:read")),
     // Contacts' data besides: whoever has the one role has the other.
@@ -42,6 +47,24 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("get", "/contacts/{contact_id}/batches", Some("batches:read")),
     ("post", "/contacts/{contact_id}/unmask", Some("contacts:read")),
     ("get", "/batch/{batch_id}/preview", Some("batches:read")),
+    ("post", "/batch/test", Some("batches:write")),
+    ("get", "/batch/acts", Some("batches:read")),
+    ("post", "/batch/acts", Some("batches:write")),
+    ("get", "/batch/acts/{act_id}", Some("batches:read")),
+    ("get", "/batch/acts/{act_id}/items", Some("batches:read")),
+    ("post", "/batch/acts/{act_id}/undo", Some("batches:write")),
+    ("post", "/batch/acts/{act_id}/stop", Some("batches:write")),
+    ("get", "/calendar", Some("batches:read")),
+    ("get", "/views", Some("batches:read")),
+    ("post", "/views", Some("batches:read")),
+    ("delete", "/views/{view_id}", Some("batches:read")),
+    // Drafts and test numbers are everybody's own.
+    ("get", "/drafts", Some("batches:write")),
+    ("get", "/drafts/{key}", Some("batches:write")),
+    ("put", "/drafts/{key}", Some("batches:write")),
+    ("delete", "/drafts/{key}", Some("batches:write")),
+    ("get", "/test-numbers", Some("batches:write")),
+    ("put", "/test-numbers", Some("batches:write")),
     ("get", "/templates", Some("batches:read")),
     ("post", "/templates", Some("batches:write")),
     ("get", "/templates/{id}", Some("batches:read")),
@@ -95,6 +118,9 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("post", "/api/v1/auth/password", Some("")),
 ];
 
+/// The key of a draft.
+const KEY: &str = "00112233445566778899aabbccddeeff";
+
 /// What each role permits of that, by the support desk's contract.
 const ROLES: &[(&str, &[&str])] = &[
     (
@@ -103,6 +129,7 @@ const ROLES: &[(&str, &[&str])] = &[
             "",
             "batches:read",
             "batches:write",
+            "batches:approve",
             "contacts:read",
             "contacts:write",
             "contacts:delete",
@@ -121,6 +148,7 @@ const ROLES: &[(&str, &[&str])] = &[
             "",
             "batches:read",
             "batches:write",
+            "batches:approve",
             "contacts:read",
             "contacts:write",
             "conversations:read",
@@ -167,7 +195,7 @@ async fn ask(client: &support::Client, method: &str, path: &str, body: &Value) -
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_role_may_do_what_its_contract_says_on_every_route() {
-    let served = Served::start(&[]).await;
+    let served = Served::start(&[("PACELINE_APPROVAL_ABOVE", "2")]).await;
     let mut table: Vec<_> = ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
     table.sort();
     assert_eq!(table, documented(&served).await, "a route that is new has no rule here yet");
@@ -178,8 +206,13 @@ async fn every_role_may_do_what_its_contract_says_on_every_route() {
     let import = json!({ "contacts": [{ "phoneE164": "+60123456780" }] });
     let import =
         admin.post("/batch/import", &import).await.expect(202)["data"]["id"].as_str().expect("an id").to_owned();
+    let waiting =
+        admin.post("/batch/send", &json!({ "contactIds": ["1", "2", "3"], "content": "x" })).await.expect(202);
+    let waiting = waiting["data"]["id"].as_str().expect("an id").to_owned();
     let operation = json!({ "act": "retry", "filter": { "state": "dead" } });
     admin.post("/queue/operations", &operation).await.expect(202);
+    let act = json!({ "act": "pause", "filter": { "status": "PENDING" } });
+    admin.post("/batch/acts", &act).await.expect(202);
     let customer = json!({ "name": "A customer", "phone": "+60123456789" });
     let customer = admin.post("/customers/", &customer).await.expect(201)["id"].to_string();
     for (role, permitted) in ROLES {
@@ -190,14 +223,24 @@ async fn every_role_may_do_what_its_contract_says_on_every_route() {
             let template = json!({ "name": name, "content": "x" });
             let made = admin.post("/templates", &template).await.expect(201);
             let id = made["data"]["id"].as_str().expect("an id");
-            let batch = if path.ends_with("/failed-rows.csv") { import.as_str() } else { "1" };
+            let batch = match *path {
+                "/batch/{batch_id}/failed-rows.csv" => import.as_str(),
+                "/batch/{batch_id}/approval" => waiting.as_str(),
+                _ => "1",
+            };
             let path = path.replace("{batch_id}", batch).replace("{id}", id).replace("{customer_id}", &customer);
-            let path = path.replace("{operation_id}", "1");
+            let path = path.replace("{operation_id}", "1").replace("{act_id}", "1").replace("{key}", KEY);
             let path = path
                 .replace("{contact_id}", &customer)
                 .replace("{seq}", "0")
                 .replace("{job_id}", "1")
                 .replace("{name}", "default");
+            // What is everybody's own is there to be asked for.
+            let own = json!({ "page": "batches", "name": name, "line": "status:failed" });
+            let view = client.post("/views", &own).await.body["data"]["id"].as_str().unwrap_or("1").to_owned();
+            let path = path.replace("{view_id}", &view);
+            let draft = json!({ "name": "x", "fields": { "content": "x" } });
+            drop(client.send(client.request(Method::PUT, &format!("/drafts/{KEY}")).json(&draft)).await);
             let body = if *method == "put" { &template } else { &json!({}) };
             let may = needs.is_none_or(|needs| permitted.contains(&needs));
             if path == STREAM && may {
@@ -230,8 +273,9 @@ async fn without_a_token_every_route_but_those_for_everybody_is_401() {
     for client in &odd {
         for (method, path, needs) in ROUTES {
             let path = path.replace("{batch_id}", "1").replace("{id}", "1").replace("{customer_id}", "1");
-            let path = path.replace("{operation_id}", "1");
+            let path = path.replace("{operation_id}", "1").replace("{act_id}", "1").replace("{key}", KEY);
             let path = path
+                .replace("{view_id}", "1")
                 .replace("{contact_id}", "1")
                 .replace("{seq}", "0")
                 .replace("{job_id}", "1")

@@ -8,6 +8,8 @@ use support::{Client, Method};
 
 /// Routes that change nothing of which a record is kept, and why.
 const UNRECORDED: &[(&str, &str, &str)] = &[
+    ("put", "/drafts/{key}", "a form that is not sent, kept while it is written; nobody else reads it"),
+    ("delete", "/drafts/{key}", "a form that is not sent; nobody else reads it"),
     ("post", "/templates/{id}/preview", "writes nothing"),
     ("post", "/messages/inbox", "the message's row is the record; a word that opts out has its own"),
     ("post", "/messages/ack", "the message's row is the record"),
@@ -39,7 +41,12 @@ struct There {
     customer: String,
     running: Vec<String>,
     failed: String,
+    /// Sends of somebody else that wait for a second person.
+    waiting: [String; 2],
     template: String,
+    /// Acts on batches that have not begun.
+    acts: Vec<String>,
+    view: String,
     /// Operations that have not begun.
     operations: Vec<String>,
     /// Jobs: two dead ones and two that wait.
@@ -68,6 +75,12 @@ async fn make(served: &Served, admin: &Client) -> There {
     let number = customer.parse::<i64>().expect("a number");
     admin.post("/messages/send", &json!({ "customer_id": number, "content": "Hi" })).await.expect(200);
     served.sql("UPDATE conversations SET unread = 1").await;
+    let mut waiting = [String::new(), String::new()];
+    for one in &mut waiting {
+        *one = admin.post("/batch/send", &later).await.expect(202)["data"]["id"].as_str().expect("id").to_owned();
+        let sql = format!("UPDATE batches SET approval = 'pending', paused = TRUE, created_by = 77 WHERE id = {one}");
+        served.sql(&sql).await;
+    }
     let template = admin.post("/templates", &json!({ "name": "one", "content": "x" })).await.expect(201);
     let mut jobs = Vec::new();
     for state in ["dead", "dead", "ready", "ready"] {
@@ -84,13 +97,26 @@ async fn make(served: &Served, admin: &Client) -> There {
         let made = admin.post("/queue/operations", &body).await.expect(202);
         operations.push(made["data"]["id"].as_str().expect("id").to_owned());
     }
+    let mut acts = Vec::new();
+    for _ in 0..2 {
+        let body = json!({ "act": "pause", "filter": { "type": "TAG" } });
+        let made = admin.post("/batch/acts", &body).await.expect(202);
+        acts.push(made["data"]["id"].as_str().expect("id").to_owned());
+    }
+    let view = json!({ "page": "batches", "name": "a", "line": "status:failed" });
+    let view = admin.post("/views", &view).await.expect(201)["data"]["id"].as_str().expect("id").to_owned();
+    let numbers = admin.request(Method::PUT, "/test-numbers").json(&json!({ "phones": ["+60123456785"] }));
+    admin.send(numbers).await.expect(200);
     // They begin long after this test has looked at them.
-    served.sql(&format!("UPDATE jobs SET run_at = {LATER_MS} WHERE kind = 'operation'")).await;
+    served.sql(&format!("UPDATE jobs SET run_at = {LATER_MS} WHERE kind IN ('operation', 'steering')")).await;
     There {
         operations,
+        acts,
+        view,
         customer,
         running,
         failed,
+        waiting,
         template: template["data"]["id"].as_str().expect("id").to_owned(),
         jobs,
     }
@@ -98,7 +124,7 @@ async fn make(served: &Served, admin: &Client) -> There {
 
 /// The change that each route makes.
 fn changes(there: &There, user: &support::User) -> BTreeMap<(&'static str, &'static str), Change> {
-    let There { customer, running, failed, template, jobs, operations } = there;
+    let There { customer, running, failed, waiting, template, jobs, operations, acts, view } = there;
     let job = |at: usize, what: &str| format!("/queue/jobs/{}{what}", jobs[at]);
     let send = json!({ "contactIds": [customer], "content": "x" });
     let none = || json!({});
@@ -111,6 +137,28 @@ fn changes(there: &There, user: &support::User) -> BTreeMap<(&'static str, &'sta
             change("batch:create", "/batch/import", json!({ "contacts": [{ "phoneE164": "+60123456780" }] }), 202),
         ),
         (("post", "/batch/send"), change("batch:create", "/batch/send", send, 202)),
+        (("post", "/batch/test"), change("batch:create", "/batch/test", json!({ "content": "x" }), 202)),
+        (
+            ("post", "/batch/acts"),
+            change("steering:create", "/batch/acts", json!({ "act": "pause", "filter": { "type": "TAG" } }), 202),
+        ),
+        (
+            ("post", "/batch/acts/{act_id}/undo"),
+            change("steering:stop", format!("/batch/acts/{}/undo", acts[0]), none(), 200),
+        ),
+        (
+            ("post", "/batch/acts/{act_id}/stop"),
+            change("steering:stop", format!("/batch/acts/{}/stop", acts[1]), none(), 200),
+        ),
+        (
+            ("post", "/views"),
+            change("view:create", "/views", json!({ "page": "batches", "name": "b", "line": "status:failed" }), 201),
+        ),
+        (("delete", "/views/{view_id}"), change("view:delete", format!("/views/{view}"), none(), 200)),
+        (
+            ("put", "/test-numbers"),
+            change("user:test_numbers", "/test-numbers", json!({ "phones": ["+60123456784"] }), 200),
+        ),
         (
             ("post", "/batch/tags"),
             change(
@@ -137,6 +185,11 @@ fn changes(there: &There, user: &support::User) -> BTreeMap<(&'static str, &'sta
         (
             ("post", "/contacts/{contact_id}/unmask"),
             change("contact:unmask", format!("/contacts/{customer}/unmask"), json!({ "reason": "a call" }), 200),
+        ),
+        (("post", "/batch/{batch_id}/approve"), change("batch:approve", batch(&waiting[0], "/approve"), none(), 200)),
+        (
+            ("post", "/batch/{batch_id}/refuse"),
+            change("batch:refuse", batch(&waiting[1], "/refuse"), json!({ "reason": "too many" }), 200),
         ),
         (("post", "/batch/{batch_id}/retry"), change("batch:retry", batch(failed, "/retry"), none(), 200)),
         (

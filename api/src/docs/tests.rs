@@ -43,6 +43,7 @@ fn app() -> Arc<App> {
             general_per_minute: 0,
             max_sockets: 0,
             sender_rate_per_minute: None,
+            approval_above: None,
             shutdown_grace: Duration::ZERO,
             max_streams: 0,
             internal: None,

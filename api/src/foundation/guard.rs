@@ -31,6 +31,7 @@ macro_rules! needs {
 
 needs! {
     BATCHES_READ = BatchesRead,
+    BATCHES_APPROVE = BatchesApprove,
     BATCHES_WRITE = BatchesWrite,
     CONTACTS_READ = ContactsRead,
     CONTACTS_WRITE = ContactsWrite,

@@ -89,6 +89,26 @@ impl ParseFromParameter for PathId {
     }
 }
 
+/// What names a form, in a path. What is no such name names nothing, which is for the route to say.
+#[derive(Clone, Debug)]
+pub(crate) struct FormKey(String);
+
+impl Deref for FormKey {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+described!(FormKey, "string_form_key", patterned("^[0-9a-f]{32}$"));
+
+impl ParseFromParameter for FormKey {
+    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        Ok(Self(value.to_owned()))
+    }
+}
+
 /// A place in a list, from 0, in a path. What is no number is no place, which is for the route to say.
 #[derive(Clone, Debug)]
 pub(crate) struct Seq(String);

@@ -22,7 +22,12 @@ pub(crate) fn read(
         }
         Some(text.trim().to_owned())
     };
-    let search = Search { text: text("search", search), phone: text("phone", phone), tag: text("tag", tag) };
+    let search = Search {
+        text: text("search", search),
+        phone: text("phone", phone),
+        tag: text("tag", tag),
+        ..Search::default()
+    };
     if search.phone.as_deref().is_some_and(|phone| digits_of(phone).is_none()) {
         params.bad(
             "phone",
@@ -30,6 +35,20 @@ pub(crate) fn read(
         );
     }
     search
+}
+
+/// The parameter `attribute`: a name and a value, parted by the first colon.
+pub(crate) fn attribute(params: &mut Params, attribute: Option<Lenient<String>>) -> Option<(String, String)> {
+    let text: String = params.read("attribute", attribute, "a text").filter(|text: &String| !text.trim().is_empty())?;
+    if text.chars().count() > MAX_CHARS || text.contains('\0') {
+        params.bad("attribute", format!("must be at most {MAX_CHARS} characters, without NUL"));
+        return None;
+    }
+    let found = text.split_once(':').filter(|(name, _)| !name.trim().is_empty());
+    if found.is_none() {
+        params.bad("attribute", "must be a name and a value, as city:Berlin");
+    }
+    found.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// What is looked for, as it stands in the address of the next page: `&search=…`.
@@ -45,7 +64,8 @@ mod tests {
 
     #[test]
     fn the_next_page_looks_for_the_same() {
-        let search = Search { text: Some("Zoë & \"Ann\">".into()), phone: None, tag: Some("vip".into()) };
+        let search =
+            Search { text: Some("Zoë & \"Ann\">".into()), phone: None, tag: Some("vip".into()), ..Search::default() };
         assert_eq!(query(&search), "&search=Zo%C3%AB%20%26%20%22Ann%22%3E&tag=vip");
         assert_eq!(query(&Search::default()), "");
     }

@@ -277,7 +277,6 @@ act-send = { $count ->
 }
 send-undo = It can be cancelled before it starts.
 send-nobody = It would reach nobody. Choose other tags or contacts.{ $value }
-send-refused = It cannot be sent so: { $value }
 send-no-text = The text is empty. Write one, or choose a template.{ $value }
 send-long-text = The text is too long. It may have { $value } characters.
 send-bad-text = The text cannot be read: { $value }
@@ -295,7 +294,6 @@ contact-number = contact { $value }
 # Contacts
 contacts = Contacts
 contact = Contact
-contacts-find = Number or name
 contacts-first = There is no contact yet. Import some from a file.
 contacts-none = No contact matches.
 contact-last = Last message
@@ -304,7 +302,6 @@ contact-suppressed = Gets no bulk messages since
 contact-since = Contact since
 contact-source = Source
 contact-no-batches = No batch had this contact.
-tag = Tag
 tags = Tags
 tags-none = It has no tags.
 conversation = Conversation

@@ -165,7 +165,6 @@ act-import = { $count ->
 import-no-script = Without scripts the file has to be chosen again before each press.
 import-no-file = No file is chosen. Choose a CSV or XLSX file.{ $value }
 import-large = The file is larger than { $value } MB. Divide it.
-import-refused = The file cannot be imported: { $value }
 bad-country = “{ $value }” is no country. Write its two letters, as MY.
 bad-encoding = “{ $value }” is no encoding. Write one as utf-8 or gb18030, or leave it empty.
 

@@ -257,7 +257,6 @@ act-send = { $count ->
 }
 send-undo = 开始之前可以取消。
 send-nobody = 没有人会收到。请选择其他标签或联系人。{ $value }
-send-refused = 不能这样发送：{ $value }
 send-no-text = 文本为空。请填写文本或选择模板。{ $value }
 send-long-text = 文本太长。最多 { $value } 个字符。
 send-bad-text = 文本无法解析：{ $value }
@@ -275,7 +274,6 @@ contact-number = 联系人 { $value }
 # 联系人
 contacts = 联系人
 contact = 联系人
-contacts-find = 号码或姓名
 contacts-first = 还没有联系人。请从文件导入。
 contacts-none = 没有符合条件的联系人。
 contact-last = 最近消息
@@ -284,7 +282,6 @@ contact-suppressed = 不接收批量消息，自
 contact-since = 创建于
 contact-source = 来源
 contact-no-batches = 没有批次包含此联系人。
-tag = 标签
 tags = 标签
 tags-none = 没有标签。
 conversation = 会话

@@ -152,7 +152,6 @@ act-import = { $count ->
 import-no-script = 未启用脚本时，每次提交前都需要重新选择文件。
 import-no-file = 没有选择文件。请选择 CSV 或 XLSX 文件。{ $value }
 import-large = 文件大于 { $value } MB，请拆分。
-import-refused = 无法导入该文件：{ $value }
 bad-country = “{ $value }”不是国家代码。请填写两个字母，例如 MY。
 bad-encoding = “{ $value }”不是编码。请填写 utf-8 或 gb18030 等，或留空。
 

@@ -7,6 +7,7 @@ use crate::ui::Ui;
 use askama::Template;
 use domain::audit_log::{self, Action};
 use domain::db;
+use domain::kept::numbers;
 use domain::users::{self, User};
 use faults::Commit;
 use poem::Response;
@@ -17,13 +18,17 @@ struct Account {
     ui: Ui,
     user: User,
     permissions: Vec<&'static str>,
+    /// The numbers that the reader's tests go to, a line each.
+    numbers: String,
 }
 
 /// Shows the account.
 pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
     let user = context.viewer()?.user.clone();
     let permissions = user.role.permissions().iter().map(|permission| permission.as_str()).collect();
-    let page = Account { ui: context.ui.clone(), user, permissions };
+    let numbers = numbers::list(context.app.db.read(), user.id).await?;
+    let numbers = numbers.iter().map(|digits| format!("+{digits}")).collect::<Vec<_>>().join("\n");
+    let page = Account { ui: context.ui.clone(), user, permissions, numbers };
     Ok(guard::html(&page.ui, &page))
 }
 

@@ -1,6 +1,7 @@
 //! `/console/audit`: who changed what, when, and from where; as a file too. And what was done with one batch.
 
 use super::batches::{creator, day};
+use super::kept::{Views, views_of};
 use super::{ROWS, batch_of};
 use crate::fault::Fault;
 use crate::filter::{Chip, Line};
@@ -42,6 +43,7 @@ struct Page {
     ui: Ui,
     line: String,
     chips: Vec<Chip>,
+    views: Views,
     known: Vec<String>,
     rows: Vec<Row>,
     older: Option<String>,
@@ -119,6 +121,7 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
         rows: rows(&context, found).await?,
         ui: context.ui.clone(),
         chips: line.chips(PATH),
+        views: views_of(&context, "audit", &line).await?,
         file: line.address("/console/audit.csv"),
         line: line.to_string(),
         known: known.map(str::to_owned).to_vec(),

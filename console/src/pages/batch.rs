@@ -1,19 +1,17 @@
 //! `/console/batches/{id}`: a batch, and the acts on it.
 
-use super::{batch_of, moment, shown_status};
+use super::course::{self, Course, MAX_RATE, WhatIf};
+use super::{approval, batch_of, moment, new_send, shown_status};
 use crate::fault::Fault;
 use crate::guard::{self, Context, redirect};
 use crate::ui::Ui;
 use askama::Template;
 use backplane::Limit;
 use domain::audit_log::{self, Action};
-use domain::batches::{self, Batch, BatchStatus, ControlError, ItemStatus, LimitedBy, Patch, SenderPace};
+use domain::batches::{self, Batch, BatchStatus, ControlError, ItemStatus, Patch, SenderPace};
 use domain::db::Trouble;
 use domain::{BatchId, Timestamp, db};
 use poem::Response;
-
-/// The highest pace that can be asked for, in messages a minute.
-const MAX_RATE: u32 = 600_000;
 
 /// How many attempts under way are counted.
 const MAX_IN_FLIGHT: usize = 1_000;
@@ -22,7 +20,7 @@ const MAX_IN_FLIGHT: usize = 1_000;
 const TRIES: u32 = 3;
 
 #[derive(Template)]
-#[template(path = "pages/batch.html", blocks = ["state"])]
+#[template(path = "pages/batch.html", blocks = ["state", "pace", "whatif"])]
 struct BatchPage {
     ui: Ui,
     batch: Batch,
@@ -50,6 +48,12 @@ struct BatchPage {
     in_flight: i64,
     /// The pace before the one that was just set, to take it back.
     was: Option<i64>,
+    /// How fast it went; `None`: it has not begun.
+    course: Option<Course>,
+    /// What happens at another pace; `None`: nothing is left to be sent.
+    what_if: Option<WhatIf>,
+    /// Where its approval stands, where somebody was asked.
+    approval: Option<approval::Shown>,
 }
 
 /// The longest request that is shown, in characters.
@@ -63,12 +67,21 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
     let db = context.app.db.read();
     let cancel_at = batches::cancel_at(db, batch.summary.id).await?;
     let mut page = view(&context, batch, sender, cancel_at);
+    if matches!(context.fragment(), None | Some("pace")) {
+        page.course = course::course(&context, &page.batch).await?;
+    }
+    if matches!(context.fragment(), None | Some("whatif")) {
+        page.what_if = course::what_if(&context, &page.batch, page.rate).await?;
+    }
+    page.approval = approval::shown(&context, &page.batch).await?;
     if page.ask == Some("cancel") {
         page.in_flight = in_flight(&context, &page.batch).await?;
         page.left = (page.left - page.in_flight).max(0);
     }
     Ok(match context.fragment() {
         Some("state") => guard::html(&page.ui, &page.as_state()),
+        Some("pace") => guard::html(&page.ui, &page.as_pace()),
+        Some("whatif") => guard::html(&page.ui, &page.as_whatif()),
         _ => guard::html(&page.ui, &page),
     })
 }
@@ -83,11 +96,7 @@ pub(super) async fn in_flight(context: &Context, batch: &Batch) -> Result<i64, F
 fn view(context: &Context, batch: Batch, sender: SenderPace, cancel_at: Option<Timestamp>) -> BatchPage {
     let (ui, now) = (context.ui.clone(), context.ui.now);
     let pace = batch.effective_pace(now, &sender);
-    let limited_by = pace.limited_by.map(|by| match by {
-        LimitedBy::Batch => "limited-by-batch",
-        LimitedBy::Sender => "limited-by-sender",
-        LimitedBy::Gateway => "limited-by-gateway",
-    });
+    let limited_by = pace.limited_by.map(course::limited_by);
     let (summary, moment) = (&batch.summary, moment(&batch, now, sender.rate_per_minute));
     let open = !summary.status.is_terminal();
     let steers = ui.may_steer();
@@ -108,7 +117,7 @@ fn view(context: &Context, batch: Batch, sender: SenderPace, cancel_at: Option<T
             _ => None,
         },
         can_pause: steers && open && !batch.paused,
-        can_resume: steers && open && batch.paused,
+        can_resume: steers && open && batch.paused && !batch.awaits_approval(),
         can_cancel: steers && open && cancel_at.is_none(),
         cancel_at: cancel_at.filter(|_| open),
         in_flight: 0,
@@ -116,6 +125,9 @@ fn view(context: &Context, batch: Batch, sender: SenderPace, cancel_at: Option<T
             && summary.failed > 0
             && matches!(summary.status, BatchStatus::Completed | BatchStatus::Failed),
         can_pace: steers && open && batch.sender.is_some(),
+        course: None,
+        what_if: None,
+        approval: None,
         was: context.query("was").and_then(|rate| rate.parse().ok()),
         ui,
         batch,
@@ -134,6 +146,8 @@ pub(super) enum Act {
     /// Tries again what failed; with a code, what failed with it alone.
     Retry(Option<String>),
     Pace(Patch),
+    /// Gives it another time.
+    Move(Patch),
 }
 
 impl Act {
@@ -146,6 +160,7 @@ impl Act {
             Self::Keep => "kept",
             Self::Retry(_) => "retried",
             Self::Pace(_) => "paced",
+            Self::Move(_) => "moved",
         }
     }
 }
@@ -160,6 +175,7 @@ pub(crate) async fn act(context: Context) -> Result<Response, Fault> {
         "keep" => Act::Keep,
         "retry" => Act::Retry(context.form("code").filter(|code| !code.is_empty()).map(str::to_owned)),
         "pace" => Act::Pace(pace(&context)?),
+        "move" => Act::Move(time(&context)?),
         _ => return Err(Fault::NotFound),
     };
     let id = batch.summary.id;
@@ -169,6 +185,10 @@ pub(crate) async fn act(context: Context) -> Result<Response, Fault> {
     steered(&context, id, &act).await?;
     let was = batch.rate_per_minute.filter(|_| matches!(act, Act::Pace(_)));
     let was = was.map_or(String::new(), |rate| format!("&was={rate}"));
+    if matches!(act, Act::Move(_)) && context.form("back").is_some_and(|back| back.starts_with("/console/calendar")) {
+        let back = guard::local(context.form("back"));
+        return Ok(redirect(back));
+    }
     let done = act.done();
     let done = if done.is_empty() { String::new() } else { format!("?done={done}{was}") };
     Ok(redirect(&format!("/console/batches/{id}{done}")))
@@ -201,9 +221,20 @@ async fn limit_retries(context: &Context) -> Result<(), Fault> {
 
 fn pace(context: &Context) -> Result<Patch, Fault> {
     let text = context.form("rate").unwrap_or_default().trim();
-    let rate: Option<u32> = text.parse().ok().filter(|rate| (1..=MAX_RATE).contains(rate));
+    let rate: Option<u32> = text.parse().ok().filter(|rate| (1..=MAX_RATE).contains(&i64::from(*rate)));
     let rate = rate.ok_or_else(|| Fault::Bad("bad-rate", text.to_owned()))?;
     Ok(Patch { rate_per_minute: Some(rate), ..Patch::default() })
+}
+
+/// The time that the form gives: one that does not lie in the past.
+fn time(context: &Context) -> Result<Patch, Fault> {
+    let text = |name: &str| context.form(name).unwrap_or_default().trim();
+    let at = new_send::local_time(text("at"), text("offset"));
+    let at = at.ok_or_else(|| Fault::Bad("bad-time", text("at").to_owned()))?;
+    if at < context.ui.now.minus(batches::SCHEDULE_SLACK) {
+        return Err(Fault::Bad("send-past", text("at").to_owned()));
+    }
+    Ok(Patch { schedule_at: Some(at), ..Patch::default() })
 }
 
 async fn steer(context: &Context, id: BatchId, act: &Act) -> Result<(), ControlError> {
@@ -222,7 +253,7 @@ async fn steer(context: &Context, id: BatchId, act: &Act) -> Result<(), ControlE
         Act::Keep => (batches::keep(&tx, now, id).await?, Action::BatchKeep),
         Act::Retry(Some(code)) => (batches::retry_cause(&tx, now, id, code).await?, Action::BatchRetry),
         Act::Retry(None) => (batches::retry(&tx, now, id).await?, Action::BatchRetry),
-        Act::Pace(patch) => (batches::patch(&tx, now, id, *patch).await?, Action::BatchUpdate),
+        Act::Pace(patch) | Act::Move(patch) => (batches::patch(&tx, now, id, *patch).await?, Action::BatchUpdate),
     };
     audit_log::record(&tx, now, &context.origin(), action, Some(id)).await?;
     db::commit(tx, faults::Commit::Steer).await?;

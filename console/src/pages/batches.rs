@@ -1,12 +1,14 @@
 //! `/console/batches`: all batches, the newest first, by a filter line; and which of them to steer together.
 
+use super::kept::{Views, views_of};
 use super::{ROWS, moment, shown_status};
 use crate::fault::Fault;
 use crate::filter::{Chip, Line};
 use crate::guard::{self, Context};
 use crate::ui::Ui;
 use askama::Template;
-use domain::batches::{self, Batch, BatchStatus, BatchType, Filter};
+use domain::batches::{self, Approval, Batch, BatchStatus, BatchType, Filter};
+use domain::model::SteeringAct;
 use domain::users::{self, Permission};
 use domain::{BatchId, Timestamp, UserId};
 use poem::Response;
@@ -69,6 +71,7 @@ struct Batches {
     /// The filter line.
     line: String,
     chips: Vec<Chip>,
+    views: Views,
     /// Lines that can be completed.
     known: Vec<String>,
     /// The address of the older ones.
@@ -79,6 +82,8 @@ struct Batches {
     newest: String,
     /// How many came since the page was made; they wait behind a bar.
     newer: i64,
+    /// What may be done to all that match, each with its page; nothing where all would.
+    offers: Vec<(SteeringAct, String)>,
     /// Where the list fetches itself anew: no batch that is newer than its first comes in under the pointer.
     anew: String,
 }
@@ -86,7 +91,7 @@ struct Batches {
 const PATH: &str = "/console/batches";
 
 /// What the filter line knows.
-const KEYS: [&str; 6] = ["status", "type", "creator", "text", "after", "before"];
+const KEYS: [&str; 7] = ["status", "type", "creator", "text", "after", "before", "approval"];
 
 /// How far what is new is counted.
 const NEWER: u64 = 1_000;
@@ -125,7 +130,7 @@ pub(super) async fn creator(context: &Context, line: &Line) -> Result<Option<Use
 }
 
 /// The line of the address; the values that links name by themselves are conditions of it.
-fn line_of(context: &Context) -> Line {
+pub(super) fn line_of(context: &Context) -> Line {
     let mut line = Line::parse(context.query("q").unwrap_or_default());
     for key in ["type", "status"] {
         if let Some(value) = context.query(key) {
@@ -135,7 +140,7 @@ fn line_of(context: &Context) -> Line {
     line
 }
 
-async fn filter_of(context: &Context, line: &Line) -> Result<Filter, Fault> {
+pub(super) async fn filter_of(context: &Context, line: &Line) -> Result<Filter, Fault> {
     line.knows(&KEYS)?;
     let text = line.get("text").map(str::to_owned);
     if text.as_ref().is_some_and(|text| text.chars().count() > MAX_TEXT) {
@@ -144,6 +149,7 @@ async fn filter_of(context: &Context, line: &Line) -> Result<Filter, Fault> {
     Ok(Filter {
         batch_type: line.choice("type", BatchType::ALL)?,
         status: line.choice("status", BatchStatus::ALL)?,
+        approval: line.choice("approval", Approval::ALL)?,
         created_after: day(line, "after")?,
         created_before: day(line, "before")?,
         created_by: creator(context, line).await?,
@@ -151,11 +157,18 @@ async fn filter_of(context: &Context, line: &Line) -> Result<Filter, Fault> {
     })
 }
 
+/// The acts on all that match.
+fn offers(line: &Line) -> Vec<(SteeringAct, String)> {
+    let address = |act: &SteeringAct| format!("{}act={act}", line.address_with("/console/batches/all"));
+    SteeringAct::ALL.iter().map(|act| (*act, address(act))).collect()
+}
+
 fn known() -> Vec<String> {
     let of = |key: &str, one: &dyn ToString| format!("{key}:{}", one.to_string().to_ascii_lowercase());
     let statuses = BatchStatus::ALL.iter().map(|one| of("status", one));
     let types = BatchType::ALL.iter().map(|one| of("type", one));
-    statuses.chain(types).chain(["creator:me".to_owned()]).collect()
+    let approvals = Approval::ALL.iter().map(|one| of("approval", one));
+    statuses.chain(types).chain(approvals).chain(["creator:me".to_owned()]).collect()
 }
 
 /// Shows the list.
@@ -185,9 +198,11 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
         ui: context.ui.clone(),
         rows: found.iter().map(|batch| Row::of(batch, now, sender_rate, &names)).collect(),
         chips: line.chips(PATH),
+        views: views_of(&context, "batches", &line).await?,
         newest: line.address(PATH),
         line: line.to_string(),
         known: known(),
+        offers: if filter.is_empty() || !context.ui.may_steer() { Vec::new() } else { offers(&line) },
         older,
         later: before.is_some(),
         newer,

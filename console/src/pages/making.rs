@@ -49,9 +49,24 @@ pub(super) async fn stage(
     Ok(())
 }
 
-/// Makes a batch once, and leads to it. `name` is the form's, `seal` what it says; `work` gives the transaction in which the
-/// batch was made, and the batch. What the domain refuses is given back.
+/// Makes a batch once, and leads to it, as [`once_and`] does.
 pub(super) async fn once<W, E>(context: &Context, name: &str, seal: &str, work: W) -> Result<Result<Response, E>, Fault>
+where
+    W: AsyncFnOnce(Timestamp, UserId) -> Result<(Tx, Step<Batch>), E>,
+    E: From<DbErr>,
+{
+    once_and(context, name, seal, "sent", work).await
+}
+
+/// Makes a batch once, and leads to it, where `told` is the word of the notice on top. `name` is the form's, `seal` what it says; `work` gives the transaction in which the
+/// batch was made, and the batch. What the domain refuses is given back.
+pub(super) async fn once_and<W, E>(
+    context: &Context,
+    name: &str,
+    seal: &str,
+    told: &str,
+    work: W,
+) -> Result<Result<Response, E>, Fault>
 where
     W: AsyncFnOnce(Timestamp, UserId) -> Result<(Tx, Step<Batch>), E>,
     E: From<DbErr>,
@@ -75,7 +90,7 @@ where
     };
     let done = async {
         let (tx, step) = work(now, user).await?;
-        let to = format!("/console/batches/{}?done=sent", step.value.summary.id);
+        let to = format!("/console/batches/{}?done={told}", step.value.summary.id);
         audit_log::record(&tx, now, &context.origin(), Action::BatchCreate, Some(step.value.summary.id)).await?;
         if !idempotency::complete(&tx, &held, StatusCode::SEE_OTHER.as_u16(), &to, None).await? {
             // It took so long that another try of the same form took over.

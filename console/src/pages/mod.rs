@@ -1,14 +1,18 @@
 //! The pages, a file each: what it reads, its view type, and its acts.
 
 pub(crate) mod account;
+pub(crate) mod approval;
 pub(crate) mod audit;
 pub(crate) mod batch;
 pub(crate) mod batches;
+pub(crate) mod calendar;
 pub(crate) mod contact;
 pub(crate) mod contacts;
+mod course;
 pub(crate) mod export;
 pub(crate) mod failures;
 pub(crate) mod go;
+pub(crate) mod kept;
 mod making;
 pub(crate) mod new;
 pub(crate) mod new_import;
@@ -22,6 +26,7 @@ pub(crate) mod recipients;
 pub(crate) mod selected;
 pub(crate) mod sign_in;
 pub(crate) mod statistics;
+pub(crate) mod steering;
 pub(crate) mod suppressions;
 pub(crate) mod templates;
 pub(crate) mod users;
@@ -44,9 +49,10 @@ async fn batch_of(context: &Context) -> Result<Batch, Fault> {
     domain::batches::get(context.app.db.read(), id).await?.ok_or(Fault::NotFound)
 }
 
-/// A batch's status as people see it: one that waits for its time, and one that is paused, say so.
+/// A batch's status as people see it: one that waits for its time, or for a second person, and one that is paused say so.
 fn shown_status(batch: &Batch) -> &'static str {
     match batch.summary.status {
+        BatchStatus::Pending | BatchStatus::Processing if batch.awaits_approval() => "approval",
         BatchStatus::Pending | BatchStatus::Processing if batch.paused => "paused",
         BatchStatus::Pending if batch.schedule_at.is_some() => "scheduled",
         BatchStatus::Pending => "pending",

@@ -14,7 +14,7 @@ use crate::upload::Upload;
 use askama::Template;
 use domain::batches::export::write_failed;
 use domain::batches::{FailedRow, ImportLine, ImportPlan, ImportWriter, NewImport, Plan, PlannedRow};
-use domain::contacts::import_file::{self, FileError, FileOptions, FileRow, Mapping, Shape, check_row};
+use domain::contacts::import_file::{self, FileError, FileOptions, FileRow, Mapping, MappingError, Shape, check_row};
 use domain::contacts::phone::{self, Country};
 use domain::db;
 use faults::Commit;
@@ -223,12 +223,16 @@ fn refused(error: FileError) -> Result<Wrong, Fault> {
             tracing::error!(%error, "an upload could not be read");
             Err(Fault::Ours)
         }
-        FileError::Mapping(_)
-        | FileError::NoSheet(..)
-        | FileError::Encoding(_)
-        | FileError::Empty
-        | FileError::TooMany
-        | FileError::Workbook(_) => Ok(("import-refused", error.to_string())),
+        FileError::Mapping(MappingError::UnknownField(field)) => Ok(("import-unknown-field", field)),
+        FileError::Mapping(MappingError::UnknownColumn(column, has)) => {
+            Ok(("import-unknown-column", format!("{column} ({has})")))
+        }
+        FileError::Mapping(MappingError::NoPhone(columns)) => Ok(("import-no-phone", columns)),
+        FileError::NoSheet(sheet, has) => Ok(("import-no-sheet", format!("{sheet} ({has})"))),
+        FileError::Encoding(why) => Ok(("import-bad-encoding", why)),
+        FileError::Empty => Ok(("import-no-rows", String::new())),
+        FileError::TooMany => Ok(("import-many-rows", import_file::MAX_ROWS.to_string())),
+        FileError::Workbook(why) => Ok(("import-bad-workbook", why)),
     }
 }
 

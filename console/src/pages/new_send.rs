@@ -4,19 +4,25 @@
 //! that is to start now starts [`UNDO`] later, so that whoever pressed too soon can take it back.
 
 use super::Wrong;
+use super::course::limited_by;
 use super::making::{self, UNDO};
 use super::who::Who;
 use crate::fault::Fault;
-use crate::guard::{self, Context};
+use crate::guard::{self, Context, redirect};
 use crate::ui::Ui;
 use askama::Template;
-use domain::Timestamp;
-use domain::batches::{self, BatchType, CreateError, LimitedBy, NewSend, Recipients, SendPlan, Staged};
+use domain::batches::{self, BatchType, ContactRefs, CreateError, NewSend, Recipients, SendPlan, Staged};
 use domain::contacts::phone;
+use domain::kept::{drafts, numbers};
 use domain::messages::template::{MAX_CHARS, Template as Text};
 use domain::messages::templates::{self, StoredTemplate};
+use domain::{Timestamp, db};
+use faults::Commit;
 use poem::Response;
 use poem::http::{Method, StatusCode};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::collections::BTreeMap;
 
 /// How many templates can be chosen from.
 const TEMPLATES: u64 = 200;
@@ -37,13 +43,17 @@ struct Draft {
 }
 
 #[derive(Template)]
-#[template(path = "pages/new_send.html")]
+#[template(path = "pages/new_send.html", blocks = ["kept"])]
 struct Page {
     ui: Ui,
     draft: Draft,
     templates: Vec<StoredTemplate>,
     wrong: Vec<Wrong>,
     plan: Option<Plan>,
+    /// When it was kept as a draft, if it was just now.
+    kept_at: Option<Timestamp>,
+    /// How many numbers tests go to.
+    tests: usize,
 }
 
 /// What the send would do, as it is shown.
@@ -69,6 +79,10 @@ impl Page {
         "{{ name | default(\"there\") }}"
     }
 
+    fn tests_count(&self) -> i64 {
+        i64::try_from(self.tests).unwrap_or(i64::MAX)
+    }
+
     fn chosen(&self, template: &StoredTemplate) -> bool {
         self.draft.template == template.id.to_string()
     }
@@ -77,10 +91,19 @@ impl Page {
 /// The form, its check, or the send.
 pub(crate) async fn either(context: Context) -> Result<Response, Fault> {
     if context.method != Method::POST {
-        let draft = Draft { to: Who::fresh(&context), once: making::fresh(), ..Draft::default() };
+        let draft = match context.query("draft") {
+            Some(key) => kept(&context, key).await?,
+            None => Draft { to: Who::fresh(&context), once: making::fresh(), ..Draft::default() },
+        };
         return page(&context, draft, Vec::new(), None).await;
     }
     let draft = draft(&context);
+    if context.fragment() == Some("kept") || context.form("act") == Some("keep") {
+        return keep(&context, draft).await;
+    }
+    if context.form("act") == Some("test") {
+        return test(&context, draft).await;
+    }
     let new = match read(&context, &draft).await? {
         Ok(new) => new,
         Err(wrong) => return page(&context, draft, wrong, None).await,
@@ -115,7 +138,8 @@ fn draft(context: &Context) -> Draft {
 async fn page(context: &Context, draft: Draft, wrong: Vec<Wrong>, plan: Option<Plan>) -> Result<Response, Fault> {
     let (templates, _) = templates::list(context.app.db.read(), TEMPLATES, 0).await?;
     let refused = !wrong.is_empty();
-    let page = Page { ui: context.ui.clone(), draft, templates, wrong, plan };
+    let tests = numbers::list(context.app.db.read(), context.viewer()?.user.id).await?.len();
+    let page = Page { ui: context.ui.clone(), draft, templates, wrong, plan, kept_at: None, tests };
     let mut response = guard::html(&page.ui, &page);
     if refused {
         response.set_status(StatusCode::BAD_REQUEST);
@@ -126,22 +150,21 @@ async fn page(context: &Context, draft: Draft, wrong: Vec<Wrong>, plan: Option<P
 fn shown(plan: SendPlan, sees_phones: bool) -> Plan {
     let number = |phone: &str| if sees_phones { phone.to_owned() } else { phone::mask_digits(phone) };
     Plan {
-        limited_by: match plan.limited_by {
-            LimitedBy::Batch => "limited-by-batch",
-            LimitedBy::Sender => "limited-by-sender",
-            LimitedBy::Gateway => "limited-by-gateway",
-        },
+        limited_by: limited_by(plan.limited_by),
         samples: plan.samples.iter().map(|one| (number(&one.phone), one.text.clone())).collect(),
         plan,
     }
 }
 
 /// What the domain refuses, as the form says it.
-fn refused(error: CreateError) -> Result<Wrong, Fault> {
+pub(super) fn refused(error: CreateError) -> Result<Wrong, Fault> {
     match error {
         CreateError::EmptyAudience => Ok(("send-nobody", String::new())),
         CreateError::Database(error) => Err(error.into()),
-        other => Ok(("send-refused", other.to_string())),
+        CreateError::NoTemplate => Ok(("send-no-template", String::new())),
+        CreateError::NoSender => Ok(("send-no-sender", String::new())),
+        CreateError::RemainderTaken(other) => Ok(("send-remainder-taken", other.to_string())),
+        CreateError::Template(error) => Ok(("send-bad-text", error.to_string())),
     }
 }
 
@@ -149,7 +172,25 @@ fn refused(error: CreateError) -> Result<Wrong, Fault> {
 async fn read(context: &Context, draft: &Draft) -> Result<Result<NewSend, Vec<Wrong>>, Fault> {
     let mut wrong = Vec::new();
     let recipients = draft.to.recipients(context, &mut wrong).await?;
-    let mut new = NewSend::new(draft.content.clone(), recipients);
+    let mut new = NewSend::new(String::new(), recipients);
+    text_of(draft, &mut new, &mut wrong);
+    new.rate_per_minute = whole(&draft.rate, 1, "bad-rate", &mut wrong);
+    let jitter = whole(&draft.jitter, 0, "bad-jitter", &mut wrong).filter(|secs| {
+        let fine = *secs <= 600;
+        if !fine {
+            wrong.push(("bad-jitter", draft.jitter.clone()));
+        }
+        fine
+    });
+    new.jitter_ms = jitter.unwrap_or(0).saturating_mul(1_000);
+    new.schedule_at = at(draft, context.ui.now, &mut wrong);
+    new.approval_above = context.app.settings.approval_above;
+    Ok(if wrong.is_empty() { Ok(new) } else { Err(wrong) })
+}
+
+/// The text or the template of the form.
+fn text_of(draft: &Draft, new: &mut NewSend, wrong: &mut Vec<Wrong>) {
+    new.content = Some(draft.content.clone());
     if draft.template.is_empty() {
         match Text::parse(&draft.content) {
             _ if draft.content.is_empty() => wrong.push(("send-no-text", String::new())),
@@ -164,17 +205,6 @@ async fn read(context: &Context, draft: &Draft) -> Result<Result<NewSend, Vec<Wr
             Err(_) => wrong.push(("bad-choice", draft.template.clone())),
         }
     }
-    new.rate_per_minute = whole(&draft.rate, 1, "bad-rate", &mut wrong);
-    let jitter = whole(&draft.jitter, 0, "bad-jitter", &mut wrong).filter(|secs| {
-        let fine = *secs <= 600;
-        if !fine {
-            wrong.push(("bad-jitter", draft.jitter.clone()));
-        }
-        fine
-    });
-    new.jitter_ms = jitter.unwrap_or(0).saturating_mul(1_000);
-    new.schedule_at = at(draft, context.ui.now, &mut wrong);
-    Ok(if wrong.is_empty() { Ok(new) } else { Err(wrong) })
 }
 
 /// A whole number of at most 600,000; nothing where nothing is given.
@@ -189,19 +219,20 @@ fn whole(text: &str, least: u32, key: &'static str, wrong: &mut Vec<Wrong>) -> O
     number
 }
 
+/// A local time without a zone, with the minutes of its zone before UTC; without them, UTC's.
+pub(super) fn local_time(at: &str, offset: &str) -> Option<Timestamp> {
+    let seconds = if at.len() == "2026-01-01T09:00".len() { ":00" } else { "" };
+    let local = Timestamp::parse_rfc3339(&format!("{at}{seconds}Z")).ok()?;
+    let minutes: i64 = if offset.is_empty() { 0 } else { offset.parse().ok()? };
+    (minutes.abs() <= 24 * 60).then(|| Timestamp(local.0.saturating_add(minutes * 60_000)))
+}
+
 /// The time that a form names: local, with the minutes of its zone before UTC.
 fn at(draft: &Draft, now: Timestamp, wrong: &mut Vec<Wrong>) -> Option<Timestamp> {
     if draft.at.is_empty() {
         return None;
     }
-    let seconds = if draft.at.len() == "2026-01-01T09:00".len() { ":00" } else { "" };
-    let local = Timestamp::parse_rfc3339(&format!("{}{seconds}Z", draft.at)).ok();
-    let offset = match draft.offset.as_str() {
-        "" => Some(0),
-        text => text.parse::<i64>().ok().filter(|minutes| minutes.abs() <= 24 * 60),
-    };
-    let at = local.zip(offset).map(|(local, minutes)| Timestamp(local.0.saturating_add(minutes * 60_000)));
-    match at {
+    match local_time(&draft.at, &draft.offset) {
         Some(at) if at >= now.minus(batches::SCHEDULE_SLACK) => Some(at),
         Some(_) => {
             wrong.push(("send-past", draft.at.clone()));
@@ -211,6 +242,119 @@ fn at(draft: &Draft, now: Timestamp, wrong: &mut Vec<Wrong>) -> Option<Timestamp
             wrong.push(("bad-time", draft.at.clone()));
             None
         }
+    }
+}
+
+/// The form's fields that a draft keeps; whom it is for has those of [`Who`].
+const FIELDS: [&str; 6] = ["template", "content", "rate", "jitter", "at", "offset"];
+
+impl Draft {
+    /// What is filled in, by the names of the form's fields.
+    fn fields(&self) -> BTreeMap<String, String> {
+        let own = [&self.template, &self.content, &self.rate, &self.jitter, &self.at, &self.offset];
+        let own = FIELDS.into_iter().zip(own.map(String::as_str));
+        let all = Who::FIELDS.into_iter().zip(self.to.parts()).chain(own);
+        all.filter(|(_, text)| !text.is_empty()).map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
+    }
+
+    /// The form as it was filled in; `once` is its name.
+    fn of(fields: &BTreeMap<String, String>, once: &str) -> Self {
+        let text = |name: &str| fields.get(name).cloned().unwrap_or_default();
+        Self {
+            to: Who::of(text),
+            template: text("template"),
+            content: text("content"),
+            rate: text("rate"),
+            jitter: text("jitter"),
+            at: text("at"),
+            offset: text("offset"),
+            once: once.to_owned(),
+        }
+    }
+
+    /// What it is called in the list: how its text begins.
+    fn name(&self, templates: &[StoredTemplate]) -> String {
+        let template = templates.iter().find(|one| one.id.to_string() == self.template);
+        let text = template.map_or(self.content.as_str(), |template| template.name.as_str());
+        text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(drafts::MAX_NAME).collect()
+    }
+}
+
+/// A draft that was kept, as the form.
+async fn kept(context: &Context, key: &str) -> Result<Draft, Fault> {
+    let found = match drafts::is_key(key) {
+        true => drafts::get(context.app.db.read(), context.viewer()?.user.id, key).await?,
+        false => None,
+    };
+    let found = found.ok_or(Fault::NotFound)?;
+    Ok(Draft::of(&found.fields, &found.key))
+}
+
+/// Writes the draft down. One that says nothing is none.
+async fn write_down(context: &Context, draft: &Draft) -> Result<bool, Fault> {
+    if !drafts::is_key(&draft.once) {
+        return Err(Fault::Bad("bad-form", String::new()));
+    }
+    let fields = draft.fields();
+    // The choices that a fresh form has say nothing yet.
+    if fields.keys().all(|name| matches!(name.as_str(), "who" | "outcome")) {
+        return Ok(false);
+    }
+    let app = &context.app;
+    let (templates, _) = templates::list(app.db.read(), TEMPLATES, 0).await?;
+    let tx = app.db.begin().await?;
+    let named = (draft.once.as_str(), draft.name(&templates));
+    drafts::keep(&tx, context.ui.now, context.viewer()?.user.id, (named.0, &named.1), &fields).await?;
+    db::commit(tx, Commit::Customer).await?;
+    Ok(true)
+}
+
+/// Keeps the form as a draft.
+async fn keep(context: &Context, draft: Draft) -> Result<Response, Fault> {
+    let written = write_down(context, &draft).await?;
+    if context.fragment().is_none() {
+        let (key, done) = (&draft.once, if written { "&done=draft-kept" } else { "" });
+        return Ok(redirect(&if written {
+            format!("/console/new/send?draft={key}{done}")
+        } else {
+            "/console/new/send".into()
+        }));
+    }
+    let kept_at = written.then_some(context.ui.now);
+    let (templates, wrong) = (Vec::new(), Vec::new());
+    let page = Page { ui: context.ui.clone(), draft, templates, wrong, plan: None, kept_at, tests: 0 };
+    Ok(guard::html(&page.ui, &page.as_kept()))
+}
+
+/// Sends the text to the reader's own numbers, as a batch of its own; the form is kept meanwhile.
+async fn test(context: &Context, draft: Draft) -> Result<Response, Fault> {
+    let mut wrong = Vec::new();
+    let mut new = NewSend::new(String::new(), Recipients::Contacts(ContactRefs::default()));
+    text_of(&draft, &mut new, &mut wrong);
+    if !wrong.is_empty() {
+        return page(context, draft, wrong, None).await;
+    }
+    write_down(context, &draft).await?;
+    let (name, seal) = (making::fresh(), draft.seal());
+    let made = making::once_and(context, &name, &seal, "tested", async |now, user| {
+        let rng = &mut StdRng::from_rng(&mut rand::rng());
+        let tx = context.app.db.begin().await?;
+        let mut contacts = ContactRefs::default();
+        for id in numbers::contacts(&tx, now, user, rng).await? {
+            contacts.push(&id.to_string());
+        }
+        if contacts.is_empty() {
+            return Err(CreateError::EmptyAudience);
+        }
+        new.recipients = Recipients::Contacts(contacts);
+        new.approval_above = context.app.settings.approval_above;
+        let step = batches::create_send(&tx, now, user, new, Staged::default()).await?;
+        Ok((tx, step))
+    });
+    match made.await? {
+        Ok(response) => Ok(response),
+        Err(CreateError::EmptyAudience) => page(context, draft, vec![("test-nobody", String::new())], None).await,
+        Err(error) => page(context, draft, vec![refused(error)?], None).await,
     }
 }
 
@@ -226,6 +370,8 @@ async fn send(context: &Context, draft: Draft, mut new: NewSend) -> Result<Respo
         }
         let tx = app.db.begin().await?;
         let step = batches::create_send(&tx, now, user, new, staged).await?;
+        // What is sent is no draft any more.
+        drafts::delete(&tx, user, &draft.once).await?;
         Ok::<_, CreateError>((tx, step))
     });
     match made.await? {

@@ -6,6 +6,7 @@
 
 use super::Wrong;
 use super::making::{self, UNDO};
+use super::new_send::refused;
 use super::who::{Who, tags_of};
 use crate::fault::Fault;
 use crate::guard::{self, Context};
@@ -183,6 +184,6 @@ async fn act(context: &Context, delete: bool, draft: Draft, wanted: Wanted) -> R
     match made.await? {
         Ok(response) => Ok(response),
         Err(CreateError::Database(error)) => Err(error.into()),
-        Err(other) => Ok(page(context, delete, draft, vec![("send-refused", other.to_string())], None)),
+        Err(other) => Ok(page(context, delete, draft, vec![refused(other)?], None)),
     }
 }

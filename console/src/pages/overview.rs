@@ -6,7 +6,7 @@ use crate::fault::Fault;
 use crate::guard::{self, Context};
 use crate::ui::Ui;
 use askama::Template;
-use domain::batches::{self, Batch, BatchStatus, Filter};
+use domain::batches::{self, Approval, Batch, BatchStatus, Filter};
 use domain::delivery::send;
 use domain::jobs::Depth;
 use domain::queue::samples::{self, Sample, Span, Standing};
@@ -192,9 +192,15 @@ async fn needs_of_batches(context: &Context, going: &[Batch], now: Timestamp) ->
     let filter = Filter { status: Some(BatchStatus::Failed), created_after: lately, ..Filter::default() };
     let failed = batches::page(context.app.db.read(), &filter, None, SHOWN).await?;
     let page = |batch: &Batch, rest: &str| format!("/console/batches/{}{rest}", batch.summary.id);
-    let mut needs: Vec<Need> =
-        failed.iter().map(|b| need_of(b, "need-failed", Act::Look(page(b, "/failures"), "look-causes"))).collect();
-    needs.extend(going.iter().filter(|batch| batch.paused).map(|b| {
+    let waiting = Filter { approval: Some(Approval::Pending), ..Filter::default() };
+    let waiting = batches::page(context.app.db.read(), &waiting, None, SHOWN).await?;
+    let look = if context.ui.may(Permission::BatchesApprove) { "look-approval" } else { "look-batch" };
+    let mut needs: Vec<Need> = waiting
+        .iter()
+        .map(|b| Need { count: b.summary.total, ..need_of(b, "need-approval", Act::Look(page(b, ""), look)) })
+        .collect();
+    needs.extend(failed.iter().map(|b| need_of(b, "need-failed", Act::Look(page(b, "/failures"), "look-causes"))));
+    needs.extend(going.iter().filter(|batch| batch.paused && !batch.awaits_approval()).map(|b| {
         let act = match steers {
             true => Act::Do(page(b, "/resume"), "act-resume"),
             false => Act::Look(page(b, ""), "look-batch"),

@@ -41,6 +41,7 @@ fn wait(hold: Hold) -> Wait {
         Hold::UnderWay => "hold-under-way",
         Hold::AskedAgain(_) => "hold-asked-again",
         Hold::InDoubt => "hold-in-doubt",
+        Hold::Approval => "hold-approval",
         Hold::Paused => "hold-paused",
         Hold::Scheduled(_) => "hold-scheduled",
         Hold::Retried(_) => "hold-retried",

@@ -81,7 +81,8 @@ pub(crate) async fn either(context: Context) -> Result<Response, Fault> {
         let why = match steered(&context, id, &act).await {
             Ok(()) => String::new(),
             Err(ControlError::NotFound) => context.ui.t("error-not-found-title"),
-            Err(ControlError::Conflict(why)) => why,
+            Err(ControlError::Conflict(refused)) => context.ui.refused(&refused),
+            Err(ControlError::OwnBatch) => context.ui.t("error-own"),
             Err(ControlError::Database(error)) => return Err(error.into()),
         };
         page.done += i64::from(why.is_empty());

@@ -1,5 +1,6 @@
 //! `/console/statistics`: what batches did, by type, by status and by day; as a file too.
 
+use super::kept::{Views, views_of};
 use crate::fault::Fault;
 use crate::filter::{Chip, Line};
 use crate::guard::{self, Context};
@@ -45,6 +46,7 @@ struct Page {
     ui: Ui,
     line: String,
     chips: Vec<Chip>,
+    views: Views,
     known: Vec<String>,
     stats: Stats,
     rate: String,
@@ -116,6 +118,7 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
     let page = Page {
         ui: context.ui.clone(),
         chips: line.chips(PATH),
+        views: views_of(&context, "statistics", &line).await?,
         file: line.address("/console/statistics.csv"),
         line: line.to_string(),
         known: known.collect(),

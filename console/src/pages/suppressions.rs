@@ -46,7 +46,8 @@ fn read(context: &Context, text: &str) -> Result<Phone, Wrong> {
     let as_listed = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
     let home = Unmarked::ByPeople(context.app.settings.default_country);
     let unmarked = if as_listed { Unmarked::International } else { home };
-    phone::read(text, unmarked).map(|reading| reading.phone).map_err(|error| ("bad-number", format!("{text}: {error}")))
+    let told = |error| ("bad-number", format!("{text} ({})", context.ui.phone_error(error)));
+    phone::read(text, unmarked).map(|reading| reading.phone).map_err(told)
 }
 
 /// The list, or adding numbers.

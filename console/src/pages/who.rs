@@ -4,7 +4,7 @@ use super::Wrong;
 use crate::fault::Fault;
 use crate::guard::Context;
 use domain::BatchId;
-use domain::batches::{self, Audience, ContactRefs, ItemStatus, Recipients};
+use domain::batches::{self, Audience, ContactRefs, ItemStatus, OUTCOMES, Recipients};
 use domain::contacts::{find, tags};
 
 /// How many contacts can be pasted; tags and imports are for more.
@@ -15,10 +15,6 @@ const NUMBER_DIGITS: usize = 8;
 
 /// The most contacts of one batch.
 const MOST: usize = 1_000_000;
-
-/// The outcomes that a former batch's recipients can be chosen by.
-const OUTCOMES: [ItemStatus; 5] =
-    [ItemStatus::Succeeded, ItemStatus::Failed, ItemStatus::Skipped, ItemStatus::Cancelled, ItemStatus::Unknown];
 
 /// The part of a form that says whom it is for, as it was filled in.
 #[derive(Clone, Debug, Default)]
@@ -41,15 +37,16 @@ impl Who {
     }
 
     pub(super) fn read(context: &Context) -> Self {
-        let text = |name: &str| context.form(name).unwrap_or_default().trim().to_owned();
-        Self {
-            who: text("who"),
-            tags_any: text("tags_any"),
-            tags_none: text("tags_none"),
-            list: text("list"),
-            batch: text("batch"),
-            outcome: text("outcome"),
-        }
+        Self::of(|name| context.form(name).unwrap_or_default().trim().to_owned())
+    }
+
+    /// The names of the form's fields, in the order of [`parts`](Self::parts).
+    pub(super) const FIELDS: [&'static str; 6] = ["who", "tags_any", "tags_none", "list", "batch", "outcome"];
+
+    /// As it was filled in, by the names of the form's fields.
+    pub(super) fn of(text: impl Fn(&str) -> String) -> Self {
+        let [who, tags_any, tags_none, list, batch, outcome] = Self::FIELDS.map(text);
+        Self { who, tags_any, tags_none, list, batch, outcome }
     }
 
     /// All that it says.

@@ -3,6 +3,7 @@
 //! Its row is all there is of it: whoever closes the page changes nothing, and whoever takes it back ends the row.
 
 use super::control::{ControlError, cancel, changed, locked};
+use super::refused::Refused;
 use super::row::Batch;
 use crate::audit_log::{self, Action, Actor, Origin};
 use crate::db;
@@ -43,10 +44,10 @@ pub async fn cancel_later(
 ) -> Result<Step<ToCancel>, ControlError> {
     let batch = locked(conn, id).await?;
     if batch.summary.status.is_terminal() {
-        return Err(ControlError::Conflict(format!("the batch is {} already", batch.summary.status)));
+        return Err(ControlError::Conflict(Refused::Ended(batch.summary.status)));
     }
     if let Some(at) = cancel_at(conn, id).await? {
-        return Err(ControlError::Conflict(format!("the batch is to be cancelled at {} already", at.to_rfc3339())));
+        return Err(ControlError::Conflict(Refused::ToBeCancelled(at)));
     }
     // What is to start before that could not be taken back any more.
     let later = now.plus(CANCEL_AFTER);
@@ -81,7 +82,7 @@ pub async fn keep(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) -> R
     locked(conn, id).await?;
     let sql = format!("UPDATE jobs SET state = 'cancelled', finished_at = $2 WHERE {PENDING}");
     if db::execute(conn, sql, [id.into(), now.0.into()]).await? == 0 {
-        return Err(ControlError::Conflict("the batch is not to be cancelled, or was meanwhile".into()));
+        return Err(ControlError::Conflict(Refused::NotToBeCancelled));
     }
     changed(conn, id, Vec::new()).await
 }
@@ -103,7 +104,7 @@ pub async fn run_cancel(
     let Some(id) = job.batch else { return Ok(Step::quiet(())) };
     let step = match cancel(conn, now, id).await {
         Ok(step) => step,
-        Err(ControlError::NotFound | ControlError::Conflict(_)) => return Ok(Step::quiet(())),
+        Err(ControlError::NotFound | ControlError::Conflict(_) | ControlError::OwnBatch) => return Ok(Step::quiet(())),
         Err(ControlError::Database(error)) => return Err(error),
     };
     let by = job.payload["by"].as_i64().map_or(Actor::System, |user| Actor::User(UserId(user)));

@@ -1,6 +1,7 @@
 //! Steering a batch: rows, and a notification. Running chunks obey at their next claim, within a second.
 
 use super::chunks::{self, WINDOW};
+use super::refused::Refused;
 use super::row::{self, Batch, SUMMARY, summary};
 use super::table::Table;
 use crate::db;
@@ -19,9 +20,12 @@ pub enum ControlError {
     /// There is no such batch.
     #[error("no such batch")]
     NotFound,
-    /// It makes no sense in the batch's present state; the text says why.
-    #[error("{0}")]
-    Conflict(String),
+    /// It makes no sense in the batch's present state.
+    #[error(transparent)]
+    Conflict(Refused),
+    /// It is for a second person, and the batch is the asker's own.
+    #[error("the batch is your own: it is for somebody else to approve or refuse")]
+    OwnBatch,
     /// The database's.
     #[error(transparent)]
     Database(#[from] DbErr),
@@ -86,7 +90,7 @@ pub(crate) async fn start(
 pub async fn cancel(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) -> Result<Step<Batch>, ControlError> {
     let batch = locked(conn, id).await?;
     if batch.summary.status.is_terminal() {
-        return Err(ControlError::Conflict(format!("the batch is {} already", batch.summary.status)));
+        return Err(ControlError::Conflict(Refused::Ended(batch.summary.status)));
     }
     db::execute(
         conn,
@@ -119,10 +123,13 @@ pub async fn cancel(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) ->
 pub async fn pause(conn: &impl ConnectionTrait, id: BatchId) -> Result<Step<Batch>, ControlError> {
     let batch = locked(conn, id).await?;
     if batch.summary.status.is_terminal() {
-        return Err(ControlError::Conflict(format!("the batch is {} already", batch.summary.status)));
+        return Err(ControlError::Conflict(Refused::Ended(batch.summary.status)));
+    }
+    if batch.awaits_approval() {
+        return Err(ControlError::Conflict(Refused::AwaitsApproval(id)));
     }
     if batch.paused {
-        return Err(ControlError::Conflict("the batch is paused already".into()));
+        return Err(ControlError::Conflict(Refused::Paused));
     }
     db::execute(conn, "UPDATE batches SET paused = TRUE WHERE id = $1", [id.into()]).await?;
     changed(conn, id, Vec::new()).await
@@ -131,11 +138,14 @@ pub async fn pause(conn: &impl ConnectionTrait, id: BatchId) -> Result<Step<Batc
 /// Lets a paused batch go on.
 ///
 /// # Errors
-/// [`ControlError::Conflict`] when it is not paused.
+/// [`ControlError::Conflict`] when it is not paused, or waits for an approval.
 pub async fn resume(conn: &impl ConnectionTrait, now: Timestamp, id: BatchId) -> Result<Step<Batch>, ControlError> {
     let batch = locked(conn, id).await?;
     if !batch.paused || batch.summary.status.is_terminal() {
-        return Err(ControlError::Conflict("the batch is not paused".into()));
+        return Err(ControlError::Conflict(Refused::NotPaused));
+    }
+    if batch.awaits_approval() {
+        return Err(ControlError::Conflict(Refused::AwaitsApproval(id)));
     }
     db::execute(conn, "UPDATE batches SET paused = FALSE WHERE id = $1", [id.into()]).await?;
     let rings = wake(conn, now, id, "state = 'paused'").await?;
@@ -187,15 +197,15 @@ async fn try_again(
     match batch.summary.status {
         BatchStatus::Completed | BatchStatus::Failed => {}
         BatchStatus::Pending | BatchStatus::Processing => {
-            return Err(ControlError::Conflict("the batch is still under way".into()));
+            return Err(ControlError::Conflict(Refused::UnderWay));
         }
         BatchStatus::Cancelled => {
             let how = batch.hint().unwrap_or_else(|| "all of its items were decided before".into());
-            return Err(ControlError::Conflict(format!("the batch was cancelled; {how}")));
+            return Err(ControlError::Conflict(Refused::Cancelled(how)));
         }
     }
     if batch.summary.failed == 0 {
-        return Err(ControlError::Conflict("no item of the batch failed".into()));
+        return Err(ControlError::Conflict(Refused::NothingFailed));
     }
     if let Some(why) = hopeless(conn, &batch, code).await? {
         return Err(ControlError::Conflict(why));
@@ -226,7 +236,7 @@ async fn try_again(
 
 /// Why no failed item of a batch can ever succeed, however often it is tried; `None`: some may. A row that cannot be read
 /// stays so, and a contact that is not there is not there later: what is new gets an id of its own.
-async fn hopeless(conn: &impl ConnectionTrait, batch: &Batch, code: Option<&str>) -> Result<Option<String>, DbErr> {
+async fn hopeless(conn: &impl ConnectionTrait, batch: &Batch, code: Option<&str>) -> Result<Option<Refused>, DbErr> {
     let id = batch.summary.id;
     let may_pass = match batch.summary.batch_type {
         // What is wrong with a row is in the row; else its job died.
@@ -243,22 +253,12 @@ async fn hopeless(conn: &impl ConnectionTrait, batch: &Batch, code: Option<&str>
         return Ok(None);
     }
     if let Some(code) = code {
-        return Ok(Some(format!(
-            "no item of the batch failed with {code:?} and may succeed when it is tried again; \
-             GET /batch/{id}/causes lists why items failed"
-        )));
+        return Ok(Some(Refused::NoSuchCause { code: code.to_owned(), batch: id }));
     }
     let failed = batch.summary.failed;
-    let list = format!("GET /batch/{id}/items?status=failed lists them with their reasons");
     Ok(Some(match batch.summary.batch_type {
-        BatchType::Import => {
-            format!(
-                "all {failed} rows that failed are invalid, and would fail again; {list}: correct the rows and import them anew"
-            )
-        }
-        BatchType::Send | BatchType::Tag | BatchType::Delete => {
-            format!("all {failed} items that failed name contacts that do not exist, and would fail again; {list}")
-        }
+        BatchType::Import => Refused::AllInvalid { failed, batch: id },
+        BatchType::Send | BatchType::Tag | BatchType::Delete => Refused::AllUnknown { failed, batch: id },
     }))
 }
 
@@ -274,15 +274,15 @@ pub async fn patch(
 ) -> Result<Step<Batch>, ControlError> {
     let batch = locked(conn, id).await?;
     if batch.summary.status.is_terminal() {
-        return Err(ControlError::Conflict(format!("the batch is {} already", batch.summary.status)));
+        return Err(ControlError::Conflict(Refused::Ended(batch.summary.status)));
     }
     if batch.summary.batch_type != BatchType::Send {
-        return Err(ControlError::Conflict("only a SEND batch has a pace and a time".into()));
+        return Err(ControlError::Conflict(Refused::SendsNothing));
     }
     let mut rings = Vec::new();
     if let Some(at) = patch.schedule_at {
         if batch.summary.status != BatchStatus::Pending || batch.schedule_at.is_none() {
-            return Err(ControlError::Conflict("the batch was not scheduled, or has started".into()));
+            return Err(ControlError::Conflict(Refused::Started));
         }
         db::execute(conn, "UPDATE batches SET schedule_at = $2 WHERE id = $1", [id.into(), at.0.into()]).await?;
         db::execute(

@@ -1,5 +1,6 @@
 //! Accepting a batch: its rows, its chunks and its first jobs in one transaction.
 
+use super::approvals;
 use super::chunks::{self, NewChunk, WINDOW, chunk_size};
 use super::in_flight;
 use super::recipients::{Audience, ContactRefs};
@@ -11,7 +12,7 @@ use crate::contacts::tags;
 use crate::db::{self, Dialect};
 use crate::jobs::{self, NewJob};
 use crate::messages::template::{Template, TemplateError};
-use crate::model::{BatchType, OnUnknown, TagOperation};
+use crate::model::{Approval, BatchType, OnUnknown, TagOperation};
 use crate::ring::JobKind;
 use crate::senders;
 use crate::time::Timestamp;
@@ -50,6 +51,8 @@ pub struct NewSend {
     pub on_unknown: OnUnknown,
     /// The cancelled batch whose [`Remainder`](super::Remainder) the recipients are: one batch is made of it, and no other.
     pub remainder_of: Option<BatchId>,
+    /// Above how many recipients it waits for a second person ([`approve`](super::approve)); `None`: however many they are.
+    pub approval_above: Option<u32>,
     /// How many recipients a chunk has; `None`: [`chunk_size`]. Another number is for simulations, which want many jobs of
     /// few messages.
     pub chunk_items: Option<usize>,
@@ -69,6 +72,7 @@ impl NewSend {
             schedule_at: None,
             on_unknown: OnUnknown::Resend,
             remainder_of: None,
+            approval_above: None,
             chunk_items: None,
         }
     }
@@ -133,6 +137,7 @@ pub(super) struct NewBatch<'a> {
     on_unknown: OnUnknown,
     schedule_at: Option<Timestamp>,
     remainder_of: Option<BatchId>,
+    approval: Option<Approval>,
     pub(super) total: i64,
     expanded: bool,
     staged: Staged,
@@ -151,6 +156,7 @@ impl<'a> NewBatch<'a> {
             on_unknown: OnUnknown::Resend,
             schedule_at: None,
             remainder_of: None,
+            approval: None,
             total: 0,
             expanded: true,
             staged,
@@ -184,9 +190,9 @@ impl<'a> NewBatch<'a> {
             format!(
                 "INSERT INTO batches ({column}type, status, created_by, config, content, rate_per_minute, jitter_ms,
                                       on_unknown, schedule_at, total, expanded, created_at, remainder_of, sender_id,
-                                      chunk_count, chunks_left, next_chunk)
+                                      chunk_count, chunks_left, next_chunk, paused, approval)
                         {overriding}
-                 VALUES ({value}$1, 'PENDING', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $15)
+                 VALUES ({value}$1, 'PENDING', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $15, $16, $17)
                  RETURNING {}",
                 row::COLUMNS
             ),
@@ -206,6 +212,8 @@ impl<'a> NewBatch<'a> {
                 self.sender.map(|id| id.0).into(),
                 chunks.into(),
                 opened.into(),
+                self.approval.is_some().into(),
+                self.approval.map(Approval::as_str).into(),
             ],
         )
         .await?
@@ -292,6 +300,7 @@ pub async fn create_send(
         on_unknown: new.on_unknown,
         schedule_at: new.schedule_at,
         remainder_of: new.remainder_of,
+        approval: approvals::asked(total, new.approval_above),
         total,
         expanded,
         ..NewBatch::new(BatchType::Send, by, config, staged)

@@ -1,14 +1,15 @@
 //! What a batch would do, told beforehand: read by the same rules as its jobs follow, and nothing written.
 
+use super::approvals;
 use super::create::{CreateError, NewSend, NewTag, Recipients};
+use super::forecast::{Sender, Wanted};
 use super::lookup::{Lookup, NO_NUMBER, SUPPRESSED, TWICE, resolve};
 use super::pace::LimitedBy;
 use super::recipients::{Audience, ContactRef, ContactRefs};
 use crate::db::{self, Dialect};
 use crate::messages::template::{self, Template};
 use crate::model::TagOperation;
-use crate::pacing::Pace;
-use crate::senders::{self, Allowance};
+use crate::senders;
 use crate::time::Timestamp;
 use entities::ContactId;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
@@ -119,6 +120,10 @@ impl LeftOut {
         }
     }
 
+    fn count(&self) -> i64 {
+        self.0.values().map(|excluded| excluded.count).sum()
+    }
+
     fn list(self) -> Vec<Excluded> {
         self.0.into_values().collect()
     }
@@ -224,23 +229,26 @@ impl Sending {
         new: &NewSend,
         sender_rate: Option<i64>,
     ) -> Result<SendPlan, CreateError> {
-        let sender = Sender::of(conn, new, sender_rate).await?;
+        let name = new.sender.as_deref().unwrap_or(senders::DEFAULT);
+        let sender = Sender::named(conn, name, sender_rate).await?.ok_or(CreateError::NoSender)?;
         let mut warnings = self.warnings();
         warnings.extend(sender.warnings(now, new.rate_per_minute.map(i64::from)));
-        let rates = [(LimitedBy::Batch, new.rate_per_minute.map(i64::from)), (LimitedBy::Sender, sender.rate)];
-        let paces = rates.into_iter().filter_map(|(by, rate)| Some((by, Pace::per_minute(rate, 0)?.interval_us)));
-        // Of two that are equal, the batch's own is the one that its writer can change.
-        let slowest = paces.rev().max_by_key(|(_, interval)| *interval);
-        let starts = new.schedule_at.unwrap_or(now).max(now).max(Timestamp(sender.next_slot_us / 1_000));
-        let after_the_first = (self.recipients - 1).max(0);
-        let ends = slowest.map(|(_, interval)| Timestamp(starts.0 + interval.saturating_mul(after_the_first) / 1_000));
+        let named = self.recipients + self.left_out.count();
+        warnings.extend(approvals::asked(named, new.approval_above).map(|_| approvals::warning(named)));
+        let wanted = Wanted {
+            items: self.recipients,
+            rate: new.rate_per_minute.map(i64::from),
+            jitter_ms: i64::from(new.jitter_ms),
+            from: new.schedule_at.unwrap_or(now),
+        };
+        let course = sender.course(now, &wanted);
         Ok(SendPlan {
             recipients: self.recipients,
             excluded: self.left_out.list(),
-            starts_at: starts,
-            ends_at: ends,
-            ends_at_latest: ends.map(|ends| Timestamp(ends.0.saturating_add(i64::from(new.jitter_ms)))),
-            limited_by: slowest.map_or(LimitedBy::Gateway, |(by, _)| by),
+            starts_at: course.starts_at,
+            ends_at: course.ends_at,
+            ends_at_latest: course.ends_at_latest,
+            limited_by: course.limited_by,
             samples: self.samples,
             warnings,
         })
@@ -255,61 +263,6 @@ impl Sending {
             let message =
                 format!("the first {RENDERED} messages were rendered; whether all others can be is not known");
             warnings.push(Warning { code: "rendered_partly", message });
-        }
-        warnings
-    }
-}
-
-/// The sender that a batch gets.
-#[derive(Default)]
-struct Sender {
-    rate: Option<i64>,
-    next_slot_us: i64,
-    circuit_open: bool,
-    /// Batches that write through it now.
-    batches: i64,
-    allowance: Allowance,
-}
-
-impl Sender {
-    async fn of(conn: &impl ConnectionTrait, new: &NewSend, configured: Option<i64>) -> Result<Self, CreateError> {
-        let sql = "SELECT s.rate_per_minute AS rate, s.next_slot_us AS next_slot_us, s.circuit_opened AS opened,
-                          s.paused AS paused, s.daily_cap AS daily_cap, s.used_day AS used_day, s.used AS used,
-                          (SELECT count(*) FROM batches b
-                           WHERE b.sender_id = s.id AND b.status = 'PROCESSING' AND NOT b.paused) AS batches
-                   FROM senders s WHERE s.name = $1";
-        let name = new.sender.as_deref().unwrap_or(senders::DEFAULT);
-        let row = db::one(conn, sql, [name.into()]).await?.ok_or(CreateError::NoSender)?;
-        Ok(Self {
-            rate: row.try_get::<Option<i64>>("", "rate")?.or(configured).filter(|rate| *rate > 0),
-            next_slot_us: row.try_get("", "next_slot_us")?,
-            circuit_open: row.try_get::<i64>("", "opened")? > 0,
-            batches: row.try_get("", "batches")?,
-            allowance: Allowance::read(&row)?,
-        })
-    }
-
-    fn warnings(&self, now: Timestamp, batch_rate: Option<i64>) -> Vec<Warning> {
-        let mut warnings = Vec::new();
-        if let (Some(batch), Some(sender)) = (batch_rate, self.rate)
-            && batch > sender
-        {
-            let message = format!("the sender takes {sender} a minute: ratePerMinute {batch} is more than that");
-            warnings.push(Warning { code: "rate_above_sender", message });
-        }
-        if let Some(hold) = self.allowance.hold(now) {
-            warnings.push(Warning { code: hold.code(), message: hold.message().into() });
-        }
-        if self.circuit_open {
-            let message = "the sender's gateway fails at the moment: nothing leaves until it works again";
-            warnings.push(Warning { code: "sender_circuit", message: message.into() });
-        } else if self.next_slot_us / 1_000 > now.0 + 1_000 {
-            let message = "the sender's next free place is later than now";
-            warnings.push(Warning { code: "sender_busy", message: message.into() });
-        }
-        if self.batches > 0 {
-            let message = format!("{} other batches write through the same sender and share its pace", self.batches);
-            warnings.push(Warning { code: "others_at_work", message });
         }
         warnings
     }

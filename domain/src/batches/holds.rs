@@ -28,6 +28,8 @@ pub enum Hold {
     AskedAgain(Timestamp),
     /// Nobody knows what became of its attempt, and the batch leaves that to a person.
     InDoubt,
+    /// The batch waits for a second person to approve it.
+    Approval,
     /// Somebody paused the batch.
     Paused,
     /// The batch is to start at this time.
@@ -73,6 +75,7 @@ impl Hold {
             Self::UnderWay => "under_way",
             Self::AskedAgain(_) => "asked_again",
             Self::InDoubt => "in_doubt",
+            Self::Approval => "approval",
             Self::Paused => "batch_paused",
             Self::Scheduled(_) => "scheduled",
             Self::Retried(_) => "retry",
@@ -98,6 +101,7 @@ impl Hold {
             Self::UnderWay => "its attempt is under way: the gateway has not answered yet",
             Self::AskedAgain(_) => "nobody knows what became of its attempt: it is asked for again under the same id",
             Self::InDoubt => "nobody knows what became of its attempt, and the batch leaves that to a person",
+            Self::Approval => "the batch waits for a second person: POST /batch/{id}/approve lets it go",
             Self::Paused => "the batch is paused: POST /batch/{id}/resume lets it go on",
             Self::Scheduled(_) => "the batch has not started",
             Self::Retried(_) => "an attempt failed, and it is tried again",
@@ -131,6 +135,7 @@ impl Hold {
             | Self::AtWork { since: at, .. } => Some(*at),
             Self::UnderWay
             | Self::InDoubt
+            | Self::Approval
             | Self::Paused
             | Self::Sender(senders::Hold::Stopped)
             | Self::Suppressed
@@ -232,7 +237,8 @@ impl Batch {
         }
         let later = |at: Option<Timestamp>| at.filter(|at| *at > now);
         let mut holds = Vec::new();
-        holds.extend((going == Going::Paused).then_some(Hold::Paused));
+        let stopped = if self.awaits_approval() { Hold::Approval } else { Hold::Paused };
+        holds.extend((going == Going::Paused).then_some(stopped));
         holds.extend(later(self.schedule_at).filter(|_| self.summary.started_at.is_none()).map(Hold::Scheduled));
         let again = later(item.next_attempt_at).filter(|_| item.attempts > 0);
         holds.extend(again.map(if item.status == ItemStatus::Unknown { Hold::AskedAgain } else { Hold::Retried }));

@@ -104,6 +104,10 @@ pub async fn item(conn: &impl ConnectionTrait, id: BatchId, seq: i64) -> Result<
     Ok(page.and_then(|page| page.rows.into_iter().next()).filter(|item| item.seq == seq))
 }
 
+/// How an item can have ended: what the recipients of a further send can be chosen by.
+pub const OUTCOMES: [ItemStatus; 5] =
+    [ItemStatus::Succeeded, ItemStatus::Failed, ItemStatus::Skipped, ItemStatus::Cancelled, ItemStatus::Unknown];
+
 /// The contacts of a batch's items that have one of these statuses, in their order, at most `most`. `None`: no such batch.
 ///
 /// # Errors

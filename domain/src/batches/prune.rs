@@ -29,12 +29,14 @@ pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, rows: u64) ->
         for (table, key, which) in [
             ("batch_items", "batch_id, seq", "batch_id = $1"),
             ("contact_traces", "phone_key, batch_id, seq", "batch_id = $1"),
+            ("batch_paces", "batch_id, since", "batch_id = $1"),
             ("jobs", "id", "batch_id = $1 AND state <> 'dead'"),
         ] {
             if !some(conn, table, key, which, [id.into()], &mut left).await? {
                 return Ok(true);
             }
         }
+        db::execute(conn, "DELETE FROM batch_decisions WHERE batch_id = $1", [id.into()]).await?;
         db::execute(conn, "DELETE FROM batches WHERE id = $1", [id.into()]).await?;
         left = left.saturating_sub(A_BATCH);
     }

@@ -7,10 +7,11 @@ use super::table::Table;
 use crate::contacts::phone;
 use crate::db::{self, Dialect};
 use crate::messages::template::{Recipient, Template};
-use crate::model::{BatchStatus, BatchSummary, BatchType, named};
+use crate::model::{Approval, BatchStatus, BatchSummary, BatchType, named};
 use crate::time::Timestamp;
 use entities::{BatchId, SenderId, UserId};
 use sea_orm::{ConnectionTrait, DbErr, Value};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -24,7 +25,8 @@ pub async fn get(conn: &impl ConnectionTrait, id: BatchId) -> Result<Option<Batc
 }
 
 /// Which batches to list.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Filter {
     /// Only of this type.
     pub batch_type: Option<BatchType>,
@@ -36,12 +38,20 @@ pub struct Filter {
     pub created_before: Option<Timestamp>,
     /// Only those that this user asked for.
     pub created_by: Option<UserId>,
+    /// Only those whose approval stands so; of those that wait for one, those that have not ended.
+    pub approval: Option<Approval>,
     /// Only sends whose text has this in it, in small or capital letters of English.
     pub text: Option<String>,
 }
 
 impl Filter {
-    pub(super) fn condition(&self) -> (String, Vec<Value>) {
+    /// Whether it says nothing: all batches match.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(crate) fn condition(&self) -> (String, Vec<Value>) {
         let mut parts = vec![String::from("TRUE")];
         let mut values: Vec<Value> = Vec::new();
         let mut add = |column: &str, operator: &str, value: Value| {
@@ -53,6 +63,9 @@ impl Filter {
         }
         if let Some(status) = self.status {
             add("status", "=", status.as_str().into());
+        }
+        if let Some(approval) = self.approval {
+            add("approval", "=", approval.as_str().into());
         }
         if let Some(after) = self.created_after {
             add("created_at", ">=", after.0.into());
@@ -66,6 +79,9 @@ impl Filter {
         if let Some(text) = &self.text {
             add("lower(content)", "LIKE", db::part(&text.to_ascii_lowercase()).into());
             parts.last_mut().into_iter().for_each(|last| last.push_str(" ESCAPE '\\'"));
+        }
+        if self.approval == Some(Approval::Pending) {
+            parts.push("status IN ('PENDING', 'PROCESSING')".into());
         }
         (parts.join(" AND "), values)
     }

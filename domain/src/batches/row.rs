@@ -2,7 +2,8 @@
 
 use crate::contacts::merge;
 use crate::db::{self, Dialect};
-use crate::model::{BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, named};
+use crate::model::{Approval, BatchStatus, BatchSummary, BatchType, ItemStatus, OnUnknown, named};
+use crate::ring::UnknownName;
 use crate::time::Timestamp;
 use entities::{BatchId, GatewayId, JobId, SenderId, UserId};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
@@ -23,8 +24,10 @@ pub struct Batch {
     pub on_unknown: OnUnknown,
     /// When it is to start, if it was scheduled.
     pub schedule_at: Option<Timestamp>,
-    /// Whether a user paused it.
+    /// Whether a user paused it, or it waits for an approval.
     pub paused: bool,
+    /// Where its approval stands; `None`: nobody was asked.
+    pub approval: Option<Approval>,
     /// Whether all its chunks are written.
     pub expanded: bool,
     /// The message, frozen at acceptance: a template that is changed later does not change it.
@@ -51,6 +54,19 @@ impl Batch {
     /// Whether it ends with the chunk that is closed next.
     pub(crate) const fn has_one_chunk_left(&self) -> bool {
         self.expanded && self.chunks_left == 1
+    }
+
+    /// What it is called in lists: how the text of a send begins, in at most so many characters; empty for what sends nothing.
+    #[must_use]
+    pub fn name(&self, characters: usize) -> String {
+        let text = self.content.as_deref().unwrap_or_default();
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if words.chars().count() <= characters {
+            return words;
+        }
+        let mut cut: String = words.chars().take(characters.saturating_sub(1)).collect();
+        cut.push('…');
+        cut
     }
 
     /// When it will probably end: by its rate and what is left, or, without a rate, by how fast it went so far. `None`
@@ -85,7 +101,7 @@ pub(super) const SUMMARY: &str =
     "id, type, status, total, succeeded, failed, skipped, paused, version, created_at, started_at, completed_at";
 
 pub(super) const COLUMNS: &str = "id, type, status, total, succeeded, failed, skipped, version, created_at, started_at,
-    completed_at, sender_id, rate_per_minute, jitter_ms, on_unknown, schedule_at, paused, expanded, content, error_message,
+    completed_at, sender_id, rate_per_minute, jitter_ms, on_unknown, schedule_at, paused, approval, expanded, content, error_message,
     created_by, config, chunk_count, next_chunk, chunks_left, next_slot_us, gateway_id";
 
 pub(super) fn time(row: &QueryResult, column: &str) -> Result<Option<Timestamp>, DbErr> {
@@ -109,6 +125,11 @@ pub(super) fn summary(row: &QueryResult) -> Result<BatchSummary, DbErr> {
     })
 }
 
+fn approval(row: &QueryResult) -> Result<Option<Approval>, DbErr> {
+    let name = row.try_get::<Option<String>>("", "approval")?;
+    name.map(|name| name.parse().map_err(|error: UnknownName| DbErr::Type(error.to_string()))).transpose()
+}
+
 pub(super) fn batch(row: &QueryResult) -> Result<Batch, DbErr> {
     let config: String = row.try_get("", "config")?;
     let mut batch = Batch {
@@ -119,6 +140,7 @@ pub(super) fn batch(row: &QueryResult) -> Result<Batch, DbErr> {
         on_unknown: named::<OnUnknown>(row, "on_unknown")?,
         schedule_at: time(row, "schedule_at")?,
         paused: row.try_get("", "paused")?,
+        approval: approval(row)?,
         expanded: row.try_get("", "expanded")?,
         content: row.try_get("", "content")?,
         error_message: row.try_get("", "error_message")?,
@@ -151,7 +173,7 @@ pub(crate) async fn read(conn: &impl ConnectionTrait, id: BatchId) -> Result<Opt
 pub enum Going {
     /// They should.
     On,
-    /// A user paused it.
+    /// A user paused it, or it waits for an approval.
     Paused,
     /// It has ended: cancelled, or failed as a whole.
     Ended,
@@ -163,7 +185,7 @@ impl Going {
     pub fn of(batch: &Batch) -> Self {
         if batch.summary.status.is_terminal() {
             Self::Ended
-        } else if batch.paused {
+        } else if batch.paused || batch.awaits_approval() {
             Self::Paused
         } else {
             Self::On

@@ -199,6 +199,7 @@ impl RawSet {
                     | JobKind::SendChunk
                     | JobKind::Deliver
                     | JobKind::Operation
+                    | JobKind::Steering
                     | JobKind::Probe => {
                         return Err(DbErr::Custom(format!("{kind} is no set-based kind")));
                     }

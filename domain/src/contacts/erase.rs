@@ -108,6 +108,11 @@ pub(crate) async fn erase(
         }
         left -= written;
     }
+    // Nobody's tests go to them any more. The list is short: it is not looked up number for number.
+    let sql = format!(
+        "DELETE FROM test_numbers WHERE phone || '' IN (SELECT phone FROM contacts WHERE id {these} AND phone IS NOT NULL)"
+    );
+    db::execute(conn, sql, [list.clone().into()]).await?;
     db::execute(
         conn,
         format!(

@@ -3,6 +3,9 @@
 //! A whole number is looked up by its key. What is no whole number, or nobody's, is looked for as a part of the numbers: people
 //! write numbers as they call them at home, without the country's code. A name is looked for as a part of the names, however
 //! its letters are written; the databases differ in which letters' cases they know, so four ways of writing it are tried.
+//!
+//! Attributes have no index: an import would pay for one with each value. They are looked for among the next [`WINDOW`] contacts of
+//! whom the rest holds, and a page that found fewer than it may says so and where to go on.
 
 use super::{phone, spelling};
 use crate::db::{self, Dialect};
@@ -12,8 +15,6 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use serde_json::json;
 use std::collections::HashMap;
 use uuid::Uuid;
-
-use super::customers::Page;
 
 /// How few digits are a part of a number: fewer are in nearly all of them.
 pub const MIN_DIGITS: usize = 4;
@@ -27,7 +28,15 @@ pub struct Search {
     pub phone: Option<String>,
     /// A tag's name.
     pub tag: Option<String>,
+    /// Attributes, each with its value; in small or capital letters of English.
+    pub attributes: Vec<(String, String)>,
 }
+
+/// Among how many contacts attributes are looked for at once.
+pub const WINDOW: u64 = 5_000;
+
+/// The most attributes that are looked for.
+pub const MAX_ATTRIBUTES: usize = 5;
 
 impl Search {
     /// Whether it looks for nothing: everybody is found.
@@ -207,26 +216,70 @@ fn contact(row: &QueryResult) -> Result<Contact, DbErr> {
     })
 }
 
-/// Finds contacts, by their numbers from behind `after`, at most `limit`.
+/// Contacts that were found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// They.
+    pub rows: Vec<Contact>,
+    /// Where to go on; `None`: there are no more.
+    pub next: Option<ContactId>,
+    /// Whether there may be fewer than could be shown, because no more contacts were looked at: going on finds the others.
+    pub partial: bool,
+}
+
+/// Finds contacts, by their numbers from behind `after`, at most `limit`. With attributes, at most [`WINDOW`] are looked at.
 ///
 /// # Errors
 /// The database's.
-pub async fn find(
-    conn: &impl ConnectionTrait,
-    search: &Search,
-    after: i64,
-    limit: usize,
-) -> Result<Page<Contact, ContactId>, DbErr> {
+pub async fn find(conn: &impl ConnectionTrait, search: &Search, after: i64, limit: usize) -> Result<Found, DbErr> {
     let (condition, mut values) = search.ask(conn).await?.condition(2);
     values.insert(0, after.into());
-    let sql =
-        format!("SELECT {COLUMNS} FROM contacts c WHERE c.id > $1 AND {condition} ORDER BY c.id LIMIT {}", limit + 1);
+    let mut window_end = None;
+    let sql = match attributes(Dialect::of(conn), search, &mut values) {
+        None => {
+            format!(
+                "SELECT {COLUMNS} FROM contacts c WHERE c.id > $1 AND {condition} ORDER BY c.id LIMIT {}",
+                limit + 1
+            )
+        }
+        Some(of_attributes) => {
+            let bound = values.len() - 2 * search.attributes.len();
+            let these = format!("SELECT c.id FROM contacts c WHERE c.id > $1 AND {condition} ORDER BY c.id");
+            let sql = format!("{these} LIMIT 1 OFFSET {}", WINDOW - 1);
+            let last = db::one(conn, sql, values[..bound].to_vec()).await?;
+            window_end = last.map(|row| row.try_get::<i64>("", "id")).transpose()?;
+            format!(
+                "SELECT {COLUMNS} FROM (SELECT * FROM contacts WHERE id IN ({these} LIMIT {WINDOW})) c WHERE {of_attributes}
+                 ORDER BY c.id LIMIT {}",
+                limit + 1
+            )
+        }
+    };
     let mut rows = db::all(conn, sql, values).await?.iter().map(contact).collect::<Result<Vec<_>, _>>()?;
     let more = rows.len() > limit;
     rows.truncate(limit);
     tagged(conn, &mut rows).await?;
-    let next = rows.last().filter(|_| more).map(|last| last.id);
-    Ok(Page { rows, next })
+    let last = rows.last().filter(|_| more).map(|last| last.id);
+    Ok(Found { partial: !more && window_end.is_some(), next: last.or(window_end.map(ContactId)), rows })
+}
+
+/// The condition on the attributes of `c`, and its parameters behind those that there are; `None`: none is looked for.
+fn attributes(dialect: Dialect, search: &Search, values: &mut Vec<Value>) -> Option<String> {
+    let each = match dialect {
+        Dialect::Postgres => "json_each_text(CAST(c.attributes AS json)) AS a(key, value)",
+        Dialect::Sqlite => "json_each(c.attributes) AS a",
+    };
+    let mut parts = Vec::new();
+    for (name, value) in &search.attributes {
+        values.extend([Value::from(name.to_lowercase()), Value::from(value.to_lowercase())]);
+        let at = values.len();
+        parts.push(format!(
+            "EXISTS (SELECT 1 FROM {each} WHERE lower(a.key) = ${} AND lower(CAST(a.value AS TEXT)) = ${at})",
+            at - 1
+        ));
+    }
+    let has = (!parts.is_empty()).then(|| parts.join(" AND "))?;
+    Some(format!("c.attributes IS NOT NULL AND {has}"))
 }
 
 /// The number of a contact that is named by its number or its identifier, or of the one that it was merged into. `None`: there is

@@ -168,7 +168,7 @@ pub async fn go_on(
     db::execute(conn, sql, [batch.into(), ours.into()]).await?;
     match batches::retry(conn, now, batch).await {
         Ok(step) => Ok(step.map(|_| true)),
-        Err(batches::ControlError::Conflict(_)) => Ok(Step::quiet(false)),
+        Err(batches::ControlError::Conflict(_) | batches::ControlError::OwnBatch) => Ok(Step::quiet(false)),
         Err(error) => Err(error),
     }
 }

@@ -9,6 +9,7 @@ pub mod operations;
 pub mod samples;
 mod senders;
 mod steer;
+pub mod steerings;
 pub mod system;
 mod workers;
 

@@ -238,6 +238,20 @@ pub enum Halt {
     Stop,
 }
 
+impl Halt {
+    /// What becomes of an act in this status.
+    pub(super) const fn of(self, status: OperationStatus) -> Result<OperationStatus, HaltError> {
+        match (self, status) {
+            (_, OperationStatus::Waiting) => Ok(OperationStatus::Undone),
+            (Self::Stop, OperationStatus::Running) => Ok(OperationStatus::Stopped),
+            (Self::Undo, OperationStatus::Running) => Err(HaltError::Conflict("the operation has begun: stop it")),
+            (_, OperationStatus::Undone | OperationStatus::Stopped | OperationStatus::Done) => {
+                Err(HaltError::Conflict("the operation is over"))
+            }
+        }
+    }
+}
+
 /// Why an operation was not ended.
 #[derive(Debug, thiserror::Error)]
 pub enum HaltError {
@@ -263,16 +277,7 @@ pub async fn halt(
     how: Halt,
 ) -> Result<Operation, HaltError> {
     let operation = lock(conn, id).await?.ok_or(HaltError::NotFound)?;
-    let status = match (how, operation.status) {
-        (_, OperationStatus::Waiting) => OperationStatus::Undone,
-        (Halt::Stop, OperationStatus::Running) => OperationStatus::Stopped,
-        (Halt::Undo, OperationStatus::Running) => {
-            return Err(HaltError::Conflict("the operation has begun: stop it"));
-        }
-        (_, OperationStatus::Undone | OperationStatus::Stopped | OperationStatus::Done) => {
-            return Err(HaltError::Conflict("the operation is over"));
-        }
-    };
+    let status = how.of(operation.status)?;
     let sql = format!("UPDATE operations SET status = $2, ended_at = $3 WHERE id = $1 RETURNING {COLUMNS}");
     let row = db::one(conn, sql, [id.into(), status.as_str().into(), now.0.into()]).await?;
     // Its job, if nobody has it yet; one that runs finds its operation ended.

@@ -67,8 +67,9 @@ impl Progress {
     }
 }
 
-/// Reads how far batches have come since the last look: those under way, those that were, and those that are new.
-async fn progress(conn: &impl ConnectionTrait, now: Timestamp, progress: &mut Progress) -> Result<(), DbErr> {
+/// Reads how far batches have come since the last look: those under way, those that were, and those that are new. Returns
+/// which they are.
+async fn progress(conn: &impl ConnectionTrait, now: Timestamp, progress: &mut Progress) -> Result<Vec<i64>, DbErr> {
     progress.to(now.0.div_euclid(MINUTE_MS));
     let known: Vec<i64> = progress.counts.keys().copied().collect();
     let (among, known) = Dialect::of(conn).one_of_numbers(2, &known);
@@ -80,11 +81,13 @@ async fn progress(conn: &impl ConnectionTrait, now: Timestamp, progress: &mut Pr
          UNION SELECT {columns} FROM batches WHERE id {among}"
     );
     let mut over = Vec::new();
+    let mut seen = Vec::new();
     let mut newest = progress.newest;
     for row in db::all(conn, sql, [from.into(), known]).await? {
         let id: i64 = row.try_get("", "id")?;
         progress.take(id, row.try_get("", "sender_id")?, row.try_get("", "succeeded")?, row.try_get("", "failed")?);
         newest = newest.max(id);
+        seen.push(id);
         if row.try_get::<String>("", "status")? != "PROCESSING" {
             over.push(id);
         }
@@ -97,7 +100,7 @@ async fn progress(conn: &impl ConnectionTrait, now: Timestamp, progress: &mut Pr
         newest = newest.max(row.map_or(Ok(0), |row| row.try_get("", "id"))?);
     }
     (progress.began, progress.newest) = (true, newest);
-    Ok(())
+    Ok(seen)
 }
 
 fn waiting(depths: &[Depth], lane: Lane) -> (i64, i64) {
@@ -117,6 +120,8 @@ pub struct Look {
     by_sender: Vec<(i64, i64)>,
     minute: i64,
     depths: String,
+    /// The batches that went on since the look before.
+    batches: Vec<i64>,
 }
 
 /// Looks at the queue: what there is to be kept of it. `depths` were just counted.
@@ -129,7 +134,7 @@ pub async fn look(
     depths: &[Depth],
     so_far: &mut Progress,
 ) -> Result<Look, DbErr> {
-    progress(conn, now, so_far).await?;
+    let batches = progress(conn, now, so_far).await?;
     let minute = so_far.minute;
     let [critical, default, bulk] = Lane::ALL.map(|lane| waiting(depths, lane));
     let sample = vec![
@@ -149,7 +154,8 @@ pub async fn look(
         json!({ "lane": depth.lane, "kind": depth.kind, "state": depth.state, "jobs": depth.jobs, "since": since })
     });
     let depths = Value::Array(depths.collect()).to_string();
-    Ok(Look { sample, by_sender: so_far.by_sender.iter().map(|(k, v)| (*k, *v)).collect(), minute, depths })
+    let by_sender = so_far.by_sender.iter().map(|(sender, decided)| (*sender, *decided)).collect();
+    Ok(Look { sample, by_sender, minute, depths, batches })
 }
 
 /// Keeps a look, and what ended in the minute before.
@@ -183,6 +189,7 @@ pub async fn keep(conn: &impl ConnectionTrait, now: Timestamp, look: &Look) -> R
                       CASE WHEN excluded.decided > sender_samples.decided THEN excluded.decided ELSE sender_samples.decided END";
         db::execute(conn, sql, [look.minute.into(), (*sender).into(), (*decided).into()]).await?;
     }
+    crate::batches::kept_pace::keep(conn, now, &look.batches).await?;
     ended(conn, look.minute - 1).await
 }
 

@@ -43,6 +43,7 @@ permissions! {
     InboxesWrite = "inboxes:write": "Change inboxes.",
     BatchesRead = "batches:read": "Watch batches.",
     BatchesWrite = "batches:write": "Send and steer batches.",
+    BatchesApprove = "batches:approve": "Approve or refuse the large sends of others.",
     QueuesRead = "queues:read": "Watch the queue.",
     QueuesManage = "queues:manage": "Steer the queue.",
 }

@@ -167,7 +167,12 @@ pub(super) async fn steer(actor: Actor, times: usize, mut rng: StdRng) {
                 };
                 match steered {
                     // What makes no sense in the present state is refused.
-                    Ok(_) | Err(batches::ControlError::Conflict(_) | batches::ControlError::NotFound) => Ok(()),
+                    Ok(_)
+                    | Err(
+                        batches::ControlError::Conflict(_)
+                        | batches::ControlError::OwnBatch
+                        | batches::ControlError::NotFound,
+                    ) => Ok(()),
                     Err(batches::ControlError::Database(error)) => Err(error),
                 }
             })

@@ -8,6 +8,7 @@ mod probe;
 mod send_chunk;
 mod set_chunk;
 mod start;
+mod steering;
 
 use crate::Shared;
 use crate::execute::{JobEnd, JobError};
@@ -43,6 +44,7 @@ pub(crate) async fn claim(
         | JobKind::DeleteChunk
         | JobKind::Deliver
         | JobKind::Operation
+        | JobKind::Steering
         | JobKind::Probe => Ok(None),
     }
 }
@@ -65,6 +67,7 @@ pub(crate) async fn run(
         JobKind::ImportChunk | JobKind::TagChunk | JobKind::DeleteChunk => set_chunk::run(shared, job).await,
         JobKind::Deliver => deliver::run(shared, job).await,
         JobKind::Operation => operation::run(shared, job).await,
+        JobKind::Steering => steering::run(shared, job).await,
         JobKind::Probe => probe::run(shared, job).await,
     }
 }

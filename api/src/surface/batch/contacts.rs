@@ -1,6 +1,6 @@
 //! `/contacts`: finding a person, and what they got.
 
-use super::envelope::{Answer, Cursor, Failure, Paged};
+use super::envelope::{Answer, Failure};
 use super::routes::{Token, caller, read_item_status};
 use super::wire::{BatchStatus, BatchType, ItemStatus, ItemView};
 use crate::App;
@@ -149,6 +149,28 @@ pub(crate) struct ContactRoutes {
     pub(super) app: Arc<App>,
 }
 
+/// An answer that is a page of contacts.
+#[derive(Debug, Object)]
+struct Contacts {
+    /// True.
+    ok: bool,
+    /// The page.
+    data: Vec<ContactView>,
+    /// Where to go on.
+    meta: ContactCursor,
+}
+
+/// Where a list of contacts goes on.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct ContactCursor {
+    /// The `cursor` of the next page; null after the last.
+    #[oai(validator(pattern = "^[0-9]{1,18}$"))]
+    next_cursor: Option<String>,
+    /// Whether the page may have fewer than it could, because no more contacts were looked at.
+    partial: bool,
+}
+
 impl ContactRoutes {
     async fn named(&self, text: &str) -> Result<ContactId, Failure> {
         let found = find::resolve(self.app.db.read(), text).await?;
@@ -159,7 +181,8 @@ impl ContactRoutes {
 /// Contacts.
 #[OpenApi]
 impl ContactRoutes {
-    /// Finds contacts, by their numbers.
+    /// Finds contacts, by their numbers. Attributes are looked for among 5,000 contacts at a time: `partial` says that a page has
+    /// fewer than it may and goes on.
     #[oai(path = "/contacts", method = "get")]
     #[expect(clippy::too_many_arguments, reason = "one for each parameter")]
     async fn list(
@@ -172,16 +195,19 @@ impl ContactRoutes {
         phone: Query<Option<Lenient<String>>>,
         /// Only those with this tag.
         tag: Query<Option<Lenient<String>>>,
+        /// Only those with this attribute, as `city:Berlin`.
+        attribute: Query<Option<Lenient<String>>>,
         /// How many; 50 if it is not given.
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<Lenient<i64>>>,
         /// The `nextCursor` of the page before.
         #[oai(validator(pattern = "^[0-9]{0,18}$"))]
         cursor: Query<Option<Lenient<String>>>,
-    ) -> Result<Json<Paged<ContactView>>, Failure> {
+    ) -> Result<Json<Contacts>, Failure> {
         let caller = caller(request)?;
         let mut params = Params::default();
-        let search = search::read(&mut params, search.0, phone.0, tag.0);
+        let mut search = search::read(&mut params, search.0, phone.0, tag.0);
+        search.attributes = search::attribute(&mut params, attribute.0).into_iter().collect();
         let limit = params.number("limit", limit.0, 1, 200, 50);
         let cursor = params.read("cursor", cursor.0, "a nextCursor").filter(|cursor| !cursor.is_empty());
         let fine = |text: &String| text.len() <= 18 && text.bytes().all(|b| b.is_ascii_digit());
@@ -196,7 +222,8 @@ impl ContactRoutes {
         let page = find::find(self.app.db.read(), &search, after, rows).await?;
         let whole = caller.sees_phones();
         let data = page.rows.into_iter().map(|contact| ContactView::of(contact, whole)).collect();
-        Ok(Json(Paged { ok: true, data, meta: Cursor { next_cursor: page.next.map(|id| id.to_string()) } }))
+        let meta = ContactCursor { next_cursor: page.next.map(|id| id.to_string()), partial: page.partial };
+        Ok(Json(Contacts { ok: true, data, meta }))
     }
 
     /// Reads a contact. The number of one that was merged into another finds the other.

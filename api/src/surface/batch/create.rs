@@ -10,16 +10,19 @@ use crate::foundation::idempotency::{KeyHold, Once};
 use crate::foundation::refusal::{Kind, Refusal};
 use domain::audit_log::{self, Action};
 use domain::batches::{
-    self, Audience, Batch, BatchType, ContactRefs, CreateError, NewSend, NewTag, OnUnknown, Recipients, RemainderError,
-    SCHEDULE_SLACK, Staged, TagOperation,
+    self, Audience, Batch, BatchType, ContactRefs, CreateError, ItemStatus, NewSend, NewTag, OnUnknown, Recipients,
+    RemainderError, SCHEDULE_SLACK, Staged, TagOperation,
 };
 use domain::contacts::tags;
 use domain::db::Tx;
+use domain::kept::numbers;
 use domain::messages::template::{MAX_CHARS, Template};
-use domain::{BatchId, Step, TemplateId, Timestamp, db, senders};
+use domain::{BatchId, Step, TemplateId, Timestamp, UserId, db, senders};
 use faults::Commit;
 use poem_openapi::ApiResponse;
 use poem_openapi::types::ToJSON;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 
 /// The most contacts of one request.
 pub(super) const MAX_ITEMS: usize = 1_000_000;
@@ -239,6 +242,8 @@ pub(super) struct AskedSend {
 enum AskedRecipients {
     These(Recipients),
     RemainderOf(BatchId),
+    /// Those of a batch whose items ended so.
+    Of(BatchId, ItemStatus),
 }
 
 impl AskedSend {
@@ -246,6 +251,14 @@ impl AskedSend {
     pub(super) async fn settled(self, app: &App) -> Result<NewSend, Refusal> {
         let (recipients, cancelled) = match self.recipients {
             AskedRecipients::These(recipients) => (recipients, None),
+            AskedRecipients::Of(of, outcome) => {
+                let found = batches::contacts_of(app.db.read(), of, outcome, MAX_ITEMS).await?;
+                let found = found.ok_or_else(|| Refusal::field("recipientsOf.batchId", "no such batch"))?;
+                if found.is_empty() {
+                    return Err(Refusal::field("recipientsOf", "nobody of that batch ended so"));
+                }
+                (Recipients::Contacts(found), None)
+            }
             AskedRecipients::RemainderOf(of) => {
                 let left = batches::remainder(app.db.read(), of).await.map_err(no_remainder)?;
                 let own = (left.content, left.sender, left.rate_per_minute, left.jitter_ms, left.on_unknown);
@@ -262,6 +275,7 @@ impl AskedSend {
             schedule_at: self.schedule_at,
             on_unknown: self.on_unknown.unwrap_or(OnUnknown::Resend),
             remainder_of: None,
+            approval_above: app.settings.approval_above,
             chunk_items: None,
         };
         if let Some((of, (content, sender, rate_per_minute, jitter_ms, on_unknown))) = cancelled {
@@ -286,10 +300,46 @@ fn no_remainder(error: RemainderError) -> Refusal {
     }
 }
 
-/// Reads a send.
-pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<AskedSend, Refusal> {
+/// Reads a test of a send: what is sent, and from where.
+pub(super) fn read_test(body: &[u8]) -> Result<AskedTest, Refusal> {
     let mut f = Fields::parse(body)?;
-    f.boolean(DRY_RUN);
+    let (content, template) = read_text(&mut f, false);
+    let sender = f.text("sender", 1..=senders::MAX_NAME);
+    f.finish()?;
+    Ok(AskedTest { content, template, sender })
+}
+
+/// A test of a send as it was asked for.
+pub(super) struct AskedTest {
+    content: Option<String>,
+    template: Option<TemplateId>,
+    sender: Option<String>,
+}
+
+impl AskedTest {
+    /// The send itself: to the contacts that have the user's numbers, who are made where nobody has one.
+    pub(super) async fn settled(self, app: &App, user: UserId) -> Result<NewSend, Refusal> {
+        let rng = &mut StdRng::from_rng(&mut rand::rng());
+        let tx = app.db.begin().await?;
+        let found = numbers::contacts(&tx, app.clock.now(), user, rng).await?;
+        db::commit(tx, Commit::Customer).await?;
+        if found.is_empty() {
+            return Err(Refusal::new(Kind::Conflict, "no number is kept for tests: PUT /test-numbers keeps some"));
+        }
+        let mut contacts = ContactRefs::default();
+        found.iter().for_each(|id| contacts.push(&id.to_string()));
+        Ok(NewSend {
+            content: self.content,
+            template: self.template,
+            sender: self.sender,
+            approval_above: app.settings.approval_above,
+            ..NewSend::new("", Recipients::Contacts(contacts))
+        })
+    }
+}
+
+/// Reads the text or the template of a send; `else_known`: it may be known from elsewhere.
+fn read_text(f: &mut Fields<'_>, else_known: bool) -> (Option<String>, Option<TemplateId>) {
     let template = f.text("templateId", 1..=32);
     let template_id = template.as_ref().and_then(|id| id.parse().ok());
     if template.is_some() && template_id.is_none() {
@@ -299,7 +349,7 @@ pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<AskedSend, Refusa
     // Beside a template it has no meaning, and clients send it all the same.
     f.knows("content");
     if template.is_none() {
-        if f.raw("content").is_none() && f.raw("remainderOf").is_none() {
+        if f.raw("content").is_none() && !else_known {
             f.bad("content", "is required unless templateId is given");
         }
         content = f.text("content", 1..=MAX_CHARS);
@@ -307,6 +357,15 @@ pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<AskedSend, Refusa
             f.bad("content", error.to_string());
         }
     }
+    (content, template_id)
+}
+
+/// Reads a send.
+pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<AskedSend, Refusal> {
+    let mut f = Fields::parse(body)?;
+    f.boolean(DRY_RUN);
+    let else_known = f.raw("remainderOf").is_some();
+    let (content, template) = read_text(&mut f, else_known);
     let sender = f.text("sender", 1..=senders::MAX_NAME);
     let rate_per_minute = f.integer("ratePerMinute", 1..=600_000);
     let jitter_ms = f.integer("jitterMs", 0..=600_000);
@@ -318,12 +377,19 @@ pub(super) fn read_send(body: &[u8], now: Timestamp) -> Result<AskedSend, Refusa
     let recipients = read_recipients(&mut f);
     f.finish()?;
     let recipients = recipients.ok_or_else(Refusal::internal)?;
-    let template = template_id;
     Ok(AskedSend { content, template, recipients, sender, rate_per_minute, jitter_ms, schedule_at, on_unknown })
 }
 
 /// Whom a send is for: exactly one of the three ways to say it.
 fn read_recipients(f: &mut Fields<'_>) -> Option<AskedRecipients> {
+    if f.raw("recipientsOf").is_some() {
+        for other in ["contactIds", "audience", "remainderOf"] {
+            if f.raw(other).is_some() {
+                f.bad("recipientsOf", format!("cannot be given together with {other}"));
+            }
+        }
+        return f.object("recipientsOf", read_former).flatten();
+    }
     let given = ["contactIds", "audience", "remainderOf"].map(|name| f.raw(name).is_some());
     match given {
         [true, true, _] => {
@@ -351,6 +417,20 @@ fn read_recipients(f: &mut Fields<'_>) -> Option<AskedRecipients> {
             id
         }
     }
+}
+
+/// The recipients of a former batch that ended so.
+fn read_former(f: &mut Fields<'_>) -> Option<AskedRecipients> {
+    let id = f.required_text("batchId", 1..=32).parse().ok();
+    if id.is_none() && f.raw("batchId").is_some() {
+        f.bad("batchId", "no such batch");
+    }
+    if f.raw("status").is_none() {
+        f.bad("status", "is required");
+    }
+    let outcomes: Vec<ItemStatus> = batches::OUTCOMES.to_vec();
+    let outcome = f.one_of("status", &outcomes, ItemStatus::as_str);
+    Some(AskedRecipients::Of(id?, outcome?))
 }
 
 fn read_audience(f: &mut Fields<'_>) -> Option<Audience> {

@@ -2,15 +2,15 @@
 
 use super::envelope::{Answer, Failure};
 use super::routes::{Token, caller, filter, id, unsteered};
-use super::wire::{BatchOperation, BatchStatus, BatchType, ItemView};
+use super::wire::{BatchOperation, BatchStatus, BatchType, ItemView, SendPlanView};
 use crate::App;
 use crate::foundation::guard;
 use crate::foundation::origin;
 use crate::foundation::param::{Lenient, Params, PathId, Seq};
-use crate::foundation::refusal::Refusal;
+use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::time::Time;
 use domain::audit_log::{self, Action};
-use domain::batches::{self, Cause, Day, Hold};
+use domain::batches::{self, Cause, Day, Hold, PaceSample};
 use domain::db;
 use domain::users::Permission;
 use faults::Commit;
@@ -80,6 +80,32 @@ struct ItemDetail {
 struct Cancellation {
     /// When the batch is cancelled; null: it is not to be.
     cancel_at: Option<Time>,
+}
+
+/// How fast a batch went for a while.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+struct PaceView {
+    /// When the while began.
+    from: Time,
+    /// When it ended.
+    to: Time,
+    /// How many items were decided from the batch's start to its end.
+    #[oai(validator(minimum(value = "0")))]
+    decided: i64,
+    /// How many were decided a minute, in the while.
+    #[oai(validator(minimum(value = "0")))]
+    per_minute: i64,
+    /// How many a minute it was allowed at its end; null where nothing of ours limited it.
+    #[oai(validator(minimum(value = "0")))]
+    may_per_minute: Option<i64>,
+}
+
+impl From<PaceSample> for PaceView {
+    fn from(sample: PaceSample) -> Self {
+        let PaceSample { from, to, decided, per_minute, may: may_per_minute } = sample;
+        Self { from: Time(from), to: Time(to), decided, per_minute, may_per_minute }
+    }
 }
 
 /// The operations that were accepted on one day of UTC, and what became of their items since.
@@ -153,6 +179,47 @@ impl DetailRoutes {
         batches::get(db, id).await?.ok_or_else(|| Refusal::not_found("batch"))?;
         let causes = batches::causes(db, id).await?;
         Ok(Answer::new(causes.into_iter().map(CauseView::from).collect()))
+    }
+
+    /// How fast it went, from its start on, the oldest first; of at most 1,000 spans of time, which are the longer the older it
+    /// is: 10 seconds in its first ten minutes, an hour after its first day.
+    #[oai(path = "/batch/:batch_id/pace", method = "get")]
+    async fn pace(
+        &self,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
+        /// The batch.
+        batch_id: Path<PathId>,
+    ) -> Result<Json<Answer<Vec<PaceView>>>, Failure> {
+        let (db, now) = (self.app.db.read(), self.app.clock.now());
+        let batch = batches::get(db, id(&batch_id)?).await?.ok_or_else(|| Refusal::not_found("batch"))?;
+        let samples = batches::pace_samples(db, now, &batch, self.app.settings.sender_rate_per_minute).await?;
+        Ok(Answer::new(samples.into_iter().map(PaceView::from).collect()))
+    }
+
+    /// What is left of a send, and when it ends, as a dry run tells it of one that is not made; with `ratePerMinute`, when it
+    /// would end at that pace. Who is left out is decided when their turn comes: `excluded` and `samples` are empty. 409 for
+    /// what sends nothing.
+    #[oai(path = "/batch/:batch_id/forecast", method = "get")]
+    async fn forecast(
+        &self,
+        #[oai(scope = "guard::BATCHES_READ")] _token: Token,
+        /// The batch.
+        batch_id: Path<PathId>,
+        /// What if this were its pace?
+        #[oai(name = "ratePerMinute", validator(minimum(value = "1"), maximum(value = "600000")))]
+        rate_per_minute: Query<Option<Lenient<i64>>>,
+    ) -> Result<Json<Answer<SendPlanView>>, Failure> {
+        let mut params = Params::default();
+        let rate = params.number_if_given("ratePerMinute", rate_per_minute.0, 1, 600_000);
+        if !params.errors.is_empty() {
+            return Err(Refusal::invalid(params.errors).into());
+        }
+        let rate = rate.and_then(|rate| u32::try_from(rate).ok());
+        let (db, now) = (self.app.db.read(), self.app.clock.now());
+        let batch = batches::get(db, id(&batch_id)?).await?.ok_or_else(|| Refusal::not_found("batch"))?;
+        let plan = batches::forecast(db, now, &batch, rate, self.app.settings.sender_rate_per_minute).await?;
+        let plan = plan.ok_or_else(|| Refusal::new(Kind::Conflict, "only a SEND batch has a forecast"))?;
+        Ok(Answer::new(SendPlanView::of(plan, false)))
     }
 
     /// One of its items, and why it is not done yet: by the rules that the claims of workers go by.

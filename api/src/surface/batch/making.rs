@@ -6,9 +6,9 @@ use super::dry_run::{self, Changed, Sent};
 use super::envelope::{Answer, Failure};
 use super::import::{self, ImportBody, Imported};
 use super::routes::{Token, caller, id, unsteered};
-use super::wire::{BatchOperation, DeleteRequest, SendRequest, TagRequest};
+use super::wire::{BatchOperation, DeleteRequest, SendRequest, TagRequest, TestRequest};
 use crate::App;
-use crate::foundation::body::{JsonBody, JsonText};
+use crate::foundation::body::{JsonBody, JsonText, SmallBody};
 use crate::foundation::country::CountryCode;
 use crate::foundation::guard;
 use crate::foundation::idempotency::{KeyHold, KeyText, KeyedRequest, Once};
@@ -111,6 +111,32 @@ impl MakingRoutes {
                 batches::create_send(tx, now, by, new, staged).await.map_err(create::refuse)
             });
             Ok(accepted.await?.into())
+        })
+        .await
+    }
+
+    /// Sends a text or a template at once to the numbers that the caller keeps for tests, as a batch of its own. 409 where none is
+    /// kept.
+    #[oai(path = "/batch/test", method = "post")]
+    async fn test(
+        &self,
+        request: &Request,
+        #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
+        /// Does the request once, however often it comes.
+        #[oai(name = "Idempotency-Key")]
+        _key: Key,
+        body: SmallBody<TestRequest>,
+    ) -> Result<create::Accepted, Failure> {
+        let by = caller(request)?.0.user_id;
+        let (asked, app) = (KeyedRequest::of(request, by)?, self.app.clone());
+        to_its_end(async move {
+            let once = asked.begin(&app, &body.bytes).await?;
+            let reader = app.clone();
+            let read = async move { create::read_test(&body.bytes)?.settled(&reader, by).await };
+            let accepted = create::once(&app, once, read, async move |tx, now, new, staged| {
+                batches::create_send(tx, now, by, new, staged).await.map_err(create::refuse)
+            });
+            accepted.await
         })
         .await
     }

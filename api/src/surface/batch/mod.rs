@@ -1,5 +1,8 @@
-//! The batch surface: `/batch`, `/templates`, `/suppressions`, `/senders`, `/contacts` and `/queue`.
+//! The batch surface: `/batch`, `/templates`, `/suppressions`, `/senders`, `/contacts`, `/queue`, `/views`, `/drafts`, `/test-numbers`
+//! and `/calendar`.
 
+mod approvals;
+mod calendar;
 mod contacts;
 mod create;
 mod details;
@@ -8,10 +11,12 @@ mod envelope;
 mod export;
 mod import;
 mod import_plan;
+mod kept;
 mod making;
 mod queue;
 mod routes;
 mod senders;
+mod steerings;
 mod suppressions;
 mod templates;
 mod upload;
@@ -32,6 +37,10 @@ type Routes = (
     making::MakingRoutes,
     routes::BatchRoutes,
     details::DetailRoutes,
+    approvals::ApprovalRoutes,
+    kept::KeptRoutes,
+    steerings::SteeringRoutes,
+    calendar::CalendarRoutes,
     templates::TemplateRoutes,
     suppressions::SuppressionRoutes,
     senders::SenderRoutes,
@@ -86,6 +95,13 @@ const DESCRIPTION: &str = "Contacts imported, written to, tagged and deleted in 
   whatever it is asked for: what no index finds is looked for among 5,000 jobs at a time, and `partial` says that a page
   has fewer than it may and goes on. An operator stops a sender and lets it go on; its pace and cap are settings. Of what
   `/senders` says, `portfolio`, `quality` and `warmUp` are null until a network tells them.
+- **Approval**: above the configured number of recipients (`approval_above`, 0: never) a send is accepted, `PENDING` and
+  `paused`, with `approval: \"pending\"`, and nothing of it leaves before a second person with `batches:approve` has called
+  `POST /batch/{id}/approve`; `POST /batch/{id}/refuse` cancels it, with a reason. Its own creator may do neither (403), and
+  a resume is a conflict. An audience becomes its recipients meanwhile: what is approved is what is sent.
+- **Tests**: `POST /batch/test` sends a text or a template at once to the numbers that the caller keeps (`/test-numbers`), as a
+  batch of its own. Each reads it with what is known of them; a number that nobody has becomes a contact, of the source
+  `test`. The other rules of a send hold: who opted out is skipped.
 - A body may come with `Content-Encoding: gzip`; its limits are those of what it unpacks to.";
 
 /// The surface's document and routes.
@@ -95,6 +111,10 @@ pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
             making::MakingRoutes { app: app.clone() },
             routes::BatchRoutes::new(app.clone()),
             details::DetailRoutes { app: app.clone() },
+            approvals::ApprovalRoutes { app: app.clone() },
+            kept::KeptRoutes { app: app.clone() },
+            steerings::SteeringRoutes { app: app.clone() },
+            calendar::CalendarRoutes { app: app.clone() },
             templates::TemplateRoutes { app: app.clone() },
             suppressions::SuppressionRoutes { app: app.clone() },
             senders::SenderRoutes { app: app.clone() },
@@ -125,7 +145,10 @@ fn makes_work(request: &Request) -> bool {
     let path: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
     let makes = matches!(
         path.as_slice(),
-        ["batch", "import" | "send" | "tags" | "delete"] | ["batch", _, "retry"] | ["queue", "operations"]
+        ["batch", "import" | "send" | "test" | "tags" | "delete"]
+            | ["batch", _, "retry"]
+            | ["queue", "operations"]
+            | ["batch", "acts"]
     );
     makes && request.method() == Method::POST
 }

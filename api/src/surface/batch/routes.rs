@@ -3,7 +3,8 @@
 use super::envelope::{Answer, Count, Cursor, Failure, Listed, Paged, Said};
 use super::export;
 use super::wire::{
-    BatchOperation, BatchStatus, BatchStatusView, BatchType, ItemStatus, ItemView, PatchRequest, PreviewView, StatsView,
+    Approval, BatchOperation, BatchStatus, BatchStatusView, BatchType, ItemStatus, ItemView, PatchRequest, PreviewView,
+    StatsView,
 };
 use crate::App;
 use crate::foundation::auth::Caller;
@@ -74,7 +75,8 @@ async fn page(app: Arc<App>, filter: Filter, limit: u64, offset: u64) -> Result<
 pub(super) fn unsteered(error: ControlError) -> Refusal {
     match error {
         ControlError::NotFound => Refusal::not_found("batch"),
-        ControlError::Conflict(message) => Refusal::new(Kind::Conflict, message),
+        ControlError::Conflict(refused) => Refusal::new(Kind::Conflict, refused.to_string()),
+        ControlError::OwnBatch => Refusal::new(Kind::PermissionDenied, error.to_string()),
         ControlError::Database(error) => error.into(),
     }
 }
@@ -192,6 +194,8 @@ impl BatchRoutes {
         /// Only those that this user asked for: the user's number.
         #[oai(name = "createdBy", validator(minimum(value = "1")))]
         created_by: Query<Option<Lenient<i64>>>,
+        /// Only those whose approval stands so: `pending` are those that wait for a second person.
+        approval: Query<Option<Lenient<Approval>>>,
         /// Only sends whose text has this in it.
         #[oai(validator(max_length = 200))]
         text: Query<Option<Lenient<String>>>,
@@ -208,6 +212,8 @@ impl BatchRoutes {
         filter.created_after = params.read("createdAfter", created_after.0, when).map(|at| at.0);
         filter.created_before = params.read("createdBefore", created_before.0, when).map(|at| at.0);
         filter.created_by = params.number_if_given("createdBy", created_by.0, 1, i64::MAX).map(UserId);
+        let approvals = "one of pending, approved, refused";
+        filter.approval = params.read("approval", approval.0, approvals).map(Into::into);
         filter.text = params.read("text", text.0, "a text").filter(|text| !text.is_empty());
         if filter.text.as_ref().is_some_and(|text| text.chars().count() > MAX_TEXT || text.contains('\0')) {
             params.bad("text", format!("must have at most {MAX_TEXT} characters, and no NUL"));

@@ -42,7 +42,7 @@ impl Plot {
 }
 
 /// A value that a plot's edge may stand for: 1, 2 or 5 of a power of ten.
-fn edge(most: i64) -> i64 {
+pub(crate) fn edge(most: i64) -> i64 {
     let mut power = 1;
     loop {
         for step in [1, 2, 5] {

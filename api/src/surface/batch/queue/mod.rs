@@ -1,6 +1,6 @@
 //! `/queue`: the queue as its operators see and steer it.
 
-mod operation_views;
+pub(super) mod operation_views;
 pub(super) mod operations;
 mod system_views;
 mod wire;

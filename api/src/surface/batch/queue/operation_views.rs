@@ -33,7 +33,7 @@ impl From<OperationAct> for ActName {
 /// Where an operation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename = "OperationStatus", rename_all = "snake_case")]
-pub(super) enum StatusName {
+pub(in crate::surface::batch) enum StatusName {
     /// It begins soon, and can be taken back.
     Waiting,
     /// Under way.

@@ -6,8 +6,8 @@ mod views;
 
 pub(super) use plans::{SendPlanView, SetPlanView};
 pub(super) use requests::{
-    DeleteRequest, ImportContact, ImportRequest, PatchRequest, SendRequest, TagRequest, TemplatePreviewRequest,
-    TemplateRequest,
+    DecisionRequest, DeleteRequest, ImportContact, ImportRequest, PatchRequest, SendRequest, TagRequest,
+    TemplatePreviewRequest, TemplateRequest, TestRequest,
 };
 pub(crate) use views::summary_json;
 pub(super) use views::{
@@ -47,6 +47,18 @@ pub(crate) enum BatchStatus {
     Cancelled,
 }
 
+/// Where the approval of a send stands that is above the number of recipients beyond which a second person decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub(crate) enum Approval {
+    /// Nobody has decided: nothing of it leaves.
+    Pending,
+    /// A second person let it go.
+    Approved,
+    /// A second person refused it; it is cancelled.
+    Refused,
+}
+
 /// Where an item stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename_all = "lowercase")]
@@ -64,6 +76,22 @@ pub(crate) enum ItemStatus {
     /// Its batch was cancelled first.
     Cancelled,
     /// An attempt was made and its outcome is not known.
+    Unknown,
+}
+
+/// How an item ended: what the recipients of a further send can be chosen by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub(crate) enum Outcome {
+    /// Done.
+    Succeeded,
+    /// Could not be done.
+    Failed,
+    /// Nothing needed doing.
+    Skipped,
+    /// Its batch was cancelled first.
+    Cancelled,
+    /// Nobody knows.
     Unknown,
 }
 
@@ -131,6 +159,7 @@ macro_rules! same {
 }
 
 same!(BatchType <=> batches::BatchType { Send, Import, Tag, Delete });
+same!(Approval <=> batches::Approval { Pending, Approved, Refused });
 same!(LimitedBy <=> batches::LimitedBy { Batch, Sender, Gateway });
 same!(BatchStatus <=> batches::BatchStatus { Pending, Processing, Completed, Failed, Cancelled });
 same!(ItemStatus <=> batches::ItemStatus { Pending, Sending, Succeeded, Failed, Skipped, Cancelled, Unknown });

@@ -34,7 +34,7 @@ pub(crate) struct SendSampleView {
 #[derive(Debug, Object)]
 pub(crate) struct WarningView {
     /// A stable word: `nobody`, `rendered_partly`, `rate_above_sender`, `sender_stopped`, `sender_cap`, `sender_circuit`,
-    /// `sender_busy`, `others_at_work`.
+    /// `sender_busy`, `others_at_work`, `approval`, `batch_paused`.
     code: String,
     /// For people.
     message: String,

@@ -1,6 +1,6 @@
 //! What clients send: described here for the document; `Fields` reads it, and holds the same limits.
 
-use super::{OnUnknown, TagOperation};
+use super::{OnUnknown, Outcome, TagOperation};
 use crate::foundation::country::CountryCode;
 use crate::foundation::time::Time;
 use poem_openapi::Object;
@@ -25,7 +25,42 @@ pub(crate) struct AudienceRequest {
     tags_none: Option<Vec<String>>,
 }
 
-/// A send to many contacts: to `contactIds`, to an `audience` or to the `remainderOf` a cancelled one, of `content` or of a
+/// A test of a send: to the numbers that the caller keeps.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase", skip_serializing_if_is_none)]
+pub(crate) struct TestRequest {
+    /// The message, with placeholders; required unless a template is given.
+    #[oai(validator(min_length = 1, max_length = 4096))]
+    content: Option<String>,
+    /// The template to send.
+    #[oai(validator(pattern = "^[1-9][0-9]{0,18}$"))]
+    template_id: Option<String>,
+    /// The sender that it leaves from, by name: one of `GET /senders`; without it, `default`.
+    #[oai(validator(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
+    sender: Option<String>,
+}
+
+/// Why a send is approved or refused.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub(crate) struct DecisionRequest {
+    /// Why, for who asked for it and for the audit log; required where it is refused.
+    #[oai(validator(min_length = 1, max_length = 200))]
+    reason: Option<String>,
+}
+
+/// The recipients of a former batch, by what became of them.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub(crate) struct FormerRequest {
+    /// The batch.
+    #[oai(validator(pattern = "^[1-9][0-9]{0,18}$"))]
+    batch_id: String,
+    /// How their items ended.
+    status: Outcome,
+}
+
+/// A send to many contacts: to `contactIds`, to an `audience`, to the `remainderOf` a cancelled one or to `recipientsOf` one, of `content` or of a
 /// template.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase", skip_serializing_if_is_none, example)]
@@ -39,6 +74,8 @@ pub(crate) struct SendRequest {
     /// own unless they are given.
     #[oai(validator(pattern = "^[1-9][0-9]{0,18}$"))]
     remainder_of: Option<String>,
+    /// Those recipients of a former batch that ended so.
+    recipients_of: Option<FormerRequest>,
     /// The message, with placeholders; required unless a template or the remainder of a batch is given.
     #[oai(validator(min_length = 1, max_length = 4096))]
     content: Option<String>,
@@ -68,6 +105,7 @@ impl Example for SendRequest {
             contact_ids: Some(vec!["1".into(), "2".into()]),
             audience: None,
             remainder_of: None,
+            recipients_of: None,
             content: Some("Hello {{ name | default('there') }}".into()),
             template_id: None,
             sender: None,

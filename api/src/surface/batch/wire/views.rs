@@ -1,6 +1,6 @@
 //! What is answered.
 
-use super::{BatchStatus, BatchType, ItemStatus, LimitedBy, PlannedAction};
+use super::{Approval, BatchStatus, BatchType, ItemStatus, LimitedBy, PlannedAction};
 use crate::foundation::time::Time;
 use domain::batches::{self, Batch, BatchSummary, Item, SenderPaces, Stats};
 use domain::messages::templates::StoredTemplate;
@@ -85,7 +85,7 @@ pub(crate) struct Warning {
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 pub(crate) struct HoldView {
-    /// A stable word: `sender_stopped` or `sender_cap`.
+    /// A stable word: `sender_stopped`, `sender_cap` or `approval`.
     code: String,
     /// For people.
     message: String,
@@ -131,7 +131,9 @@ pub(crate) struct BatchOperation {
     limited_by: Option<LimitedBy>,
     /// What is taken, and will not do what it seems to. Absent where there is nothing to say.
     warnings: Option<Vec<Warning>>,
-    /// What of its sender keeps it from going on. Absent where nothing does.
+    /// Where its approval stands; one that waits for it is `PENDING` and paused. Absent where nobody was asked.
+    approval: Option<Approval>,
+    /// What keeps it from going on: its sender, or that it waits for a second person. Absent where nothing does.
     holds: Option<Vec<HoldView>>,
     /// How to go on with what a cancelled operation left.
     hint: Option<String>,
@@ -158,6 +160,12 @@ impl BatchOperation {
                 message: format!("is above the sender's limit: at most {limit} messages a minute leave"),
             }]
         });
+        let approval = batch.awaits_approval().then(|| HoldView {
+            code: "approval".into(),
+            message: "a second person has to approve it: POST /batch/{id}/approve".into(),
+            until: None,
+        });
+        let holds: Vec<HoldView> = hold.map(HoldView::from).into_iter().chain(approval).collect();
         Self {
             summary: (&batch.summary).into(),
             sender: sends.then_some(sender.name),
@@ -168,7 +176,8 @@ impl BatchOperation {
             effective_rate_per_minute: pace.rate_per_minute,
             limited_by: pace.limited_by.map(Into::into),
             warnings: above,
-            holds: hold.map(|hold| vec![hold.into()]),
+            approval: batch.approval.map(Into::into),
+            holds: (!holds.is_empty()).then_some(holds),
             hint: batch.hint(),
             error_message: batch.error_message.clone(),
             created_by: batch.created_by.to_string(),

@@ -1,0 +1,28 @@
+//! Does something to all the batches that match a filter, a few in each transaction.
+
+use crate::Shared;
+use crate::execute::{JobEnd, JobError};
+use domain::db;
+use domain::jobs::{self, Claimed, Ending, Finished};
+use domain::queue::operations::Turn;
+use domain::queue::steerings;
+use faults::Commit;
+
+pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<JobEnd, JobError> {
+    loop {
+        if shared.stopping.is_cancelled() {
+            let now = shared.clock.now();
+            let (db, rng) = (shared.db.write(), &mut shared.rng());
+            let ended = jobs::finish(db, now, job.id, job.fence, &Ending::GivenBack, rng).await?;
+            return Ok(if ended == Finished::Stale { JobEnd::Stale } else { JobEnd::Settled });
+        }
+        let tx = shared.db.begin().await?;
+        let step = steerings::step(&tx, shared.clock.now(), job, &mut shared.rng()).await?;
+        db::commit(tx, Commit::Steer).await?;
+        match shared.after.commit(step) {
+            Turn::More => {}
+            Turn::Asleep(_) | Turn::Over => return Ok(JobEnd::Settled),
+            Turn::Stale => return Ok(JobEnd::Stale),
+        }
+    }
+}
