@@ -224,7 +224,8 @@ pub(crate) enum Key {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Bench {
     /// accept, import, tag, delete, send, gateway, pickup, critical, pace, read, sockets, crm or all; list (with ten million
-    /// items), many (batches at once, at different rates) or ones (a hundred thousand batches of one item)
+    /// items), many (batches at once, at different rates), ones (a hundred thousand batches of one item) or console (its
+    /// pages over ten million items)
     #[arg(default_value = "all")]
     pub(crate) what: String,
     /// How many contacts, items, messages, probes, requests, sockets or batches

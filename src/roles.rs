@@ -254,6 +254,10 @@ pub(crate) async fn run(config: &Config, settings: Vec<Setting>, role: Role, par
             approval_above: config.approval_above(),
             default_country: config.default_country,
             data_dir: Some(config.data_dir.clone()),
+            // What `serve` has inside; another process may be a real gateway.
+            simulator: role == Role::Serve
+                && config.gateway_url.is_none()
+                && config.transport().name() == domain::gateways::SIMULATOR,
             inspect: inspect.clone(),
             secure: config.console_secure,
         };
@@ -326,6 +330,7 @@ fn start_worker(config: &Config, process: &Process, inside: Option<LocalGateway>
         sender_rate_per_minute: config.sender_rate(),
         shutdown_grace: config.shutdown_grace(),
         probes: None,
+        examine: Some(crate::doctor::examine(config, &process.db)),
     };
     process.tasks.spawn(worker::run(db, clock, backplane, gateway, settings, process.stop.clone()));
     Ok(())

@@ -67,7 +67,7 @@ async fn ledger(db: &Db, clock: &Clock) -> Result<Vec<Check>> {
     let text = format!("{apart} ms from the database's");
     let mut checks =
         vec![check("clock", if apart <= 500 { Ok(text) } else { Err(format!("{text}; run NTP on both")) })];
-    for Unknown { kind, lane, version, jobs, since } in jobs::unknown(db.read(), MAX_UNKNOWN).await? {
+    for Unknown { kind, lane, version, jobs, since } in jobs::unknown_among(db.read(), MAX_UNKNOWN).await? {
         let since = since.to_rfc3339();
         let text = format!(
             "{jobs} of kind {kind:?} (lane {lane}, version {version}), due since {since}: only another release knows them"

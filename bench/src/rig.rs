@@ -171,10 +171,9 @@ impl Setup {
         env.extend(ledger.database_url.clone().map(|url| ("DATABASE_URL", url)));
         env.extend(ledger.redis_url.clone().map(|url| ("REDIS_URL", url)));
         env.extend(more.iter().cloned());
-        let email = "rig@localhost";
-        let add = ["user", "add", "--email", email, "--role", "admin", "--password-stdin"];
-        output(command(ledger.dir.path(), &env, &add)?, "a password for the rig\n").await?;
-        let token = output(command(ledger.dir.path(), &env, &["token", "--email", email])?, "").await?;
+        let add = ["user", "add", "--email", USER, "--role", "admin", "--password-stdin"];
+        output(command(ledger.dir.path(), &env, &add)?, &format!("{PASSWORD}\n")).await?;
+        let token = output(command(ledger.dir.path(), &env, &["token", "--email", USER])?, "").await?;
         let roles = match kind {
             Kind::Embedded => vec!["serve"],
             Kind::Split => [vec!["worker"; workers], vec!["scheduler", "api"]].concat(),
@@ -404,6 +403,12 @@ fn processor_time(pid: u32) -> Result<Duration> {
     let per_second = rustix::param::clock_ticks_per_second();
     Ok(Duration::from_millis((ticks(14)? + ticks(15)?) * 1_000 / per_second))
 }
+
+/// Who is signed in, an admin.
+pub(crate) const USER: &str = "rig@localhost";
+
+/// The password of the one who is signed in.
+pub(crate) const PASSWORD: &str = "a password for the rig";
 
 /// The secret that the processes share with their gateway.
 pub(crate) const SECRET: &str = "the rig's";

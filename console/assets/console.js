@@ -89,41 +89,60 @@
     }
   }
 
-  // Keyboard: `/` the search, `g` then a letter a page, `j` and `k` through the rows, `Enter` opens, `Esc` leaves.
-  // They are silent in fields, and can be turned off where they are explained.
-  const keys = document.getElementById("keys"), on = document.getElementById("keys-on");
-  if (on) {
-    on.checked = localStorage.getItem("paceline-keys") !== "off";
-    on.addEventListener("change", () => localStorage.setItem("paceline-keys", on.checked ? "on" : "off"));
-  }
+  // Menus close by a click elsewhere, and by `Esc`, which leads back to what opened them.
+  const menus = () => $("header details[open]");
+  document.addEventListener("click", ({ target }) => menus().forEach(menu => { if (!menu.contains(target)) menu.open = false; }));
+
+  // Keyboard: `/` the search, `g` then a letter a page, `j` and `k` through the rows, `Enter` opens, `x` selects, `.` the
+  // acts of the row, `u` takes back, `Esc` leaves. They are silent in fields, and can be turned off on the account's page
+  // and where they are explained.
+  const keys = document.getElementById("keys");
+  let on = localStorage.getItem("paceline-keys") !== "off";
+  $("[data-keys]").forEach(box => {
+    box.checked = on;
+    box.addEventListener("change", () => { on = box.checked; localStorage.setItem("paceline-keys", on ? "on" : "off"); });
+  });
   let going = false, at = -1;
-  const pages = { o: "/console", b: "/console/batches", c: "/console/contacts", n: "/console/new", a: "/console/account", j: "/console/jobs", w: "/console/workers", s: "/console/senders" };
+  const here = () => $("tbody tr").forEach((row, place) => row.classList.toggle("here", place === at));
+  document.addEventListener("htmx:after:swap", here);
+  const pages = { o: "", b: "/batches", c: "/contacts", n: "/new", a: "/account", j: "/jobs", w: "/workers", s: "/senders" };
   document.addEventListener("keydown", event => {
-    const target = event.target;
-    if (event.key === "Escape" && target.blur) target.blur();
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName) && target.type !== "checkbox") return;
-    if (keys?.open || (on && !on.checked && event.key !== "?")) return;
-    const rows = $("tbody tr");
+    const target = event.target, pressed = event.key;
+    if (pressed === "Escape") {
+      const [menu] = menus();
+      if (menu) { menu.open = false; menu.querySelector("summary").focus(); return; }
+      if (target.matches("input, select, textarea")) target.blur();
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey || target.matches("input:not([type=checkbox]), select, textarea")) return;
+    if (keys?.open || (!on && pressed !== "?")) return;
+    const rows = $("tbody tr"), row = rows[at];
     const move = step => {
       if (!rows.length) return;
       at = Math.max(0, Math.min(rows.length - 1, at + step));
-      rows.forEach((row, place) => row.classList.toggle("here", place === at));
-      (rows[at].querySelector("a") || rows[at]).focus();
+      here();
+      (rows[at].querySelector("a.row, a") || rows[at]).focus();
       rows[at].scrollIntoView({ block: "nearest" });
     };
     if (going) {
       going = false;
-      if (pages[event.key]) location.href = pages[event.key];
+      if (pressed in pages) location.href = "/console" + pages[pressed];
       return;
     }
-    switch (event.key) {
+    switch (pressed) {
       case "/": { const find = document.getElementById("find"); if (find) { event.preventDefault(); find.focus(); } break; }
       case "g": going = true; break;
       case "j": move(1); break;
       case "k": move(-1); break;
       case "?": keys?.showModal(); break;
-      case "x": rows[at]?.querySelector("input[name=id]")?.click(); break;
-      case ".": document.querySelector("#selected button, .acts button, .acts .button, td .button")?.focus(); break;
+      case "x": row?.querySelector("input[name=id]")?.click(); break;
+      case ".": {
+        // Those of the chosen rows where some are chosen, else those of this row, else the page's.
+        const menu = row?.querySelector("[popover]"), all = document.querySelector("#selected button");
+        if (chosen.size && all) all.focus();
+        else if (menu) { menu.showPopover(); menu.querySelector("button, a").focus(); }
+        else (row?.querySelector("td button, td .button") || document.querySelector("main .acts button:not(:disabled), main .acts .button"))?.focus();
+        break;
+      }
       case "u": document.querySelector(".done button")?.click(); break;
     }
   });

@@ -14,7 +14,7 @@ pub(crate) struct Asset {
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
-const ALL: [&Asset; 5] = [&HTMX, &HX_CSP, &SCRIPT, &STYLE, &ICON];
+const ALL: [&Asset; 6] = [&HTMX, &HX_CSP, &SCRIPT, &PLOTS, &STYLE, &ICON];
 
 /// The addresses of the files, for templates.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,10 @@ impl Addresses {
 
     pub(crate) fn script(self) -> &'static str {
         SCRIPT.name
+    }
+
+    pub(crate) fn plots(self) -> &'static str {
+        PLOTS.name
     }
 
     pub(crate) fn icon(self) -> &'static str {

@@ -105,7 +105,7 @@ impl Context {
 }
 
 /// What was just done, as the address of the page after an act says it; each has its text.
-const DONE: [&str; 30] = [
+const DONE: [&str; 33] = [
     "moved",
     "view-kept",
     "view-deleted",
@@ -136,6 +136,9 @@ const DONE: [&str; 30] = [
     "sender-paced",
     "operation-undone",
     "operation-stopped",
+    "worker-drained",
+    "worker-resumed",
+    "worker-changed",
 ];
 
 /// Whether a page asks by itself, without its reader.
@@ -441,10 +444,17 @@ pub(crate) fn local(next: Option<&str>) -> &str {
 
 /// A page, with the policy that its scripts and styles need.
 pub(crate) fn html(ui: &Ui, page: &impl Template) -> Response {
-    let Ok(text) = page.render() else {
-        tracing::error!("a template could not be written");
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
+    match page.render() {
+        Ok(text) => written(ui, text),
+        Err(error) => {
+            tracing::error!(%error, "a template could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// The same of a text that a template was written to.
+pub(crate) fn written(ui: &Ui, text: String) -> Response {
     let policy = format!(
         "default-src 'none'; script-src 'self' 'nonce-{}'; style-src 'self'; img-src 'self'; connect-src 'self'; \
          form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \

@@ -243,6 +243,8 @@ mod tests {
             "warning-",
             "left-out-",
             "phone-",
+            "row-job-",
+            "row-batch-",
         ];
         let unused: Vec<String> = keys(CATALOGUES[0].1)
             .into_keys()

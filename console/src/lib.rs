@@ -12,6 +12,7 @@ mod guard;
 mod i18n;
 mod live;
 mod pages;
+mod parts;
 mod ui;
 mod upload;
 mod viewer;
@@ -22,6 +23,7 @@ use domain::queue::system::Inspect;
 use domain::{Clock, Db};
 use guard::{Access, route};
 use live::Live;
+use parts::Parts;
 use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, Response, Route};
 use std::sync::Arc;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub default_country: Option<Country>,
     /// Where the process keeps its files: a disk that fills needs a person.
     pub data_dir: Option<std::path::PathBuf>,
+    /// Whether messages go to the simulator, which sends nothing to anybody.
+    pub simulator: bool,
     /// Looks at the installation.
     pub inspect: Inspect,
     /// Whether browsers reach it by TLS: then cookies are for TLS alone.
@@ -68,6 +72,8 @@ pub(crate) struct Console {
     pub(crate) after: After,
     pub(crate) settings: Settings,
     pub(crate) live: Live,
+    /// Parts that many readers are shown.
+    pub(crate) parts: Parts,
 }
 
 /// The pages, to be served as they are at `/console` and below. `/` belongs to whoever mounts them.
@@ -80,8 +86,8 @@ pub fn endpoint(
 ) -> BoxEndpoint<'static, Response> {
     use domain::users::Permission::{BatchesApprove, BatchesRead, BatchesWrite, ContactsRead};
     let after = After::new(&backplane, clock.clone());
-    let live = Live::start(&backplane, db.clone(), clock.clone(), settings.max_streams, stop);
-    let app = Arc::new(Console { db, clock, backplane, after, settings, live });
+    let live = Live::start(&backplane, db.clone(), settings.max_streams, stop);
+    let app = Arc::new(Console { db, clock, backplane, after, settings, live, parts: Parts::default() });
     let open = |method, run| route(&app, Access::Open, method, run);
     let signed_in = |method, run| route(&app, Access::SignedIn, method, run);
     let session = |method, run| route(&app, Access::Session, method, run);
@@ -135,6 +141,7 @@ fn data(routes: Route, app: &Arc<Console>) -> Route {
     let with = |permission, method, run| route(app, Access::Needs(permission), method, run);
     routes
         .at("/console/new", signed_in("GET", |c| Box::pin(pages::new::show(c))))
+        .at("/console/sample", with(ContactsWrite, "POST", |c| Box::pin(pages::sample::make(c))))
         .at("/console/new/import", with(ContactsWrite, "GET, POST", |c| Box::pin(pages::new_import::either(c))))
         .at("/console/new/tags", with(ContactsWrite, "GET, POST", |c| Box::pin(pages::new_set::tags(c))))
         .at("/console/new/delete", with(ContactsDelete, "GET, POST", |c| Box::pin(pages::new_set::delete(c))))
@@ -181,7 +188,9 @@ fn operator(routes: Route, app: &Arc<Console>) -> Route {
         .at("/console/operations/:id", queue("GET", |c| Box::pin(pages::queue::operation::show(c))))
         .at("/console/operations/:id/:act", operating("POST", |c| Box::pin(pages::queue::operation::act(c))))
         .at("/console/workers", queue("GET", |c| Box::pin(pages::queue::workers::show(c))))
+        .at("/console/workers/:name/:act", operating("POST", |c| Box::pin(pages::queue::workers::act(c))))
         .at("/console/system", settings("GET", |c| Box::pin(pages::queue::system::show(c))))
+        .at("/console/system/examine", operating("POST", |c| Box::pin(pages::queue::system::examine(c))))
         .at("/console/senders", queue("GET", |c| Box::pin(pages::queue::senders::show(c))))
         .at("/console/senders/:name", queue("GET", |c| Box::pin(pages::queue::sender::show(c))))
         .at("/console/senders/:name/:act", operating("POST", |c| Box::pin(pages::queue::sender::act(c))))

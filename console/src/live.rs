@@ -2,32 +2,38 @@
 //!
 //! `GET /console/live` sends server-sent events whose data is a topic and a version, `batch:7 41`; pages that show the
 //! topic fetch that part of themselves again. So the stream carries nothing that a reader may not see but numbers, and
-//! these only to who may watch batches. A topic is told at most twice a second.
+//! these only to who may watch batches. A topic is told at most twice a second: what comes after a while of silence at
+//! once, what follows with the next.
 //!
-//! Of the queue as a whole (`queue`) nobody publishes news: while somebody listens, this process looks at how many jobs
-//! there are of each kind in each state, and tells when that is another than before.
+//! Of the queue as a whole (`queue`) nobody publishes news: while somebody listens, this process feels its pulse several
+//! times a second, which reads only the ends of indexes, and tells when that is another than before. `samples` is told when
+//! a scheduler has looked at the queue.
 
 use crate::fault::Fault;
 use crate::guard::Context;
 use backplane::{Backplane, Notice, supervise};
 use bytes::Bytes;
-use domain::jobs::{Depth, list};
-use domain::queue::samples;
+use domain::queue::{self, samples};
 use domain::users::Permission;
-use domain::{Clock, Db, Event, SessionId};
+use domain::{Db, Event, SessionId};
 use poem::http::header;
 use poem::{Body, Response};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How often a topic is told at most.
 const SPACING: Duration = Duration::from_millis(500);
 
-/// How often the queue is looked at while somebody listens.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often the queue's pulse is felt while somebody listens.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How often it is looked whether a scheduler has looked at the queue.
+const SAMPLES_EVERY: u32 = 8;
 
 /// How long a stream may be silent: proxies end those that are for longer.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -55,45 +61,42 @@ pub(crate) struct Live {
     tell: broadcast::Sender<LiveNews>,
     places: Arc<Semaphore>,
     stop: CancellationToken,
+    /// How often changes were told.
+    version: Arc<AtomicU64>,
 }
 
 impl Live {
     /// Starts to listen for news, until told to stop.
-    pub(crate) fn start(
-        backplane: &Backplane,
-        db: Db,
-        clock: Clock,
-        max_streams: usize,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(crate) fn start(backplane: &Backplane, db: Db, max_streams: usize, stop: CancellationToken) -> Self {
         let places = Arc::new(Semaphore::new(max_streams.min(Semaphore::MAX_PERMITS)));
-        let live = Self { tell: broadcast::channel(MAX_BEHIND).0, places, stop };
+        let live = Self { tell: broadcast::channel(MAX_BEHIND).0, places, stop, version: Arc::default() };
         let (backplane, listening) = (backplane.clone(), live.clone());
         tokio::spawn(async move {
-            supervise("console", || follow(backplane.clone(), listening.clone())).await;
-        });
-        let listening = live.clone();
-        tokio::spawn(async move {
-            supervise("console_queue", || watch_queue(db.clone(), clock.clone(), listening.clone())).await;
+            supervise("console", || {
+                // Both anew, should one of them panic: the other then has nobody to speak to.
+                let (tell, told) = mpsc::channel(MAX_BEHIND);
+                let (backplane, db, listening) = (backplane.clone(), db.clone(), listening.clone());
+                async move {
+                    let watching = watch_queue(db, listening.clone(), tell);
+                    tokio::join!(follow(backplane, listening, told), watching);
+                }
+            })
+            .await;
         });
         live
     }
+
+    /// How often changes were told. Of what was read at one count, nobody was told at that count that it has changed.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
 }
 
-/// What a look at the queue compares: how many jobs of which kind there are in which state, and the newest of all.
-async fn look(db: &Db, clock: &Clock) -> Result<(Vec<(String, String, String, i64)>, i64), sea_orm::DbErr> {
-    let depths = samples::standing(db.read(), clock.now()).await?.depths;
-    let mut seen: Vec<_> =
-        depths.into_iter().map(|Depth { lane, kind, state, jobs, .. }| (lane, kind, state, jobs)).collect();
-    seen.sort();
-    Ok((seen, list::newest(db.read()).await?))
-}
-
-/// Looks at the queue while somebody listens, and tells when it has changed.
-async fn watch_queue(db: Db, clock: Clock, live: Live) {
+/// Feels the queue's pulse while somebody listens, and says what has changed.
+async fn watch_queue(db: Db, live: Live, changed: mpsc::Sender<&'static str>) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut seen, mut version) = (None, 0_u64);
+    let (mut felt, mut looked_at, mut nth) = (None, None, 0_u32);
     loop {
         tokio::select! {
             () = live.stop.cancelled() => return,
@@ -102,28 +105,49 @@ async fn watch_queue(db: Db, clock: Clock, live: Live) {
         if live.tell.receiver_count() == 0 {
             continue;
         }
-        match look(&db, &clock).await {
-            Ok(found) if seen.as_ref() != Some(&found) => {
-                seen = Some(found);
-                version += 1;
-                // An error says that nobody listens any more.
-                drop(live.tell.send(LiveNews::Changed(format!("data: queue {version}\n\n").into())));
+        let mut told = Vec::new();
+        match queue::pulse(db.read()).await {
+            Ok(pulse) if felt.as_ref() != Some(&pulse) => {
+                felt = Some(pulse);
+                told.push("queue");
             }
             Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "the queue was not looked at"),
+            Err(error) => tracing::debug!(%error, "the queue's pulse was not felt"),
+        }
+        if nth.is_multiple_of(SAMPLES_EVERY) {
+            match samples::scheduler(db.read()).await {
+                Ok(found) => {
+                    let found = found.map(|(at, _)| at);
+                    if std::mem::replace(&mut looked_at, found) != found {
+                        told.push("samples");
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "the samples were not looked at"),
+            }
+        }
+        nth = nth.wrapping_add(1);
+        for topic in told {
+            // Nobody takes it any more only when the process ends.
+            if changed.send(topic).await.is_err() {
+                return;
+            }
         }
     }
 }
 
 /// Collects the topics that changed, and tells them once for each span of time.
-async fn follow(backplane: Backplane, live: Live) {
+async fn follow(backplane: Backplane, live: Live, mut queue: mpsc::Receiver<&'static str>) {
     let mut news = backplane.notifier.subscribe();
     let mut changed: BTreeMap<String, i64> = BTreeMap::new();
-    let mut tick = tokio::time::interval(SPACING);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looks = 0;
+    let mut may_tell = Instant::now();
     loop {
         tokio::select! {
             () = live.stop.cancelled() => return,
+            Some(topic) = queue.recv() => {
+                looks += 1;
+                changed.insert(topic.into(), looks);
+            }
             notice = news.recv() => match notice {
                 Notice::Event(Event::BatchChanged(summary)) => {
                     let version = changed.entry(format!("batch:{}", summary.id)).or_default();
@@ -135,11 +159,13 @@ async fn follow(backplane: Backplane, live: Live) {
                     changed.insert("all".into(), 0);
                 }
             },
-            _ = tick.tick(), if !changed.is_empty() => {
+            () = tokio::time::sleep_until(may_tell), if !changed.is_empty() => {
+                may_tell = Instant::now() + SPACING;
                 let text: String = std::mem::take(&mut changed)
                     .into_iter()
                     .map(|(topic, version)| format!("data: {topic} {version}\n\n"))
                     .collect();
+                live.version.fetch_add(1, Ordering::AcqRel);
                 // An error says that nobody listens.
                 drop(live.tell.send(LiveNews::Changed(text.into())));
             }

@@ -88,6 +88,15 @@ impl Ui {
         permission.parse().is_ok_and(|permission| self.may(permission))
     }
 
+    /// The names of all that the reader may, for what is the same for all who may the same. Numbers are masked by role, and a
+    /// role is its permissions.
+    pub(crate) fn permissions(&self) -> String {
+        let role = self.viewer.as_ref().map(|viewer| viewer.user.role.to_string()).unwrap_or_default();
+        let may =
+            Permission::ALL.iter().filter(|permission| self.may(**permission)).map(|permission| permission.as_str());
+        format!("{role} {}", may.collect::<Vec<_>>().join(" "))
+    }
+
     /// Whether somebody is signed in to more than a change of the password.
     pub(crate) fn is_open(&self) -> bool {
         self.viewer.as_ref().is_some_and(|viewer| !viewer.must_change())
@@ -163,6 +172,32 @@ impl Ui {
         if here { "page" } else { "false" }
     }
 
+    /// Whether a page of one of these groups of the menu is shown.
+    fn in_any(&self, paths: &[&str]) -> bool {
+        paths.iter().any(|path| self.current(path) == "page")
+    }
+
+    /// Whether a page of the menu of campaigns is shown.
+    pub(crate) fn in_campaigns(&self) -> bool {
+        self.in_any(&[
+            "/console/calendar",
+            "/console/contacts",
+            "/console/templates",
+            "/console/suppressions",
+            "/console/statistics",
+        ])
+    }
+
+    /// Whether a page of the menu of the queue is shown.
+    pub(crate) fn in_queue(&self) -> bool {
+        self.in_any(&["/console/jobs", "/console/operations", "/console/workers", "/console/senders"])
+    }
+
+    /// Whether a page of the menu of settings is shown.
+    pub(crate) fn in_settings(&self) -> bool {
+        self.in_any(&["/console/account", "/console/password", "/console/users", "/console/audit", "/console/system"])
+    }
+
     /// The same for a tab of a batch: what follows on its number in the path.
     pub(crate) fn tab(&self, id: &BatchId, rest: &str) -> &'static str {
         let tab = format!("/console/batches/{id}{rest}");
@@ -191,23 +226,29 @@ impl Ui {
     }
 }
 
+/// The surroundings of a page that nobody reads.
+#[cfg(test)]
+pub(crate) fn of_nobody() -> Ui {
+    Ui {
+        language: Language::En,
+        nonce: String::new(),
+        viewer: None,
+        csrf: String::new(),
+        path: String::new(),
+        address: String::new(),
+        now: Timestamp(0),
+        done: None,
+        assets: Addresses,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn thousands_are_apart() {
-        let ui = Ui {
-            language: Language::En,
-            nonce: String::new(),
-            viewer: None,
-            csrf: String::new(),
-            path: "/console/batches/7".into(),
-            address: String::new(),
-            now: Timestamp(0),
-            done: None,
-            assets: Addresses,
-        };
+        let ui = Ui { path: "/console/batches/7".into(), ..of_nobody() };
         for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (-1_234_567, "-1,234,567")] {
             assert_eq!(ui.number(&number), text);
         }

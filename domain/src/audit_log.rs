@@ -189,6 +189,14 @@ actions! {
     SteeringCreate = "steering:create",
     /// An act on batches was taken back or stopped.
     SteeringStop = "steering:stop",
+    /// The installation is to be examined.
+    ExaminationCreate = "examination:create",
+    /// A worker takes no new jobs any more.
+    WorkerDrain = "worker:drain",
+    /// A worker takes jobs again.
+    WorkerResume = "worker:resume",
+    /// A worker's lanes do another number of jobs at once.
+    WorkerUpdate = "worker:update",
     /// A contact was made by hand.
     ContactCreate = "contact:create",
     /// A contact was changed by hand.

@@ -38,8 +38,10 @@ impl Burial {
             | JobKind::TagChunk
             | JobKind::DeleteChunk => Self::Batch,
             JobKind::Deliver => Self::Message,
-            // An operation's row says how far it came: its job is retried, or it is stopped.
-            JobKind::Cancel | JobKind::Operation | JobKind::Steering | JobKind::Probe => Self::Nothing,
+            // The row of an operation, a steering or an examination says how far it came: its job is retried, or it is stopped.
+            JobKind::Cancel | JobKind::Operation | JobKind::Steering | JobKind::Examination | JobKind::Probe => {
+                Self::Nothing
+            }
         }
     }
 }

@@ -39,6 +39,6 @@ pub use step::Step;
 pub use time::{Clock, Timestamp};
 
 pub use entities::{
-    BatchId, ContactId, ConversationId, GatewayId, JobId, MessageId, OperationId, SenderId, SessionId, SteeringId,
-    SuppressionId, TagId, TemplateId, UserId, ViewId,
+    BatchId, ContactId, ConversationId, ExaminationId, GatewayId, JobId, MessageId, OperationId, SenderId, SessionId,
+    SteeringId, SuppressionId, TagId, TemplateId, UserId, ViewId,
 };

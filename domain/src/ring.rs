@@ -87,6 +87,7 @@ impl JobKind {
             | Self::Deliver
             | Self::Operation
             | Self::Steering
+            | Self::Examination
             | Self::Probe => 1,
         }
     }
@@ -115,6 +116,8 @@ kinds! {
         Operation = "operation" in Default,
         /// Does something to all the batches that match a filter.
         Steering = "steering" in Default,
+        /// Examines the installation, as `doctor` does.
+        Examination = "examination" in Default,
         /// Does nothing: measures how long a lane takes from commit to handler (`doctor`, `bench`). Whoever measures says
         /// which lane.
         Probe = "probe" in Critical,

@@ -45,6 +45,8 @@ id! {
     OperationId,
     /// An act on all the batches that match.
     SteeringId,
+    /// An examination of the installation.
+    ExaminationId,
     /// A message, whoever wrote it.
     MessageId,
     /// A message template.

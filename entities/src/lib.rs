@@ -8,6 +8,6 @@
 mod ids;
 
 pub use ids::{
-    BatchId, ContactId, ConversationId, GatewayId, JobId, MessageId, OperationId, SenderId, SessionId, SteeringId,
-    SuppressionId, TagId, TemplateId, UserId, ViewId,
+    BatchId, ContactId, ConversationId, ExaminationId, GatewayId, JobId, MessageId, OperationId, SenderId, SessionId,
+    SteeringId, SuppressionId, TagId, TemplateId, UserId, ViewId,
 };

@@ -30,6 +30,9 @@ mod m0025_batch_paces;
 mod m0026_kept;
 mod m0027_steerings;
 mod m0028_scheduled;
+mod m0030_hours;
+mod m0031_orders;
+mod m0032_examinations;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -71,6 +74,9 @@ impl MigratorTrait for Migrator {
             Box::new(m0026_kept::Migration),
             Box::new(m0027_steerings::Migration),
             Box::new(m0028_scheduled::Migration),
+            Box::new(m0030_hours::Migration),
+            Box::new(m0031_orders::Migration),
+            Box::new(m0032_examinations::Migration),
         ]
     }
 }

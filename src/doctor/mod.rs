@@ -1,4 +1,4 @@
-//! `paceline doctor`: what is wrong, and what to do.
+//! `paceline doctor`: what is wrong, and what to do; and the same as a job, for the console and the API.
 
 mod resend;
 mod sent;
@@ -10,9 +10,12 @@ use crate::config::Config;
 use anyhow::Result;
 use domain::delivery::send::{self, OpenCircuit};
 use domain::jobs::{self, Unknown};
+use domain::queue::system::{Check, Examine, Tell, Told};
 use domain::{Clock, Db, GatewayId, Timestamp, gateways};
 use gateway::{ClientSettings, Gateway, HttpGateway, Identity};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use uuid::Uuid;
 
 /// A clock that is off by more is worth a word.
@@ -21,27 +24,35 @@ const CLOCK_MS: i64 = 500;
 /// How many kinds of jobs of another release are listed.
 const MAX_UNKNOWN: u64 = 20;
 
+/// What was found, told as it is found.
 struct Findings {
     failed: bool,
+    tell: Tell,
 }
 
 impl Findings {
     fn line(&mut self, part: &str, finding: Result<String, String>) {
-        match finding {
-            Ok(text) => self.print(format_args!("ok    {part:<12} {text}")),
-            Err(text) => {
-                self.failed = true;
-                self.print(format_args!("FAIL  {part:<12} {text}"));
-            }
-        }
+        let fine = finding.is_ok();
+        self.failed |= !fine;
+        (self.tell)(Told::Found(Check { part: part.into(), fine, text: finding.unwrap_or_else(|wrong| wrong) }));
     }
 
-    /// Who reads no further has seen enough; what was found by then is the answer.
-    fn print(&self, line: std::fmt::Arguments<'_>) {
-        if crate::out::line(line).is_err() {
-            std::process::exit(i32::from(self.failed));
-        }
+    fn looks_at(&self, part: &'static str) {
+        (self.tell)(Told::LooksAt(part));
     }
+}
+
+/// Prints what is found, a line each. Who reads no further has seen enough; what was found by then is the answer.
+fn print() -> Tell {
+    let failed = AtomicBool::new(false);
+    Arc::new(move |told| {
+        let Told::Found(Check { part, fine, text }) = told else { return };
+        let failed = failed.fetch_or(!fine, Ordering::AcqRel) || !fine;
+        let word = if fine { "ok  " } else { "FAIL" };
+        if crate::out::line(format_args!("{word}  {part:<12} {text}")).is_err() {
+            std::process::exit(i32::from(failed));
+        }
+    })
 }
 
 /// How long one statement may take here: the audit reads the whole ledger.
@@ -49,7 +60,7 @@ const STATEMENT_SECS: u64 = 600;
 
 /// Checks everything that can be checked from here; exit code 1 when something is wrong.
 pub(crate) async fn run(config: &Config, doctor: Doctor) -> Result<ExitCode> {
-    let mut report = Findings { failed: false };
+    let mut report = Findings { failed: false, tell: print() };
     let db = database(config, &mut report).await?;
     redis(config, &mut report).await;
     gateway(config, &mut report, db.as_ref(), doctor).await?;
@@ -59,8 +70,39 @@ pub(crate) async fn run(config: &Config, doctor: Doctor) -> Result<ExitCode> {
     Ok(if report.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+/// The same for a job of a process: it changes nothing, and tells what it finds.
+pub(crate) fn examine(config: &Config, db: &Db) -> Examine {
+    let (config, db) = (config.clone(), db.clone());
+    Examine(Arc::new(move |tell| {
+        let (config, db) = (config.clone(), db.clone());
+        Box::pin(async move {
+            let mut report = Findings { failed: false, tell };
+            if let Err(error) = all(&config, &db, &mut report).await {
+                report.line("doctor", Err(format!("went no further: {error:#}")));
+            }
+        })
+    }))
+}
+
+async fn all(config: &Config, db: &Db, report: &mut Findings) -> Result<()> {
+    // The process has SQLite's file open, and who opens it once more in the same process would give its locks away when he
+    // closes it. On PostgreSQL statements may take longer over connections of their own.
+    let opened = if config.is_sqlite() {
+        present(config, db, report).await?.then(|| db.clone())
+    } else {
+        database(config, report).await?
+    };
+    redis(config, report).await;
+    let done = gateway(config, report, opened.as_ref(), Doctor::default()).await;
+    if let Some(opened) = opened.filter(|_| !config.is_sqlite()) {
+        opened.close().await;
+    }
+    done
+}
+
 /// The database, if it can be read: its schema, its clock, what it holds.
 async fn database(config: &Config, report: &mut Findings) -> Result<Option<Db>> {
+    report.looks_at("database");
     let patient = Config { database_statement_timeout_secs: STATEMENT_SECS, ..config.clone() };
     let db = match store::open_present(&patient.store()).await {
         Ok(db) => db,
@@ -70,21 +112,29 @@ async fn database(config: &Config, report: &mut Findings) -> Result<Option<Db>> 
             return Ok(None);
         }
     };
+    if present(config, &db, report).await? {
+        return Ok(Some(db));
+    }
+    db.close().await;
+    Ok(None)
+}
+
+/// A database that is there: whether it can be read, and what it holds.
+async fn present(config: &Config, db: &Db, report: &mut Findings) -> Result<bool> {
     report.line("database", Ok(if config.is_sqlite() { "SQLite" } else { "PostgreSQL" }.into()));
-    match store::unknown(&db).await {
+    match store::unknown(db).await {
         Ok(unknown) if unknown.is_empty() => {}
         Ok(unknown) => {
             report.line("migrations", Err(store::newer(&unknown)));
-            db.close().await;
-            return Ok(None);
+            return Ok(false);
         }
         Err(error) => report.line("migrations", Err(format!("{error:#}"))),
     }
-    match store::pending(&db).await {
+    match store::pending(db).await {
         Ok(pending) if pending.is_empty() => {
             report.line("migrations", Ok("all applied".into()));
-            ledger(&db, report).await?;
-            return Ok(Some(db));
+            ledger(db, report).await?;
+            return Ok(true);
         }
         Ok(pending) => {
             let text = format!("{} pending ({}); run `paceline migrate up`", pending.len(), pending.join(", "));
@@ -92,8 +142,7 @@ async fn database(config: &Config, report: &mut Findings) -> Result<Option<Db>> 
         }
         Err(error) => report.line("migrations", Err(format!("{error:#}"))),
     }
-    db.close().await;
-    Ok(None)
+    Ok(false)
 }
 
 /// Whether the ledger agrees with itself, and with the clock here.
@@ -102,6 +151,7 @@ async fn ledger(db: &Db, report: &mut Findings) -> Result<()> {
     let offset = clock.correct(db.now().await?);
     let text = format!("{offset} ms from the database's");
     report.line("clock", if offset.abs() <= CLOCK_MS { Ok(text) } else { Err(format!("{text}; run NTP on both")) });
+    report.looks_at("ledger");
     let findings = commands::audit(db, &clock).await?;
     if findings.is_empty() {
         report.line("ledger", Ok("every batch's counts equal its items".into()));
@@ -109,6 +159,7 @@ async fn ledger(db: &Db, report: &mut Findings) -> Result<()> {
     for finding in findings {
         report.line("ledger", Err(finding));
     }
+    report.looks_at("jobs");
     for unknown in jobs::unknown(db.read(), MAX_UNKNOWN).await? {
         let Unknown { kind, lane, version, jobs, since } = unknown;
         let text = format!(
@@ -127,6 +178,7 @@ async fn ledger(db: &Db, report: &mut Findings) -> Result<()> {
 }
 
 async fn redis(config: &Config, report: &mut Findings) {
+    report.looks_at("redis");
     let Some(url) = &config.redis_url else {
         return report.line("redis", Ok("none: the queue is in the process".into()));
     };
@@ -139,6 +191,7 @@ async fn redis(config: &Config, report: &mut Findings) {
 
 /// The gateway, and whether it has what the ledger says.
 async fn gateway(config: &Config, report: &mut Findings, db: Option<&Db>, doctor: Doctor) -> Result<()> {
+    report.looks_at("gateway");
     let (Some(url), Some(secret)) = (&config.gateway_url, &config.gateway_secret) else {
         let has_store = config.data_dir.join(gateway::server::FILE).is_file();
         let text = if has_store || config.is_sqlite() {
@@ -168,7 +221,7 @@ async fn gateway(config: &Config, report: &mut Findings, db: Option<&Db>, doctor
         }
     }
     let settings = ClientSettings {
-        clock: std::sync::Arc::new(move || clock.now().0 / 1_000),
+        clock: Arc::new(move || clock.now().0 / 1_000),
         old_signature: config.gateway_old_signature,
         ..ClientSettings::new(url, secret.expose(), 1)
     };
@@ -249,7 +302,9 @@ async fn messages(
     ours: Option<GatewayId>,
 ) -> Vec<Uuid> {
     let keeps_since = config.retention().map_or(Timestamp(0), |retention| Clock::machine().now().minus(retention));
-    match sent::compare(db, source, keeps_since, ours).await {
+    report.looks_at("messages");
+    let tell = report.tell.clone();
+    match sent::compare(db, source, keeps_since, ours, &|compared| tell(Told::Compared(compared))).await {
         Ok(None) => report.line("messages", Ok("not compared: the gateway does not say what it has".into())),
         Ok(Some(compared)) => {
             let findings = compared.findings();

@@ -176,12 +176,13 @@ async fn differing(db: &Db, messages: Vec<StoredMessage>) -> Result<Vec<(StoredM
 
 /// Compares all that the gateway still has with a ledger that throws away what is older than `keeps_since`. `ours` is the
 /// gateway's number there, if it has one: what another one took is not looked for here. `None`: the gateway does not say
-/// what it has.
+/// what it has. `tell` is told how many messages were compared by now.
 pub(super) async fn compare(
     db: &Db,
     source: &Source<'_>,
     keeps_since: Timestamp,
     ours: Option<GatewayId>,
+    tell: &(dyn Fn(i64) + Send + Sync),
 ) -> Result<Option<Compared>> {
     let clock = Clock::machine();
     clock.correct(db.now().await?);
@@ -207,6 +208,7 @@ pub(super) async fn compare(
         page.messages.retain(|kept| kept.accepted_at_ms <= until);
         next = page.next_cursor.filter(|_| !page.messages.is_empty());
         compared.messages += page.messages.len();
+        tell(i64::try_from(compared.messages).unwrap_or(i64::MAX));
         let ids: Vec<Uuid> = page.messages.iter().filter_map(id).collect();
         let statuses = compare::statuses(db.read(), &ids).await?;
         for kept in page.messages {

@@ -93,11 +93,14 @@ on_both!(each_route_is_open_to_its_roles_alone () |s: Rc<Setup>| Box::pin(async 
             assert_eq!(status, if steers { 404 } else { 403 }, "{role} {act}");
         }
         for act in ["jobs/999999/retry", "jobs/999999/cancel", "jobs/999999/run", "senders/nobody/pause",
-            "senders/nobody/resume", "operations/999999/undo", "operations/999999/stop"]
+            "senders/nobody/resume", "operations/999999/undo", "operations/999999/stop", "workers/nobody/drain",
+            "workers/nobody/resume"]
         {
             let status = visitor.act(&format!("/console/{act}")).await.status;
             assert_eq!(status, if steers { 404 } else { 403 }, "{role} {act}");
         }
+        let status = visitor.act("/console/system/examine").await.status;
+        assert_eq!(status, if steers { 303 } else { 403 }, "{role}");
     }
     assert_eq!(s.get(&paused).await["paused"], true);
 }));

@@ -93,6 +93,12 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("post", "/queue/operations/{operation_id}/stop", Some("queues:manage")),
     ("get", "/queue/system", Some("settings:read")),
     ("get", "/queue/workers", Some("queues:read")),
+    ("patch", "/queue/workers/{worker}", Some("queues:manage")),
+    ("post", "/queue/workers/{worker}/drain", Some("queues:manage")),
+    ("post", "/queue/workers/{worker}/resume", Some("queues:manage")),
+    ("get", "/queue/examinations", Some("settings:read")),
+    ("post", "/queue/examinations", Some("queues:manage")),
+    ("get", "/queue/examinations/{examination_id}", Some("settings:read")),
     ("get", "/queue/senders/{name}", Some("queues:read")),
     ("post", "/queue/senders/{name}/pause", Some("queues:manage")),
     ("post", "/queue/senders/{name}/resume", Some("queues:manage")),
@@ -215,6 +221,9 @@ async fn every_role_may_do_what_its_contract_says_on_every_route() {
     admin.post("/batch/acts", &act).await.expect(202);
     let customer = json!({ "name": "A customer", "phone": "+60123456789" });
     let customer = admin.post("/customers/", &customer).await.expect(201)["id"].to_string();
+    admin.post("/queue/examinations", &json!({})).await.expect(200);
+    let workers = admin.get("/queue/workers").await.expect(200);
+    let worker = workers["data"][0]["name"].as_str().expect("a name");
     for (role, permitted) in ROLES {
         let user = served.program.user(role).await;
         let client = served.anyone().with_token(&user.token);
@@ -230,6 +239,7 @@ async fn every_role_may_do_what_its_contract_says_on_every_route() {
             };
             let path = path.replace("{batch_id}", batch).replace("{id}", id).replace("{customer_id}", &customer);
             let path = path.replace("{operation_id}", "1").replace("{act_id}", "1").replace("{key}", KEY);
+            let path = path.replace("{examination_id}", "1").replace("{worker}", worker);
             let path = path
                 .replace("{contact_id}", &customer)
                 .replace("{seq}", "0")
@@ -274,6 +284,7 @@ async fn without_a_token_every_route_but_those_for_everybody_is_401() {
         for (method, path, needs) in ROUTES {
             let path = path.replace("{batch_id}", "1").replace("{id}", "1").replace("{customer_id}", "1");
             let path = path.replace("{operation_id}", "1").replace("{act_id}", "1").replace("{key}", KEY);
+            let path = path.replace("{examination_id}", "1").replace("{worker}", "nobody");
             let path = path
                 .replace("{view_id}", "1")
                 .replace("{contact_id}", "1")

@@ -51,6 +51,8 @@ struct There {
     operations: Vec<String>,
     /// Jobs: two dead ones and two that wait.
     jobs: Vec<i64>,
+    /// The worker's name.
+    worker: String,
 }
 
 async fn make(served: &Served, admin: &Client) -> There {
@@ -109,7 +111,9 @@ async fn make(served: &Served, admin: &Client) -> There {
     admin.send(numbers).await.expect(200);
     // They begin long after this test has looked at them.
     served.sql(&format!("UPDATE jobs SET run_at = {LATER_MS} WHERE kind IN ('operation', 'steering')")).await;
+    let workers = admin.get("/queue/workers").await.expect(200);
     There {
+        worker: workers["data"][0]["name"].as_str().expect("a name").to_owned(),
         operations,
         acts,
         view,
@@ -124,7 +128,8 @@ async fn make(served: &Served, admin: &Client) -> There {
 
 /// The change that each route makes.
 fn changes(there: &There, user: &support::User) -> BTreeMap<(&'static str, &'static str), Change> {
-    let There { customer, running, failed, waiting, template, jobs, operations, acts, view } = there;
+    let There { customer, running, failed, waiting, template, jobs, operations, acts, view, worker } = there;
+    let of_worker = |what: &str| format!("/queue/workers/{worker}{what}");
     let job = |at: usize, what: &str| format!("/queue/jobs/{}{what}", jobs[at]);
     let send = json!({ "contactIds": [customer], "content": "x" });
     let none = || json!({});
@@ -232,6 +237,10 @@ fn changes(there: &There, user: &support::User) -> BTreeMap<(&'static str, &'sta
             ("post", "/queue/operations/{operation_id}/stop"),
             change("operation:stop", format!("/queue/operations/{}/stop", operations[1]), none(), 200),
         ),
+        (("post", "/queue/examinations"), change("examination:create", "/queue/examinations", none(), 200)),
+        (("patch", "/queue/workers/{worker}"), change("worker:update", of_worker(""), json!({ "bulk": 3 }), 200)),
+        (("post", "/queue/workers/{worker}/drain"), change("worker:drain", of_worker("/drain"), none(), 200)),
+        (("post", "/queue/workers/{worker}/resume"), change("worker:resume", of_worker("/resume"), none(), 200)),
         (("post", "/queue/senders/{name}/pause"), change("sender:update", "/queue/senders/default/pause", none(), 200)),
         (
             ("post", "/queue/senders/{name}/resume"),

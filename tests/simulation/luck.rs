@@ -34,7 +34,7 @@ impl World {
             self.beaten_at = self.now;
         }
         for worker in self.workers.iter().filter(|worker| !worker.frozen) {
-            workers::beat(&self.db, self.now, &worker.owner).await.expect("beaten");
+            workers::beat(&self.db, self.now, &worker.owner, &workers::Orders::default()).await.expect("beaten");
             if !renew {
                 continue;
             }
@@ -105,7 +105,9 @@ impl World {
         let newborn = self.newborn();
         let old = std::mem::replace(&mut self.workers[which], newborn);
         self.say(format!("{} {how}", old.owner));
-        workers::beat(&self.db, self.now, &self.workers[which].owner).await.expect("beaten");
+        workers::beat(&self.db, self.now, &self.workers[which].owner, &workers::Orders::default())
+            .await
+            .expect("beaten");
     }
 
     pub(crate) async fn freeze(&mut self) {

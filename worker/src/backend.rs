@@ -12,7 +12,7 @@ use apalis_core::task::Task;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_core::worker::context::WorkerContext;
 use backplane::{RingQueue, supervise};
-use domain::{JobRef, Lane, db};
+use domain::{JobRef, Lane, Ring, db};
 use faults::Commit;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl RingBackend {
     /// The backend. A pump fills it until the process is told to stop, or the backend is dropped.
     pub(crate) fn new(shared: &Arc<Shared>, queue: &Arc<dyn RingQueue>, lane: Lane) -> Self {
         let (tx, rings) = mpsc::channel(POP_MAX);
-        let places = Places::new(shared.settings.concurrency(lane));
+        let places = shared.lanes.places(lane).clone();
         let (shared, queue) = (shared.clone(), queue.clone());
         tokio::spawn(async move {
             supervise("pump", || pump(shared.clone(), queue.clone(), lane, places.clone(), tx.clone())).await;
@@ -63,6 +63,7 @@ impl RingBackend {
 
 async fn pump(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: Lane, places: Places, rings: mpsc::Sender<Rung>) {
     let stopping = shared.stopping.clone();
+    let mut draining = shared.lanes.draining();
     let mut queue_is_away = false;
     let mut wait = POP_WAIT;
     // One at a time while rings are rare, so that those of one batch go to all workers that wait for some, and not to the
@@ -70,6 +71,11 @@ async fn pump(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: Lane, places
     // are more than everybody can take, each takes what it can.
     let mut most = 1;
     loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            // An error is the process's end, which cancels.
+            _ = draining.wait_for(|draining| !draining) => {}
+        }
         let first = tokio::select! {
             () = stopping.cancelled() => return,
             place = places.enter() => place,
@@ -78,6 +84,8 @@ async fn pump(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: Lane, places
         more(&mut free, &places, most);
         let popped = tokio::select! {
             () = stopping.cancelled() => return,
+            // A ring that was on its way here is rung again by the sweep.
+            _ = draining.wait_for(|draining| *draining) => continue,
             popped = queue.pop(lane, free.len(), wait) => popped,
         };
         let jobs = match popped {
@@ -114,6 +122,11 @@ async fn pump(shared: Arc<Shared>, queue: Arc<dyn RingQueue>, lane: Lane, places
                 due(&shared, lane, free.len()).await
             }
         };
+        if *draining.borrow() {
+            // Told to take no more while these came: they are for another worker.
+            shared.after.ring(jobs.into_iter().map(|job| Ring { lane, job }).collect());
+            continue;
+        }
         for (job, place) in jobs.into_iter().zip(free) {
             if rings.send(Rung { lane, job, place }).await.is_err() {
                 return;

@@ -50,22 +50,35 @@ impl Drop for Lease {
     }
 }
 
-/// Says that the worker is there, until cancelled. By itself and over a connection of its own: neither a job nor the
-/// renewal of its lease is in the way of it.
+/// Says that the worker is there and does what is asked of it, until cancelled. By itself and over a connection of its own:
+/// neither a job nor the renewal of its lease is in the way of it.
 pub(crate) async fn beat(shared: Arc<Shared>, stop: CancellationToken) {
-    // Alone with its database nobody waits for its word.
+    // Alone with its database nobody waits for its word; what is asked of it is read as often all the same.
     let alone = shared.db.dialect() == Dialect::Sqlite;
-    let mut beat = tokio::time::interval(if alone { HEARTBEAT } else { BEAT });
-    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut away = false;
+    let mut tick = tokio::time::interval(BEAT);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut away, mut said_at): (bool, Option<Instant>) = (false, None);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = beat.tick() => {}
+            _ = tick.tick() => {}
         }
-        match workers::beat(shared.db.vital(), shared.clock.now(), &shared.owner).await {
-            Ok(()) if std::mem::take(&mut away) => tracing::info!("the database is back"),
-            Ok(()) => {}
+        let silent = alone && said_at.is_some_and(|at| at.elapsed() < HEARTBEAT);
+        let does = shared.lanes.orders();
+        let asked = if silent {
+            workers::orders(shared.db.vital(), &shared.owner).await.map(|orders| orders.unwrap_or(does))
+        } else {
+            workers::beat(shared.db.vital(), shared.clock.now(), &shared.owner, &does).await
+        };
+        match asked {
+            Ok(asked) => {
+                if std::mem::take(&mut away) {
+                    tracing::info!("the database is back");
+                }
+                // Its next word says that it does it.
+                said_at =
+                    if shared.lanes.obey(&asked) { None } else { said_at.filter(|_| silent).or(Some(Instant::now())) };
+            }
             Err(error) if !std::mem::replace(&mut away, true) => tracing::warn!(%error, "the database is away"),
             Err(_) => {}
         }

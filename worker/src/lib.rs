@@ -16,6 +16,7 @@ mod identity;
 mod kinds;
 mod lanes;
 mod leases;
+mod orders;
 mod places;
 mod reports;
 mod sender_names;
@@ -27,10 +28,12 @@ use backplane::{After, Backplane, supervise};
 use circuits::Circuits;
 use control::Controls;
 use domain::jobs::workers;
+use domain::queue::system::Examine;
 use domain::{Clock, Db, Lane};
 use gateway::Gateway;
 use identity::{Identity, KnownGateway, UnknownGateway};
 use leases::Leases;
+use orders::Lanes;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sender_names::SenderNames;
@@ -58,6 +61,8 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// Told of each probe job when its handler starts: how a benchmark measures the way from a commit to there.
     pub probes: Option<Probes>,
+    /// Examines the installation; `None`: this worker cannot, and an examination that comes to it is dead.
+    pub examine: Option<Examine>,
 }
 
 /// Where the starts of probe jobs are told.
@@ -82,6 +87,7 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) settings: Settings,
     pub(crate) leases: Leases,
+    pub(crate) lanes: Lanes,
     pub(crate) controls: Controls,
     pub(crate) circuits: Circuits,
     pub(crate) sender_names: SenderNames,
@@ -123,6 +129,7 @@ pub async fn run(
         sends: Arc::new(Semaphore::new(settings.send_concurrency.max(1))),
         owner: format!("worker-{}", uuid::Uuid::now_v7().simple()),
         leases: Leases::default(),
+        lanes: Lanes::new(&settings),
         circuits: Circuits::default(),
         sender_names: SenderNames::default(),
         identity: Identity::default(),
@@ -136,7 +143,8 @@ pub async fn run(
     });
     tracing::info!(owner = %shared.owner, "worker started");
     // Before the first claim, so that no lease is ever held by somebody unknown.
-    if let Err(error) = workers::beat(shared.db.vital(), shared.clock.now(), &shared.owner).await {
+    let does = shared.lanes.orders();
+    if let Err(error) = workers::beat(shared.db.vital(), shared.clock.now(), &shared.owner, &does).await {
         tracing::warn!(%error, "the database is away");
     }
     let (beater, stop_beater) = (shared.clone(), background.clone());

@@ -1,4 +1,4 @@
-//! Project chores: `cargo xtask test`, `ci` and `bench`.
+//! Project chores: `cargo xtask test`, `ci`, `bench` and `screenshots`.
 //!
 //! Each works on a fresh machine: it finds what it needs, installs what apt can install, and says plainly what is
 //! missing otherwise. Nothing is skipped in silence. Servers are private to the run and end with it, however it ends:
@@ -9,6 +9,7 @@
 mod bench;
 mod cargo;
 mod ci;
+mod screenshots;
 mod summary;
 mod test;
 mod tools;
@@ -39,6 +40,8 @@ enum Chore {
     Ci(ci::Args),
     /// Builds the release binary and runs `paceline bench` on a private PostgreSQL and Redis.
     Bench(bench::Args),
+    /// Makes pictures of every page of the demo's console, light and dark, 1280 and 390 pixels wide.
+    Screenshots(screenshots::Args),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Chore::Test(args) => test::run(&args),
         Chore::Ci(args) => ci::run(&args),
         Chore::Bench(args) => bench::run(&args),
+        Chore::Screenshots(args) => screenshots::run(&args),
     };
     done.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

@@ -6,6 +6,7 @@
 //! generator gets from the same receiver in the same run.
 
 mod batches;
+mod console;
 mod crm;
 mod fairness;
 mod gateway;
@@ -57,7 +58,7 @@ const ALL: [&str; 12] =
     ["accept", "import", "tag", "delete", "send", "gateway", "pickup", "critical", "pace", "read", "sockets", "crm"];
 
 /// What takes minutes, and is measured only when asked for by name.
-const LONG: [&str; 3] = ["list", "many", "ones"];
+const LONG: [&str; 4] = ["list", "many", "ones", "console"];
 
 /// Measures `what`, by the names that `paceline bench --help` lists; `count` is how many contacts, items, messages, probes,
 /// requests, sockets or batches there are, without it as many as DESIGN's table says.
@@ -92,6 +93,7 @@ pub async fn measure(surroundings: &Surroundings, what: &str, count: Option<usiz
                 "pace" => pace::accuracy(surroundings, kind, &mut of_kind).await,
                 "read" => reads::rate(surroundings, kind, count, &mut of_kind).await,
                 "list" => reads::lists(surroundings, kind, count, &mut of_kind).await,
+                "console" => console::pages(surroundings, kind, count, &mut of_kind).await,
                 "many" => fairness::among_many(surroundings, kind, count, &mut of_kind).await,
                 "ones" => fairness::of_one(surroundings, kind, count, &mut of_kind).await,
                 "sockets" => sockets::idle(surroundings, kind, count, &mut of_kind).await,

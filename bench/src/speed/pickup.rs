@@ -73,6 +73,7 @@ impl Running {
             sender_rate_per_minute: None,
             shutdown_grace: Duration::from_secs(25),
             probes: Some(probes),
+            examine: None,
         };
         tasks.spawn(worker::run(db.clone(), clock.clone(), backplane.clone(), gateway, settings, stop.clone()));
         Ok(Self { ledger, db, clock, backplane, stop, tasks, started })

@@ -1,10 +1,14 @@
 # Frame
 skip = Skip to the content
 nav = Pages
+menu = Menu
+menu-campaigns = Campaigns
+menu-queue = Queue
+menu-settings = Settings
 overview = Overview
 batches = Batches
 account = Account
-find = Batch number
+find = Batch, number, name or message
 find-go = Go
 sign-out = Sign out
 live-lost = The connection is lost; what you see is as of
@@ -36,6 +40,10 @@ seconds = { $shown } s
 under-way = Under way
 under-way-nothing = No batch is under way.
 all-batches = All batches
+
+sample-what = Messages go to the simulator, which sends nothing to anybody. Try it with 50 made-up contacts:
+act-sample = Make sample contacts and a first campaign
+sample-text = Hello { "{{ name }}" }, welcome to Paceline!
 
 # Lists
 all = All
@@ -215,11 +223,12 @@ error-change-password = You signed in with a password that is good once. Change 
 error-read-only-title = This console only shows
 error-read-only = Nothing was done. The console is set to take no changes (console_read_only); use the API, or ask who runs it.
 keys = Keys
-keys-find = Find a batch by its number
+keys-find = Find a batch, a person or a message
 keys-help = Show the keys
 keys-rows = Next and previous row
 keys-open = Open the row
 keys-close = Close
+keys-where = This browser keeps it. “?” shows all keys.
 keys-on = Keys of one letter are on
 
 # One recipient

@@ -91,6 +91,21 @@ worker-jobs = { $count ->
     [one] { $shown } job at work
    *[other] { $shown } jobs at work
 }
+workers-drained = No worker takes jobs: what is accepted waits until one is let go on.
+worker-draining = Takes no new jobs
+worker-taking = Takes jobs
+worker-at-once = jobs at once
+worker-obeyed = since
+worker-soon = within a second
+worker-places = Jobs at once…
+worker-too-old = This worker is of a release that takes no orders: stop it where it runs.
+act-worker-drain = Drain worker
+act-worker-resume = Let worker take jobs
+act-worker-places = Set jobs at once
+done-worker-drained = The worker takes no new jobs. It finishes what it has, and takes jobs again when it is started anew.
+done-worker-resumed = The worker takes jobs again.
+done-worker-changed = The worker does so many jobs at once until it ends. One that starts does as it is configured.
+bad-places = “{ $value }” is no number of jobs. Write a whole number from 1 to 1,000.
 worker-job-since = At work since
 
 # Senders
@@ -119,6 +134,15 @@ sender-users = Who uses it, and who waits
 sender-users-none = No batch under way leaves from this sender.
 sender-since = Since
 sender-next = Next look
+sender-singles = Single messages that wait
+sender-singles-none = No reply or other single message waits for this sender.
+sender-singles-count = { $count ->
+    [one] { $shown } message waits
+   *[other] { $shown } messages wait
+}
+sender-singles-least = At least { $shown } messages wait
+sender-singles-since = the longest since
+sender-single-turn = Its turn
 sender-new-limit = Messages a minute; empty for the configured limit
 act-sender-pause = Stop sender
 act-sender-resume = Resume sender
@@ -222,7 +246,23 @@ system-part = Part
 system-found = Found
 system-fine = Fine
 system-wrong = Wrong
-system-more = The checks that read the whole ledger, and compare it with the gateway, are run on the machine with “paceline doctor”.
+examination = All checks
+examination-what = They read the whole ledger and compare it with the gateway's store, id by id: that may take minutes. It is what “paceline doctor” does, as a job.
+examination-dead = Its job died, so it stands still. Retry that job:
+examination-waits = Waits for a worker
+examination-looks-at = Looks at
+examination-fine = Nothing is wrong
+examination-wrong = { $count ->
+    [one] { $shown } thing is wrong
+   *[other] { $shown } things are wrong
+}
+examination-compared = { $count ->
+    [one] { $shown } message compared
+   *[other] { $shown } messages compared
+}
+examination-asked = asked for
+act-examine = Run all checks
+kind-examination = Examination
 system-settings = Configuration of this process
 system-settings-all = Show all values
 system-settings-set = Show only what was set
@@ -231,3 +271,21 @@ system-value = Value
 system-source = From
 system-migrations = Steps of the schema
 kind-cancel = Cancel
+
+# Acts on a row
+acts = Acts
+acts-of-batch = Acts on batch { $value }
+acts-of-operation = Acts on operation { $value }
+acts-of-sender = Acts on sender { $value }
+acts-of-job = Acts on job { $value }
+select-job = Choose job { $value }
+selected-job-retry = Retry the chosen jobs…
+selected-job-run = Run the chosen jobs now…
+selected-job-cancel = Cancel the chosen jobs…
+row-job-retry = Retry 1 job
+row-job-run = Run 1 job now
+row-job-cancel = Cancel 1 job…
+row-batch-pause = Pause batch
+row-batch-resume = Resume batch
+row-batch-cancel = Cancel batch…
+row-batch-retry = Retry what failed…

@@ -1,10 +1,14 @@
 # 框架
 skip = 跳到内容
 nav = 页面
+menu = 菜单
+menu-campaigns = 营销
+menu-queue = 队列
+menu-settings = 设置
 overview = 概览
 batches = 批次
 account = 账户
-find = 批次编号
+find = 批次、号码、姓名或消息
 find-go = 前往
 sign-out = 退出登录
 live-lost = 连接已断开，当前显示的数据截至
@@ -38,6 +42,10 @@ under-way-nothing = 没有进行中的批次。
 all-batches = 所有批次
 
 # 列表
+sample-what = 消息会发往模拟器，不会真正发送给任何人。可用 50 个虚构联系人试一试：
+act-sample = 创建示例联系人和首个营销活动
+sample-text = 您好 { "{{ name }}" }，欢迎使用 Paceline！
+
 all = 全部
 filter = 筛选
 filter-clear = 清除筛选
@@ -198,11 +206,12 @@ error-change-password = 您使用一次性密码登录。请先修改密码，�
 error-read-only-title = 此控制台仅供查看
 error-read-only = 未执行任何操作。控制台被设置为不接受更改（console_read_only）；请使用 API，或询问管理者。
 keys = 快捷键
-keys-find = 按编号查找批次
+keys-find = 查找批次、联系人或消息
 keys-help = 显示快捷键
 keys-rows = 下一行、上一行
 keys-open = 打开该行
 keys-close = 关闭
+keys-where = 由此浏览器记住。按“?”查看全部快捷键。
 keys-on = 启用单键快捷键
 
 # 单个收件人

@@ -89,6 +89,21 @@ worker-jobs = { $count ->
     [0] 空闲
    *[other] 执行中的任务 { $shown } 个
 }
+workers-drained = 没有工作进程在接任务：已受理的内容会等到有一个继续为止。
+worker-draining = 不接新任务
+worker-taking = 正在接任务
+worker-at-once = 个任务同时进行
+worker-obeyed = 自
+worker-soon = 一秒内生效
+worker-places = 并发数…
+worker-too-old = 该工作进程的版本不接受指令：请在其运行处停止它。
+act-worker-drain = 排空该工作进程
+act-worker-resume = 让该工作进程接任务
+act-worker-places = 设置并发数
+done-worker-drained = 该工作进程不再接新任务。它会做完手上的任务；重新启动后会再接任务。
+done-worker-resumed = 该工作进程又开始接任务。
+done-worker-changed = 该工作进程按此并发数运行，直到结束。重新启动的进程按配置运行。
+bad-places = “{ $value }”不是有效的任务数。请填写 1 到 1,000 的整数。
 worker-job-since = 执行开始于
 
 # 发送方
@@ -116,6 +131,12 @@ sender-users = 谁在使用，谁在等待
 sender-users-none = 没有进行中的批次使用该发送方。
 sender-since = 开始于
 sender-next = 下次查看
+sender-singles = 等待中的单条消息
+sender-singles-none = 没有回复或其他单条消息在等待该发送方。
+sender-singles-count = { $shown } 条消息在等待
+sender-singles-least = 至少 { $shown } 条消息在等待
+sender-singles-since = 等待最久的始于
+sender-single-turn = 轮到它
 sender-new-limit = 每分钟消息数；留空表示按配置
 act-sender-pause = 停用发送方
 act-sender-resume = 恢复发送方
@@ -214,7 +235,17 @@ system-part = 部分
 system-found = 结果
 system-fine = 正常
 system-wrong = 有问题
-system-more = 需要读取整个账本并与网关比对的检查，请在服务器上运行“paceline doctor”。
+examination = 全部检查
+examination-what = 会读取整个账本，并与网关的存储逐个编号比较，可能需要几分钟。与“paceline doctor”相同，作为任务运行。
+examination-dead = 它的任务已失败，因此停滞。请重试该任务：
+examination-waits = 等待工作进程
+examination-looks-at = 正在检查
+examination-fine = 一切正常
+examination-wrong = { $shown } 处有问题
+examination-compared = 已比较 { $shown } 条消息
+examination-asked = 请求于
+act-examine = 运行全部检查
+kind-examination = 检查
 system-settings = 本进程的配置
 system-settings-all = 显示所有值
 system-settings-set = 只显示已设置的值
@@ -223,3 +254,21 @@ system-value = 值
 system-source = 来源
 system-migrations = 数据库结构的步骤
 kind-cancel = 取消
+
+# 行操作
+acts = 操作
+acts-of-batch = 批次 { $value } 的操作
+acts-of-operation = 批量操作 { $value } 的操作
+acts-of-sender = 发送方 { $value } 的操作
+acts-of-job = 任务 { $value } 的操作
+select-job = 选择任务 { $value }
+selected-job-retry = 重试所选任务…
+selected-job-run = 立即运行所选任务…
+selected-job-cancel = 取消所选任务…
+row-job-retry = 重试 1 个任务
+row-job-run = 立即运行 1 个任务
+row-job-cancel = 取消 1 个任务…
+row-batch-pause = 暂停批次
+row-batch-resume = 继续批次
+row-batch-cancel = 取消批次…
+row-batch-retry = 重试失败项…

@@ -29,6 +29,10 @@ pub(crate) struct Row {
     /// Who asked for it; empty where only the number is known.
     pub(super) by: String,
     pub(super) by_id: UserId,
+    /// What may be done to it: the act's word in its address.
+    pub(super) acts: Vec<&'static str>,
+    /// What may be done once that is asked.
+    pub(super) asked: Vec<&'static str>,
 }
 
 impl Row {
@@ -48,6 +52,16 @@ impl Row {
             created_at: summary.created_at,
             by: names.get(&batch.created_by).cloned().unwrap_or_default(),
             by_id: batch.created_by,
+            acts: match (summary.status.is_terminal(), batch.paused) {
+                (true, _) => Vec::new(),
+                (false, true) => vec!["resume"],
+                (false, false) => vec!["pause"],
+            },
+            asked: match summary.status {
+                BatchStatus::Pending | BatchStatus::Processing => vec!["cancel"],
+                BatchStatus::Completed | BatchStatus::Failed if summary.failed > 0 => vec!["retry"],
+                BatchStatus::Completed | BatchStatus::Failed | BatchStatus::Cancelled => Vec::new(),
+            },
         }
     }
 }

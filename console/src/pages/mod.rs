@@ -23,6 +23,7 @@ pub(crate) mod password;
 pub(crate) mod queue;
 pub(crate) mod recipient;
 pub(crate) mod recipients;
+pub(crate) mod sample;
 pub(crate) mod selected;
 pub(crate) mod sign_in;
 pub(crate) mod statistics;

@@ -3,10 +3,10 @@
 //! The form is checked first: the same page comes back with what the send would do, and with the button that does it. A send
 //! that is to start now starts [`UNDO`] later, so that whoever pressed too soon can take it back.
 
-use super::Wrong;
 use super::course::limited_by;
 use super::making::{self, UNDO};
 use super::who::Who;
+use super::{Wrong, sample};
 use crate::fault::Fault;
 use crate::guard::{self, Context, redirect};
 use crate::ui::Ui;
@@ -91,10 +91,14 @@ impl Page {
 /// The form, its check, or the send.
 pub(crate) async fn either(context: Context) -> Result<Response, Fault> {
     if context.method != Method::POST {
-        let draft = match context.query("draft") {
+        let mut draft = match context.query("draft") {
             Some(key) => kept(&context, key).await?,
             None => Draft { to: Who::fresh(&context), once: making::fresh(), ..Draft::default() },
         };
+        if context.query("sample").is_some() {
+            draft.to.tags_any = sample::TAG.to_owned();
+            draft.content = context.ui.t("sample-text");
+        }
         return page(&context, draft, Vec::new(), None).await;
     }
     let draft = draft(&context);

@@ -96,6 +96,8 @@ struct Overview {
     watches: bool,
     /// Whether there is no batch at all yet.
     first: bool,
+    /// Whether made-up contacts can be made.
+    sample: bool,
     rows: Vec<Row>,
 }
 
@@ -226,44 +228,66 @@ async fn circuits(context: &Context) -> Result<Vec<Need>, Fault> {
 
 /// Shows the overview.
 pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
-    let (db, now) = (context.app.db.read(), context.ui.now);
-    let watches = context.viewer()?.may(Permission::BatchesRead);
-    let queue = context.viewer()?.may(Permission::QueuesRead);
     let span: Span = match context.query("span") {
         None => Span::Hour,
         Some(text) => text.parse().map_err(|_| Fault::Bad("bad-choice", format!("span={text}")))?,
     };
+    let figures = context.query("figures").is_some();
+    let part = context.fragment().filter(|part| ["now", "plots"].contains(part));
+    let Some(part) = part else {
+        let page = read(&context, context.ui.clone(), None, span, figures).await?;
+        return Ok(guard::html(&page.ui, &page));
+    };
+    // Everybody's overview fetches these at once when something has changed.
+    let (name, version) = (format!("overview {part} {} {figures}", span.as_str()), context.app.live.version());
+    let make = async |ui: Ui| {
+        let page = read(&context, ui, Some(part), span, figures).await?;
+        let text = if part == "now" { page.as_now().render() } else { page.as_plots().render() };
+        text.map_err(|error| {
+            tracing::error!(%error, "a template could not be written");
+            Fault::Ours
+        })
+    };
+    let text = context.app.parts.get(&name, version, &context.ui, make).await?;
+    Ok(guard::written(&context.ui, text))
+}
+
+/// Reads what the overview shows, or a part of it.
+async fn read(context: &Context, ui: Ui, part: Option<&str>, span: Span, figures: bool) -> Result<Overview, Fault> {
+    let (db, now) = (context.app.db.read(), context.ui.now);
+    let watches = context.viewer()?.may(Permission::BatchesRead);
+    let queue = context.viewer()?.may(Permission::QueuesRead);
     let (mut needs, mut lane_rows, mut workers) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut counted_at, mut plots, mut figures) = (None, Vec::new(), None);
-    if queue && context.fragment() != Some("plots") {
+    let (mut counted_at, mut plots, mut shown) = (None, Vec::new(), None);
+    if queue && part != Some("plots") {
         let standing = samples::standing(db, now).await?;
         lane_rows = lanes(&standing.depths);
         needs = needs_of_queue(&standing.depths, &lane_rows);
         workers = queue::workers(db).await?;
-        needs.extend(needs_of_processes(&context, &standing, &workers));
+        needs.extend(needs_of_processes(context, &standing, &workers));
         workers.truncate(WORKERS);
-        needs.extend(circuits(&context).await?);
+        needs.extend(circuits(context).await?);
         counted_at = standing.counted_at;
     }
-    if queue && context.fragment() != Some("now") {
+    if queue && part != Some("now") {
         let found = samples::samples(db, now, span).await?;
         plots = plots::plots(now, span, &found);
-        figures = context.query("figures").map(|_| found);
+        shown = figures.then_some(found);
     }
     let (mut rows, mut first) = (Vec::new(), false);
-    if watches && context.fragment() != Some("plots") {
+    if watches && part != Some("plots") {
         let with = |status| Filter { status: Some(status), ..Filter::default() };
         let mut going = batches::page(db, &with(BatchStatus::Processing), None, SHOWN).await?;
         going.extend(batches::page(db, &with(BatchStatus::Pending), None, SHOWN).await?);
-        needs.extend(needs_of_batches(&context, &going, now).await?);
+        needs.extend(needs_of_batches(context, &going, now).await?);
         first = going.is_empty() && batches::page(db, &Filter::default(), None, 1).await?.is_empty();
         let senders = batches::sender_paces(db, context.app.settings.sender_rate_per_minute).await?;
-        let names = names(&context, &going).await?;
+        let names = names(context, &going).await?;
         let row = |batch: &Batch| Row::of(batch, now, senders.of(batch).rate_per_minute, &names);
         rows = going.iter().map(row).collect();
     }
-    let page = Overview {
-        ui: context.ui.clone(),
+    Ok(Overview {
+        ui,
         lanes: lane_rows,
         needs,
         workers,
@@ -271,15 +295,11 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
         plots,
         span,
         spans: Span::ALL,
-        samples: figures,
+        samples: shown,
         queue,
         watches,
         first,
+        sample: first && context.app.settings.simulator && context.ui.may_steer(),
         rows,
-    };
-    Ok(match context.fragment() {
-        Some("now") => guard::html(&page.ui, &page.as_now()),
-        Some("plots") => guard::html(&page.ui, &page.as_plots()),
-        _ => guard::html(&page.ui, &page),
     })
 }

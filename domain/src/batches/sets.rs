@@ -200,6 +200,7 @@ impl RawSet {
                     | JobKind::Deliver
                     | JobKind::Operation
                     | JobKind::Steering
+                    | JobKind::Examination
                     | JobKind::Probe => {
                         return Err(DbErr::Custom(format!("{kind} is no set-based kind")));
                     }

@@ -17,6 +17,9 @@ pub const SEARCHED: usize = 5_000;
 /// The longest text that is searched for, in characters.
 pub const MAX_TEXT: usize = 200;
 
+/// How many jobs can be named one by one.
+pub const MAX_CHOSEN: usize = 200;
+
 /// Which jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -30,6 +33,8 @@ pub struct Filter {
     pub batch: Option<BatchId>,
     /// Only those whose error has this text, in any case.
     pub error: Option<String>,
+    /// Only these, of which there are [`MAX_CHOSEN`] at most.
+    pub ids: Option<Vec<JobId>>,
 }
 
 impl Filter {
@@ -201,6 +206,12 @@ pub(crate) fn conditions(filter: &Filter, values: &mut Vec<Value>) -> (String, S
     };
     if let Some(batch) = filter.batch {
         add(&mut by_index, "batch_id = ?", batch.into());
+    }
+    if let Some(ids) = &filter.ids {
+        // As numbers of the statement: they are few, and no index on a state is then better than the key.
+        let ids: Vec<String> = ids.iter().take(MAX_CHOSEN).map(|id| id.0.to_string()).collect();
+        let none = if ids.is_empty() { "NULL" } else { "" };
+        by_index.push_str(&format!(" AND id IN ({none}{})", ids.join(", ")));
     }
     if let Some(state) = filter.state {
         // As a word of the statement: an index on some states is found by it alone.

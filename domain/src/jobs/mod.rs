@@ -40,7 +40,7 @@ pub use claim::{Claim, Claimed, claim, heartbeat, hold, renew, renew_with_progre
 pub(crate) use enqueue::ring_of;
 pub use enqueue::{NewJob, enqueue};
 pub use finish::{Ending, Finished, fail, finish, reject};
-pub use parked::{Unknown, any_known, unknown, unpark};
+pub use parked::{LOOKED_AT, Unknown, any_known, unknown, unknown_among, unpark};
 pub use rescue::{Rescued, Swept, any_due, due, prune, rescue, sweep};
 pub use stats::{Depth, depths};
 

@@ -82,14 +82,40 @@ pub struct Unknown {
     pub since: Timestamp,
 }
 
-/// The jobs that this release does not know and that are not over, parked or not yet; at most `limit` kinds of them.
+/// How many jobs of each state [`unknown_among`] looks at.
+pub const LOOKED_AT: u64 = 10_000;
+
+/// The jobs that this release does not know and that are not over, parked or not yet; at most `limit` kinds of them. Reads
+/// every job that is not over.
 ///
 /// # Errors
 /// The database's.
 pub async fn unknown(conn: &impl ConnectionTrait, limit: u64) -> Result<Vec<Unknown>, DbErr> {
+    let open = "jobs WHERE state IN ('ready', 'running', 'paused', 'parked')".to_owned();
+    grouped(conn, &open, limit).await
+}
+
+/// The same of the first [`LOOKED_AT`] jobs in each state: for pages, which cost the same whatever is in the ledger. Those
+/// that are due are parked within seconds, so what it leaves out is due later.
+///
+/// # Errors
+/// The database's.
+pub async fn unknown_among(conn: &impl ConnectionTrait, limit: u64) -> Result<Vec<Unknown>, DbErr> {
+    let some = |(state, order): (&str, &str)| {
+        format!(
+            "SELECT * FROM (SELECT kind, lane, payload_version, run_at FROM jobs WHERE state = '{state}' ORDER BY {order}
+                            LIMIT {LOOKED_AT}) AS {state}"
+        )
+    };
+    let states =
+        [("ready", "run_at"), ("running", "lease_until"), ("paused", "id"), ("parked", "kind, payload_version")];
+    let some = states.map(some).join(" UNION ALL ");
+    grouped(conn, &format!("({some}) AS looked_at WHERE TRUE"), limit).await
+}
+
+async fn grouped(conn: &impl ConnectionTrait, among: &str, limit: u64) -> Result<Vec<Unknown>, DbErr> {
     let sql = format!(
-        "SELECT kind, lane, payload_version, count(*) AS jobs, min(run_at) AS since FROM jobs
-         WHERE state IN ('ready', 'running', 'paused', 'parked') AND NOT ({})
+        "SELECT kind, lane, payload_version, count(*) AS jobs, min(run_at) AS since FROM {among} AND NOT ({})
          GROUP BY kind, lane, payload_version ORDER BY kind, lane, payload_version LIMIT {limit}",
         is_known()
     );

@@ -3,12 +3,16 @@
 //! A lease alone takes [`LEASE`] to tell that a worker is gone. A worker that shares its database with
 //! others also says every [`BEAT`] that it is there; one that was silent for [`SILENCE`] is taken for dead, and its
 //! leases end at once. That it may wake again changes nothing: its fences no longer stand.
+//!
+//! What people ask of a worker while it runs ([`Orders`]) is in its row: it reads them with its beat. They are of that
+//! process, and end with it; one that starts works as it is configured (0060).
 
 use super::LEASE;
 use crate::db::{self, Dialect};
+use crate::ring::Lane;
 use crate::time::Timestamp;
 use entities::JobId;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use std::time::Duration;
 
 /// How often a worker says that it is there.
@@ -20,14 +24,121 @@ pub const SILENCE: Duration = Duration::from_secs(5);
 /// The release of this build: all its crates have one version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Says that a worker is there.
+/// The most jobs that a lane of a worker may do at once.
+pub const MAX_PLACES: u32 = 1_000;
+
+/// How a worker takes jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// Whether it takes no new jobs, and only finishes what it has.
+    pub draining: bool,
+    /// How many jobs each lane does at once, in the order of [`Lane::ALL`]; at least one.
+    pub places: [u32; 3],
+}
+
+impl Orders {
+    /// How many jobs a lane does at once.
+    #[must_use]
+    pub const fn of(&self, lane: Lane) -> u32 {
+        match lane {
+            Lane::Critical => self.places[0],
+            Lane::Default => self.places[1],
+            Lane::Bulk => self.places[2],
+        }
+    }
+
+    fn values(&self) -> impl Iterator<Item = Value> {
+        std::iter::once(self.draining.into()).chain(self.places.map(|places| i64::from(places).into()))
+    }
+
+    /// Reads those of a row; `None`: its worker is of a release that takes none.
+    pub(crate) fn read(row: &QueryResult) -> Result<Option<Self>, DbErr> {
+        let mut places = [0; 3];
+        for (place, column) in places.iter_mut().zip(PLACES) {
+            let Some(count) = row.try_get::<Option<i64>>("", column)? else { return Ok(None) };
+            *place = u32::try_from(count).unwrap_or(MAX_PLACES);
+        }
+        Ok(Some(Self { draining: row.try_get("", "draining")?, places }))
+    }
+}
+
+/// The columns of the places, in the order of [`Lane::ALL`].
+const PLACES: [&str; 3] = ["critical_places", "default_places", "bulk_places"];
+
+/// The columns of orders.
+pub(crate) const ORDERS: &str = "draining, critical_places, default_places, bulk_places";
+
+/// Says that a worker is there and what it does by now; returns what it is to do. One whose row is gone, since it was taken
+/// for dead, brings its orders along.
 ///
 /// # Errors
 /// The database's.
-pub async fn beat(conn: &impl ConnectionTrait, now: Timestamp, owner: &str) -> Result<(), DbErr> {
-    let sql = "INSERT INTO workers (owner, started_at, seen_at, version) VALUES ($1, $2, $2, $3)
-               ON CONFLICT (owner) DO UPDATE SET seen_at = excluded.seen_at";
-    db::execute(conn, sql, [owner.into(), now.0.into(), VERSION.into()]).await.map(|_| ())
+pub async fn beat(conn: &impl ConnectionTrait, now: Timestamp, owner: &str, does: &Orders) -> Result<Orders, DbErr> {
+    let obeys = ["draining"].into_iter().chain(PLACES).map(|column| format!("workers.{column} = excluded.{column}"));
+    let sql = format!(
+        "INSERT INTO workers (owner, started_at, seen_at, version, obeyed_at, {ORDERS}) VALUES ($1, $2, $2, $3, $2, $4, $5, $6, $7)
+         ON CONFLICT (owner) DO UPDATE SET seen_at = excluded.seen_at,
+            obeyed_at = CASE WHEN workers.obeyed_at IS NULL AND {} THEN excluded.seen_at ELSE workers.obeyed_at END
+         RETURNING {ORDERS}",
+        obeys.collect::<Vec<_>>().join(" AND ")
+    );
+    let values = [owner.into(), now.0.into(), VERSION.into()].into_iter().chain(does.values());
+    let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotUpdated)?;
+    Ok(Orders::read(&row)?.unwrap_or(*does))
+}
+
+/// What a worker is to do; `None`: it has no row, or one without orders.
+///
+/// # Errors
+/// The database's.
+pub async fn orders(conn: &impl ConnectionTrait, owner: &str) -> Result<Option<Orders>, DbErr> {
+    let row = db::one(conn, format!("SELECT {ORDERS} FROM workers WHERE owner = $1"), [owner.into()]).await?;
+    row.as_ref().map_or(Ok(None), Orders::read)
+}
+
+/// What is asked of a worker; what is not said stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewOrders {
+    /// Whether it takes no new jobs.
+    pub draining: Option<bool>,
+    /// How many jobs each lane does at once, in the order of [`Lane::ALL`]: 1 to [`MAX_PLACES`].
+    pub places: [Option<u32>; 3],
+}
+
+/// Why a worker was asked nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// There is no such worker.
+    #[error("no such worker")]
+    NotFound,
+    /// It is of a release that takes no orders.
+    #[error("the worker is of a release that takes no orders: stop it where it runs")]
+    TooOld,
+    /// The database's.
+    #[error(transparent)]
+    Database(#[from] DbErr),
+}
+
+/// Asks something of a worker, which it does from its next look on, within a second. The last statement of its transaction:
+/// the worker's beat waits for it.
+///
+/// # Errors
+/// See [`OrderError`].
+pub async fn order(conn: &impl ConnectionTrait, owner: &str, new: &NewOrders) -> Result<Orders, OrderError> {
+    let sets = ["CAST($2 AS BOOLEAN)", "CAST($3 AS BIGINT)", "CAST($4 AS BIGINT)", "CAST($5 AS BIGINT)"];
+    let sets = ["draining"].into_iter().chain(PLACES).zip(sets);
+    let sets: Vec<String> = sets.map(|(column, value)| format!("{column} = coalesce({value}, {column})")).collect();
+    let sql = format!(
+        "UPDATE workers SET obeyed_at = NULL, {} WHERE owner = $1 AND critical_places IS NOT NULL RETURNING {ORDERS}",
+        sets.join(", ")
+    );
+    let mut values: Vec<Value> = vec![owner.into(), new.draining.into()];
+    values.extend(new.places.map(|places| places.map(i64::from).into()));
+    if let Some(row) = db::one(conn, sql, values).await? {
+        return Orders::read(&row)?.ok_or(OrderError::TooOld);
+    }
+    let known = db::one(conn, "SELECT 1 AS one FROM workers WHERE owner = $1", [owner.into()]).await?;
+    Err(if known.is_some() { OrderError::TooOld } else { OrderError::NotFound })
 }
 
 /// A worker stops. One that holds nothing any more is forgotten; the leases of one that does end now, and it is kept for as

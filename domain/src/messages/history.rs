@@ -7,6 +7,7 @@ use crate::model::{MessageStatus, named};
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId, ConversationId, MessageId, UserId};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use uuid::Uuid;
 
 /// Which way a message went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,6 +166,40 @@ pub async fn by_ids(conn: &impl ConnectionTrait, ids: &[MessageId]) -> Result<Ve
         .iter()
         .map(read)
         .collect()
+}
+
+/// Whose a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The contact, where it still has one.
+    pub contact: Option<ContactId>,
+    /// The recipient of a batch that it is.
+    pub item: Option<(BatchId, i64)>,
+}
+
+/// Whether a text is a message's id at the gateway.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    text.len() == 36 && Uuid::try_parse(text).is_ok()
+}
+
+/// Whose the message with an id at the gateway is; `None`: there is none.
+///
+/// # Errors
+/// The database's.
+pub async fn of_id(conn: &impl ConnectionTrait, id: &str) -> Result<Option<Named>, DbErr> {
+    let Ok(id) = Uuid::try_parse(id) else { return Ok(None) };
+    let these = Dialect::of(conn).one_of(1, "uuid");
+    let sql = format!("SELECT contact_id, batch_id, seq FROM messages WHERE uuid {these}");
+    let row = db::one(conn, sql, [serde_json::json!([id]).to_string().into()]).await?;
+    let read = |row: QueryResult| {
+        let batch = row.try_get::<Option<i64>>("", "batch_id")?.map(BatchId);
+        Ok(Named {
+            contact: row.try_get::<Option<i64>>("", "contact_id")?.map(ContactId),
+            item: batch.zip(row.try_get::<Option<i64>>("", "seq")?),
+        })
+    };
+    row.map(read).transpose()
 }
 
 /// A place in a history: a time and a number.

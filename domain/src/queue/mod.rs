@@ -3,9 +3,11 @@
 //! What a job is, is known to [`jobs`](crate::jobs); what each kind means, to [`kinds`](crate::kinds). This stands above
 //! both: whether an act on a job makes sense depends on what the job belongs to.
 
+pub mod examinations;
 mod forecast;
 mod operation_items;
 pub mod operations;
+mod pulse;
 pub mod samples;
 mod senders;
 mod steer;
@@ -15,6 +17,7 @@ mod workers;
 
 pub use forecast::{COUNTED, Forecast, forecast};
 pub use operation_items::{OperationItem, operation_items};
-pub use senders::{SenderUse, User, Waiting, sender_use};
+pub use pulse::{Pulse, pulse};
+pub use senders::{SHOWN, SenderUse, Single, Singles, User, Waiting, sender_use};
 pub use steer::{Act, SteerError, Unfit, steer, unfit};
 pub use workers::{MAX_JOBS, Worker, workers};

@@ -102,6 +102,7 @@ const COLUMNS: &str =
 fn written(filter: &Filter) -> String {
     json!({
         "lane": filter.lane, "kind": filter.kind, "state": filter.state, "batch": filter.batch, "error": filter.error,
+        "ids": filter.ids,
     })
     .to_string()
 }
@@ -117,6 +118,7 @@ fn read_filter(text: &str) -> Result<Filter, DbErr> {
         state: part(&value, "state")?,
         batch: part(&value, "batch")?,
         error: part(&value, "error")?,
+        ids: part(&value, "ids")?,
     })
 }
 
@@ -474,6 +476,7 @@ mod tests {
             state: Some(JobState::Dead),
             batch: Some(entities::BatchId(7)),
             error: Some("100% \"down\"".into()),
+            ids: Some(vec![JobId(3), JobId(9)]),
         };
         assert_eq!(read_filter(&written(&filter)), Ok(filter));
         assert_eq!(read_filter(&written(&Filter::default())), Ok(Filter::default()));

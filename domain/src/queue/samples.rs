@@ -190,7 +190,46 @@ pub async fn keep(conn: &impl ConnectionTrait, now: Timestamp, look: &Look) -> R
         db::execute(conn, sql, [look.minute.into(), (*sender).into(), (*decided).into()]).await?;
     }
     crate::batches::kept_pace::keep(conn, now, &look.batches).await?;
-    ended(conn, look.minute - 1).await
+    ended(conn, look.minute - 1).await?;
+    hours(conn, look.minute - 1, look.minute).await
+}
+
+/// The columns of a sample, each with how several are one.
+const MEASURES: [(&str, bool); 12] = [
+    ("waiting_critical", false),
+    ("waiting_default", false),
+    ("waiting_bulk", false),
+    ("behind_critical_ms", false),
+    ("behind_default_ms", false),
+    ("behind_bulk_ms", false),
+    ("running", false),
+    ("dead", false),
+    ("ended", true),
+    ("died", true),
+    ("succeeded", true),
+    ("failed", true),
+];
+
+/// The columns of one sample that is made of several: the most of what is a state, the sum of what happened.
+fn together() -> String {
+    let column = |(name, adds): &(&str, bool)| match adds {
+        true => format!("CAST(coalesce(sum({name}), 0) AS BIGINT) AS {name}"),
+        false => format!("max({name}) AS {name}"),
+    };
+    MEASURES.iter().map(column).collect::<Vec<_>>().join(", ")
+}
+
+/// Writes the hours of these minutes anew, so that a week is read from 168 rows and not from ten thousand.
+async fn hours(conn: &impl ConnectionTrait, from: i64, upto: i64) -> Result<(), DbErr> {
+    let names = MEASURES.map(|(name, _)| name);
+    let sql = format!(
+        "INSERT INTO queue_hours (hour, {}) SELECT minute / 60 AS hour, {} FROM queue_samples WHERE minute >= $1 AND minute <= $2
+         GROUP BY minute / 60 ON CONFLICT (hour) DO UPDATE SET {}",
+        names.join(", "),
+        together(),
+        names.map(|name| format!("{name} = excluded.{name}")).join(", ")
+    );
+    db::execute(conn, sql, [(from.div_euclid(60) * 60).into(), upto.into()]).await.map(drop)
 }
 
 /// Writes how many jobs ended in a minute that is over, once.
@@ -367,26 +406,19 @@ fn read(row: &QueryResult, minutes: i64) -> Result<Sample, DbErr> {
 pub async fn samples(conn: &impl ConnectionTrait, now: Timestamp, span: Span) -> Result<Vec<Sample>, DbErr> {
     let minutes = span.minutes();
     let from = (now.0.div_euclid(MINUTE_MS * minutes) - span.samples() + 1) * minutes;
-    let most = |name: &str| format!("max({name}) AS {name}");
-    let sum = |name: &str| format!("CAST(coalesce(sum({name}), 0) AS BIGINT) AS {name}");
-    let columns = [
-        most("waiting_critical"),
-        most("waiting_default"),
-        most("waiting_bulk"),
-        most("behind_critical_ms"),
-        most("behind_default_ms"),
-        most("behind_bulk_ms"),
-        most("running"),
-        most("dead"),
-        sum("ended"),
-        sum("died"),
-        sum("succeeded"),
-        sum("failed"),
-    ];
-    let sql = format!(
-        "SELECT minute / {minutes} AS part, {} FROM queue_samples WHERE minute >= $1 GROUP BY part ORDER BY part",
-        columns.join(", ")
-    );
+    let (sql, from) = match span {
+        Span::Hour | Span::Day => (
+            format!(
+                "SELECT minute / {minutes} AS part, {} FROM queue_samples WHERE minute >= $1 GROUP BY part ORDER BY part",
+                together()
+            ),
+            from,
+        ),
+        Span::Week => {
+            let names = MEASURES.map(|(name, _)| name).join(", ");
+            (format!("SELECT hour AS part, {names} FROM queue_hours WHERE hour >= $1 ORDER BY hour"), from / minutes)
+        }
+    };
     db::all(conn, sql, [from.into()]).await?.iter().map(|row| read(row, minutes)).collect()
 }
 
@@ -407,8 +439,13 @@ pub async fn pace_in_use(conn: &impl ConnectionTrait, now: Timestamp) -> Result<
 pub async fn prune(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Result<bool, DbErr> {
     let before = now.minus(KEPT).0.div_euclid(MINUTE_MS);
     let mut more = false;
-    for (table, key) in [("queue_samples", "minute"), ("sender_samples", "minute, sender_id")] {
-        let some = Dialect::of(conn).some_of(table, key, "minute < $1", limit);
+    for (table, key, of, minutes) in [
+        ("queue_samples", "minute", "minute", 1),
+        ("sender_samples", "minute, sender_id", "minute", 1),
+        ("queue_hours", "hour", "hour", 60),
+    ] {
+        let some = Dialect::of(conn).some_of(table, key, &format!("{of} < $1"), limit);
+        let before = before.div_euclid(minutes);
         more |= db::execute(conn, format!("DELETE FROM {table} WHERE {some}"), [before.into()]).await? >= limit;
     }
     Ok(more)

@@ -3,9 +3,10 @@
 use super::samples;
 use crate::batches::{self, Batch, EffectivePace};
 use crate::db::{self, Dialect};
+use crate::ring::JobKind;
 use crate::senders::{self, Sender};
 use crate::time::Timestamp;
-use entities::BatchId;
+use entities::{BatchId, ContactId, JobId, SenderId};
 use sea_orm::{ConnectionTrait, DbErr};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -37,6 +38,41 @@ pub struct Waiting {
     pub next_at: Option<Timestamp>,
 }
 
+/// A single message that waits: a reply, for the most part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Single {
+    /// Its job.
+    pub job: JobId,
+    /// To whom.
+    pub contact: ContactId,
+    /// Since when it waits.
+    pub since: Timestamp,
+    /// When it is looked at again.
+    pub next_at: Timestamp,
+    /// What it waits for, as its job says it.
+    pub why: Option<String>,
+}
+
+/// The single messages of a sender that wait, the next to be looked at first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Singles {
+    /// How many.
+    pub waiting: i64,
+    /// Whether there may be more: as many jobs as are looked at were looked at.
+    pub at_least: bool,
+    /// Since when the one that waits the longest does.
+    pub since: Option<Timestamp>,
+    /// The first of them, [`SHOWN`] at most.
+    pub first: Vec<Single>,
+}
+
+/// How many single messages are shown one by one.
+pub const SHOWN: usize = 50;
+
+/// Among how many jobs single messages are looked for, and how many of them are counted.
+const LOOKED_AT: usize = 5_000;
+const COUNTED: usize = 1_000;
+
 /// A sender with those who use it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SenderUse {
@@ -50,6 +86,8 @@ pub struct SenderUse {
     pub booked: Duration,
     /// The batches under way that leave from it, the oldest first.
     pub users: Vec<User>,
+    /// Its single messages that wait.
+    pub singles: Singles,
 }
 
 /// Reads a sender with those who use it; `None`: there is none of this name. `configured` is the limit of one whose row has
@@ -83,6 +121,7 @@ pub async fn sender_use(
         rate_per_minute: sender.rate_per_minute.or(configured),
         booked: sender.booked_until.since(now),
         users: users.collect(),
+        singles: singles(conn, sender.id).await?,
         sender,
     }))
 }
@@ -105,6 +144,53 @@ async fn waiting(
     for row in db::all(conn, sql, [ids]).await? {
         let next_at = row.try_get::<Option<i64>>("", "next_at")?.map(Timestamp);
         found.insert(BatchId(row.try_get("", "batch_id")?), Waiting { jobs: row.try_get("", "n")?, next_at });
+    }
+    Ok(found)
+}
+
+/// The single messages of a sender that wait.
+async fn singles(conn: &impl ConnectionTrait, sender: SenderId) -> Result<Singles, DbErr> {
+    let kind = JobKind::Deliver.as_str();
+    let sql = format!(
+        "SELECT id, payload, run_at, created_at, error FROM (
+            SELECT id, kind, payload, run_at, created_at, error FROM jobs WHERE state = 'ready' ORDER BY run_at LIMIT {LOOKED_AT}
+         ) AS looked_at WHERE kind = '{kind}' ORDER BY run_at, id LIMIT {COUNTED}"
+    );
+    let mut waiting = Vec::new();
+    for row in db::all(conn, sql, []).await? {
+        // One that cannot be read is dead at its next attempt, and says so there.
+        let payload: serde_json::Value =
+            serde_json::from_str(&row.try_get::<String>("", "payload")?).unwrap_or_default();
+        if let Some(message) = payload["message"].as_i64() {
+            waiting.push((message, row));
+        }
+    }
+    let ids: Vec<i64> = waiting.iter().map(|(message, _)| *message).collect();
+    let (among, ids) = Dialect::of(conn).one_of_numbers(2, &ids);
+    let sql = format!(
+        "SELECT id, contact_id FROM messages WHERE id {among} AND contact_id IS NOT NULL
+            AND coalesce(sender_id, (SELECT d.id FROM senders d WHERE d.name = '{}')) = $1",
+        senders::DEFAULT
+    );
+    let mut contacts = HashMap::new();
+    for row in db::all(conn, sql, [sender.into(), ids]).await? {
+        contacts.insert(row.try_get::<i64>("", "id")?, ContactId(row.try_get("", "contact_id")?));
+    }
+    let mut found = Singles { at_least: waiting.len() >= COUNTED, ..Singles::default() };
+    for (message, row) in waiting {
+        let Some(contact) = contacts.get(&message) else { continue };
+        let since = Timestamp(row.try_get("", "created_at")?);
+        found.waiting += 1;
+        found.since = Some(found.since.map_or(since, |before| before.min(since)));
+        if found.first.len() < SHOWN {
+            found.first.push(Single {
+                job: JobId(row.try_get("", "id")?),
+                contact: *contact,
+                since,
+                next_at: Timestamp(row.try_get("", "run_at")?),
+                why: row.try_get("", "error")?,
+            });
+        }
     }
     Ok(found)
 }

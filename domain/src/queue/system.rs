@@ -36,5 +36,31 @@ pub struct System {
     pub settings: Vec<Setting>,
 }
 
+/// What an examination tells while it goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It looks at this now.
+    LooksAt(&'static str),
+    /// It has compared so many of the gateway's messages.
+    Compared(i64),
+    /// It found this.
+    Found(Check),
+}
+
+/// Where an examination tells what it finds.
+pub type Tell = Arc<dyn Fn(Told) + Send + Sync>;
+
+type Examining = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Examines the installation: all that `paceline doctor` looks at, however long that takes.
+#[derive(Clone)]
+pub struct Examine(pub Arc<dyn Fn(Tell) -> Examining + Send + Sync>);
+
+impl std::fmt::Debug for Examine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Examine")
+    }
+}
+
 /// Looks at the installation: at what is cheap to look at.
 pub type Inspect = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = System> + Send>> + Send + Sync>;

@@ -2,6 +2,7 @@
 
 use crate::db;
 use crate::jobs::list::{self, Job};
+use crate::jobs::workers::{ORDERS, Orders};
 use crate::time::Timestamp;
 use sea_orm::{ConnectionTrait, DbErr};
 use std::collections::BTreeMap;
@@ -23,6 +24,10 @@ pub struct Worker {
     pub started_at: Option<Timestamp>,
     /// When its last sign of life was.
     pub seen_at: Option<Timestamp>,
+    /// What is asked of it; `None`: it is of a release that takes no orders, or known by its jobs alone.
+    pub orders: Option<Orders>,
+    /// Since when it does what is asked of it; `None`: not yet.
+    pub obeyed_at: Option<Timestamp>,
     /// What it works on, the longest at work first.
     pub jobs: Vec<Job>,
 }
@@ -32,7 +37,9 @@ pub struct Worker {
 /// # Errors
 /// The database's.
 pub async fn workers(conn: &impl ConnectionTrait) -> Result<Vec<Worker>, DbErr> {
-    let sql = format!("SELECT owner, version, started_at, seen_at FROM workers ORDER BY owner LIMIT {MAX_WORKERS}");
+    let sql = format!(
+        "SELECT owner, version, started_at, seen_at, obeyed_at, {ORDERS} FROM workers ORDER BY owner LIMIT {MAX_WORKERS}"
+    );
     let mut by_name = BTreeMap::new();
     for row in db::all(conn, sql, []).await? {
         let name: String = row.try_get("", "owner")?;
@@ -41,6 +48,8 @@ pub async fn workers(conn: &impl ConnectionTrait) -> Result<Vec<Worker>, DbErr> 
             version: row.try_get("", "version")?,
             started_at: Some(Timestamp(row.try_get("", "started_at")?)),
             seen_at: Some(Timestamp(row.try_get("", "seen_at")?)),
+            orders: Orders::read(&row)?,
+            obeyed_at: row.try_get::<Option<i64>>("", "obeyed_at")?.map(Timestamp),
             jobs: Vec::new(),
         };
         by_name.insert(name, worker);

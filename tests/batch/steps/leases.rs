@@ -22,7 +22,7 @@ async fn a_heartbeat_passes_over_what_a_step_of_its_own_process_holds() {
     let (one, two) = (ledger.claim(first[0].job.id).await, ledger.claim(second[0].job.id).await);
     let held = [(one.id, one.fence), (two.id, two.fence)];
     let db = &ledger.db;
-    workers::beat(db.vital(), NOW, "me").await.expect("told");
+    workers::beat(db.vital(), NOW, "me", &workers::Orders::default()).await.expect("told");
 
     // A step that takes as long as it likes: the job's row is its until it ends.
     let step = db.begin().await.expect("a transaction");
@@ -34,7 +34,7 @@ async fn a_heartbeat_passes_over_what_a_step_of_its_own_process_holds() {
     assert_eq!(until(two.id).await, LATER.plus(LEASE).0, "the other one is renewed");
     assert_eq!(workers::disown(db.vital(), LATER, "me", &[], LATER.plus(LEASE)).await.expect("not waited for"), 1);
     assert!(until(two.id).await < LATER.0, "nobody knew of it");
-    workers::beat(db.vital(), LATER, "me").await.expect("not waited for");
+    workers::beat(db.vital(), LATER, "me", &workers::Orders::default()).await.expect("not waited for");
 
     // Nor does whoever takes the worker for dead; and what a living step holds is nobody else's.
     let silent = db.begin().await.expect("a transaction");
@@ -57,7 +57,9 @@ async fn the_beat_and_the_leases_need_no_connection_of_the_jobs() {
     let options = PgConnectOptions::from_str(database.url()).expect("its URL");
     let db = Db::postgres(options, Limits { connections: 2, ..LIMITS }).await.expect("it is there");
     let all = [db.begin().await.expect("the first"), db.begin().await.expect("the last")];
-    workers::beat(db.vital(), NOW, "me").await.expect("told, with every connection of the jobs in use");
+    workers::beat(db.vital(), NOW, "me", &workers::Orders::default())
+        .await
+        .expect("told, with every connection of the jobs in use");
     assert_eq!(jobs::heartbeat(db.vital(), NOW, &[(domain::JobId(1), 1)]).await.expect("asked"), 0);
     for tx in all {
         tx.rollback().await.expect("rolled back");
@@ -70,7 +72,7 @@ async fn a_worker_that_stops_leaves_what_its_steps_hold() {
     ledger.contacts(1).await;
     let (_, rings) = ledger.delete(&[1]).await;
     let job = ledger.claim(rings[0].job.id).await;
-    workers::beat(ledger.db.vital(), NOW, "me").await.expect("told");
+    workers::beat(ledger.db.vital(), NOW, "me", &workers::Orders::default()).await.expect("told");
     let step = ledger.db.begin().await.expect("a transaction");
     assert!(jobs::renew(&step, NOW, job.id, job.fence).await.expect("renewed"));
     assert_eq!(workers::leave(ledger.db.write(), LATER, "me").await.expect("not waited for"), 0);

@@ -128,7 +128,7 @@ async fn send(actor: &Actor, job: &Claimed, rng: &mut StdRng) -> Result<(), DbEr
 pub(super) async fn beat(actor: Actor, owner: &'static str, held: Held, times: usize) {
     for _ in 0..times {
         let now = actor.now();
-        workers::beat(&actor.single(), now, owner).await.expect("beaten");
+        workers::beat(&actor.single(), now, owner, &workers::Orders::default()).await.expect("beaten");
         let list = held.borrow().clone();
         jobs::heartbeat(&actor.single(), now, &list).await.expect("renewed");
         workers::disown(&actor.single(), now, owner, &list, now.minus(HEARTBEAT)).await.expect("looked through");

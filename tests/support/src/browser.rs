@@ -281,12 +281,14 @@ impl Page {
         panic!("no key leads to {selector}");
     }
 
-    /// Presses a key: `Tab`, `Enter`, `Escape` or a character.
+    /// Presses a key: `Tab`, `Enter`, `Escape`, `ArrowLeft`, `ArrowRight` or a character.
     pub async fn key(&self, key: &str) {
         let (code, text) = match key {
             "Tab" => (9, ""),
             "Enter" => (13, "\r"),
             "Escape" => (27, ""),
+            "ArrowLeft" => (37, ""),
+            "ArrowRight" => (39, ""),
             _ => (0, key),
         };
         for kind in ["keyDown", "keyUp"] {

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod deliver;
+mod examination;
 mod expand;
 mod operation;
 mod probe;
@@ -45,6 +46,7 @@ pub(crate) async fn claim(
         | JobKind::Deliver
         | JobKind::Operation
         | JobKind::Steering
+        | JobKind::Examination
         | JobKind::Probe => Ok(None),
     }
 }
@@ -68,6 +70,7 @@ pub(crate) async fn run(
         JobKind::Deliver => deliver::run(shared, job).await,
         JobKind::Operation => operation::run(shared, job).await,
         JobKind::Steering => steering::run(shared, job).await,
+        JobKind::Examination => examination::run(shared, job).await,
         JobKind::Probe => probe::run(shared, job).await,
     }
 }

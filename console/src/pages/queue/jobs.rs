@@ -8,8 +8,9 @@ use crate::ui::Ui;
 use askama::Template;
 use domain::jobs::list::{self, Filter, Job, Place};
 use domain::model::{JobState, OperationAct};
+use domain::queue::{self, Act};
 use domain::users::Permission;
-use domain::{BatchId, JobKind, Lane, Timestamp};
+use domain::{BatchId, JobId, JobKind, Lane, Timestamp};
 use poem::Response;
 
 /// How far what is new is counted.
@@ -25,6 +26,8 @@ pub(super) struct Row {
     pub(super) error: String,
     pub(super) moment_key: &'static str,
     pub(super) moment_at: Timestamp,
+    /// What may be done to it, and whether that is asked before: the act's word in its address.
+    pub(super) acts: Vec<(&'static str, bool)>,
 }
 
 impl Row {
@@ -33,7 +36,10 @@ impl Row {
         let error = job.error.as_deref().unwrap_or_default();
         let cut: String = error.chars().take(MAX_ERROR).collect();
         let error = if cut.len() < error.len() { format!("{cut}…") } else { cut };
-        Self { state: shown_state(&job, now), error, moment_key, moment_at, job }
+        let acts = [("retry", Act::Retry, false), ("run", Act::RunNow, false), ("cancel", Act::Cancel, true)];
+        let acts = acts.into_iter().filter(|(_, act, _)| queue::unfit(now, &job, *act).is_none());
+        let acts = acts.map(|(word, _, asks)| (word, asks)).collect();
+        Self { state: shown_state(&job, now), error, moment_key, moment_at, acts, job }
     }
 }
 
@@ -60,6 +66,8 @@ struct Jobs {
     newer: i64,
     /// Where the list fetches itself anew: the same jobs, so that nothing moves under the pointer.
     anew: String,
+    /// Whether the reader may act on jobs.
+    manages: bool,
 }
 
 impl Jobs {
@@ -78,6 +86,17 @@ fn choice<T: std::str::FromStr>(context: &Context, name: &str) -> Result<Option<
     context.query(name).map(str::trim).filter(|text| !text.is_empty()).map(read).transpose()
 }
 
+/// The jobs that the address names one by one.
+fn chosen(context: &Context) -> Result<Option<Vec<JobId>>, Fault> {
+    let read = |(_, text): &(String, String)| text.parse().map_err(|_| Fault::Bad("bad-choice", format!("id={text}")));
+    let ids = context.query.iter().filter(|(name, _)| name == "id").map(read).collect::<Result<Vec<JobId>, _>>()?;
+    match ids.len() {
+        0 => Ok(None),
+        1..=list::MAX_CHOSEN => Ok(Some(ids)),
+        _ => Err(Fault::Bad("selected-none", list::MAX_CHOSEN.to_string())),
+    }
+}
+
 /// What the address says of the jobs that are wanted.
 pub(super) fn filter(context: &Context) -> Result<Filter, Fault> {
     let error = context.query("error").map(str::trim).filter(|text| !text.is_empty());
@@ -90,6 +109,7 @@ pub(super) fn filter(context: &Context) -> Result<Filter, Fault> {
         state: choice(context, "state")?,
         batch: choice::<BatchId>(context, "batch")?,
         error: error.map(str::to_owned),
+        ids: chosen(context)?,
     })
 }
 
@@ -106,6 +126,7 @@ pub(super) fn address(filter: &Filter, more: &[(&str, String)]) -> String {
     add("kind", filter.kind.map(|kind| kind.to_string()));
     add("batch", filter.batch.map(|batch| batch.to_string()));
     add("error", filter.error.clone());
+    pairs.extend(filter.ids.iter().flatten().map(|id| ("id", id.to_string())));
     pairs.extend(more.iter().cloned());
     match serde_urlencoded::to_string(&pairs) {
         Ok(text) if !text.is_empty() => format!("/console/jobs?{text}"),
@@ -146,6 +167,7 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
     more.extend((!ids.is_empty()).then(|| ("ids", ids.join("-"))));
     more.extend(next.map(|next| ("next", next.to_string())));
     more.extend(partial.then(|| ("partial", "1".to_owned())));
+    let manages = context.ui.may(Permission::QueuesManage);
     let page = Jobs {
         ui: context.ui.clone(),
         rows: found.into_iter().map(|job| Row::of(job, now)).collect(),
@@ -155,7 +177,8 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
         next: next.map(|next| address(&filter, &[("after", next.to_string())])),
         partial,
         later: after.is_some(),
-        offers: if context.ui.may(Permission::QueuesManage) { new_operation::offers(&filter) } else { Vec::new() },
+        offers: if manages { new_operation::offers(&filter) } else { Vec::new() },
+        manages,
         first: address(&filter, &[]),
         newer,
         anew: address(&filter, &more),

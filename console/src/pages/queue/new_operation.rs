@@ -8,7 +8,7 @@ use askama::Template;
 use backplane::Limit;
 use domain::audit_log::{self, Action};
 use domain::db;
-use domain::jobs::list::Filter;
+use domain::jobs::list::{self, Filter};
 use domain::model::{JobState, OperationAct};
 use domain::queue::operations::{self, MAX_RATE, NewOperation};
 use domain::queue::{self, Forecast};
@@ -38,6 +38,10 @@ fn wanted(context: &Context) -> Result<(OperationAct, Filter), Fault> {
     let filter = jobs::filter(context)?;
     if filter.is_empty() {
         return Err(bad("state="));
+    }
+    // Chosen ones are meant, and none is chosen: that is not all of them.
+    if context.query("chosen").is_some() && filter.ids.is_none() {
+        return Err(Fault::Bad("selected-none", list::MAX_CHOSEN.to_string()));
     }
     let filter = act.of(&filter).map_err(|_| bad(&format!("act={act}")))?;
     Ok((act, filter))

@@ -23,6 +23,8 @@ struct Operations {
     rows: Vec<Operation>,
     older: Option<String>,
     later: bool,
+    /// Whether the reader may act on them.
+    manages: bool,
 }
 
 /// A number that the address may have.
@@ -38,7 +40,8 @@ pub(crate) async fn list(context: Context) -> Result<Response, Fault> {
     let more = rows.len() > ROWS;
     rows.truncate(ROWS);
     let older = rows.last().filter(|_| more).map(|last| format!("/console/operations?before={}", last.id));
-    let page = Operations { ui: context.ui.clone(), rows, older, later: before.is_some() };
+    let manages = context.ui.may(Permission::QueuesManage);
+    let page = Operations { ui: context.ui.clone(), rows, older, later: before.is_some(), manages };
     Ok(match context.fragment() {
         Some("list") => guard::html(&page.ui, &page.as_list()),
         _ => guard::html(&page.ui, &page),

@@ -19,6 +19,8 @@ pub(crate) struct Series {
     pub(crate) pieces: Vec<String>,
     /// Its last value, if that is of now.
     pub(crate) last: Option<i64>,
+    /// Its values from the plot's beginning on, apart by commas; nothing where nothing is known.
+    pub(crate) values: String,
 }
 
 /// A plot.
@@ -28,6 +30,9 @@ pub(crate) struct Plot {
     pub(crate) series: Vec<Series>,
     /// The value at its upper edge.
     pub(crate) most: i64,
+    /// When it begins, and how long each of its samples is, in milliseconds.
+    pub(crate) from: i64,
+    pub(crate) step: i64,
 }
 
 impl Plot {
@@ -79,9 +84,15 @@ fn plot(key: &'static str, lines: &[Line], samples: &[Sample], from: Timestamp, 
             before = Some(at);
         }
         let newest = samples.last().filter(|sample| place(sample) >= span.samples() - 2);
-        Series { key: line.0, pieces, last: newest.map(|sample| value(line, sample)) }
+        let mut values = vec![String::new(); usize::try_from(span.samples()).unwrap_or_default()];
+        for sample in samples {
+            if let Some(known) = usize::try_from(place(sample)).ok().and_then(|at| values.get_mut(at)) {
+                *known = value(line, sample).to_string();
+            }
+        }
+        Series { key: line.0, pieces, last: newest.map(|sample| value(line, sample)), values: values.join(",") }
     });
-    Plot { key, series: series.collect(), most }
+    Plot { key, series: series.collect(), most, from: from.0, step: minutes * MINUTE_MS }
 }
 
 /// The plots of a span that ends now.
@@ -142,6 +153,8 @@ mod tests {
         let line = &plots[0].series[0];
         assert_eq!((plots[0].most, line.pieces.len(), line.last), (10, 2, Some(10)));
         assert_eq!(line.pieces[0], "0,120 0,120 10,0");
+        assert_eq!(line.values.matches(',').count(), 59);
+        assert!(line.values.starts_with("0,10,,") && line.values.ends_with(",5,10"), "{}", line.values);
         assert!(line.pieces[1].ends_with(&format!("{WIDTH},0")), "{}", line.pieces[1]);
     }
 }

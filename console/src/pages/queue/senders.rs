@@ -7,6 +7,7 @@ use crate::ui::Ui;
 use askama::Template;
 use domain::queue::samples;
 use domain::senders::{self, Sender};
+use domain::users::Permission;
 use poem::Response;
 
 /// A sender in the list.
@@ -27,6 +28,8 @@ struct Row {
 struct Senders {
     ui: Ui,
     rows: Vec<Row>,
+    /// Whether the reader may act on them.
+    manages: bool,
 }
 
 /// Shows the list.
@@ -43,7 +46,7 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
         sender,
     };
     let rows = senders::list(context.app.db.read()).await?.into_iter().map(row).collect();
-    let page = Senders { ui: context.ui.clone(), rows };
+    let page = Senders { ui: context.ui.clone(), rows, manages: context.ui.may(Permission::QueuesManage) };
     Ok(match context.fragment() {
         Some("now") => guard::html(&page.ui, &page.as_now()),
         _ => guard::html(&page.ui, &page),

@@ -5,9 +5,10 @@ pub(super) mod operations;
 mod system_views;
 mod wire;
 
-use self::system_views::SystemView;
+use self::system_views::{ExaminationView, SystemView};
 use self::wire::{
-    JobDetail, JobPatch, JobState, JobView, LaneName, LaneView, SampleView, SenderUseView, SpanName, WorkerView,
+    JobDetail, JobPatch, JobState, JobView, KindName, LaneName, LaneView, SampleView, SenderUseView, SpanName,
+    WorkerPatch, WorkerView,
 };
 use super::envelope::{Answer, Count, Failure, Listed};
 use super::routes::{Token, caller};
@@ -21,11 +22,12 @@ use crate::foundation::refusal::{Kind, Refusal};
 use domain::audit_log::{self, Action, Origin};
 use domain::db::{self, Trouble};
 use domain::jobs::list::{self, Filter, Job, Place};
+use domain::jobs::workers::{self, NewOrders, OrderError};
 use domain::jobs::{self, history};
 use domain::queue::samples::{self, Span};
-use domain::queue::{self, Act, SteerError};
+use domain::queue::{self, Act, SteerError, examinations};
 use domain::senders::{self, Patch, SenderError};
-use domain::{BatchId, JobId, JobKind, Lane, Step, Timestamp, gateways};
+use domain::{BatchId, ExaminationId, JobId, JobKind, Lane, Step, Timestamp, gateways};
 use faults::Commit;
 use poem::Request;
 use poem_openapi::param::{Path, Query};
@@ -121,6 +123,25 @@ impl QueueRoutes {
         Ok(step)
     }
 
+    async fn order(&self, request: &Request, name: &str, new: NewOrders) -> Result<Json<Answer<WorkerView>>, Failure> {
+        let by = origin::of_user(request, caller(request)?.0.user_id);
+        let action = match new.draining {
+            Some(true) => Action::WorkerDrain,
+            Some(false) => Action::WorkerResume,
+            None => Action::WorkerUpdate,
+        };
+        let tx = self.app.db.begin().await?;
+        audit_log::record(&tx, self.app.clock.now(), &by, action, Some(name)).await?;
+        workers::order(&tx, name, &new).await.map_err(|error| match error {
+            OrderError::NotFound => Refusal::not_found("worker"),
+            OrderError::TooOld => Refusal::new(Kind::Conflict, error.to_string()),
+            OrderError::Database(error) => error.into(),
+        })?;
+        db::commit(tx, Commit::Steer).await?;
+        let found = queue::workers(self.app.db.read()).await?.into_iter().find(|worker| worker.name == name);
+        Ok(Answer::new(WorkerView::of(found.ok_or_else(|| Refusal::not_found("worker"))?)))
+    }
+
     async fn sender_use(&self, name: &str) -> Result<SenderUseView, Failure> {
         let (db, now) = (self.app.db.read(), self.app.clock.now());
         let configured = self.app.settings.sender_rate_per_minute;
@@ -157,12 +178,6 @@ impl QueueRoutes {
     }
 }
 
-/// Reads a kind's name; the error says which there are.
-fn kind_of(text: &str) -> Result<JobKind, String> {
-    let kinds = || JobKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
-    text.parse().map_err(|_| format!("must be one of {}", kinds()))
-}
-
 /// Reads a batch's number.
 fn batch_of(text: &str) -> Result<BatchId, String> {
     text.parse().map_err(|_| "must be a batch's id".to_owned())
@@ -172,13 +187,13 @@ fn batch_of(text: &str) -> Result<BatchId, String> {
 fn filter(
     params: &mut Params,
     lane: Option<Lenient<LaneName>>,
-    kind: Option<Lenient<String>>,
+    kind: Option<Lenient<KindName>>,
     state: Option<Lenient<JobState>>,
     batch: Option<Lenient<String>>,
     error: Option<Lenient<String>>,
 ) -> Filter {
-    let kind = params.read("kind", kind, "a kind").filter(|text| !text.is_empty());
-    let kind = kind.and_then(|text| kind_of(&text).map_err(|message| params.bad("kind", message)).ok());
+    let kinds = JobKind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ");
+    let kind = params.read("kind", kind, &format!("one of {kinds}")).map(JobKind::from);
     let batch = params.read("batchId", batch, "a batch's id").filter(|text| !text.is_empty());
     let batch = batch.and_then(|text| batch_of(&text).map_err(|message| params.bad("batchId", message)).ok());
     let error = params.read("error", error, "a text").filter(|text| !text.is_empty());
@@ -188,7 +203,7 @@ fn filter(
     let lane = params.read("lane", lane, "one of critical, default, bulk").map(Lane::from);
     let states = "one of ready, running, paused, parked, done, dead, cancelled";
     let state = params.read("state", state, states).map(Into::into);
-    Filter { lane, kind, state, batch, error }
+    Filter { lane, kind, state, batch, error, ids: None }
 }
 
 fn lanes(depths: &[jobs::Depth]) -> Vec<LaneView> {
@@ -249,10 +264,7 @@ impl QueueRoutes {
         /// Only in this lane.
         lane: Query<Option<Lenient<LaneName>>>,
         /// Only of this kind.
-        #[oai(validator(
-            pattern = "^(expand|start|cancel|send_chunk|import_chunk|tag_chunk|delete_chunk|deliver|operation|probe)?$"
-        ))]
-        kind: Query<Option<Lenient<String>>>,
+        kind: Query<Option<Lenient<KindName>>>,
         /// Only in this state.
         state: Query<Option<Lenient<JobState>>>,
         /// Only of this batch.
@@ -365,6 +377,47 @@ impl QueueRoutes {
         Ok(Json(Listed { ok: true, data, meta: Count { count } }))
     }
 
+    /// Lets a worker take no new jobs; it finishes what it has. It does so within a second, and until it is told otherwise
+    /// or ends: one that starts takes jobs.
+    #[oai(path = "/queue/workers/:worker/drain", method = "post")]
+    async fn drain_worker(
+        &self,
+        request: &Request,
+        #[oai(scope = "guard::QUEUES_MANAGE")] _token: Token,
+        /// The worker's name.
+        worker: Path<String>,
+    ) -> Result<Json<Answer<WorkerView>>, Failure> {
+        self.order(request, &worker, NewOrders { draining: Some(true), ..NewOrders::default() }).await
+    }
+
+    /// Lets a worker take jobs again.
+    #[oai(path = "/queue/workers/:worker/resume", method = "post")]
+    async fn resume_worker(
+        &self,
+        request: &Request,
+        #[oai(scope = "guard::QUEUES_MANAGE")] _token: Token,
+        /// The worker's name.
+        worker: Path<String>,
+    ) -> Result<Json<Answer<WorkerView>>, Failure> {
+        self.order(request, &worker, NewOrders { draining: Some(false), ..NewOrders::default() }).await
+    }
+
+    /// Lets a worker's lanes do another number of jobs at once, until it ends: one that starts does as it is configured.
+    #[oai(path = "/queue/workers/:worker", method = "patch")]
+    async fn patch_worker(
+        &self,
+        request: &Request,
+        #[oai(scope = "guard::QUEUES_MANAGE")] _token: Token,
+        /// The worker's name.
+        worker: Path<String>,
+        body: SmallBody<WorkerPatch>,
+    ) -> Result<Json<Answer<WorkerView>>, Failure> {
+        let mut f = Fields::parse(&body.bytes)?;
+        let places = Lane::ALL.map(|lane| f.integer(lane.as_str(), 1..=workers::MAX_PLACES));
+        f.finish()?;
+        self.order(request, &worker, NewOrders { draining: None, places }).await
+    }
+
     /// The installation: what `paceline doctor` checks and is cheap to check, the schema's steps, and the configuration of
     /// the process that answers, with where each value comes from. Secrets are masked.
     #[oai(path = "/queue/system", method = "get")]
@@ -373,6 +426,49 @@ impl QueueRoutes {
         #[oai(scope = "guard::SETTINGS_READ")] _token: Token,
     ) -> Result<Json<Answer<SystemView>>, Failure> {
         Ok(Answer::new(SystemView::of((self.app.observed.inspect)().await)))
+    }
+
+    /// Lists the examinations of the installation, the newest first; 50 are kept.
+    #[oai(path = "/queue/examinations", method = "get")]
+    async fn examinations(
+        &self,
+        #[oai(scope = "guard::SETTINGS_READ")] _token: Token,
+    ) -> Result<Json<Listed<ExaminationView>>, Failure> {
+        let found = examinations::all(self.app.db.read()).await?;
+        let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
+        let data = found.into_iter().map(ExaminationView::of).collect();
+        Ok(Json(Listed { ok: true, data, meta: Count { count } }))
+    }
+
+    /// Lets a worker check all that `paceline doctor` checks: it reads the whole ledger, and compares it with the gateway's
+    /// store, id by id. One goes on at a time: while it does, this answers with that one.
+    #[oai(path = "/queue/examinations", method = "post")]
+    async fn examine(
+        &self,
+        request: &Request,
+        #[oai(scope = "guard::QUEUES_MANAGE")] _token: Token,
+    ) -> Result<Json<Answer<ExaminationView>>, Failure> {
+        let user = caller(request)?.0.user_id;
+        let (by, now) = (origin::of_user(request, user), self.app.clock.now());
+        let tx = self.app.db.begin().await?;
+        let step = examinations::create(&tx, now, user).await?;
+        audit_log::record(&tx, now, &by, Action::ExaminationCreate, Some(step.value.id)).await?;
+        db::commit(tx, Commit::Steer).await?;
+        Ok(Answer::new(ExaminationView::of(self.app.after(step))))
+    }
+
+    /// Reads an examination.
+    #[oai(path = "/queue/examinations/:examination_id", method = "get")]
+    async fn examination(
+        &self,
+        #[oai(scope = "guard::SETTINGS_READ")] _token: Token,
+        /// The examination.
+        examination_id: Path<PathId>,
+    ) -> Result<Json<Answer<ExaminationView>>, Failure> {
+        let none = || Refusal::not_found("examination");
+        let id: ExaminationId = examination_id.parse().map_err(|_| none())?;
+        let found = examinations::get(self.app.db.read(), id).await?.ok_or_else(none)?;
+        Ok(Answer::new(ExaminationView::of(found)))
     }
 
     /// Reads a sender: its health, who uses its limit, who waits for it and since when.

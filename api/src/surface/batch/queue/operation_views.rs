@@ -1,6 +1,6 @@
 //! What `/queue/operations` says.
 
-use super::wire::{JobState, JobView, LaneName, UnfitCode};
+use super::wire::{JobState, JobView, KindName, LaneName, UnfitCode};
 use crate::foundation::time::Time;
 use domain::jobs::list::Filter;
 use domain::model::{OperationAct, OperationStatus};
@@ -67,14 +67,16 @@ pub(super) struct FilterView {
     /// Only in this lane.
     lane: Option<LaneName>,
     /// Only of this kind.
-    #[oai(validator(max_length = 40))]
-    kind: Option<String>,
+    kind: Option<KindName>,
     /// Only of this batch.
     #[oai(validator(pattern = "^[1-9][0-9]{0,18}$"))]
     batch_id: Option<String>,
     /// Only those whose error has this text, in any case.
     #[oai(validator(min_length = 1, max_length = 200))]
     error: Option<String>,
+    /// Only these.
+    #[oai(validator(min_items = 1, max_items = 200, pattern = "^[1-9][0-9]{0,18}$"))]
+    job_ids: Option<Vec<String>>,
 }
 
 impl FilterView {
@@ -82,9 +84,10 @@ impl FilterView {
         Self {
             state: filter.state.map(Into::into),
             lane: filter.lane.map(Into::into),
-            kind: filter.kind.map(|kind| kind.to_string()),
+            kind: filter.kind.map(Into::into),
             batch_id: filter.batch.map(|batch| batch.to_string()),
             error: filter.error,
+            job_ids: filter.ids.map(|ids| ids.iter().map(ToString::to_string).collect()),
         }
     }
 }

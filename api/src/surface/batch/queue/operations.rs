@@ -1,7 +1,7 @@
 //! `/queue/operations`: acts on all the jobs that match.
 
+use super::batch_of;
 use super::operation_views::{ForecastView, ItemView, OperationRequest, OperationView};
-use super::{batch_of, kind_of};
 use crate::App;
 use crate::foundation::body::{JsonText, SmallBody};
 use crate::foundation::fields::Fields;
@@ -19,7 +19,7 @@ use domain::jobs::list::{self, Filter};
 use domain::model::{JobState as State, OperationAct};
 use domain::queue;
 use domain::queue::operations::{self, Halt, HaltError, NewOperation};
-use domain::{Lane, OperationId, UserId, db};
+use domain::{JobId, JobKind, Lane, OperationId, UserId, db};
 use faults::Commit;
 use poem::Request;
 use poem_openapi::param::{Header, Path, Query};
@@ -55,13 +55,7 @@ struct Wanted {
 fn read_filter(f: &mut Fields<'_>) -> Filter {
     let lane = f.one_of("lane", &Lane::ALL, Lane::as_str);
     let state = f.one_of("state", State::ALL, State::as_str);
-    let kind = f.text("kind", 1..=40).and_then(|text| match kind_of(&text) {
-        Ok(kind) => Some(kind),
-        Err(message) => {
-            f.bad("kind", message);
-            None
-        }
-    });
+    let kind = f.one_of("kind", JobKind::ALL, JobKind::as_str);
     let batch = f.text("batchId", 1..=19).and_then(|text| match batch_of(&text) {
         Ok(batch) => Some(batch),
         Err(message) => {
@@ -69,7 +63,11 @@ fn read_filter(f: &mut Fields<'_>) -> Filter {
             None
         }
     });
-    Filter { lane, kind, state, batch, error: f.text("error", 1..=list::MAX_TEXT) }
+    let ids = f.texts("jobIds", 1..=list::MAX_CHOSEN, 1..=19).and_then(|texts| {
+        let ids = texts.iter().map(|text| text.parse()).collect::<Result<Vec<JobId>, _>>();
+        ids.map_err(|_| f.bad("jobIds", "must be jobs' ids")).ok()
+    });
+    Filter { lane, kind, state, batch, error: f.text("error", 1..=list::MAX_TEXT), ids }
 }
 
 fn read(body: &[u8]) -> Result<Wanted, Refusal> {

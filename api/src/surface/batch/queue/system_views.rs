@@ -1,5 +1,7 @@
 //! What `/queue/system` says.
 
+use crate::foundation::time::Time;
+use domain::queue::examinations::Examination;
 use domain::queue::system::{Check, Setting, System};
 use poem_openapi::Object;
 use poem_openapi::types::Any;
@@ -43,14 +45,59 @@ pub(super) struct SystemView {
     settings: Vec<SettingView>,
 }
 
+impl CheckView {
+    fn of(check: Check) -> Self {
+        Self { part: check.part, ok: check.fine, text: check.text }
+    }
+}
+
+/// An examination of the installation: all that `paceline doctor` checks.
+#[derive(Debug, Object)]
+#[oai(rename = "Examination", rename_all = "camelCase")]
+pub(super) struct ExaminationView {
+    /// Its number.
+    id: String,
+    /// Who asked for it.
+    created_by: String,
+    /// When.
+    created_at: Time,
+    /// When it was begun last.
+    started_at: Option<Time>,
+    /// When it ended; null: it goes on.
+    ended_at: Option<Time>,
+    /// Its job: if that is dead, the examination stands still.
+    job_id: Option<String>,
+    /// What it looks at now.
+    looking_at: Option<String>,
+    /// How many of the gateway's messages it has compared with the ledger.
+    compared: i64,
+    /// What it found by now.
+    checks: Vec<CheckView>,
+}
+
+impl ExaminationView {
+    pub(super) fn of(examination: Examination) -> Self {
+        Self {
+            id: examination.id.to_string(),
+            created_by: examination.created_by.to_string(),
+            created_at: Time(examination.created_at),
+            started_at: examination.started_at.map(Time),
+            ended_at: examination.ended_at.map(Time),
+            job_id: examination.job.map(|job| job.to_string()),
+            looking_at: examination.looking_at,
+            compared: examination.compared,
+            checks: examination.checks.into_iter().map(CheckView::of).collect(),
+        }
+    }
+}
+
 impl SystemView {
     pub(super) fn of(system: System) -> Self {
-        let check = |check: Check| CheckView { part: check.part, ok: check.fine, text: check.text };
         let setting =
             |setting: Setting| SettingView { key: setting.key, value: Any(setting.value), source: setting.source };
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            checks: system.checks.into_iter().map(check).collect(),
+            checks: system.checks.into_iter().map(CheckView::of).collect(),
             migrations: system.migrations,
             settings: system.settings.into_iter().map(setting).collect(),
         }

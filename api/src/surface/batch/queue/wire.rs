@@ -8,7 +8,7 @@ use domain::jobs::list::Job;
 use domain::model::{JobEventKind as Event, JobState as State};
 use domain::queue::samples::{Sample, Span};
 use domain::queue::{self, Act, SenderUse, Unfit};
-use domain::{Lane, Timestamp};
+use domain::{JobKind, Lane, Timestamp};
 use poem_openapi::types::Any;
 use poem_openapi::{Enum, Object};
 use serde_json::Value;
@@ -95,24 +95,15 @@ mirrored! {
 }
 
 mirrored! {
-    /// Why an act makes no sense for a job.
-    UnfitCode of Unfit {
-        /// A worker has it.
-        Running,
-        /// It is over.
-        Over,
-        /// It is dead.
-        Dead,
-        /// It is not dead.
-        NotDead,
-        /// It may run already.
-        Due,
-        /// Its batch is steered in its place.
-        OfBatch,
-        /// Its batch is paused.
-        Paused,
-        /// Only another release knows it.
-        Unknown,
+    /// Why an act makes no sense for a job: what each means is with the domain's own.
+    UnfitCode of Unfit { Running, Over, Dead, NotDead, Due, OfBatch, Paused, Unknown }
+}
+
+mirrored! {
+    /// What a job does: what each means is with the domain's own.
+    KindName of JobKind {
+        Expand, Start, Cancel, SendChunk, ImportChunk, TagChunk, DeleteChunk, Deliver, Operation, Steering, Examination,
+        Probe,
     }
 }
 
@@ -386,6 +377,12 @@ pub(super) struct WorkerView {
     started_at: Option<Time>,
     /// When its last sign of life was.
     seen_at: Option<Time>,
+    /// Whether it is to take no new jobs and only finish what it has; null: it takes no orders.
+    draining: Option<bool>,
+    /// How many jobs each of its lanes is to do at once; null: it takes no orders.
+    places: Option<ByLane>,
+    /// Since when it does so; null: not yet.
+    obeyed_at: Option<Time>,
     /// What it works on, the longest at work first; 500 over all workers at most.
     jobs: Vec<JobView>,
 }
@@ -397,9 +394,27 @@ impl WorkerView {
             version: worker.version,
             started_at: worker.started_at.map(Time),
             seen_at: worker.seen_at.map(Time),
+            draining: worker.orders.map(|orders| orders.draining),
+            places: worker.orders.map(|orders| ByLane::of(orders.places.map(i64::from))),
+            obeyed_at: worker.obeyed_at.map(Time),
             jobs: worker.jobs.into_iter().map(JobView::of).collect(),
         }
     }
+}
+
+/// How many jobs each lane of a worker does at once; what is not given stays.
+#[derive(Debug, Object)]
+#[oai(rename = "QueueWorkerPatch")]
+pub(super) struct WorkerPatch {
+    /// Of the critical lane.
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+    critical: Option<i64>,
+    /// Of the default lane.
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+    default: Option<i64>,
+    /// Of the bulk lane.
+    #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+    bulk: Option<i64>,
 }
 
 /// What holds a batch.
@@ -449,6 +464,56 @@ pub(super) struct SenderUseView {
     booked_ms: i64,
     /// The batches under way that leave from it, the oldest first; 100 at most.
     users: Vec<UserView>,
+    /// Its single messages that wait.
+    singles: SinglesView,
+}
+
+/// A single message that waits: a reply, for the most part.
+#[derive(Debug, Object)]
+#[oai(rename = "QueueSingle", rename_all = "camelCase")]
+struct SingleView {
+    /// Its job.
+    job_id: String,
+    /// To whom.
+    contact_id: String,
+    /// Since when it waits.
+    since: Time,
+    /// When it is looked at again.
+    next_at: Time,
+    /// What it waits for: `sender_stopped`, `sender_cap`, or what went wrong; null: its turn.
+    why: Option<String>,
+}
+
+/// The single messages of a sender that wait.
+#[derive(Debug, Object)]
+#[oai(rename = "QueueSingles", rename_all = "camelCase")]
+struct SinglesView {
+    /// How many.
+    waiting: i64,
+    /// Whether there may be more.
+    at_least: bool,
+    /// Since when the one that waits the longest does.
+    since: Option<Time>,
+    /// The next to be looked at; 50 at most.
+    first: Vec<SingleView>,
+}
+
+impl SinglesView {
+    fn of(singles: queue::Singles) -> Self {
+        let view = |single: queue::Single| SingleView {
+            job_id: single.job.to_string(),
+            contact_id: single.contact.to_string(),
+            since: Time(single.since),
+            next_at: Time(single.next_at),
+            why: single.why,
+        };
+        Self {
+            waiting: singles.waiting,
+            at_least: singles.at_least,
+            since: singles.since.map(Time),
+            first: singles.first.into_iter().map(view).collect(),
+        }
+    }
 }
 
 impl SenderUseView {
@@ -471,7 +536,24 @@ impl SenderUseView {
             used_per_minute: found.in_use,
             booked_ms: i64::try_from(found.booked.as_millis()).unwrap_or(i64::MAX),
             users: users.collect(),
+            singles: SinglesView::of(found.singles),
             sender: SenderView::of(found.sender, now, configured, network),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use poem_openapi::types::ToJSON;
+
+    #[test]
+    fn a_kind_has_the_same_name_here_and_in_the_ledger() {
+        for kind in JobKind::ALL {
+            assert_eq!(KindName::from(*kind).to_json(), Some(Value::from(kind.as_str())));
+        }
+        for unfit in Unfit::ALL {
+            assert_eq!(UnfitCode::from(unfit).to_json(), Some(Value::from(unfit.code())));
         }
     }
 }
