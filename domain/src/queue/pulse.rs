@@ -14,7 +14,7 @@ const LOOKED_AT: u64 = 200;
 pub struct Pulse(Vec<i64>);
 
 /// Feels it. Two that differ: something happened in between. Two that are the same: nothing did, but what is far from the
-/// ends, such as another time of a job that waits behind [`LOOKED_AT`] others.
+/// ends, such as another time of a job that waits behind the first 200 of its state.
 ///
 /// # Errors
 /// The database's.
