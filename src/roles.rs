@@ -1,6 +1,6 @@
 //! Wiring: the parts of each role, started and stopped.
 
-use crate::config::{Config, Role};
+use crate::config::{Config, Role, Secret};
 use crate::{access, telemetry};
 use anyhow::{Context, Result, bail};
 use backplane::{After, Backplane, Intake, supervise};
@@ -205,6 +205,46 @@ fn observed(process: &Process, render_metrics: &api::RenderMetrics, inspect: &In
     api::Observed { ready, render_metrics, inspect: inspect.clone() }
 }
 
+fn api_settings(config: &Config) -> api::Settings {
+    let signer =
+        |secret: &Secret| Some(Signer::new(secret.expose().as_bytes())?.with_old_form(config.gateway_old_signature));
+    api::Settings {
+        login_per_minute: config.limit_login_per_min,
+        batch_per_minute: config.limit_batch_per_min,
+        general_per_minute: config.limit_general_per_min,
+        max_sockets: config.ws_max_connections,
+        sender_rate_per_minute: config.sender_rate(),
+        approval_above: config.approval_above(),
+        shutdown_grace: config.shutdown_grace(),
+        max_streams: config.sse_max_connections,
+        internal: config.gateway_secret.as_ref().and_then(signer),
+        crm_open: config.crm_open,
+        cors_origins: config.cors_origins.clone(),
+        opt_out: config.opt_out.clone(),
+        default_country: config.default_country,
+    }
+}
+
+fn console_settings(config: &Config, role: Role, inspect: &Inspect) -> console::Settings {
+    console::Settings {
+        login_per_minute: config.limit_login_per_min,
+        batch_per_minute: config.limit_batch_per_min,
+        general_per_minute: config.limit_general_per_min,
+        max_streams: config.sse_max_connections,
+        read_only: config.console_read_only,
+        sender_rate_per_minute: config.sender_rate(),
+        approval_above: config.approval_above(),
+        default_country: config.default_country,
+        data_dir: Some(config.data_dir.clone()),
+        // What `serve` has inside; another process may be a real gateway.
+        simulator: role == Role::Serve
+            && config.gateway_url.is_none()
+            && config.transport().name() == domain::gateways::SIMULATOR,
+        inspect: inspect.clone(),
+        secure: config.console_secure,
+    }
+}
+
 /// Runs the parts until a signal comes; a second one ends the process at once.
 pub(crate) async fn run(config: &Config, settings: Vec<Setting>, role: Role, parts: Parts) -> Result<()> {
     let render_metrics = telemetry::init_metrics()?;
@@ -223,44 +263,12 @@ pub(crate) async fn run(config: &Config, settings: Vec<Setting>, role: Role, par
             .with_context(|| format!("listen: {} cannot be listened on", config.listen))?;
         let address = listener.local_addr()?;
         let admin = if role == Role::Serve { first_admin(config, &process.db, &process.clock).await? } else { None };
-        let api_settings = api::Settings {
-            login_per_minute: config.limit_login_per_min,
-            batch_per_minute: config.limit_batch_per_min,
-            general_per_minute: config.limit_general_per_min,
-            max_sockets: config.ws_max_connections,
-            sender_rate_per_minute: config.sender_rate(),
-            approval_above: config.approval_above(),
-            shutdown_grace: config.shutdown_grace(),
-            max_streams: config.sse_max_connections,
-            internal: config.gateway_secret.as_ref().and_then(|secret| {
-                Some(Signer::new(secret.expose().as_bytes())?.with_old_form(config.gateway_old_signature))
-            }),
-            crm_open: config.crm_open,
-            cors_origins: config.cors_origins.clone(),
-            opt_out: config.opt_out.clone(),
-            default_country: config.default_country,
-        };
+        let api_settings = api_settings(config);
         let (db, clock, backplane) = (process.db.clone(), process.clock.clone(), process.backplane.clone());
         let keys = token_keys(config)?;
         let observed = observed(&process, &render_metrics, &inspect);
         let stop = stop_api.clone();
-        let pages = console::Settings {
-            login_per_minute: config.limit_login_per_min,
-            batch_per_minute: config.limit_batch_per_min,
-            general_per_minute: config.limit_general_per_min,
-            max_streams: config.sse_max_connections,
-            read_only: config.console_read_only,
-            sender_rate_per_minute: config.sender_rate(),
-            approval_above: config.approval_above(),
-            default_country: config.default_country,
-            data_dir: Some(config.data_dir.clone()),
-            // What `serve` has inside; another process may be a real gateway.
-            simulator: role == Role::Serve
-                && config.gateway_url.is_none()
-                && config.transport().name() == domain::gateways::SIMULATOR,
-            inspect: inspect.clone(),
-            secure: config.console_secure,
-        };
+        let pages = console_settings(config, role, &inspect);
         let pages = console::endpoint(db.clone(), clock.clone(), backplane.clone(), pages, stop.clone());
         serving = Some(tokio::spawn(async move {
             api::serve(listener, db, clock, backplane, keys, api_settings, observed, pages, stop).await

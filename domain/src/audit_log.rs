@@ -13,8 +13,11 @@ pub use search::{Search, count, page, search, write_csv};
 
 use crate::db;
 use crate::time::Timestamp;
-use entities::UserId;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use entities::{UserId, audit_logs};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, DerivePartialModel, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select,
+};
 use std::fmt::{self, Display};
 
 /// Who changes something.
@@ -264,30 +267,31 @@ pub async fn record_for(
     resource: Option<impl Display>,
     reason: Option<&str>,
 ) -> Result<(), DbErr> {
-    let sql = "INSERT INTO audit_logs (actor, user_id, action, resource_id, ip_address, user_agent, created_at, reason)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let reason = reason.map(|text| text.chars().filter(|c| !c.is_control()).take(MAX_REASON).collect::<String>());
-    let values = [
-        by.actor.as_str().into(),
-        by.actor.user().map(|user| user.0).into(),
-        action.as_str().into(),
-        resource.map(|resource| resource.to_string()).into(),
-        by.ip_address.clone().into(),
-        by.user_agent.clone().into(),
-        now.0.into(),
-        reason.into(),
-    ];
-    db::execute(conn, sql, values).await.map(drop)
+    let row = audit_logs::ActiveModel {
+        actor: Set(by.actor.as_str().to_owned()),
+        user_id: Set(by.actor.user()),
+        action: Set(action.as_str().to_owned()),
+        resource_id: Set(resource.map(|resource| resource.to_string())),
+        ip_address: Set(by.ip_address.clone()),
+        user_agent: Set(by.user_agent.clone()),
+        created_at: Set(now),
+        reason: Set(reason),
+        ..Default::default()
+    };
+    audit_logs::Entity::insert(row).exec_without_returning(conn).await.map(drop)
 }
 
 /// A record as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, DerivePartialModel)]
+#[sea_orm(entity = "audit_logs::Entity")]
 pub struct Record {
     /// Its number; later ones are higher.
     pub id: i64,
     /// The kind of actor, see [`Actor::as_str`].
     pub actor: String,
     /// The user, where it was one.
+    #[sea_orm(from_col = "user_id")]
     pub user: Option<UserId>,
     /// What was done, see [`Action::as_str`].
     pub action: String,
@@ -298,25 +302,10 @@ pub struct Record {
     /// By which program.
     pub user_agent: Option<String>,
     /// When.
+    #[sea_orm(from_col = "created_at")]
     pub at: Timestamp,
     /// For what reason, where one was asked for.
     pub reason: Option<String>,
-}
-
-impl Record {
-    fn read(row: &QueryResult) -> Result<Self, DbErr> {
-        Ok(Self {
-            id: row.try_get("", "id")?,
-            actor: row.try_get("", "actor")?,
-            user: row.try_get::<Option<i64>>("", "user_id")?.map(UserId),
-            action: row.try_get("", "action")?,
-            resource_id: row.try_get("", "resource_id")?,
-            ip_address: row.try_get("", "ip_address")?,
-            user_agent: row.try_get("", "user_agent")?,
-            at: Timestamp(row.try_get("", "created_at")?),
-            reason: row.try_get("", "reason")?,
-        })
-    }
 }
 
 impl Display for Record {
@@ -334,9 +323,14 @@ impl Display for Record {
 /// # Errors
 /// The database's.
 pub async fn list(conn: &impl ConnectionTrait, before: Option<i64>, limit: u32) -> Result<Vec<Record>, DbErr> {
-    let sql = format!("SELECT * FROM audit_logs WHERE id < $1 ORDER BY id DESC LIMIT {limit}");
-    let rows = db::all(conn, sql, [before.unwrap_or(i64::MAX).into()]).await?;
-    rows.iter().map(Record::read).collect()
+    latest(before).limit(u64::from(limit)).into_partial_model().all(conn).await
+}
+
+/// The records before this one, the newest first.
+fn latest(before: Option<i64>) -> Select<audit_logs::Entity> {
+    audit_logs::Entity::find()
+        .filter(audit_logs::Column::Id.lt(before.unwrap_or(i64::MAX)))
+        .order_by_desc(audit_logs::Column::Id)
 }
 
 /// Throws away what is older, at most `limit` records; returns how many. The oldest have the lowest numbers: no index on

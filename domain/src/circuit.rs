@@ -9,7 +9,7 @@
 //!   for longer. Should nothing be heard of it, the next one is tried after [`PROBE`].
 
 use crate::Timestamp;
-use sea_orm::{DbErr, QueryResult};
+use sea_orm::{DbErr, FromQueryResult, QueryResult};
 use std::time::Duration;
 
 /// How many failures in a row, with no success of any message between them, open the circuit.
@@ -42,28 +42,20 @@ pub enum Sign {
 }
 
 /// A sender's circuit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromQueryResult)]
 pub struct Circuit {
     /// Failures in a row.
+    #[sea_orm(alias = "circuit_failures")]
     pub failures: i64,
     /// How often it opened since it was last closed; 0: it is closed.
+    #[sea_orm(alias = "circuit_opened")]
     pub opened: i64,
     /// Until when nothing is to be claimed.
+    #[sea_orm(alias = "circuit_until")]
     pub until: Option<Timestamp>,
     /// Whether a message is under way to try the gateway out.
+    #[sea_orm(alias = "circuit_probing")]
     pub probing: bool,
-}
-
-impl Circuit {
-    /// Reads it from the columns `circuit_failures`, `circuit_opened`, `circuit_until` and `circuit_probing`.
-    pub(crate) fn read(row: &QueryResult) -> Result<Self, DbErr> {
-        Ok(Self {
-            failures: row.try_get("", "circuit_failures")?,
-            opened: row.try_get("", "circuit_opened")?,
-            until: row.try_get::<Option<i64>>("", "circuit_until")?.map(Timestamp),
-            probing: row.try_get("", "circuit_probing")?,
-        })
-    }
 }
 
 /// What a claim may take.
@@ -78,6 +70,11 @@ pub enum Leave {
 }
 
 impl Circuit {
+    /// Reads it from the columns `circuit_failures`, `circuit_opened`, `circuit_until` and `circuit_probing`.
+    pub(crate) fn read(row: &QueryResult) -> Result<Self, DbErr> {
+        Self::from_query_result(row, "")
+    }
+
     /// Whether it is as it is when all goes well: nothing needs to be written when all goes on well.
     #[must_use]
     pub fn is_clean(&self) -> bool {

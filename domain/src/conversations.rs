@@ -10,9 +10,11 @@ use crate::contacts::merge;
 use crate::db::{self, Dialect};
 use crate::outbox::{DomainEvent, NewEvent};
 use crate::time::Timestamp;
-use entities::{ContactId, ConversationId, SenderId, UserId};
+use entities::{ContactId, ConversationId, RowUuid, SenderId, UserId, conversations};
 use rand::Rng;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect,
+};
 
 /// Over what people talk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +76,7 @@ pub(crate) async fn open(
                   WHERE direction = 'outbound' ORDER BY created_at DESC, id DESC LIMIT 1))
          ON CONFLICT (contact_id, channel) WHERE status <> 'closed' DO UPDATE SET
             unread = conversations.unread + excluded.unread, updated_at = excluded.updated_at
-         RETURNING id, sender_id, CAST(uuid AS TEXT) AS uuid",
+         RETURNING id, sender_id, uuid",
         Dialect::of(conn).uuid(1)
     );
     let values = [
@@ -84,12 +86,18 @@ pub(crate) async fn open(
         i64::from(by == By::Contact).into(),
         now.0.into(),
     ];
-    let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
-    let sender = row.try_get::<Option<i64>>("", "sender_id")?.map(SenderId);
-    let id = ConversationId(row.try_get("", "id")?);
-    let new = row.try_get::<String>("", "uuid")? == uuid.to_string();
-    let opened = DomainEvent::ConversationOpened { conversation: id };
-    Ok(Open { id, sender, opened: (new || reopened).then_some(NewEvent::of(contact, opened)) })
+    let row: Row = db::one_as(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
+    let new = row.uuid.0 == uuid;
+    let opened = DomainEvent::ConversationOpened { conversation: row.id };
+    let opened = (new || reopened).then_some(NewEvent::of(contact, opened));
+    Ok(Open { id: row.id, sender: row.sender_id, opened })
+}
+
+#[derive(FromQueryResult)]
+struct Row {
+    id: ConversationId,
+    sender_id: Option<SenderId>,
+    uuid: RowUuid,
 }
 
 /// What was resolved is open again; tells whether it was.
@@ -118,21 +126,25 @@ pub async fn mark_read(
     contact: ContactId,
     user: Option<UserId>,
 ) -> Result<Option<MarkedRead>, DbErr> {
-    let known = "SELECT id FROM contacts WHERE id = $1 AND deleted_at IS NULL";
     let mut contact = contact;
-    if db::one(conn, known, [contact.into()]).await?.is_none() {
+    if !merge::is_known(conn, contact).await? {
         let Some(kept) = merge::survivor(conn, contact).await? else { return Ok(None) };
-        if db::one(conn, known, [kept.into()]).await?.is_none() {
+        if !merge::is_known(conn, kept).await? {
             return Ok(None);
         }
         contact = kept;
     }
-    let sql = format!(
-        "SELECT unread FROM conversations WHERE contact_id = $1 AND unread > 0 ORDER BY id{}",
-        Dialect::of(conn).for_update()
-    );
-    let unread = db::all(conn, sql, [contact.into()]).await?;
-    let unread = unread.iter().map(|row| row.try_get::<i64>("", "unread")).sum::<Result<i64, _>>()?;
+    let unread: Vec<i64> = conversations::Entity::find()
+        .filter(conversations::Column::ContactId.eq(contact))
+        .filter(conversations::Column::Unread.gt(0))
+        .order_by_asc(conversations::Column::Id)
+        .lock_exclusive()
+        .select_only()
+        .column(conversations::Column::Unread)
+        .into_tuple()
+        .all(conn)
+        .await?;
+    let unread: i64 = unread.into_iter().sum();
     if unread == 0 {
         return Ok(Some(MarkedRead { count: 0, event: None }));
     }

@@ -9,12 +9,14 @@
 
 mod handle;
 mod hold;
+mod json;
 mod pool;
 mod set;
 mod sqlite;
 mod trouble;
 
 pub use handle::{Handle, Tx};
+pub use json::Json;
 pub use pool::Limits;
 pub(crate) use set::Set;
 pub use trouble::Trouble;
@@ -26,7 +28,10 @@ use hold::WriterHolds;
 use pool::Pool;
 use sea_orm::sea_query::ArrayType;
 use sea_orm::sqlx::postgres::PgConnectOptions;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, RuntimeErr, Statement, Value};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, FromQueryResult, QueryResult, RuntimeErr, Statement,
+    TryGetableMany, Value,
+};
 use sqlite::SqliteTx;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -318,9 +323,7 @@ impl Db {
             Dialect::Postgres => "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now",
             Dialect::Sqlite => "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now",
         };
-        let row =
-            one(&self.read, sql, []).await?.ok_or_else(|| DbErr::RecordNotFound("the database's clock".into()))?;
-        Ok(Timestamp(row.try_get("", "now")?))
+        value(&self.read, sql, []).await?.ok_or_else(|| DbErr::RecordNotFound("the database's clock".into()))
     }
 }
 
@@ -386,4 +389,52 @@ pub async fn all(
     values: impl IntoIterator<Item = Value>,
 ) -> Result<Vec<QueryResult>, DbErr> {
     conn.query_all_raw(Statement::from_sql_and_values(conn.get_database_backend(), sql, values)).await
+}
+
+/// Runs a query and returns its first row, read by the names of its columns.
+///
+/// # Errors
+/// The database's; also when the row is no `T`.
+pub async fn one_as<T: FromQueryResult>(
+    conn: &impl ConnectionTrait,
+    sql: impl Into<String>,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Option<T>, DbErr> {
+    one(conn, sql, values).await?.map(|row| T::from_query_result(&row, "")).transpose()
+}
+
+/// Runs a query and returns all its rows, read by the names of their columns. See [`all`].
+///
+/// # Errors
+/// The database's; also when a row is no `T`.
+pub async fn all_as<T: FromQueryResult>(
+    conn: &impl ConnectionTrait,
+    sql: impl Into<String>,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Vec<T>, DbErr> {
+    all(conn, sql, values).await?.iter().map(|row| T::from_query_result(row, "")).collect()
+}
+
+/// Runs a query of one column, or of a few that make a tuple, and returns what its first row has there.
+///
+/// # Errors
+/// The database's; also when that is no `T`.
+pub async fn value<T: TryGetableMany>(
+    conn: &impl ConnectionTrait,
+    sql: impl Into<String>,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Option<T>, DbErr> {
+    one(conn, sql, values).await?.map(|row| T::try_get_many_by_index(&row).map_err(DbErr::from)).transpose()
+}
+
+/// The same for all rows. See [`all`].
+///
+/// # Errors
+/// The database's; also when a row has no `T`.
+pub async fn values<T: TryGetableMany>(
+    conn: &impl ConnectionTrait,
+    sql: impl Into<String>,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Vec<T>, DbErr> {
+    all(conn, sql, values).await?.iter().map(|row| T::try_get_many_by_index(row).map_err(DbErr::from)).collect()
 }

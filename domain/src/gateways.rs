@@ -3,8 +3,11 @@
 
 use crate::db;
 use crate::time::Timestamp;
-use entities::{BatchId, GatewayId};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use entities::{BatchId, GatewayId, batches, gateways};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, DerivePartialModel, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect,
+};
 use std::time::Duration;
 
 /// The name of gateways that tell none, all of them as one.
@@ -17,7 +20,8 @@ pub const SIMULATOR: &str = "simulator";
 pub const ELSEWHERE: Duration = Duration::from_secs(5);
 
 /// A gateway that is known here.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, DerivePartialModel)]
+#[sea_orm(entity = "gateways::Entity")]
 pub struct Gateway {
     /// Its number.
     pub id: GatewayId,
@@ -25,16 +29,6 @@ pub struct Gateway {
     pub name: String,
     /// The network that it sends through, where it tells that.
     pub transport: Option<String>,
-}
-
-impl Gateway {
-    fn read(row: &QueryResult) -> Result<Self, DbErr> {
-        Ok(Self {
-            id: GatewayId(row.try_get("", "gateway_id")?),
-            name: row.try_get("", "gateway_name")?,
-            transport: row.try_get("", "gateway_transport")?,
-        })
-    }
 }
 
 impl std::fmt::Display for Gateway {
@@ -46,6 +40,7 @@ impl std::fmt::Display for Gateway {
     }
 }
 
+/// A gateway `g`, as it is read beside something else.
 const COLUMNS: &str = "g.id AS gateway_id, g.name AS gateway_name, g.transport AS gateway_transport";
 
 /// Notes that a gateway is there: its number.
@@ -62,8 +57,7 @@ pub async fn know(
                ON CONFLICT (name) DO UPDATE SET transport = coalesce(excluded.transport, gateways.transport),
                   seen_at = excluded.seen_at
                RETURNING id";
-    let row = db::one(conn, sql, [name.into(), transport.into(), now.0.into()]).await?;
-    row.ok_or(DbErr::RecordNotInserted)?.try_get("", "id").map(GatewayId)
+    db::value(conn, sql, [name.into(), transport.into(), now.0.into()]).await?.ok_or(DbErr::RecordNotInserted)
 }
 
 /// The gateway with a name, if one was ever asked here.
@@ -71,8 +65,7 @@ pub async fn know(
 /// # Errors
 /// The database's.
 pub async fn find(conn: &impl ConnectionTrait, name: &str) -> Result<Option<Gateway>, DbErr> {
-    let sql = format!("SELECT {COLUMNS} FROM gateways g WHERE g.name = $1");
-    db::one(conn, sql, [name.into()]).await?.as_ref().map(Gateway::read).transpose()
+    gateways::Entity::find().filter(gateways::Column::Name.eq(name)).into_partial_model().one(conn).await
 }
 
 /// The network of the gateway that was asked last; `None`: none was, or it does not tell.
@@ -80,8 +73,12 @@ pub async fn find(conn: &impl ConnectionTrait, name: &str) -> Result<Option<Gate
 /// # Errors
 /// The database's.
 pub async fn latest_transport(conn: &impl ConnectionTrait) -> Result<Option<String>, DbErr> {
-    let row = db::one(conn, "SELECT transport FROM gateways ORDER BY seen_at DESC, id DESC LIMIT 1", []).await?;
-    row.map_or(Ok(None), |row| row.try_get("", "transport"))
+    let latest = gateways::Entity::find()
+        .order_by_desc(gateways::Column::SeenAt)
+        .order_by_desc(gateways::Column::Id)
+        .one(conn)
+        .await?;
+    Ok(latest.and_then(|gateway| gateway.transport))
 }
 
 /// Whether what belongs to one gateway may leave through ours: it is the same, or one that told no name before and has one
@@ -114,19 +111,24 @@ pub(crate) async fn bind(
     if db::execute(conn, sql, [batch.into(), ours.into(), nobodys.into()]).await? > 0 {
         return Ok(true);
     }
-    let row = db::one(conn, "SELECT gateway_id FROM batches WHERE id = $1", [batch.into()]).await?;
-    let decided: Option<i64> = row.map(|row| row.try_get("", "gateway_id")).transpose()?.flatten();
-    Ok(decided == Some(ours.0))
+    let decided: Option<Option<GatewayId>> = batches::Entity::find_by_id(batch)
+        .select_only()
+        .column(batches::Column::GatewayId)
+        .into_tuple()
+        .one(conn)
+        .await?;
+    Ok(decided.flatten() == Some(ours))
 }
 
 /// Something that waits for another gateway than ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct Waiting {
     /// The batch; `None`: single messages.
     pub batch: Option<BatchId>,
     /// How many of its messages, or how many single messages.
     pub messages: i64,
     /// The gateway that it belongs to.
+    #[sea_orm(nested(prefix = "gateway_"))]
     pub gateway: Gateway,
 }
 
@@ -137,24 +139,21 @@ pub struct Waiting {
 /// The database's.
 pub async fn waiting(conn: &impl ConnectionTrait, ours: Option<GatewayId>) -> Result<Vec<Waiting>, DbErr> {
     let sql = format!(
-        "SELECT b.id AS batch, b.total - b.succeeded - b.failed - b.skipped AS n, {COLUMNS}
+        "SELECT b.id AS batch, b.total - b.succeeded - b.failed - b.skipped AS messages, {COLUMNS}
          FROM batches b JOIN gateways g ON g.id = b.gateway_id
          WHERE b.gateway_id <> $1 AND b.status IN ('PENDING', 'PROCESSING') ORDER BY b.id"
     );
     let ours = ours.map_or(0, |ours| ours.0);
-    let mut rows = db::all(conn, sql, [ours.into()]).await?;
-    let sql = "SELECT CAST(NULL AS BIGINT) AS batch, m.n AS n, g.id AS gateway_id, g.name AS gateway_name,
-                      g.transport AS gateway_transport
+    let mut waiting: Vec<Waiting> = db::all_as(conn, sql, [ours.into()]).await?;
+    let sql = format!(
+        "SELECT CAST(NULL AS BIGINT) AS batch, m.n AS messages, {COLUMNS}
                FROM (SELECT gateway_id, count(*) AS n FROM messages
                      WHERE direction = 'outbound' AND batch_id IS NULL AND status IN ('queued', 'unknown')
                        AND gateway_id <> $1 GROUP BY gateway_id) m
-               JOIN gateways g ON g.id = m.gateway_id ORDER BY g.id";
-    rows.extend(db::all(conn, sql, [ours.into()]).await?);
-    let waiting = |row: &QueryResult| {
-        let batch = row.try_get::<Option<i64>>("", "batch")?.map(BatchId);
-        Ok(Waiting { batch, messages: row.try_get("", "n")?, gateway: Gateway::read(row)? })
-    };
-    rows.iter().map(waiting).collect()
+               JOIN gateways g ON g.id = m.gateway_id ORDER BY g.id"
+    );
+    waiting.extend(db::all_as::<Waiting>(conn, sql, [ours.into()]).await?);
+    Ok(waiting)
 }
 
 /// How many messages other gateways than ours took, by what the ledger says, without simulators.
@@ -163,11 +162,11 @@ pub async fn waiting(conn: &impl ConnectionTrait, ours: Option<GatewayId>) -> Re
 /// The database's.
 pub async fn others(conn: &impl ConnectionTrait, ours: Option<GatewayId>) -> Result<Vec<(Gateway, i64)>, DbErr> {
     let sql = format!(
-        "SELECT m.n AS n, {COLUMNS}
+        "SELECT CAST(NULL AS BIGINT) AS batch, m.n AS messages, {COLUMNS}
          FROM (SELECT gateway_id, count(*) AS n FROM messages
                WHERE direction = 'outbound' AND sent_at IS NOT NULL AND gateway_id <> $1 GROUP BY gateway_id) m
          JOIN gateways g ON g.id = m.gateway_id AND coalesce(g.transport, '') <> '{SIMULATOR}' ORDER BY g.id"
     );
-    let rows = db::all(conn, sql, [ours.map_or(0, |ours| ours.0).into()]).await?;
-    rows.iter().map(|row| Ok((Gateway::read(row)?, row.try_get("", "n")?))).collect()
+    let others = db::all_as::<Waiting>(conn, sql, [ours.map_or(0, |ours| ours.0).into()]).await?;
+    Ok(others.into_iter().map(|other| (other.gateway, other.messages)).collect())
 }

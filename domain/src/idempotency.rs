@@ -5,8 +5,8 @@
 
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
-use entities::{ContactId, UserId};
-use sea_orm::{ConnectionTrait, DbErr};
+use entities::{ContactId, UserId, idempotency_keys};
+use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, QueryFilter};
 use std::time::Duration;
 
 /// How long an answer is remembered.
@@ -86,17 +86,12 @@ pub async fn begin(
     if taken == 1 {
         return Ok(KeyState::Proceed(HeldKey { user, key: key.to_owned(), owner: owner.to_owned() }));
     }
-    let row = db::one(
-        conn,
-        "SELECT request_hash, status_code, response_body FROM idempotency_keys WHERE user_id = $1 AND key = $2",
-        [user.into(), key.into()],
-    )
-    .await?;
+    let row = idempotency_keys::Entity::find_by_id((user, key.to_owned())).one(conn).await?;
     let Some(row) = row else { return Ok(KeyState::InProgress) };
-    if row.try_get::<String>("", "request_hash")? != request_hash {
+    if row.request_hash != request_hash {
         return Ok(KeyState::Mismatch);
     }
-    match (row.try_get::<Option<i64>>("", "status_code")?, row.try_get::<Option<String>>("", "response_body")?) {
+    match (row.status_code, row.response_body) {
         (Some(status), Some(body)) => Ok(KeyState::Replay { status: u16::try_from(status).unwrap_or(500), body }),
         (Some(_), None) => Ok(KeyState::Forgotten),
         (None, _) => Ok(KeyState::InProgress),
@@ -115,21 +110,22 @@ pub async fn complete(
     body: &str,
     shows: Option<ContactId>,
 ) -> Result<bool, DbErr> {
-    let written = db::execute(
-        conn,
-        "UPDATE idempotency_keys SET status_code = $4, response_body = $5, contact_id = $6
-         WHERE user_id = $1 AND key = $2 AND owner = $3",
-        [
-            held.user.into(),
-            held.key.clone().into(),
-            held.owner.clone().into(),
-            i64::from(status).into(),
-            body.into(),
-            shows.map(|contact| contact.0).into(),
-        ],
-    )
-    .await?;
-    Ok(written == 1)
+    let answer = idempotency_keys::ActiveModel {
+        status_code: Set(Some(status.into())),
+        response_body: Set(Some(body.to_owned())),
+        contact_id: Set(shows),
+        ..Default::default()
+    };
+    let written = idempotency_keys::Entity::update_many().set(answer).filter(is_held(held)).exec(conn).await?;
+    Ok(written.rows_affected == 1)
+}
+
+/// The key's row, while it is this request's.
+fn is_held(held: &HeldKey) -> Condition {
+    Condition::all()
+        .add(idempotency_keys::Column::UserId.eq(held.user))
+        .add(idempotency_keys::Column::Key.eq(held.key.as_str()))
+        .add(idempotency_keys::Column::Owner.eq(held.owner.as_str()))
 }
 
 /// Frees a key whose request was refused: it had no effect, and may be sent again, mended.
@@ -137,13 +133,12 @@ pub async fn complete(
 /// # Errors
 /// The database's.
 pub async fn abandon(conn: &impl ConnectionTrait, held: &HeldKey) -> Result<(), DbErr> {
-    db::execute(
-        conn,
-        "DELETE FROM idempotency_keys WHERE user_id = $1 AND key = $2 AND owner = $3 AND status_code IS NULL",
-        [held.user.into(), held.key.clone().into(), held.owner.clone().into()],
-    )
-    .await?;
-    Ok(())
+    idempotency_keys::Entity::delete_many()
+        .filter(is_held(held))
+        .filter(idempotency_keys::Column::StatusCode.is_null())
+        .exec(conn)
+        .await
+        .map(drop)
 }
 
 /// Forgets the answers that show contacts. Their requests stay done: a key that comes again is [`KeyState::Forgotten`]. A call

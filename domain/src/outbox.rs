@@ -19,10 +19,12 @@ mod event;
 
 pub use event::{DomainEvent, NewEvent, StoredEvent};
 
+use event::EventRow;
+
 use crate::db::{self, Dialect, Set};
 use crate::time::Timestamp;
 use crate::{Event, Step};
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use std::time::Duration;
 
 /// How many events about people can be resumed from, at least, unless they are older than [`KEPT_FOR`]. A surface that shows
@@ -114,7 +116,7 @@ pub async fn append(conn: &impl ConnectionTrait, now: Timestamp, events: &[NewEv
     values.push(now.0.into());
     let at = values.len();
     take_turns(conn).await?;
-    let inserted = db::all(
+    let ids: Vec<i64> = db::values(
         conn,
         format!(
             "INSERT INTO domain_events (contact_id, event, bulk, created_at)
@@ -123,14 +125,13 @@ pub async fn append(conn: &impl ConnectionTrait, now: Timestamp, events: &[NewEv
         values,
     )
     .await?;
-    let ids = inserted.iter().map(|row| row.try_get::<i64>("", "id")).collect::<Result<Vec<_>, _>>()?;
     let last = ids.into_iter().max().unwrap_or(0);
     // Now and then: each deletion costs as much as an event.
     if last / SLACK != (last - count) / SLACK {
         forget(conn, true, last - KEPT_BULK).await?;
         let oldest = "SELECT id FROM domain_events WHERE NOT bulk ORDER BY id DESC LIMIT 1 OFFSET $1";
-        if let Some(first_gone) = db::one(conn, oldest, [KEPT.into()]).await? {
-            forget(conn, false, first_gone.try_get("", "id")?).await?;
+        if let Some(first_gone) = db::value(conn, oldest, [KEPT.into()]).await? {
+            forget(conn, false, first_gone).await?;
         }
     }
     Ok(Step { value: (), rings: Vec::new(), events: vec![Event::OutboxGrew(last)] })
@@ -144,8 +145,7 @@ async fn forget(conn: &impl ConnectionTrait, bulk: bool, to: i64) -> Result<usiz
         "DELETE FROM domain_events WHERE {kind} AND id IN (
             SELECT id FROM domain_events WHERE {kind} AND id <= $1 ORDER BY id LIMIT {DELETED_AT_ONCE}) RETURNING id"
     );
-    let gone = db::all(conn, sql, [to.into()]).await?;
-    let ids = gone.iter().map(|row| row.try_get::<i64>("", "id")).collect::<Result<Vec<_>, _>>()?;
+    let ids: Vec<i64> = db::values(conn, sql, [to.into()]).await?;
     if let Some(last) = ids.iter().max() {
         let sql = "UPDATE domain_events_pruned SET pruned_to = $2 WHERE bulk = $1 AND pruned_to < $2";
         db::execute(conn, sql, [bulk.into(), (*last).into()]).await?;
@@ -162,11 +162,10 @@ pub async fn prune(conn: &impl ConnectionTrait, now: Timestamp) -> Result<bool, 
     let before = now.minus(KEPT_FOR);
     // Numbers and times go together, so what is old lies at the beginning: only as much is read as one deletion takes.
     let sql = format!(
-        "SELECT max(id) AS id FROM (SELECT id, created_at FROM domain_events ORDER BY id LIMIT {DELETED_AT_ONCE}) oldest
+        "SELECT max(id) FROM (SELECT id, created_at FROM domain_events ORDER BY id LIMIT {DELETED_AT_ONCE}) oldest
          WHERE created_at < $1"
     );
-    let row = db::one(conn, sql, [before.0.into()]).await?;
-    let Some(to) = row.map_or(Ok(None), |row| row.try_get::<Option<i64>>("", "id"))? else { return Ok(false) };
+    let Some(Some(to)) = db::value::<Option<i64>>(conn, sql, [before.0.into()]).await? else { return Ok(false) };
     let gone = forget(conn, true, to).await? + forget(conn, false, to).await?;
     Ok(i64::try_from(gone).is_ok_and(|gone| gone >= DELETED_AT_ONCE))
 }
@@ -178,13 +177,10 @@ pub async fn prune(conn: &impl ConnectionTrait, now: Timestamp) -> Result<bool, 
 /// The database's.
 pub async fn read(conn: &impl ConnectionTrait, position: i64, limit: usize) -> Result<Page, DbErr> {
     let sql = format!("SELECT id, contact_id, event FROM domain_events WHERE id > $1 ORDER BY id LIMIT {limit}");
-    let rows = db::all(conn, sql, [position.into()]).await?;
-    let through = rows.last().map_or(Ok(position), |row| row.try_get("", "id"))?;
+    let rows: Vec<EventRow> = db::all_as(conn, sql, [position.into()]).await?;
+    let through = rows.last().map_or(position, |row| row.id);
     let more = rows.len() == limit;
-    let mut events = Vec::with_capacity(rows.len());
-    for row in &rows {
-        events.extend(StoredEvent::read(row)?);
-    }
+    let events = rows.into_iter().filter_map(EventRow::read).collect();
     // Asked after the events were read: what is thrown away in between is told of.
     Ok(Page { events, through, more, missed: missed(conn, position).await? })
 }
@@ -211,7 +207,8 @@ pub async fn newest(conn: &impl ConnectionTrait) -> Result<i64, DbErr> {
     Ok(ends(conn).await?.newest)
 }
 
-/// Where the outbox ends, at both ends.
+/// Where the outbox ends, at both ends; 0 before the first.
+#[derive(FromQueryResult)]
 struct Ends {
     /// The newest event that can be read.
     newest: i64,
@@ -229,14 +226,13 @@ async fn ends(conn: &impl ConnectionTrait) -> Result<Ends, DbErr> {
         Dialect::Sqlite => "(SELECT seq FROM sqlite_sequence WHERE name = 'domain_events')",
     };
     let sql = format!(
-        "SELECT (SELECT max(id) FROM domain_events) AS newest, {given} AS given,
-                (SELECT pruned_to FROM domain_events_pruned WHERE NOT bulk) AS people,
-                (SELECT pruned_to FROM domain_events_pruned WHERE bulk) AS bulk"
+        "SELECT coalesce((SELECT max(id) FROM domain_events), 0) AS newest, coalesce({given}, 0) AS given,
+                coalesce((SELECT pruned_to FROM domain_events_pruned WHERE NOT bulk), 0) AS people,
+                coalesce((SELECT pruned_to FROM domain_events_pruned WHERE bulk), 0) AS bulk"
     );
-    let row = db::one(conn, sql, []).await?.ok_or_else(|| DbErr::RecordNotFound("the outbox's ends".into()))?;
-    let number = |column: &str| Ok::<_, DbErr>(row.try_get::<Option<i64>>("", column)?.unwrap_or(0));
-    let (newest, people, bulk) = (number("newest")?, number("people")?, number("bulk")?);
+    let ends: Option<Ends> = db::one_as(conn, sql, []).await?;
+    let ends = ends.ok_or_else(|| DbErr::RecordNotFound("the outbox's ends".into()))?;
     // All of it may have been thrown away for its age.
-    let newest = newest.max(people).max(bulk);
-    Ok(Ends { newest, given: number("given")?.max(newest), people, bulk })
+    let newest = ends.newest.max(ends.people).max(ends.bulk);
+    Ok(Ends { newest, given: ends.given.max(newest), ..ends })
 }

@@ -4,13 +4,17 @@
 //! that is not ready and does nothing.
 
 use entities::JobId;
+use sea_orm::DeriveValueType;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
+pub use entities::UnknownName;
+
 /// Which of the three queues a job waits in. Each has its own workers, so a critical job never waits for a bulk one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, DeriveValueType)]
 #[serde(rename_all = "snake_case")]
+#[sea_orm(value_type = "String")]
 pub enum Lane {
     /// An agent's reply, a verification code: somebody is waiting for it.
     Critical,
@@ -44,8 +48,9 @@ impl fmt::Display for Lane {
 macro_rules! kinds {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $kind:ident = $text:literal in $lane:ident),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, DeriveValueType)]
         #[serde(rename_all = "snake_case")]
+        #[sea_orm(value_type = "String")]
         pub enum $name {
             $($(#[$vdoc])* $kind,)+
         }
@@ -129,11 +134,6 @@ impl fmt::Display for JobKind {
         f.write_str(self.as_str())
     }
 }
-
-/// A word that names no lane or kind.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no known name")]
-pub struct UnknownName(pub String);
 
 impl FromStr for JobKind {
     type Err = UnknownName;

@@ -13,8 +13,11 @@ use crate::jobs;
 use crate::pacing::Pace;
 use crate::time::Timestamp;
 use crate::{Ring, Step};
-use entities::SenderId;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, SqlErr};
+use entities::{SenderId, senders};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter,
+    QueryOrder, QueryResult, QuerySelect, SqlErr,
+};
 use std::time::Duration;
 
 /// The sender of whatever names none. It is there from the first day, and the gateway's own where a request names none.
@@ -92,7 +95,7 @@ impl Hold {
 }
 
 /// What a sender's row lets leave, its pace aside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromQueryResult)]
 pub struct Allowance {
     /// Whether a user stopped it.
     pub paused: bool,
@@ -105,14 +108,9 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// Reads it from the columns `paused`, `daily_cap`, `used_day` and `used`.
+    /// Reads it from the columns of its names.
     pub(crate) fn read(row: &QueryResult) -> Result<Self, DbErr> {
-        Ok(Self {
-            paused: row.try_get("", "paused")?,
-            daily_cap: row.try_get("", "daily_cap")?,
-            used_day: row.try_get("", "used_day")?,
-            used: row.try_get("", "used")?,
-        })
+        Self::from_query_result(row, "")
     }
 
     /// How many messages were counted today.
@@ -148,11 +146,13 @@ pub(crate) fn day(now: Timestamp) -> i64 {
 }
 
 /// What a sender's row says of whether its messages may leave: what a claim asks, and who explains why nothing was claimed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromQueryResult)]
 pub struct State {
     /// Its stop and its cap.
+    #[sea_orm(nested)]
     pub allowance: Allowance,
     /// Whether its gateway works.
+    #[sea_orm(nested)]
     pub circuit: Circuit,
 }
 
@@ -215,25 +215,24 @@ pub struct Sender {
     pub updated_at: Timestamp,
 }
 
-const COLUMNS: &str =
-    "id, name, rate_per_minute, throttled_until, circuit_until, circuit_reason, created_at, updated_at,
-    paused, daily_cap, used_day, used, next_slot_us";
-
-impl Sender {
-    fn read(row: &QueryResult) -> Result<Self, DbErr> {
-        let time = |column| Ok::<_, DbErr>(row.try_get::<Option<i64>>("", column)?.map(Timestamp));
-        let reason: Option<String> = row.try_get("", "circuit_reason")?;
-        Ok(Self {
-            id: SenderId(row.try_get("", "id")?),
-            name: row.try_get("", "name")?,
-            rate_per_minute: row.try_get("", "rate_per_minute")?,
-            allowance: Allowance::read(row)?,
-            booked_until: Timestamp(row.try_get::<i64>("", "next_slot_us")? / 1_000),
-            throttled_until: time("throttled_until")?,
-            circuit: time("circuit_until")?.map(|until| (until, reason.unwrap_or_default())),
-            created_at: Timestamp(row.try_get("", "created_at")?),
-            updated_at: Timestamp(row.try_get("", "updated_at")?),
-        })
+impl From<senders::Model> for Sender {
+    fn from(row: senders::Model) -> Self {
+        Self {
+            id: row.id,
+            name: row.name,
+            rate_per_minute: row.rate_per_minute,
+            allowance: Allowance {
+                paused: row.paused,
+                daily_cap: row.daily_cap,
+                used_day: row.used_day,
+                used: row.used,
+            },
+            booked_until: Timestamp(row.next_slot_us / 1_000),
+            throttled_until: row.throttled_until,
+            circuit: row.circuit_until.map(|until| (until, row.circuit_reason.unwrap_or_default())),
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
     }
 }
 
@@ -293,15 +292,15 @@ impl From<DbErr> for SenderError {
 }
 
 /// The most that are listed.
-const MOST: u32 = 1_000;
+const MOST: u64 = 1_000;
 
 /// The senders in the order in which they were made, a thousand at most.
 ///
 /// # Errors
 /// The database's.
 pub async fn list(conn: &impl ConnectionTrait) -> Result<Vec<Sender>, DbErr> {
-    let rows = db::all(conn, format!("SELECT {COLUMNS} FROM senders ORDER BY id LIMIT {MOST}"), []).await?;
-    rows.iter().map(Sender::read).collect()
+    let rows = senders::Entity::find().order_by_asc(senders::Column::Id).limit(MOST).all(conn).await?;
+    Ok(rows.into_iter().map(Sender::from).collect())
 }
 
 /// A sender by its name, as users see it.
@@ -313,8 +312,8 @@ pub async fn by_name(conn: &impl ConnectionTrait, name: &str) -> Result<Option<S
     if !is_name(name) {
         return Ok(None);
     }
-    let sql = format!("SELECT {COLUMNS} FROM senders WHERE name = $1");
-    db::one(conn, sql, [name.into()]).await?.as_ref().map(Sender::read).transpose()
+    let row = senders::Entity::find().filter(senders::Column::Name.eq(name)).one(conn).await?;
+    Ok(row.map(Sender::from))
 }
 
 /// The sender of this name.
@@ -325,8 +324,8 @@ pub async fn find(conn: &impl ConnectionTrait, name: &str) -> Result<Option<Send
     if !is_name(name) {
         return Ok(None);
     }
-    let row = db::one(conn, "SELECT id FROM senders WHERE name = $1", [name.into()]).await?;
-    row.map(|row| row.try_get("", "id").map(SenderId)).transpose()
+    let named = senders::Entity::find().filter(senders::Column::Name.eq(name));
+    named.select_only().column(senders::Column::Id).into_tuple().one(conn).await
 }
 
 /// What a sender is called; `None`: there is none of this number.
@@ -334,8 +333,7 @@ pub async fn find(conn: &impl ConnectionTrait, name: &str) -> Result<Option<Send
 /// # Errors
 /// The database's.
 pub async fn name(conn: &impl ConnectionTrait, id: SenderId) -> Result<Option<String>, DbErr> {
-    let row = db::one(conn, "SELECT name FROM senders WHERE id = $1", [id.into()]).await?;
-    row.map(|row| row.try_get("", "name")).transpose()
+    senders::Entity::find_by_id(id).select_only().column(senders::Column::Name).into_tuple().one(conn).await
 }
 
 /// A sender to be made.
@@ -356,19 +354,16 @@ pub struct NewSender {
 /// # Errors
 /// See [`SenderError`].
 pub async fn create(conn: &impl ConnectionTrait, now: Timestamp, new: &NewSender) -> Result<Sender, SenderError> {
-    let sql = format!(
-        "INSERT INTO senders (name, rate_per_minute, daily_cap, paused, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $5) RETURNING {COLUMNS}"
-    );
-    let values = [
-        new.name.as_str().into(),
-        new.rate_per_minute.map(i64::from).into(),
-        new.daily_cap.map(i64::from).into(),
-        new.paused.into(),
-        now.0.into(),
-    ];
-    let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
-    Ok(Sender::read(&row)?)
+    let row = senders::ActiveModel {
+        name: Set(new.name.clone()),
+        rate_per_minute: Set(new.rate_per_minute.map(i64::from)),
+        daily_cap: Set(new.daily_cap.map(i64::from)),
+        paused: Set(new.paused),
+        created_at: Set(now),
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    Ok(row.insert(conn).await?.into())
 }
 
 /// What a user changes of a sender. The outer `None` leaves a value as it is, the inner one is the configured default.
@@ -393,21 +388,18 @@ pub async fn patch(
     patch: Patch,
     configured: Option<i64>,
 ) -> Result<Step<Sender>, SenderError> {
-    let lock = Dialect::of(conn).for_update();
-    let row = db::one(conn, format!("SELECT {COLUMNS} FROM senders WHERE id = $1{lock}"), [id.into()]).await?;
-    let before = Sender::read(&row.ok_or(SenderError::NotFound)?)?;
+    let row = senders::Entity::find_by_id(id).lock_exclusive().one(conn).await?;
+    let before = Sender::from(row.ok_or(SenderError::NotFound)?);
     let rate = patch.rate_per_minute.map_or(before.rate_per_minute, |rate| rate.map(i64::from));
     let cap = patch.daily_cap.map_or(before.allowance.daily_cap, |cap| cap.map(i64::from));
     // The next slot is at most one new interval away, unless the gateway asked for a wait: that stands.
     let interval_us = Pace::per_minute(rate.or(configured), 0).map_or(0, |pace| pace.interval_us);
     let waits_us = before.throttled_until.map_or(0, |until| until.0.saturating_mul(1_000));
     let latest = now.0.saturating_mul(1_000).saturating_add(interval_us).max(waits_us);
-    let sql = format!(
-        "UPDATE senders SET rate_per_minute = $2, daily_cap = $3, paused = $4, updated_at = $5,
-                next_slot_us = CASE WHEN next_slot_us > $6 THEN $6 ELSE next_slot_us END,
-                urgent_slot_us = CASE WHEN urgent_slot_us > $6 THEN $6 ELSE urgent_slot_us END
-         WHERE id = $1 RETURNING {COLUMNS}"
-    );
+    let sql = "UPDATE senders SET rate_per_minute = $2, daily_cap = $3, paused = $4, updated_at = $5,
+                      next_slot_us = CASE WHEN next_slot_us > $6 THEN $6 ELSE next_slot_us END,
+                      urgent_slot_us = CASE WHEN urgent_slot_us > $6 THEN $6 ELSE urgent_slot_us END
+               WHERE id = $1 RETURNING *";
     let values = [
         id.into(),
         rate.into(),
@@ -416,8 +408,8 @@ pub async fn patch(
         now.0.into(),
         latest.into(),
     ];
-    let row = db::one(conn, sql, values).await?.ok_or(SenderError::NotFound)?;
-    let value = Sender::read(&row)?;
+    let row: senders::Model = db::one_as(conn, sql, values).await?.ok_or(SenderError::NotFound)?;
+    let value = Sender::from(row);
     let rings = if value.allowance.hold(now).is_some() { Vec::new() } else { wake(conn, now, id).await? };
     Ok(Step { value, rings, events: Vec::new() })
 }

@@ -1,13 +1,32 @@
-//! The ledger's vocabulary at the storage boundary: typed ids, and the tables that are read and written one row at a
-//! time as sea-orm entities.
+//! The ledger's vocabulary at the storage boundary: typed ids, the words in columns, and every table as a sea-orm entity
+//! with its relations.
 //!
 //! Times are milliseconds since the epoch in `BIGINT` columns on both databases: they compare and index alike, and no
-//! driver's idea of a time zone gets between two machines. The hot, set-based statements are SQL in `domain`; what has
-//! an entity here is what is handled as single rows.
+//! driver's idea of a time zone gets between two machines. What is handled as single rows is read and written by these
+//! entities; what works on sets is SQL in `domain`, read into structs of these types.
 
 mod ids;
+mod names;
+#[allow(missing_docs, reason = "a column whose name says it all has no comment")]
+mod tables;
+mod time;
+mod uuid;
 
 pub use ids::{
     BatchId, ContactId, ConversationId, ExaminationId, GatewayId, JobId, MessageId, OperationId, SenderId, SessionId,
     SteeringId, SuppressionId, TagId, TemplateId, UserId, ViewId,
 };
+pub use names::{
+    Approval, BatchStatus, BatchType, Direction, ItemStatus, JobEventKind, JobState, MessageStatus, OnUnknown,
+    OperationAct, OperationStatus, PasswordState, SteeringAct, TagOperation, UnknownName,
+};
+pub use tables::{
+    api_keys, audit_logs, batch_chunks, batch_decisions, batch_items, batch_paces, batches, contact_activity,
+    contact_identities, contact_merges, contact_tags, contact_traces, contacts, conversations, domain_events,
+    domain_events_pruned, drafts, early_acks, early_receipts, examinations, gateways, idempotency_keys, job_events,
+    jobs, message_tallies, messages, operation_items, operations, queue_hours, queue_looks, queue_samples,
+    refresh_tokens, saved_views, sender_samples, senders, sessions, steering_items, steerings, suppressions, tags,
+    templates, test_numbers, uploads, users, workers,
+};
+pub use time::Timestamp;
+pub use uuid::RowUuid;

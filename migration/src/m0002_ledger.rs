@@ -9,6 +9,7 @@ pub(crate) struct Migration;
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
+    // Over 80 lines: tables and what is carried into them are one list of statements, read from its top to its end.
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let id = identity(manager);
         let uuid = uuid(manager);

@@ -107,6 +107,8 @@ impl MigrationTrait for Migration {
 impl Migration {
     /// Contacts that are there already under two spellings of one number become one: the older stays. A number has two
     /// spellings at most, so they come in pairs.
+    ///
+    /// Over 80 lines: each statement builds on those before it, and all of them are one merge.
     async fn merge_what_is_there(&self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         let now = match sql::is_postgres(manager) {
             true => "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",

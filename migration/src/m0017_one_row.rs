@@ -29,6 +29,7 @@ const ITEM_INDEXES: [&str; 3] = [
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
+    // Over 80 lines: tables and what is carried into them are one list of statements, read from its top to its end.
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let (id, uuid, roomy) = (identity(manager), uuid(manager), roomy(manager));
         set_aside(manager).await?;
@@ -150,6 +151,7 @@ impl MigrationTrait for Migration {
         .await
     }
 
+    // Over 80 lines: tables and what is carried into them are one list of statements, read from its top to its end.
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let (id, uuid, roomy) = (identity(manager), uuid(manager), roomy(manager));
         set_aside(manager).await?;

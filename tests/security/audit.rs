@@ -126,7 +126,7 @@ async fn make(served: &Served, admin: &Client) -> There {
     }
 }
 
-/// The change that each route makes.
+/// The change that each route makes. Over 80 lines: a row for each route.
 fn changes(there: &There, user: &support::User) -> BTreeMap<(&'static str, &'static str), Change> {
     let There { customer, running, failed, waiting, template, jobs, operations, acts, view, worker } = there;
     let of_worker = |what: &str| format!("/queue/workers/{worker}{what}");

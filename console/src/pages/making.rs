@@ -49,8 +49,16 @@ pub(super) async fn stage(
     Ok(())
 }
 
+/// What became of a form.
+pub(super) enum Made<E> {
+    /// Its batch was accepted, now or before: the way there.
+    Accepted(Response),
+    /// The domain refused it.
+    Refused(E),
+}
+
 /// Makes a batch once, and leads to it, as [`once_and`] does.
-pub(super) async fn once<W, E>(context: &Context, name: &str, seal: &str, work: W) -> Result<Result<Response, E>, Fault>
+pub(super) async fn once<W, E>(context: &Context, name: &str, seal: &str, work: W) -> Result<Made<E>, Fault>
 where
     W: AsyncFnOnce(Timestamp, UserId) -> Result<(Tx, Step<Batch>), E>,
     E: From<DbErr>,
@@ -59,14 +67,14 @@ where
 }
 
 /// Makes a batch once, and leads to it, where `told` is the word of the notice on top. `name` is the form's, `seal` what it says; `work` gives the transaction in which the
-/// batch was made, and the batch. What the domain refuses is given back.
+/// batch was made, and the batch.
 pub(super) async fn once_and<W, E>(
     context: &Context,
     name: &str,
     seal: &str,
     told: &str,
     work: W,
-) -> Result<Result<Response, E>, Fault>
+) -> Result<Made<E>, Fault>
 where
     W: AsyncFnOnce(Timestamp, UserId) -> Result<(Tx, Step<Batch>), E>,
     E: From<DbErr>,
@@ -83,7 +91,7 @@ where
     let (now, key, owner) = (app.clock.now(), format!("console:{name}"), fresh());
     let held = match idempotency::begin(app.db.write(), now, user, &key, seal, &owner).await? {
         KeyState::Proceed(held) => held,
-        KeyState::Replay { body, .. } => return Ok(Ok(redirect(&body))),
+        KeyState::Replay { body, .. } => return Ok(Made::Accepted(redirect(&body))),
         KeyState::Forgotten | KeyState::Mismatch | KeyState::InProgress => {
             return Err(Fault::Conflict(context.ui.t("send-twice")));
         }
@@ -104,11 +112,11 @@ where
             let batch = app.after.commit(step);
             let (id, total) = (batch.summary.id.0, batch.summary.total);
             tracing::info!(batch = id, user = user.0, total, "a batch was accepted");
-            Ok(Ok(redirect(&to)))
+            Ok(Made::Accepted(redirect(&to)))
         }
         Err(error) => {
             idempotency::abandon(app.db.write(), &held).await?;
-            Ok(Err(error))
+            Ok(Made::Refused(error))
         }
     }
 }

@@ -5,7 +5,7 @@
 //! to be chosen again before the import.
 
 use super::Wrong;
-use super::making;
+use super::making::{self, Made};
 use super::who::tags_of;
 use crate::fault::Fault;
 use crate::guard::{self, Context};
@@ -157,6 +157,8 @@ impl Page {
 /// Why an import was not accepted. What was written of it by then is pruned.
 enum ImportError {
     File(FileError),
+    /// The thread that read the file panicked, or the process ends.
+    Reader(tokio::task::JoinError),
     Database(DbErr),
 }
 
@@ -236,6 +238,14 @@ fn refused(error: FileError) -> Result<Wrong, Fault> {
     }
 }
 
+/// What an import would do.
+enum Planned {
+    /// This, with a file of such a shape.
+    Plan(ImportPlan, Option<Shape>),
+    /// Nothing: what is wrong with the file as a whole.
+    Refused(Wrong),
+}
+
 /// Plans the import; those rows that would fail are handed to `failed`.
 async fn plan(
     context: &Context,
@@ -243,7 +253,7 @@ async fn plan(
     new: &NewImport,
     options: FileOptions,
     mut failed: impl FnMut(&PlannedRow),
-) -> Result<Result<(ImportPlan, Option<Shape>), Wrong>, Fault> {
+) -> Result<Planned, Fault> {
     let db = context.app.db.read();
     let (mut lines, reading) = rows(file, options, new.default_country);
     let mut plan = ImportPlan::default();
@@ -252,8 +262,8 @@ async fn plan(
     }
     plan.finish(db, new.skip_duplicates, &mut failed).await?;
     match reading.await {
-        Ok(Ok(shape)) => Ok(Ok((plan, shape))),
-        Ok(Err(error)) => Ok(Err(refused(error)?)),
+        Ok(Ok(shape)) => Ok(Planned::Plan(plan, shape)),
+        Ok(Err(error)) => Ok(Planned::Refused(refused(error)?)),
         Err(_) => Err(Fault::Ours),
     }
 }
@@ -267,8 +277,8 @@ async fn check(
 ) -> Result<Response, Fault> {
     let hash = file.hash.clone();
     let (plan, shape) = match plan(context, file, new, options, |_| {}).await? {
-        Ok(planned) => planned,
-        Err(wrong) => return Ok(page(context, draft, vec![wrong], None)),
+        Planned::Plan(plan, shape) => (plan, shape),
+        Planned::Refused(wrong) => return Ok(page(context, draft, vec![wrong], None)),
     };
     let sees = context.viewer()?.sees_phones();
     let columns = shape.as_ref().map(|shape| columns(shape, &draft.mapping)).unwrap_or_default();
@@ -339,9 +349,9 @@ async fn errors(context: &Context, file: Upload, new: &NewImport, options: FileO
             failed.push(FailedRow { seq: i64::from(row.line), reason, cells, input });
         }
     });
-    let (_, shape) = match planned.await? {
-        Ok(planned) => planned,
-        Err((key, value)) => return Err(Fault::Bad(key, value)),
+    let shape = match planned.await? {
+        Planned::Plan(_, shape) => shape,
+        Planned::Refused((key, value)) => return Err(Fault::Bad(key, value)),
     };
     let columns = shape.map(|shape| shape.plan.names()).unwrap_or_default();
     let body = write_failed(true, failed, &columns).map_err(|_| Fault::Ours)?;
@@ -371,7 +381,7 @@ async fn import(
                 db::commit(tx, Commit::Create).await?;
             }
         }
-        let shape = reading.await.map_err(|error| DbErr::Custom(error.to_string()))?.map_err(ImportError::File)?;
+        let shape = reading.await.map_err(ImportError::Reader)?.map_err(ImportError::File)?;
         writer.set_columns(&shape.map(|shape| shape.plan.names()).unwrap_or_default());
         if writer.is_empty() {
             return Err(ImportError::File(FileError::Empty));
@@ -381,8 +391,12 @@ async fn import(
         Ok::<_, ImportError>((tx, step))
     });
     match made.await? {
-        Ok(response) => Ok(response),
-        Err(ImportError::File(error)) => Ok(page(context, draft, vec![refused(error)?], None)),
-        Err(ImportError::Database(error)) => Err(error.into()),
+        Made::Accepted(response) => Ok(response),
+        Made::Refused(ImportError::File(error)) => Ok(page(context, draft, vec![refused(error)?], None)),
+        Made::Refused(ImportError::Reader(error)) => {
+            tracing::error!(%error, "the thread that reads an import's file ended");
+            Err(Fault::Ours)
+        }
+        Made::Refused(ImportError::Database(error)) => Err(error.into()),
     }
 }

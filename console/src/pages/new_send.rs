@@ -4,7 +4,7 @@
 //! that is to start now starts [`UNDO`] later, so that whoever pressed too soon can take it back.
 
 use super::course::limited_by;
-use super::making::{self, UNDO};
+use super::making::{self, Made, UNDO};
 use super::who::Who;
 use super::{Wrong, sample};
 use crate::fault::Fault;
@@ -109,8 +109,8 @@ pub(crate) async fn either(context: Context) -> Result<Response, Fault> {
         return test(&context, draft).await;
     }
     let new = match read(&context, &draft).await? {
-        Ok(new) => new,
-        Err(wrong) => return page(&context, draft, wrong, None).await,
+        Read::Send(new) => new,
+        Read::Wrong(wrong) => return page(&context, draft, wrong, None).await,
     };
     let seal = draft.seal();
     if context.form("act") == Some("send") && context.form("checked") == Some(seal.as_str()) {
@@ -172,8 +172,16 @@ pub(super) fn refused(error: CreateError) -> Result<Wrong, Fault> {
     }
 }
 
-/// Reads the form; what is wrong with it is told all at once.
-async fn read(context: &Context, draft: &Draft) -> Result<Result<NewSend, Vec<Wrong>>, Fault> {
+/// What a form says.
+enum Read {
+    /// A send.
+    Send(NewSend),
+    /// None: all that is wrong with it.
+    Wrong(Vec<Wrong>),
+}
+
+/// Reads the form.
+async fn read(context: &Context, draft: &Draft) -> Result<Read, Fault> {
     let mut wrong = Vec::new();
     let recipients = draft.to.recipients(context, &mut wrong).await?;
     let mut new = NewSend::new(String::new(), recipients);
@@ -189,7 +197,7 @@ async fn read(context: &Context, draft: &Draft) -> Result<Result<NewSend, Vec<Wr
     new.jitter_ms = jitter.unwrap_or(0).saturating_mul(1_000);
     new.schedule_at = at(draft, context.ui.now, &mut wrong);
     new.approval_above = context.app.settings.approval_above;
-    Ok(if wrong.is_empty() { Ok(new) } else { Err(wrong) })
+    Ok(if wrong.is_empty() { Read::Send(new) } else { Read::Wrong(wrong) })
 }
 
 /// The text or the template of the form.
@@ -356,9 +364,11 @@ async fn test(context: &Context, draft: Draft) -> Result<Response, Fault> {
         Ok((tx, step))
     });
     match made.await? {
-        Ok(response) => Ok(response),
-        Err(CreateError::EmptyAudience) => page(context, draft, vec![("test-nobody", String::new())], None).await,
-        Err(error) => page(context, draft, vec![refused(error)?], None).await,
+        Made::Accepted(response) => Ok(response),
+        Made::Refused(CreateError::EmptyAudience) => {
+            page(context, draft, vec![("test-nobody", String::new())], None).await
+        }
+        Made::Refused(error) => page(context, draft, vec![refused(error)?], None).await,
     }
 }
 
@@ -379,7 +389,7 @@ async fn send(context: &Context, draft: Draft, mut new: NewSend) -> Result<Respo
         Ok::<_, CreateError>((tx, step))
     });
     match made.await? {
-        Ok(response) => Ok(response),
-        Err(error) => page(context, draft, vec![refused(error)?], None).await,
+        Made::Accepted(response) => Ok(response),
+        Made::Refused(error) => page(context, draft, vec![refused(error)?], None).await,
     }
 }

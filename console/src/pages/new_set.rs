@@ -5,7 +5,7 @@
 //! would be deleted at that moment, so that a list which grew meanwhile is not deleted unseen.
 
 use super::Wrong;
-use super::making::{self, UNDO};
+use super::making::{self, Made, UNDO};
 use super::new_send::refused;
 use super::who::{Who, tags_of};
 use crate::fault::Fault;
@@ -182,8 +182,8 @@ async fn act(context: &Context, delete: bool, draft: Draft, wanted: Wanted) -> R
         Ok::<_, CreateError>(step)
     });
     match made.await? {
-        Ok(response) => Ok(response),
-        Err(CreateError::Database(error)) => Err(error.into()),
-        Err(other) => Ok(page(context, delete, draft, vec![refused(other)?], None)),
+        Made::Accepted(response) => Ok(response),
+        Made::Refused(CreateError::Database(error)) => Err(error.into()),
+        Made::Refused(other) => Ok(page(context, delete, draft, vec![refused(other)?], None)),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Only where messages go to the simulator: the numbers may be somebody's.
 
-use super::making;
+use super::making::{self, Made};
 use crate::fault::Fault;
 use crate::guard::{Context, redirect};
 use domain::batches::{self, ImportLine, ImportWriter, NewImport};
@@ -53,7 +53,9 @@ pub(crate) async fn make(context: Context) -> Result<Response, Fault> {
         accepted.get_or_init(|| step.value.summary.id);
         Ok::<_, DbErr>((tx, step))
     });
-    made.await??;
+    if let Made::Refused(error) = made.await? {
+        return Err(error.into());
+    }
     // They are there when the form counts them. Their import takes a moment; who comes too soon sees fewer, and checks again.
     let began = Instant::now();
     while let Some(id) = accepted.get()

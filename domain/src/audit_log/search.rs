@@ -1,11 +1,11 @@
 //! Finding records, and writing them as a file.
 
-use super::Record;
+use super::{Record, latest};
 use crate::cells::harmless;
-use crate::db;
 use crate::time::Timestamp;
-use entities::UserId;
-use sea_orm::{ConnectionTrait, DbErr, Value};
+use entities::{UserId, audit_logs};
+use sea_orm::sea_query::{Expr, Query};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait, DbErr, QueryFilter, QuerySelect, QueryTrait};
 use std::io;
 
 /// What to look for; all that is given must hold.
@@ -24,32 +24,19 @@ pub struct Search {
 }
 
 impl Search {
-    fn condition(&self, below: i64) -> (String, Vec<Value>) {
-        let (mut sql, mut values) = (String::from("id < $1"), vec![Value::from(below)]);
-        let mut add = |condition: &str, value: Value| {
-            values.push(value);
-            sql.push_str(&format!(" AND {condition} ${}", values.len()));
-        };
-        if let Some(action) = &self.action {
-            match action.contains(':') {
-                true => add("action =", action.as_str().into()),
-                // A name of a kind has no sign that `LIKE` knows.
-                false => add("action LIKE", format!("{action}:%").into()),
-            }
-        }
-        if let Some(user) = self.user {
-            add("user_id =", user.0.into());
-        }
-        if let Some(resource) = &self.resource {
-            add("resource_id =", resource.as_str().into());
-        }
-        if let Some(after) = self.after {
-            add("created_at >=", after.0.into());
-        }
-        if let Some(before) = self.before {
-            add("created_at <", before.0.into());
-        }
-        (sql, values)
+    fn condition(&self) -> Condition {
+        use audit_logs::Column;
+        let action = self.action.as_deref().map(|action| match action.contains(':') {
+            true => Column::Action.eq(action),
+            // A name of a kind has no sign that `LIKE` knows.
+            false => Column::Action.like(format!("{action}:%")),
+        });
+        Condition::all()
+            .add_option(action)
+            .add_option(self.user.map(|user| Column::UserId.eq(user)))
+            .add_option(self.resource.as_deref().map(|resource| Column::ResourceId.eq(resource)))
+            .add_option(self.after.map(|after| Column::CreatedAt.gte(after)))
+            .add_option(self.before.map(|before| Column::CreatedAt.lt(before)))
     }
 }
 
@@ -63,9 +50,7 @@ pub async fn search(
     below: Option<i64>,
     limit: usize,
 ) -> Result<Vec<Record>, DbErr> {
-    let (condition, values) = search.condition(below.unwrap_or(i64::MAX));
-    let sql = format!("SELECT * FROM audit_logs WHERE {condition} ORDER BY id DESC LIMIT {limit}");
-    db::all(conn, sql, values).await?.iter().map(Record::read).collect()
+    latest(below).filter(search.condition()).limit(limit as u64).into_partial_model().all(conn).await
 }
 
 /// A page of the records that match, the newest first: `limit` behind the first `offset`.
@@ -73,9 +58,8 @@ pub async fn search(
 /// # Errors
 /// The database's.
 pub async fn page(conn: &impl ConnectionTrait, search: &Search, limit: i64, offset: i64) -> Result<Vec<Record>, DbErr> {
-    let (condition, values) = search.condition(i64::MAX);
-    let sql = format!("SELECT * FROM audit_logs WHERE {condition} ORDER BY id DESC LIMIT {limit} OFFSET {offset}");
-    db::all(conn, sql, values).await?.iter().map(Record::read).collect()
+    let [limit, offset] = [limit, offset].map(|n| u64::try_from(n).unwrap_or(0));
+    latest(None).filter(search.condition()).limit(limit).offset(offset).into_partial_model().all(conn).await
 }
 
 /// How many records match; counts to `at_most` and no further.
@@ -83,11 +67,11 @@ pub async fn page(conn: &impl ConnectionTrait, search: &Search, limit: i64, offs
 /// # Errors
 /// The database's.
 pub async fn count(conn: &impl ConnectionTrait, search: &Search, at_most: i64) -> Result<i64, DbErr> {
-    let (condition, values) = search.condition(i64::MAX);
-    let sql = format!(
-        "SELECT count(*) AS n FROM (SELECT id FROM audit_logs WHERE {condition} ORDER BY id DESC LIMIT {at_most}) AS those"
-    );
-    db::one(conn, sql, values).await?.map_or(Ok(0), |row| row.try_get("", "n"))
+    let those = latest(None).filter(search.condition()).limit(u64::try_from(at_most).unwrap_or(0));
+    let those = those.select_only().column(audit_logs::Column::Id).into_query();
+    let count = Query::select().expr(Expr::cust("count(*)")).from_subquery(those, "those").to_owned();
+    let row = conn.query_one(&count).await?;
+    row.map_or(Ok(0), |row| row.try_get_by_index(0))
 }
 
 const HEADER: [&str; 9] =

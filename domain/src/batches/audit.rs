@@ -4,7 +4,7 @@ use crate::db;
 use crate::jobs::SWEEP_GRACE;
 use crate::time::Timestamp;
 use entities::BatchId;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use std::fmt;
 
 /// Something that must never be.
@@ -113,49 +113,52 @@ pub async fn audit(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
          WHERE b.succeeded <> coalesce(i.succeeded, 0) OR b.failed <> coalesce(i.failed, 0)
             OR b.skipped <> coalesce(i.skipped, 0) ORDER BY b.id LIMIT {limit}"
     );
-    for row in db::all(conn, counts, []).await? {
-        let three = |prefix: &str| -> Result<[i64; 3], DbErr> {
-            Ok([
-                row.try_get("", &format!("{prefix}succeeded"))?,
-                row.try_get("", &format!("{prefix}failed"))?,
-                row.try_get("", &format!("{prefix}skipped"))?,
-            ])
-        };
-        let batch = BatchId(row.try_get("", "id")?);
-        findings.push(Finding::CountsDiffer { batch, counted: three("")?, items: three("i_")? });
+    for row in db::all_as::<BothCounts>(conn, counts, []).await? {
+        findings.push(Finding::CountsDiffer {
+            batch: row.id,
+            counted: [row.succeeded, row.failed, row.skipped],
+            items: [row.i_succeeded, row.i_failed, row.i_skipped],
+        });
     }
     let totals = format!(
-        "SELECT b.id AS id, b.total AS total, c.items AS items FROM batches b JOIN (
+        "SELECT b.id, b.total, c.items FROM batches b JOIN (
              SELECT batch_id, CAST(sum(item_count) AS BIGINT) AS items FROM batch_chunks GROUP BY batch_id) c ON c.batch_id = b.id
          WHERE b.expanded AND b.total <> c.items ORDER BY b.id LIMIT {limit}"
     );
-    for row in db::all(conn, totals, []).await? {
-        findings.push(Finding::TotalDiffers {
-            batch: BatchId(row.try_get("", "id")?),
-            total: row.try_get("", "total")?,
-            chunks: row.try_get("", "items")?,
-        });
+    for (batch, total, chunks) in db::values(conn, totals, []).await? {
+        findings.push(Finding::TotalDiffers { batch, total, chunks });
     }
     let undecided = format!(
-        "SELECT id, total - succeeded - failed - skipped AS items FROM batches
+        "SELECT id, total - succeeded - failed - skipped FROM batches
          WHERE status = 'COMPLETED' AND total <> succeeded + failed + skipped ORDER BY id LIMIT {limit}"
     );
-    for row in db::all(conn, undecided, []).await? {
-        findings.push(Finding::Undecided { batch: BatchId(row.try_get("", "id")?), items: row.try_get("", "items")? });
+    for (batch, items) in db::values(conn, undecided, []).await? {
+        findings.push(Finding::Undecided { batch, items });
     }
     let messages = format!(
-        "SELECT b.id AS id, b.succeeded AS succeeded, coalesce(m.n, 0) AS n FROM batches b LEFT JOIN (
+        "SELECT b.id, b.succeeded - coalesce(m.n, 0) FROM batches b LEFT JOIN (
              SELECT batch_id, count(*) AS n FROM messages
              WHERE seq IS NOT NULL AND item_status = 'succeeded' AND direction = 'outbound' AND uuid IS NOT NULL
              GROUP BY batch_id) m ON m.batch_id = b.id
          WHERE b.type = 'SEND' AND b.succeeded <> coalesce(m.n, 0) ORDER BY b.id LIMIT {limit}"
     );
-    for row in db::all(conn, messages, []).await? {
-        let items = row.try_get::<i64>("", "succeeded")? - row.try_get::<i64>("", "n")?;
-        findings.push(Finding::MessageMissing { batch: BatchId(row.try_get("", "id")?), items });
+    for (batch, items) in db::values(conn, messages, []).await? {
+        findings.push(Finding::MessageMissing { batch, items });
     }
     findings.extend(of_jobs(conn, now, limit).await?);
     Ok(findings)
+}
+
+/// A batch's counts, and the same by its items.
+#[derive(FromQueryResult)]
+struct BothCounts {
+    id: BatchId,
+    succeeded: i64,
+    failed: i64,
+    skipped: i64,
+    i_succeeded: i64,
+    i_failed: i64,
+    i_skipped: i64,
 }
 
 /// Whether all that is under way has somebody to move it on.
@@ -166,24 +169,20 @@ async fn of_jobs(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Res
              SELECT 1 FROM jobs j WHERE j.batch_id = b.id AND j.state IN ('ready', 'running', 'paused', 'parked'))
          ORDER BY id LIMIT {limit}"
     );
-    for row in db::all(conn, stuck, []).await? {
-        findings.push(Finding::Stuck { batch: BatchId(row.try_get("", "id")?) });
-    }
+    findings.extend(db::values(conn, stuck, []).await?.into_iter().map(|batch| Finding::Stuck { batch }));
     // In one statement: a message and its job are written, and end, together.
-    let undelivered = "SELECT w.n - j.n AS n FROM
+    let undelivered = "SELECT w.n - j.n FROM
             (SELECT count(*) AS n FROM messages WHERE status = 'queued' AND batch_id IS NULL) w,
             (SELECT count(*) AS n FROM jobs WHERE kind = 'deliver' AND state IN ('ready', 'running', 'paused', 'parked')) j";
-    if let Some(row) = db::one(conn, undelivered, []).await? {
-        let messages: i64 = row.try_get("", "n")?;
+    if let Some(messages) = db::value::<i64>(conn, undelivered, []).await? {
         findings.extend((messages > 0).then_some(Finding::Undelivered { messages }));
     }
     let late = now.minus(SWEEP_GRACE * 3).0;
-    let sql =
-        "SELECT count(*) AS n FROM jobs WHERE state = 'ready' AND run_at < $1 AND (rung_at IS NULL OR rung_at < $1)";
+    let sql = "SELECT count(*) FROM jobs WHERE state = 'ready' AND run_at < $1 AND (rung_at IS NULL OR rung_at < $1)";
     if let Some(jobs) = number(conn, sql, late).await? {
         findings.push(Finding::Unrung { jobs });
     }
-    let sql = "SELECT count(*) AS n FROM jobs
+    let sql = "SELECT count(*) FROM jobs
                WHERE state = 'running' AND (lease_owner IS NULL OR lease_until IS NULL OR lease_until < $1)";
     if let Some(jobs) = number(conn, sql, late).await? {
         findings.push(Finding::Abandoned { jobs });
@@ -192,7 +191,5 @@ async fn of_jobs(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> Res
 }
 
 async fn number(conn: &impl ConnectionTrait, sql: &str, bound: i64) -> Result<Option<i64>, DbErr> {
-    let row = db::one(conn, sql, [bound.into()]).await?;
-    let n = row.map_or(Ok(0), |row| row.try_get::<i64>("", "n"))?;
-    Ok((n > 0).then_some(n))
+    Ok(db::value(conn, sql, [bound.into()]).await?.filter(|n| *n > 0))
 }

@@ -5,12 +5,12 @@
 use super::control::{ControlError, cancel, changed, locked};
 use super::refused::Refused;
 use super::row::Batch;
+use crate::Step;
 use crate::audit_log::{self, Action, Actor, Origin};
 use crate::db;
 use crate::jobs::{self, Claimed, Ending, NewJob};
 use crate::ring::{JobKind, JobRef};
 use crate::time::Timestamp;
-use crate::{JobId, Step};
 use entities::{BatchId, UserId};
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
@@ -55,9 +55,8 @@ pub async fn cancel_later(
     let at = if starts.is_some_and(|starts| starts <= later) { now } else { later };
     let new = NewJob { batch: Some(id), payload: json!({ "by": by }), ..NewJob::of(JobKind::Cancel, at) };
     let rings = jobs::enqueue(conn, now, &[new]).await?;
-    let row = db::one(conn, format!("SELECT id FROM jobs WHERE {PENDING}"), [id.into()]).await?;
-    let row = row.ok_or(DbErr::RecordNotInserted)?;
-    let job = JobRef { kind: JobKind::Cancel, id: JobId(row.try_get("", "id")?) };
+    let cancels = db::value(conn, format!("SELECT id FROM jobs WHERE {PENDING}"), [id.into()]).await?;
+    let job = JobRef { kind: JobKind::Cancel, id: cancels.ok_or(DbErr::RecordNotInserted)? };
     let step = changed(conn, id, rings).await?;
     Ok(step.map(|batch| ToCancel { batch, job, at }))
 }
@@ -70,8 +69,7 @@ const PENDING: &str = "batch_id = $1 AND kind = 'cancel' AND state = 'ready'";
 /// # Errors
 /// The database's.
 pub async fn cancel_at(conn: &impl ConnectionTrait, id: BatchId) -> Result<Option<Timestamp>, DbErr> {
-    let row = db::one(conn, format!("SELECT run_at FROM jobs WHERE {PENDING}"), [id.into()]).await?;
-    row.map(|row| row.try_get("", "run_at").map(Timestamp)).transpose()
+    db::value(conn, format!("SELECT run_at FROM jobs WHERE {PENDING}"), [id.into()]).await
 }
 
 /// Takes a cancel back: the batch goes on.

@@ -1,6 +1,6 @@
 //! Changing tags and deleting: the work of `tag_chunk` and `delete_chunk` jobs.
 
-use super::lookup::Lookup;
+use super::lookup::{Lookup, Numbered};
 use super::recipients::ContactRef;
 use super::sets::{Decided, Holds, SetChunk};
 use super::traces::{self, Trace};
@@ -9,7 +9,7 @@ use crate::contacts::tags;
 use crate::db::{self, Dialect};
 use crate::model::{ItemStatus, TagOperation};
 use crate::time::Timestamp;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 
@@ -127,7 +127,7 @@ async fn done_before(
         Dialect::of(conn).one_of(1, "bigint")
     );
     let values = [json!(ids).to_string().into(), set.batch.into(), set.first_seq.into(), next_seq.into()];
-    db::all(conn, sql, values).await?.iter().map(|row| row.try_get("", "contact_id")).collect()
+    Ok(db::values(conn, sql, values).await?.into_iter().collect())
 }
 
 #[derive(Clone)]
@@ -142,11 +142,12 @@ async fn lookup<'a>(
     conn: &impl ConnectionTrait,
     refs: impl Iterator<Item = &'a ContactRef> + Clone,
 ) -> Result<HashMap<ContactRef, Known>, DbErr> {
-    let known = |row: &QueryResult, deleted| Ok(Known { id: row.try_get("", "id")?, deleted });
     let there = Lookup { columns: "id", deleted: false, merged: true, locked: true };
-    let mut found = there.find(conn, refs.clone(), |row| known(row, false)).await?;
+    let known = |(contact, Numbered { id }), deleted| (contact, Known { id, deleted });
+    let here = there.find_as(conn, refs.clone()).await?;
+    let mut found: HashMap<ContactRef, Known> = here.into_iter().map(|one| known(one, false)).collect();
     let missing: Vec<&ContactRef> = refs.filter(|contact| !found.contains_key(*contact)).collect();
     let gone = Lookup { columns: "id", deleted: true, merged: false, locked: false };
-    found.extend(gone.find(conn, missing.into_iter(), |row| known(row, true)).await?);
+    found.extend(gone.find_as(conn, missing.into_iter()).await?.into_iter().map(|one| known(one, true)));
     Ok(found)
 }

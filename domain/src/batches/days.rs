@@ -3,7 +3,7 @@
 use super::read::Filter;
 use crate::db;
 use crate::time::Timestamp;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use std::io;
 
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
@@ -43,19 +43,25 @@ pub async fn days(conn: &impl ConnectionTrait, now: Timestamp, filter: &Filter, 
     let filter = Filter { created_after: Some(Timestamp(first * DAY_MS)), created_before: None, ..filter.clone() };
     let (condition, values) = filter.condition();
     let sql = format!(
-        "SELECT created_at / {DAY_MS} AS day, count(*) AS n, CAST(sum(succeeded) AS BIGINT) AS succeeded,
+        "SELECT created_at / {DAY_MS} AS day, count(*) AS batches, CAST(sum(succeeded) AS BIGINT) AS succeeded,
                 CAST(sum(failed) AS BIGINT) AS failed, CAST(sum(skipped) AS BIGINT) AS skipped
          FROM batches WHERE {condition} GROUP BY created_at / {DAY_MS}"
     );
-    for row in db::all(conn, sql, values).await? {
-        let place = usize::try_from(row.try_get::<i64>("", "day")? - first);
+    for row in db::all_as::<Row>(conn, sql, values).await? {
+        let place = usize::try_from(row.day - first);
         let Some(day) = place.ok().and_then(|place| found.get_mut(place)) else { continue };
-        day.batches = row.try_get("", "n")?;
-        day.succeeded = row.try_get("", "succeeded")?;
-        day.failed = row.try_get("", "failed")?;
-        day.skipped = row.try_get("", "skipped")?;
+        (day.batches, day.succeeded, day.failed, day.skipped) = (row.batches, row.succeeded, row.failed, row.skipped);
     }
     Ok(found)
+}
+
+#[derive(FromQueryResult)]
+struct Row {
+    day: i64,
+    batches: i64,
+    succeeded: i64,
+    failed: i64,
+    skipped: i64,
 }
 
 /// Days as a CSV file.

@@ -12,7 +12,7 @@ use crate::model::TagOperation;
 use crate::senders;
 use crate::time::Timestamp;
 use entities::ContactId;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -79,17 +79,20 @@ pub struct SendPlan {
 }
 
 /// Contacts in a set-based batch that would change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct SetSample {
     /// Who.
+    #[sea_orm(alias = "id")]
     pub contact: ContactId,
     /// The number in full, if there is one.
     pub phone: Option<String>,
     /// The name.
     pub name: Option<String>,
     /// For a change of tags: those it has.
+    #[sea_orm(skip)]
     pub before: Option<Vec<String>>,
     /// For a change of tags: those it would have.
+    #[sea_orm(skip)]
     pub after: Option<Vec<String>>,
 }
 
@@ -340,17 +343,7 @@ fn changed(before: &BTreeSet<String>, operation: TagOperation, tags: &[String]) 
 /// Contacts as a request names them, without a lock: nothing is done to them.
 async fn lookup(conn: &impl ConnectionTrait, refs: &[ContactRef]) -> Result<HashMap<ContactRef, SetSample>, DbErr> {
     let lookup = Lookup { columns: "id, phone, name", deleted: false, merged: true, locked: false };
-    lookup.find(conn, refs.iter(), sample).await
-}
-
-fn sample(row: &QueryResult) -> Result<SetSample, DbErr> {
-    Ok(SetSample {
-        contact: ContactId(row.try_get("", "id")?),
-        phone: row.try_get("", "phone")?,
-        name: row.try_get("", "name")?,
-        before: None,
-        after: None,
-    })
+    lookup.find_as(conn, refs.iter()).await
 }
 
 async fn tags_of(conn: &impl ConnectionTrait, ids: &[i64]) -> Result<HashMap<i64, BTreeSet<String>>, DbErr> {
@@ -360,8 +353,8 @@ async fn tags_of(conn: &impl ConnectionTrait, ids: &[i64]) -> Result<HashMap<i64
         Dialect::of(conn).one_of(1, "bigint")
     );
     let mut tags: HashMap<i64, BTreeSet<String>> = HashMap::new();
-    for row in db::all(conn, sql, [json!(ids).to_string().into()]).await? {
-        tags.entry(row.try_get("", "id")?).or_default().insert(row.try_get("", "name")?);
+    for (contact, tag) in db::values(conn, sql, [json!(ids).to_string().into()]).await? {
+        tags.entry(contact).or_default().insert(tag);
     }
     Ok(tags)
 }

@@ -5,7 +5,7 @@ use super::create::{self, ChunkWriter};
 use super::recipients::{Audience, ContactRef};
 use super::row::{self, Going};
 use crate::Step;
-use crate::db;
+use crate::db::{self, Json};
 use crate::jobs::{self, Claimed, Ending};
 use crate::model::BatchType;
 use crate::time::Timestamp;
@@ -51,21 +51,19 @@ impl NextPage {
         let Some(batch) = row::read(conn, id).await? else { return Ok(None) };
         let audience: Audience =
             serde_json::from_value(job.payload["audience"].clone()).map_err(|e| DbErr::Json(e.to_string()))?;
-        let last = db::one(
+        let last: Option<(Json<Vec<ContactRef>>, i64)> = db::value(
             conn,
             "SELECT data, first_seq + item_count AS seq FROM batch_chunks WHERE batch_id = $1 AND no = $2",
             [id.into(), (batch.chunk_count - 1).into()],
         )
         .await?;
         let (mut after, mut seq) = (0, 0);
-        if let Some(last) = last {
-            let refs: Vec<ContactRef> =
-                serde_json::from_str(&last.try_get::<String>("", "data")?).map_err(|e| DbErr::Json(e.to_string()))?;
+        if let Some((Json(refs), end)) = last {
             after = match refs.last() {
                 Some(ContactRef::Number(id)) => *id,
                 Some(ContactRef::Text(_)) | None => 0,
             };
-            seq = last.try_get("", "seq")?;
+            seq = end;
         }
         let limit = limit.clamp(1, PAGE);
         let contacts = audience.page(conn, after, limit).await?;

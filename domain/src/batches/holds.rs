@@ -8,12 +8,12 @@ use super::items::Item;
 use super::lookup::{Fate, resolve};
 use super::pace::SenderPace;
 use super::recipients::ContactRef;
-use super::row::{self, Batch, Going};
+use super::row::{Batch, Going};
 use crate::db;
 use crate::model::{BatchType, ItemStatus};
 use crate::senders::{self, Barrier};
 use crate::time::Timestamp;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use std::time::Duration;
 
 /// For how long a job may be due with nobody at work in its lane before it is said that no worker is there.
@@ -149,7 +149,7 @@ impl Hold {
 }
 
 /// The job of an item's chunk, as far as there is one that is not over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 struct ChunkJob {
     state: String,
     lane: String,
@@ -193,23 +193,16 @@ impl Item {
 
 async fn around(conn: &impl ConnectionTrait, batch: &Batch, item: &Item) -> Result<Around, DbErr> {
     let mut around = Around::default();
-    let sql = "SELECT j.state AS state, j.lane AS lane, j.lease_owner AS lease_owner, j.started_at AS started_at,
+    let sql = "SELECT j.state AS state, j.lane AS lane, j.lease_owner AS worker, j.started_at AS started_at,
                       j.run_at AS run_at, j.failures AS failures
                FROM batch_chunks c JOIN jobs j ON j.batch_id = c.batch_id AND j.chunk_no = c.no
                WHERE c.batch_id = $1 AND c.first_seq <= $2 AND c.first_seq + c.item_count > $2 AND c.state = 'open'
                  AND j.finished_at IS NULL ORDER BY j.id DESC LIMIT 1";
-    if let Some(row) = db::one(conn, sql, [batch.summary.id.into(), item.seq.into()]).await? {
-        let lane: String = row.try_get("", "lane")?;
+    let job: Option<ChunkJob> = db::one_as(conn, sql, [batch.summary.id.into(), item.seq.into()]).await?;
+    if let Some(job) = job {
         let busy = "SELECT id FROM jobs WHERE state = 'running' AND lane = $1 LIMIT 1";
-        around.lane_at_work = db::one(conn, busy, [lane.as_str().into()]).await?.is_some();
-        around.job = Some(ChunkJob {
-            state: row.try_get("", "state")?,
-            lane,
-            worker: row.try_get("", "lease_owner")?,
-            started_at: row::time(&row, "started_at")?,
-            run_at: Timestamp(row.try_get("", "run_at")?),
-            failures: row.try_get("", "failures")?,
-        });
+        around.lane_at_work = db::one(conn, busy, [job.lane.as_str().into()]).await?.is_some();
+        around.job = Some(job);
     }
     if batch.summary.batch_type == BatchType::Send && item.status != ItemStatus::Sending {
         let named = match (&item.contact, &item.input) {

@@ -299,30 +299,27 @@ async fn write_contacts(
             ("attributes", "text"),
         ],
     );
-    let inserted = db::all(
+    let inserted: Vec<(String, i64)> = db::values(
         conn,
         format!(
             "INSERT INTO contacts (identifier, phone, name, source, attributes, suppressed_at, created_at, updated_at)
              SELECT identifier, phone, name, source, attributes,
                     (SELECT s.created_at FROM suppressions s WHERE s.phone_key = r.phone_key AND s.ended_at IS NULL), $2, $2
              FROM {source} WHERE TRUE
-             ON CONFLICT (phone_key) {} RETURNING id, phone_key",
+             ON CONFLICT (phone_key) {} RETURNING phone_key, id",
             on_conflict(dialect, skip_duplicates)
         ),
         [db::rows_json(&rows)?, now.0.into()],
     )
     .await?;
     let mut written = HashMap::with_capacity(by_phone.len());
-    for row in inserted {
-        written.insert(row.try_get("", "phone_key")?, Written { id: row.try_get("", "id")?, changed: true });
-    }
+    written.extend(inserted.into_iter().map(|(key, id)| (key, Written { id, changed: true })));
     let missing: Vec<&str> =
         by_phone.keys().map(AsRef::as_ref).filter(|key: &&str| !written.contains_key(*key)).collect();
     if !missing.is_empty() {
-        let sql = format!("SELECT id, phone_key FROM contacts WHERE phone_key {}", dialect.one_of(1, "text"));
-        for row in db::all(conn, sql, [json!(missing).to_string().into()]).await? {
-            written.insert(row.try_get("", "phone_key")?, Written { id: row.try_get("", "id")?, changed: false });
-        }
+        let sql = format!("SELECT phone_key, id FROM contacts WHERE phone_key {}", dialect.one_of(1, "text"));
+        let there = db::values::<(String, i64)>(conn, sql, [json!(missing).to_string().into()]).await?;
+        written.extend(there.into_iter().map(|(key, id)| (key, Written { id, changed: false })));
     }
     for (key, id) in known {
         let Some(merged) = by_phone.get(key.as_str()) else { continue };
@@ -371,11 +368,8 @@ pub async fn preview_import(
     let keys: Vec<String> =
         checked.iter().flatten().map(|row| spelling::key(row.phone.as_digits()).into_owned()).collect();
     let sql = format!("SELECT phone_key FROM contacts WHERE phone_key {}", Dialect::of(conn).one_of(1, "text"));
-    let existing = db::all(conn, sql, [json!(keys).to_string().into()])
-        .await?
-        .iter()
-        .map(|row| row.try_get::<String>("", "phone_key"))
-        .collect::<Result<HashSet<_>, _>>()?;
+    let existing: HashSet<String> =
+        db::values(conn, sql, [json!(keys).to_string().into()]).await?.into_iter().collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let otherwise = addresses::known_by(conn, &keys).await?;
     Ok(checked

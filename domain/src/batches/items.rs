@@ -8,21 +8,22 @@ use super::chunks;
 use super::import::ImportLine;
 use super::in_flight::{self, InFlight};
 use super::recipients::{ContactRef, ContactRefs};
-use super::row::{self, Batch};
+use super::row::Batch;
 use super::table::Table;
 use super::traces;
-use crate::db;
-use crate::model::{BatchStatus, BatchType, ItemStatus, named};
+use crate::db::{self, Json};
+use crate::model::{BatchStatus, BatchType, ItemStatus};
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 
 /// One recipient, row or contact of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct Item {
     /// Its place in the batch, from 0.
     pub seq: i64,
     /// The contact; `None` while there is none.
+    #[sea_orm(alias = "contact_id")]
     pub contact: Option<ContactId>,
     /// The contact's number: digits without `+`. Of an import's row that has no contact, the number as the file has it.
     pub phone: Option<String>,
@@ -211,29 +212,16 @@ async fn written(
         table.name()
     );
     let status = status.map_or("", ItemStatus::as_str);
-    db::all(conn, sql, [id.into(), from.into(), status.into()]).await?.iter().map(|row| read(row, batch_type)).collect()
+    let found = db::all_as::<Item>(conn, sql, [id.into(), from.into(), status.into()]).await?;
+    Ok(found.into_iter().map(|item| item.of(batch_type)).collect())
 }
 
-/// An item, of the columns that its table's list has.
-pub(super) fn read(row: &QueryResult, batch_type: BatchType) -> Result<Item, DbErr> {
-    let (phone, input): (Option<String>, Option<String>) = (row.try_get("", "phone")?, row.try_get("", "input")?);
-    // What an import names is a number; what the others name is a contact.
-    let as_named = input.clone().filter(|_| batch_type == BatchType::Import);
-    Ok(Item {
-        seq: row.try_get("", "seq")?,
-        contact: row.try_get::<Option<i64>>("", "contact_id")?.map(ContactId),
-        phone: phone.or(as_named),
-        input,
-        status: named(row, "status")?,
-        attempts: row.try_get("", "attempts")?,
-        error_code: row.try_get("", "error_code")?,
-        error_message: row.try_get("", "error_message")?,
-        warning: row.try_get("", "warning")?,
-        message_id: row.try_get("", "message_id")?,
-        started_at: row::time(row, "started_at")?,
-        finished_at: row::time(row, "finished_at")?,
-        next_attempt_at: row::time(row, "next_attempt_at")?,
-    })
+impl Item {
+    /// As it was read from its table's list. What an import names is a number; what the others name is a contact.
+    pub(super) fn of(self, batch_type: BatchType) -> Self {
+        let as_named = || self.input.clone().filter(|_| batch_type == BatchType::Import);
+        Self { phone: self.phone.clone().or_else(as_named), ..self }
+    }
 }
 
 /// A row of an import that failed.
@@ -264,23 +252,34 @@ pub async fn failed_rows(
          WHERE batch_id = $1 AND seq > $2 AND item_status = 'failed' AND error_code IS NOT NULL ORDER BY seq LIMIT {}",
         limit + 1
     );
-    let found = db::all(conn, sql, [id.into(), after.unwrap_or(-1).into()]).await?;
-    let mut rows = found
-        .iter()
-        .map(|row| {
-            let cells: Option<String> = row.try_get("", "source_row")?;
-            let cells = cells.map(|cells| serde_json::from_str(&cells)).transpose();
-            Ok(FailedRow {
-                seq: row.try_get("", "seq")?,
-                reason: row.try_get::<Option<String>>("", "error_message")?.unwrap_or_default(),
-                cells: cells.map_err(|e| DbErr::Json(e.to_string()))?.unwrap_or_default(),
-                input: row.try_get("", "input")?,
-            })
-        })
-        .collect::<Result<Vec<_>, DbErr>>()?;
+    let found: Vec<Failed> = db::all_as(conn, sql, [id.into(), after.unwrap_or(-1).into()]).await?;
+    let failed = |row: Failed| FailedRow {
+        seq: row.seq,
+        reason: row.error_message.unwrap_or_default(),
+        cells: row.source_row.map_or_else(Vec::new, |Json(cells)| cells),
+        input: row.input,
+    };
+    let mut rows: Vec<FailedRow> = found.into_iter().map(failed).collect();
     let next = if rows.len() > limit { rows.get(limit - 1).map(|row| row.seq) } else { None };
     rows.truncate(limit);
     Ok(Page { rows, next })
+}
+
+#[derive(FromQueryResult)]
+struct Failed {
+    seq: i64,
+    input: Option<String>,
+    error_message: Option<String>,
+    source_row: Option<Json<Vec<String>>>,
+}
+
+/// A chunk of which something was not claimed yet.
+#[derive(FromQueryResult)]
+struct Unclaimed {
+    first_seq: i64,
+    item_count: i64,
+    next_seq: i64,
+    data: String,
 }
 
 /// Recipients of whom nothing was claimed yet, from the chunks that have some.
@@ -294,7 +293,7 @@ async fn unwritten(
     let mut items = Vec::new();
     let mut from = from;
     while items.len() < limit {
-        let row = db::one(
+        let chunk: Option<Unclaimed> = db::one_as(
             conn,
             "SELECT first_seq, item_count, next_seq, data FROM batch_chunks
              WHERE batch_id = $1 AND first_seq + item_count > $2 AND next_seq < first_seq + item_count
@@ -302,11 +301,8 @@ async fn unwritten(
             [batch.summary.id.into(), from.into()],
         )
         .await?;
-        let Some(row) = row else { break };
-        let first: i64 = row.try_get("", "first_seq")?;
-        let end = first + row.try_get::<i64>("", "item_count")?;
-        let start = row.try_get::<i64>("", "next_seq")?.max(from);
-        let data: String = row.try_get("", "data")?;
+        let Some(Unclaimed { first_seq: first, item_count, next_seq, data }) = chunk else { break };
+        let (start, end) = (next_seq.max(from), first + item_count);
         let skip = usize::try_from(start - first).unwrap_or(usize::MAX);
         let named = names(batch.summary.batch_type, &data, end - first, skip, limit - items.len())?;
         let is_import = batch.summary.batch_type == BatchType::Import;

@@ -1,10 +1,12 @@
 //! Looking contacts up as requests name them: by number, by identifier, or as one that was merged into another.
 
 use super::recipients::{ContactRef, ContactRefs};
+use crate::contacts::customers::Attributes;
 use crate::contacts::merge;
 use crate::db::{self, Dialect};
+use crate::time::Timestamp;
 use entities::ContactId;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
@@ -27,6 +29,15 @@ pub(super) struct Lookup {
 
 impl Lookup {
     /// Looks contacts up, and reads what is found. Those who are not in the answer do not exist.
+    pub(super) async fn find_as<'a, T: Clone + FromQueryResult>(
+        self,
+        conn: &impl ConnectionTrait,
+        refs: impl Iterator<Item = &'a ContactRef> + Clone,
+    ) -> Result<HashMap<ContactRef, T>, DbErr> {
+        self.find(conn, refs, |row| T::from_query_result(row, "")).await
+    }
+
+    /// The same, read by a function.
     pub(super) async fn find<'a, T: Clone>(
         self,
         conn: &impl ConnectionTrait,
@@ -36,10 +47,10 @@ impl Lookup {
         let (numbers, identifiers) = names(refs.clone());
         let mut found = HashMap::with_capacity(numbers.len() + identifiers.len());
         for row in self.numbered(conn, &numbers).await? {
-            found.insert(ContactRef::Number(row.try_get("", "id")?), read(&row)?);
+            found.insert(ContactRef::Number(Numbered::from_query_result(&row, "")?.id), read(&row)?);
         }
         for row in self.identified(conn, &identifiers).await? {
-            let identifier: String = row.try_get("", "identifier")?;
+            let Identified { identifier } = Identified::from_query_result(&row, "")?;
             found.insert(ContactRef::Text(identifier.into()), read(&row)?);
         }
         if !self.merged {
@@ -49,7 +60,7 @@ impl Lookup {
         let moved = where_they_went(conn, missing).await?;
         let ids: Vec<i64> = moved.iter().map(|(_, kept)| *kept).collect();
         let rows = self.numbered(conn, &ids).await?;
-        let kept = rows.iter().map(|row| Ok((row.try_get::<i64>("", "id")?, read(row)?)));
+        let kept = rows.iter().map(|row| Ok((Numbered::from_query_result(row, "")?.id, read(row)?)));
         let kept = kept.collect::<Result<HashMap<_, _>, DbErr>>()?;
         found.extend(moved.into_iter().filter_map(|(contact, id)| Some((contact, kept.get(&id)?.clone()))));
         Ok(found)
@@ -82,6 +93,18 @@ impl Lookup {
         let tail = if self.locked { format!(" ORDER BY id{}", dialect.for_update()) } else { String::new() };
         format!("SELECT {}{told} FROM contacts WHERE {there}{condition}{tail}", self.columns)
     }
+}
+
+/// A contact by its number.
+#[derive(Clone, FromQueryResult)]
+pub(super) struct Numbered {
+    pub(super) id: i64,
+}
+
+/// A contact by its identifier.
+#[derive(FromQueryResult)]
+struct Identified {
+    identifier: String,
 }
 
 /// The numbers and the identifiers among names. What is neither names nobody.
@@ -121,6 +144,28 @@ pub(crate) struct Recipient {
     pub(crate) suppressed: bool,
 }
 
+/// The same as a row.
+#[derive(Clone, FromQueryResult)]
+pub(crate) struct RecipientRow {
+    id: ContactId,
+    phone: Option<String>,
+    name: Option<String>,
+    attributes: Attributes,
+    suppressed_at: Option<Timestamp>,
+}
+
+impl From<RecipientRow> for Recipient {
+    fn from(row: RecipientRow) -> Self {
+        Self {
+            id: row.id,
+            phone: row.phone.unwrap_or_default(),
+            name: row.name,
+            attributes: row.attributes.0,
+            suppressed: row.suppressed_at.is_some(),
+        }
+    }
+}
+
 /// The code and the reason of an item whose recipient is there and has no number.
 pub(crate) const NO_NUMBER: (&str, &str) = ("contact_has_no_number", "the contact has no phone number");
 
@@ -158,17 +203,7 @@ impl Fate {
 
 /// Reads a contact's row as a recipient.
 pub(crate) fn recipient(row: &QueryResult) -> Result<Recipient, DbErr> {
-    let attributes: Option<String> = row.try_get("", "attributes")?;
-    Ok(Recipient {
-        id: ContactId(row.try_get("", "id")?),
-        phone: row.try_get::<Option<String>>("", "phone")?.unwrap_or_default(),
-        name: row.try_get("", "name")?,
-        attributes: match attributes {
-            Some(text) => serde_json::from_str(&text).map_err(|e| DbErr::Json(e.to_string()))?,
-            None => Value::Object(serde_json::Map::new()),
-        },
-        suppressed: row.try_get::<Option<i64>>("", "suppressed_at")?.is_some(),
-    })
+    RecipientRow::from_query_result(row, "").map(Recipient::from)
 }
 
 /// Looks up those whom a batch writes to. One that was merged into another is that one.
@@ -178,7 +213,8 @@ pub(crate) async fn resolve<'a>(
 ) -> Result<HashMap<ContactRef, Recipient>, DbErr> {
     let columns = "id, phone, name, attributes, suppressed_at";
     let lookup = Lookup { columns, deleted: false, merged: true, locked: false };
-    lookup.find(conn, refs, recipient).await
+    let found = lookup.find_as::<RecipientRow>(conn, refs).await?;
+    Ok(found.into_iter().map(|(name, row)| (name, row.into())).collect())
 }
 
 impl ContactRefs {
@@ -195,8 +231,8 @@ impl ContactRefs {
         let lookup = Lookup { columns: "id", deleted: true, merged: false, locked: false };
         let mut twice = HashSet::new();
         for some in texts.chunks(LOOKED_UP) {
-            let found = lookup.find(conn, some.iter().copied(), |row| row.try_get::<i64>("", "id")).await?;
-            twice.extend(found.into_iter().filter(|(_, id)| self.has_number(*id)).map(|(name, _)| name));
+            let found = lookup.find_as::<Numbered>(conn, some.iter().copied()).await?;
+            twice.extend(found.into_iter().filter(|(_, found)| self.has_number(found.id)).map(|(name, _)| name));
         }
         self.leave_out(&twice);
         Ok(())

@@ -8,13 +8,12 @@
 use super::in_flight::{self, ClaimId, InFlight};
 use super::items::{self, Item};
 use super::recipients::ContactRef;
-use super::row;
 use super::table::Table;
-use crate::db::{self, Dialect};
-use crate::model::{BatchStatus, BatchType, ItemStatus, named};
+use crate::db::{self, Dialect, Json};
+use crate::model::{BatchStatus, BatchType, ItemStatus};
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Value};
 
 /// An item of a contact, with its batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,22 +98,17 @@ pub async fn items_of_contact(
 }
 
 async fn names(conn: &impl ConnectionTrait, contact: ContactId) -> Result<Option<Names>, DbErr> {
-    let sql = "SELECT c.id AS id, c.phone AS phone, CAST(c.identifier AS TEXT) AS identifier FROM contacts c
+    let sql = "SELECT c.id, c.phone, CAST(c.identifier AS TEXT) FROM contacts c
                WHERE c.deleted_at IS NULL
                  AND c.id = coalesce((SELECT into_id FROM contact_merges WHERE from_id = $1), $1)";
-    let Some(row) = db::one(conn, sql, [contact.into()]).await? else { return Ok(None) };
-    let contact = ContactId(row.try_get("", "id")?);
-    let mut names = Names {
-        contact,
-        phone: row.try_get("", "phone")?,
-        numbers: vec![contact.0],
-        identifiers: vec![row.try_get("", "identifier")?],
-    };
-    let sql = "SELECT c.id AS id, CAST(c.identifier AS TEXT) AS identifier FROM contact_merges m
+    let row: Option<(ContactId, Option<String>, String)> = db::value(conn, sql, [contact.into()]).await?;
+    let Some((contact, phone, identifier)) = row else { return Ok(None) };
+    let mut names = Names { contact, phone, numbers: vec![contact.0], identifiers: vec![identifier] };
+    let sql = "SELECT c.id, CAST(c.identifier AS TEXT) FROM contact_merges m
                JOIN contacts c ON c.id = m.from_id WHERE m.into_id = $1 ORDER BY c.id LIMIT 100";
-    for row in db::all(conn, sql, [contact.into()]).await? {
-        names.numbers.push(row.try_get("", "id")?);
-        names.identifiers.push(row.try_get("", "identifier")?);
+    for (number, identifier) in db::values(conn, sql, [contact.into()]).await? {
+        names.numbers.push(number);
+        names.identifiers.push(identifier);
     }
     Ok(Some(names))
 }
@@ -141,22 +135,51 @@ async fn written(
     );
     let status = status.map_or("", ItemStatus::as_str);
     let values = [names.contact.into(), before.batch.into(), before.seq.into(), status.into()];
-    let read = |row: &QueryResult| {
-        let batch_type = named(row, "type")?;
-        of_batch(row, batch_type, items::read(row, batch_type)?)
-    };
-    db::all(conn, sql, values).await?.iter().map(read).collect()
+    let found = db::all_as::<WrittenItem>(conn, sql, values).await?;
+    Ok(found.into_iter().map(|WrittenItem { batch, item }| batch.with(item.of(batch.batch_type))).collect())
 }
 
-fn of_batch(row: &QueryResult, batch_type: BatchType, item: Item) -> Result<ContactItem, DbErr> {
-    Ok(ContactItem {
-        batch: BatchId(row.try_get("", "batch_id")?),
-        batch_type,
-        batch_status: named(row, "batch_status")?,
-        created_at: Timestamp(row.try_get("", "created_at")?),
-        schedule_at: row::time(row, "schedule_at")?,
-        item,
-    })
+/// A batch's [`BATCH`].
+#[derive(Clone, Copy, FromQueryResult)]
+struct BatchRow {
+    batch_id: BatchId,
+    #[sea_orm(alias = "type")]
+    batch_type: BatchType,
+    batch_status: BatchStatus,
+    created_at: Timestamp,
+    schedule_at: Option<Timestamp>,
+}
+
+impl BatchRow {
+    fn with(self, item: Item) -> ContactItem {
+        ContactItem {
+            batch: self.batch_id,
+            batch_type: self.batch_type,
+            batch_status: self.batch_status,
+            created_at: self.created_at,
+            schedule_at: self.schedule_at,
+            item,
+        }
+    }
+}
+
+#[derive(FromQueryResult)]
+struct WrittenItem {
+    #[sea_orm(nested)]
+    batch: BatchRow,
+    #[sea_orm(nested)]
+    item: Item,
+}
+
+/// A chunk that may have the contact, with its batch.
+#[derive(FromQueryResult)]
+struct ChunkRow {
+    #[sea_orm(nested)]
+    batch: BatchRow,
+    no: i64,
+    first_seq: i64,
+    next_seq: i64,
+    data: Json<Vec<ContactRef>>,
 }
 
 async fn waiting(
@@ -208,9 +231,10 @@ async fn waiting_as(
         values.extend(texts.iter().map(|text| Value::from(text.as_str())));
         let rows = db::all(conn, sql.clone(), values).await?;
         for row in &rows {
-            let here = in_chunk(conn, row, names, *number, identifier).await?;
+            let chunk = ChunkRow::from_query_result(row, "")?;
+            from = (chunk.batch.batch_id.0, chunk.no);
+            let here = in_chunk(conn, chunk, ClaimId::read(row)?, names, (*number, identifier)).await?;
             found.extend(here.into_iter().filter(|one| one.place() < before));
-            from = (row.try_get("", "batch_id")?, row.try_get("", "no")?);
         }
         if rows.len() < CHUNKS {
             break;
@@ -222,25 +246,22 @@ async fn waiting_as(
 /// The contact's places in a chunk that have no row.
 async fn in_chunk(
     conn: &impl ConnectionTrait,
-    row: &QueryResult,
+    chunk: ChunkRow,
+    claim: Option<ClaimId>,
     names: &Names,
-    number: i64,
-    identifier: &str,
+    (number, identifier): (i64, &str),
 ) -> Result<Vec<ContactItem>, DbErr> {
-    let data: String = row.try_get("", "data")?;
-    let refs: Vec<ContactRef> = serde_json::from_str(&data).map_err(|e| DbErr::Json(e.to_string()))?;
-    let (first, next): (i64, i64) = (row.try_get("", "first_seq")?, row.try_get("", "next_seq")?);
-    let (batch_type, batch_status) = (named(row, "type")?, named::<BatchStatus>(row, "batch_status")?);
+    let ChunkRow { batch, first_seq: first, next_seq: next, data: Json(refs), .. } = chunk;
     let is_it = |contact: &ContactRef| match contact {
         ContactRef::Number(id) => *id == number,
         ContactRef::Text(text) => **text == *identifier,
     };
     let places: Vec<i64> = (first..).zip(refs).filter(|(_, contact)| is_it(contact)).map(|(seq, _)| seq).collect();
     let (claimed, unclaimed): (Vec<i64>, Vec<i64>) = places.into_iter().partition(|seq| *seq < next);
-    let waits = |seq: i64| Item::rowless(seq, Some(names.contact), items::unwritten_as(batch_status));
+    let waits = |seq: i64| Item::rowless(seq, Some(names.contact), items::unwritten_as(batch.batch_status));
     let mut found: Vec<Item> = unclaimed.into_iter().map(waits).collect();
-    if let Some(claim) = ClaimId::read(row)? {
-        let rows = in_flight::with_rows(conn, BatchId(row.try_get("", "batch_id")?), &claimed).await?;
+    if let Some(claim) = claim {
+        let rows = in_flight::with_rows(conn, batch.batch_id, &claimed).await?;
         found.extend(claimed.into_iter().filter(|seq| !rows.contains(seq)).map(|seq| {
             Item::in_flight(InFlight {
                 seq,
@@ -252,5 +273,5 @@ async fn in_chunk(
         }));
     }
     let with_phone = |item: Item| Item { phone: names.phone.clone(), ..item };
-    found.into_iter().map(|item| of_batch(row, batch_type, with_phone(item))).collect()
+    Ok(found.into_iter().map(|item| batch.with(with_phone(item))).collect())
 }

@@ -1,13 +1,12 @@
 //! How fast a batch goes, and what holds it: its own pace, its sender's, or the gateway.
 
-use super::row::{self, Batch};
-use crate::circuit::Circuit;
+use super::row::Batch;
 use crate::db;
 use crate::model::BatchType;
-use crate::senders::{Allowance, Hold, State};
+use crate::senders::{Hold, State};
 use crate::time::Timestamp;
 use entities::SenderId;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -57,16 +56,26 @@ pub async fn sender_paces(conn: &impl ConnectionTrait, configured: Option<i64>) 
     let sql = "SELECT id, name, rate_per_minute, throttled_until, circuit_failures, circuit_opened, circuit_until,
                       circuit_probing, paused, daily_cap, used_day, used FROM senders";
     let mut by_id = HashMap::new();
-    for row in db::all(conn, sql, []).await? {
+    for row in db::all_as::<Row>(conn, sql, []).await? {
         let pace = SenderPace {
-            name: row.try_get("", "name")?,
-            state: State { allowance: Allowance::read(&row)?, circuit: Circuit::read(&row)? },
-            rate_per_minute: row.try_get::<Option<i64>>("", "rate_per_minute")?.or(configured),
-            throttled_until: row::time(&row, "throttled_until")?,
+            name: row.name,
+            state: row.state,
+            rate_per_minute: row.rate_per_minute.or(configured),
+            throttled_until: row.throttled_until,
         };
-        by_id.insert(SenderId(row.try_get("", "id")?), pace);
+        by_id.insert(row.id, pace);
     }
     Ok(SenderPaces { by_id })
+}
+
+#[derive(FromQueryResult)]
+struct Row {
+    id: SenderId,
+    name: String,
+    rate_per_minute: Option<i64>,
+    throttled_until: Option<Timestamp>,
+    #[sea_orm(nested)]
+    state: State,
 }
 
 /// What holds a batch.

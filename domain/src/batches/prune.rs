@@ -2,7 +2,7 @@
 
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
-use sea_orm::{ConnectionTrait, DbErr, Value};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Value};
 
 /// How much data of a chunk counts as one row: on SQLite they are pages to be freed.
 const BYTES_A_ROW: u64 = 1_024;
@@ -20,8 +20,7 @@ pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, rows: u64) ->
     let mut left = rows.max(1);
     while left > 0 {
         let old = "SELECT id FROM batches WHERE completed_at < $1 ORDER BY id LIMIT 1";
-        let Some(batch) = db::one(conn, old, [before.0.into()]).await? else { return Ok(false) };
-        let id: i64 = batch.try_get("", "id")?;
+        let Some(id) = db::value::<i64>(conn, old, [before.0.into()]).await? else { return Ok(false) };
         if !chunks(conn, id, &mut left).await? {
             return Ok(true);
         }
@@ -43,14 +42,25 @@ pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, rows: u64) ->
     Ok(true)
 }
 
+/// Where a chunk is, and how long its text.
+#[derive(FromQueryResult)]
+pub(super) struct Extent {
+    pub(super) no: i64,
+    pub(super) first_seq: i64,
+    pub(super) item_count: i64,
+    pub(super) size: i64,
+}
+
 /// A step of throwing away a batch's chunks with their items. `false`: there is more.
 pub(super) async fn chunks(conn: &impl ConnectionTrait, batch: i64, left: &mut u64) -> Result<bool, DbErr> {
     loop {
-        let sql = "SELECT no, first_seq, item_count, length(data) AS size FROM batch_chunks WHERE batch_id = $1
-                   ORDER BY no LIMIT 1";
-        let Some(chunk) = db::one(conn, sql, [batch.into()]).await? else { return Ok(true) };
-        let first: i64 = chunk.try_get("", "first_seq")?;
-        let end = first + chunk.try_get::<i64>("", "item_count")?;
+        let sql = "SELECT no, first_seq, item_count, CAST(length(data) AS BIGINT) AS size FROM batch_chunks
+                   WHERE batch_id = $1 ORDER BY no LIMIT 1";
+        let Some(Extent { no, first_seq: first, item_count, size }) = db::one_as(conn, sql, [batch.into()]).await?
+        else {
+            return Ok(true);
+        };
+        let end = first + item_count;
         let which = "batch_id = $1 AND seq >= $2 AND seq < $3";
         // Said so that no index on it serves: the chunk's place is what finds them.
         let no_message = format!("{which} AND coalesce(direction, '') = ''");
@@ -63,13 +73,8 @@ pub(super) async fn chunks(conn: &impl ConnectionTrait, batch: i64, left: &mut u
                 return Ok(false);
             }
         }
-        let no: i64 = chunk.try_get("", "no")?;
         let sql = "DELETE FROM batch_chunks WHERE batch_id = $1 AND no = $2";
         db::execute(conn, sql, [batch.into(), no.into()]).await?;
-        let size = match Dialect::of(conn) {
-            Dialect::Postgres => chunk.try_get::<i32>("", "size").map(i64::from)?,
-            Dialect::Sqlite => chunk.try_get::<i64>("", "size")?,
-        };
         *left = left.saturating_sub(1 + u64::try_from(size).unwrap_or(0) / BYTES_A_ROW);
         if *left == 0 {
             return Ok(false);

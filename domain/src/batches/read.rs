@@ -5,12 +5,12 @@ use super::recipients::{Audience, ContactRef};
 use super::row::{self, Batch, COLUMNS, Going, SUMMARY};
 use super::table::Table;
 use crate::contacts::phone;
-use crate::db::{self, Dialect};
+use crate::db::{self, Dialect, Json};
 use crate::messages::template::{Recipient, Template};
-use crate::model::{Approval, BatchStatus, BatchSummary, BatchType, named};
+use crate::model::{Approval, BatchStatus, BatchSummary, BatchType};
 use crate::time::Timestamp;
-use entities::{BatchId, SenderId, UserId};
-use sea_orm::{ConnectionTrait, DbErr, Value};
+use entities::{BatchId, SenderId, UserId, senders};
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QuerySelect, Value};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -100,8 +100,8 @@ pub async fn list(
     let (condition, values) = filter.condition();
     let sql = format!("SELECT {COLUMNS} FROM batches WHERE {condition} ORDER BY id DESC LIMIT {limit} OFFSET {offset}");
     let batches = db::all(conn, sql, values.clone()).await?.iter().map(row::batch).collect::<Result<Vec<_>, _>>()?;
-    let count = db::one(conn, format!("SELECT count(*) AS n FROM batches WHERE {condition}"), values).await?;
-    Ok((batches, count.map_or(Ok(0), |row| row.try_get("", "n"))?))
+    let count = db::value(conn, format!("SELECT count(*) FROM batches WHERE {condition}"), values).await?;
+    Ok((batches, count.unwrap_or(0)))
 }
 
 /// A page of batches, the newest first, from the one before `before` on; at most `limit`. Costs the same for every page.
@@ -142,14 +142,14 @@ pub async fn newer(conn: &impl ConnectionTrait, filter: &Filter, than: BatchId, 
     let (condition, mut values) = filter.condition();
     values.push(than.into());
     let sql = format!(
-        "SELECT count(*) AS n FROM (SELECT id FROM batches WHERE {condition} AND id > ${} LIMIT {at_most}) AS those",
+        "SELECT count(*) FROM (SELECT id FROM batches WHERE {condition} AND id > ${} LIMIT {at_most}) AS those",
         values.len()
     );
-    db::one(conn, sql, values).await?.map_or(Ok(0), |row| row.try_get("", "n"))
+    Ok(db::value(conn, sql, values).await?.unwrap_or(0))
 }
 
 /// The failed items of a batch that have one cause.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct Cause {
     /// The stable word of their last error.
     pub code: String,
@@ -174,27 +174,14 @@ pub async fn causes(conn: &impl ConnectionTrait, id: BatchId) -> Result<Vec<Caus
             table.name()
         )
     };
-    let rows = db::all(
-        conn,
-        format!(
-            "SELECT error_code, min(error_message) AS sample, count(*) AS n, max(finished_at) AS last_at
-             FROM ({} UNION ALL {}) AS items GROUP BY error_code ORDER BY n DESC, error_code LIMIT 100",
-            of(Table::Messages),
-            of(Table::Sets)
-        ),
-        [id.into()],
-    )
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Cause {
-                code: row.try_get("", "error_code")?,
-                sample: row.try_get::<Option<String>>("", "sample")?.unwrap_or_default(),
-                count: row.try_get("", "n")?,
-                last_at: row::time(row, "last_at")?,
-            })
-        })
-        .collect()
+    let sql = format!(
+        "SELECT error_code AS code, coalesce(min(error_message), '') AS sample, count(*) AS count,
+                max(finished_at) AS last_at
+         FROM ({} UNION ALL {}) AS items GROUP BY error_code ORDER BY count DESC, code LIMIT 100",
+        of(Table::Messages),
+        of(Table::Sets)
+    );
+    db::all_as(conn, sql, [id.into()]).await
 }
 
 /// The batches that have not ended, the oldest first; at most `limit`.
@@ -225,14 +212,15 @@ pub async fn going(conn: &impl ConnectionTrait, ids: &[BatchId]) -> Result<Vec<(
     let values = Dialect::of(conn).one_of(1, "bigint");
     let sql = format!("SELECT id, status, paused FROM batches WHERE id {values}");
     let mut states: BTreeMap<BatchId, Going> = ids.iter().map(|id| (*id, Going::Ended)).collect();
-    for found in db::all(conn, sql, [json!(ids).to_string().into()]).await? {
-        let going = match (named::<BatchStatus>(&found, "status")?.is_terminal(), found.try_get("", "paused")?) {
+    let found: Vec<(BatchId, BatchStatus, bool)> = db::values(conn, sql, [json!(ids).to_string().into()]).await?;
+    states.extend(found.into_iter().map(|(id, status, paused)| {
+        let going = match (status.is_terminal(), paused) {
             (true, _) => Going::Ended,
             (false, true) => Going::Paused,
             (false, false) => Going::On,
         };
-        states.insert(BatchId(found.try_get("", "id")?), going);
-    }
+        (id, going)
+    }));
     Ok(states.into_iter().collect())
 }
 
@@ -279,17 +267,27 @@ pub async fn stats(conn: &impl ConnectionTrait, filter: &Filter) -> Result<Stats
          FROM batches WHERE {condition} GROUP BY type, status"
     );
     let mut stats = Stats::default();
-    for group in db::all(conn, sql, values).await? {
-        let n: i64 = group.try_get("", "n")?;
-        let (succeeded, failed): (i64, i64) = (group.try_get("", "succeeded")?, group.try_get("", "failed")?);
-        stats.total += n;
-        *stats.by_type.entry(named(&group, "type")?).or_default() += n;
-        *stats.by_status.entry(named(&group, "status")?).or_default() += n;
-        stats.succeeded += succeeded;
-        stats.failed += failed;
-        stats.processed += succeeded + failed + group.try_get::<i64>("", "skipped")?;
+    for group in db::all_as::<Group>(conn, sql, values).await? {
+        stats.total += group.n;
+        *stats.by_type.entry(group.batch_type).or_default() += group.n;
+        *stats.by_status.entry(group.status).or_default() += group.n;
+        stats.succeeded += group.succeeded;
+        stats.failed += group.failed;
+        stats.processed += group.succeeded + group.failed + group.skipped;
     }
     Ok(stats)
+}
+
+/// Batches of one type and status.
+#[derive(FromQueryResult)]
+struct Group {
+    #[sea_orm(alias = "type")]
+    batch_type: BatchType,
+    status: BatchStatus,
+    n: i64,
+    succeeded: i64,
+    failed: i64,
+    skipped: i64,
 }
 
 /// A sender's own rate a minute, where its row has one.
@@ -297,8 +295,13 @@ pub async fn stats(conn: &impl ConnectionTrait, filter: &Filter) -> Result<Stats
 /// # Errors
 /// The database's.
 pub async fn sender_rate(conn: &impl ConnectionTrait, sender: SenderId) -> Result<Option<i64>, DbErr> {
-    let row = db::one(conn, "SELECT rate_per_minute FROM senders WHERE id = $1", [sender.into()]).await?;
-    row.map_or(Ok(None), |row| row.try_get("", "rate_per_minute"))
+    let rate: Option<Option<i64>> = senders::Entity::find_by_id(sender)
+        .select_only()
+        .column(senders::Column::RatePerMinute)
+        .into_tuple()
+        .one(conn)
+        .await?;
+    Ok(rate.flatten())
 }
 
 /// What one recipient would read.
@@ -322,10 +325,9 @@ pub async fn preview(conn: &impl ConnectionTrait, id: BatchId, n: usize) -> Resu
         return Ok(Some(Vec::new()));
     };
     let mut refs: Vec<ContactRef> = Vec::new();
-    let chunk = db::one(conn, "SELECT data FROM batch_chunks WHERE batch_id = $1 AND no = 0", [id.into()]).await?;
-    if let Some(chunk) = chunk {
-        let data: String = chunk.try_get("", "data")?;
-        refs = serde_json::from_str(&data).map_err(|e| DbErr::Json(e.to_string()))?;
+    let first = "SELECT data FROM batch_chunks WHERE batch_id = $1 AND no = 0";
+    if let Some(Json(named)) = db::value(conn, first, [id.into()]).await? {
+        refs = named;
     } else if let Some(audience) = batch.config.get("audience") {
         let audience: Audience = serde_json::from_value(audience.clone()).map_err(|e| DbErr::Json(e.to_string()))?;
         let page = audience.page(conn, 0, u64::try_from(n).unwrap_or(u64::MAX)).await?;

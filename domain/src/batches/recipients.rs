@@ -170,8 +170,8 @@ impl Audience {
     /// The database's.
     pub async fn count(&self, conn: &impl ConnectionTrait) -> Result<i64, DbErr> {
         let (condition, values) = self.condition(Dialect::of(conn), 1);
-        let row = db::one(conn, format!("SELECT count(*) AS n FROM contacts c WHERE {condition}"), values).await?;
-        row.map_or(Ok(0), |row| row.try_get("", "n"))
+        let count = db::value(conn, format!("SELECT count(*) FROM contacts c WHERE {condition}"), values).await?;
+        Ok(count.unwrap_or(0))
     }
 
     /// The next `limit` contacts that it matches, by number from above `after`.
@@ -183,7 +183,7 @@ impl Audience {
         values.insert(0, after.into());
         let sql =
             format!("SELECT c.id AS id FROM contacts c WHERE c.id > $1 AND {condition} ORDER BY c.id LIMIT {limit}");
-        db::all(conn, sql, values).await?.iter().map(|row| row.try_get("", "id")).collect()
+        db::values(conn, sql, values).await
     }
 
     /// All contacts that it matches now, at most `most`: for what is done with a list alone.

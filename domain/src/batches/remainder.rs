@@ -3,11 +3,11 @@
 use super::create::Recipients;
 use super::recipients::{Audience, ContactRef, ContactRefs};
 use super::row::{self, Batch};
-use crate::db;
+use crate::db::{self, Json};
 use crate::model::{BatchStatus, BatchType, OnUnknown};
 use crate::senders;
 use entities::BatchId;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use std::collections::HashSet;
 
 /// How many chunks are read at once.
@@ -89,6 +89,15 @@ pub async fn remainder(conn: &impl ConnectionTrait, id: BatchId) -> Result<Remai
     })
 }
 
+#[derive(FromQueryResult)]
+struct Chunk {
+    no: i64,
+    first_seq: i64,
+    item_count: i64,
+    next_seq: i64,
+    data: Json<Vec<ContactRef>>,
+}
+
 /// The recipients whose items were cancelled, or have no row: nothing was ever claimed of them. Read in pages.
 async fn never_sent(conn: &impl ConnectionTrait, id: BatchId) -> Result<ContactRefs, DbErr> {
     let mut left = ContactRefs::default();
@@ -98,23 +107,17 @@ async fn never_sent(conn: &impl ConnectionTrait, id: BatchId) -> Result<ContactR
             "SELECT no, first_seq, item_count, next_seq, data FROM batch_chunks WHERE batch_id = $1 AND no >= $2
              ORDER BY no LIMIT {PAGE}"
         );
-        let chunks = db::all(conn, sql, [id.into(), from.into()]).await?;
+        let chunks: Vec<Chunk> = db::all_as(conn, sql, [id.into(), from.into()]).await?;
         let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { return Ok(left) };
-        let (first, end): (i64, i64) = (
-            first.try_get("", "first_seq")?,
-            last.try_get::<i64>("", "first_seq")? + last.try_get::<i64>("", "item_count")?,
-        );
-        from = last.try_get::<i64>("", "no")? + 1;
+        let (first, end) = (first.first_seq, last.first_seq + last.item_count);
+        from = last.no + 1;
         let sql =
             "SELECT seq FROM messages WHERE batch_id = $1 AND seq >= $2 AND seq < $3 AND item_status = 'cancelled'";
-        let cancelled = db::all(conn, sql, [id.into(), first.into(), end.into()]).await?;
-        let cancelled = cancelled.iter().map(|row| row.try_get("", "seq")).collect::<Result<HashSet<i64>, _>>()?;
-        for chunk in chunks {
-            let unwritten: i64 = chunk.try_get("", "next_seq")?;
-            let refs: Vec<ContactRef> =
-                serde_json::from_str(&chunk.try_get::<String>("", "data")?).map_err(|e| DbErr::Json(e.to_string()))?;
-            let numbered = (chunk.try_get::<i64>("", "first_seq")?..).zip(refs);
-            for (_, contact) in numbered.filter(|(seq, _)| *seq >= unwritten || cancelled.contains(seq)) {
+        let cancelled: HashSet<i64> =
+            db::values(conn, sql, [id.into(), first.into(), end.into()]).await?.into_iter().collect();
+        for Chunk { first_seq, next_seq, data: Json(refs), .. } in chunks {
+            let numbered = (first_seq..).zip(refs);
+            for (_, contact) in numbered.filter(|(seq, _)| *seq >= next_seq || cancelled.contains(seq)) {
                 left.add(contact);
             }
         }
@@ -125,6 +128,5 @@ async fn never_sent(conn: &impl ConnectionTrait, id: BatchId) -> Result<ContactR
 /// moment do not both find none.
 pub(super) async fn made_of(conn: &impl ConnectionTrait, of: BatchId) -> Result<Option<BatchId>, DbErr> {
     row::lock(conn, of).await?;
-    let row = db::one(conn, "SELECT id FROM batches WHERE remainder_of = $1", [of.into()]).await?;
-    row.map(|row| row.try_get("", "id").map(BatchId)).transpose()
+    db::value(conn, "SELECT id FROM batches WHERE remainder_of = $1", [of.into()]).await
 }

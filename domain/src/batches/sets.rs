@@ -310,8 +310,7 @@ async fn wanted(conn: &impl ConnectionTrait, set: &mut SetChunk, chunk: &chunks:
             set.rows
         );
         let values = [set.batch.into(), chunk.first_seq.into(), chunk.next_seq.into()];
-        let rows = db::all(conn, sql, values).await?;
-        let waiting = rows.iter().map(|row| row.try_get("", "seq")).collect::<Result<Vec<i64>, _>>()?;
+        let waiting: Vec<i64> = db::values(conn, sql, values).await?;
         if !waiting.is_empty() {
             return Ok(set.fill(waiting.into_iter()));
         }

@@ -11,10 +11,10 @@ use super::create::{NewSend, Recipients};
 use super::recipients::ContactRefs;
 use super::{chunks, prune};
 use crate::db;
-use crate::model::BatchType;
+use crate::model::{BatchStatus, BatchType};
 use crate::time::Timestamp;
-use entities::BatchId;
-use sea_orm::{ConnectionTrait, DbErr};
+use entities::{BatchId, UserId, batches, uploads};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait};
 use std::time::Duration;
 
 /// How much chunk data one transaction writes.
@@ -113,18 +113,18 @@ fn gone() -> DbErr {
 
 /// A number that no batch has or will get: that of a batch which is gone before anybody sees it.
 async fn reserve(conn: &impl ConnectionTrait, now: Timestamp) -> Result<BatchId, DbErr> {
-    let row = db::one(
-        conn,
-        "INSERT INTO batches (type, status, created_by, config, created_at) VALUES ('IMPORT', 'CANCELLED', 0, '{}', $1)
-         RETURNING id",
-        [now.0.into()],
-    )
-    .await?
-    .ok_or(DbErr::RecordNotInserted)?;
-    let id = BatchId(row.try_get("", "id")?);
-    db::execute(conn, "DELETE FROM batches WHERE id = $1", [id.into()]).await?;
-    let sql = "INSERT INTO uploads (batch_id, seen_at) VALUES ($1, $2)";
-    db::execute(conn, sql, [id.into(), now.0.into()]).await?;
+    let nobodys = batches::ActiveModel {
+        batch_type: Set(BatchType::Import),
+        status: Set(BatchStatus::Cancelled),
+        created_by: Set(UserId(0)),
+        config: Set("{}".to_owned()),
+        created_at: Set(now),
+        ..Default::default()
+    };
+    let id = batches::Entity::insert(nobodys).exec(conn).await?.last_insert_id;
+    batches::Entity::delete_by_id(id).exec(conn).await?;
+    let upload = uploads::ActiveModel { batch_id: Set(id), seen_at: Set(now) };
+    uploads::Entity::insert(upload).exec_without_returning(conn).await?;
     Ok(id)
 }
 
@@ -146,8 +146,8 @@ pub async fn unstage(conn: &impl ConnectionTrait, staged: &Staged, rows: u64) ->
 /// The database's.
 pub async fn prune_uploads(conn: &impl ConnectionTrait, now: Timestamp, rows: u64) -> Result<bool, DbErr> {
     let sql = "SELECT batch_id FROM uploads WHERE seen_at < $1 ORDER BY batch_id LIMIT 1";
-    let Some(row) = db::one(conn, sql, [now.minus(GIVEN_UP).0.into()]).await? else { return Ok(false) };
-    throw_away(conn, row.try_get("", "batch_id")?, rows).await?;
+    let Some(id) = db::value(conn, sql, [now.minus(GIVEN_UP).0.into()]).await? else { return Ok(false) };
+    throw_away(conn, id, rows).await?;
     Ok(true)
 }
 

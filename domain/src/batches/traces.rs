@@ -7,6 +7,7 @@
 
 use super::chunks;
 use super::import::ImportLine;
+use super::prune::Extent;
 use super::recipients::{self, ContactRef};
 use super::table::Table;
 use crate::contacts::phone::{self, Country, Unmarked};
@@ -14,7 +15,7 @@ use crate::contacts::{erase, spelling, suppressions};
 use crate::db::{self, Dialect};
 use crate::idempotency;
 use crate::messages::receipts;
-use crate::model::{BatchType, named};
+use crate::model::BatchType;
 use entities::BatchId;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::Serialize;
@@ -72,11 +73,7 @@ pub(super) async fn let_go(conn: &impl ConnectionTrait, batch: BatchId, no: i64)
     let sql = "SELECT i.seq AS seq, i.error_code = 'job_dead' AS dead FROM batch_chunks k
                JOIN batch_items i ON i.batch_id = k.batch_id AND i.seq >= k.first_seq AND i.seq < k.first_seq + k.item_count
                WHERE k.batch_id = $1 AND k.no = $2 AND i.error_code IS NOT NULL AND i.item_status = 'failed'";
-    let failed = db::all(conn, sql, [batch.into(), no.into()]).await?;
-    let failed = failed
-        .iter()
-        .map(|row| Ok((row.try_get("", "seq")?, row.try_get("", "dead")?)))
-        .collect::<Result<HashMap<i64, bool>, DbErr>>()?;
+    let failed: HashMap<i64, bool> = db::values(conn, sql, [batch.into(), no.into()]).await?.into_iter().collect();
     // Read again only where something failed: most chunks have nothing to keep.
     let kept = if failed.is_empty() { None } else { chunks::load(conn, batch, no).await? };
     let mut left: Vec<ImportLine> = Vec::new();
@@ -124,8 +121,7 @@ pub(super) async fn forget(conn: &impl ConnectionTrait, contacts: &[i64], left: 
         "SELECT phone_key FROM contacts WHERE id {these} AND phone_key IS NOT NULL
          UNION SELECT phone_key FROM contact_identities WHERE contact_id {these} AND phone_key IS NOT NULL"
     );
-    let keys = db::all(conn, sql, [list.clone().into()]).await?;
-    let keys = keys.iter().map(|row| row.try_get::<String>("", "phone_key")).collect::<Result<Vec<_>, _>>()?;
+    let keys: Vec<String> = db::values(conn, sql, [list.clone().into()]).await?;
     Ok(forget_typed(conn, &keys, left).await?
         && forget_reasons(conn, &list, left).await?
         && idempotency::forget(conn, contacts, left).await?
@@ -149,11 +145,11 @@ async fn forget_typed(conn: &impl ConnectionTrait, keys: &[String], left: &mut u
     // Each is a trace and an item.
     let most = usize::try_from((*left / 2).max(1)).unwrap_or(usize::MAX);
     let sql = format!("SELECT batch_id, seq FROM contact_traces WHERE phone_key {one_of} LIMIT {}", most + 1);
-    let found = db::all(conn, sql, [keys.clone().into()]).await?;
+    let found: Vec<(i64, i64)> = db::values(conn, sql, [keys.clone().into()]).await?;
     let all = found.len() <= most;
     let mut items: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
-    for row in found.iter().take(most) {
-        items.entry(row.try_get("", "batch_id")?).or_default().insert(row.try_get("", "seq")?);
+    for (batch, seq) in found.into_iter().take(most) {
+        items.entry(batch).or_default().insert(seq);
     }
     for (batch, mut seqs) in items {
         while let Some(seq) = seqs.first().copied() {
@@ -194,15 +190,13 @@ async fn chunk_of(conn: &impl ConnectionTrait, batch: i64, seq: i64) -> Result<O
     // The last that begins before it: looked up, where all of a large batch's would be read.
     let sql = "SELECT no, first_seq, item_count, CAST(length(data) AS BIGINT) AS size FROM batch_chunks
                WHERE batch_id = $1 AND first_seq <= $2 AND first_seq + item_count > $2";
-    let Some(row) = db::one(conn, sql, [batch.into(), seq.into()]).await? else { return Ok(None) };
-    let first: i64 = row.try_get("", "first_seq")?;
-    let size = u64::try_from(row.try_get::<i64>("", "size")?).unwrap_or(0);
-    Ok(Some(Found {
-        no: row.try_get("", "no")?,
-        first,
-        end: first + row.try_get::<i64>("", "item_count")?,
-        weight: 1 + size / BYTES_A_ROW,
-    }))
+    let found = |Extent { no, first_seq, item_count, size }| Found {
+        no,
+        first: first_seq,
+        end: first_seq + item_count,
+        weight: 1 + u64::try_from(size).unwrap_or(0) / BYTES_A_ROW,
+    };
+    Ok(db::one_as(conn, sql, [batch.into(), seq.into()]).await?.map(found))
 }
 
 /// Blanks the places of items in the data of their chunk.
@@ -213,18 +207,18 @@ async fn forget_data(
     seqs: &BTreeSet<i64>,
 ) -> Result<(), DbErr> {
     let sql = format!(
-        "SELECT b.type AS type, k.data AS data FROM batch_chunks k JOIN batches b ON b.id = k.batch_id
+        "SELECT b.type, k.data FROM batch_chunks k JOIN batches b ON b.id = k.batch_id
          WHERE k.batch_id = $1 AND k.no = $2{}",
         if Dialect::of(conn) == Dialect::Postgres { " FOR UPDATE OF k" } else { "" }
     );
-    let Some(row) = db::one(conn, sql, [batch.into(), chunk.no.into()]).await? else { return Ok(()) };
-    let batch_type = named::<BatchType>(&row, "type")?;
+    let row: Option<(BatchType, String)> = db::value(conn, sql, [batch.into(), chunk.no.into()]).await?;
+    let Some((batch_type, data)) = row else { return Ok(()) };
     let blank = match batch_type {
         BatchType::Import => serde_json::to_value(ImportLine::Done).map_err(|e| DbErr::Json(e.to_string()))?,
         BatchType::Send | BatchType::Tag | BatchType::Delete => Value::from(""),
     };
-    let mut data: Vec<Value> = serde_json::from_str(&row.try_get::<String>("", "data")?)
-        .map_err(|e| DbErr::Json(format!("the data of a chunk of batch {batch}: {e}")))?;
+    let mut data: Vec<Value> =
+        serde_json::from_str(&data).map_err(|e| DbErr::Json(format!("the data of a chunk of batch {batch}: {e}")))?;
     let mut changed = false;
     for seq in seqs {
         let place = usize::try_from(seq - chunk.first).ok();

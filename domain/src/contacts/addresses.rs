@@ -5,7 +5,7 @@ use super::{spelling, suppressions};
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
 use entities::ContactId;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 
@@ -13,17 +13,11 @@ use std::collections::{HashMap, HashSet};
 pub(crate) const WA_ID: &str = "wa_id";
 
 /// A contact that a number or another address belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub(crate) struct Owner {
     pub(crate) id: ContactId,
     /// The number that messages go to.
     pub(crate) phone: Option<String>,
-}
-
-impl Owner {
-    fn read(row: &QueryResult) -> Result<Self, DbErr> {
-        Ok(Self { id: ContactId(row.try_get("", "id")?), phone: row.try_get("", "phone")? })
-    }
 }
 
 /// The contacts that a number belongs to, in any spelling, and locks them: the one whose number it is, and those of whom it is
@@ -32,15 +26,13 @@ pub(crate) async fn owners(conn: &impl ConnectionTrait, digits: &str) -> Result<
     let lock = Dialect::of(conn).for_update();
     let key = || -> [sea_orm::Value; 1] { [spelling::key(digits).into_owned().into()] };
     let sql = format!("SELECT id, phone FROM contacts WHERE phone_key = $1 AND deleted_at IS NULL{lock}");
-    let mut found =
-        db::one(conn, sql, key()).await?.as_ref().map(Owner::read).transpose()?.into_iter().collect::<Vec<_>>();
+    let mut found: Vec<Owner> = db::one_as(conn, sql, key()).await?.into_iter().collect();
     // Asked for in this order: who is merged away while this waits for the lock is an address of the other then.
     let sql = format!(
         "SELECT id, phone FROM contacts WHERE deleted_at IS NULL
          AND id IN (SELECT contact_id FROM contact_identities WHERE phone_key = $1) ORDER BY id{lock}"
     );
-    for row in db::all(conn, sql, key()).await? {
-        let owner = Owner::read(&row)?;
+    for owner in db::all_as(conn, sql, key()).await? {
         if !found.contains(&owner) {
             found.push(owner);
         }
@@ -59,7 +51,7 @@ pub(crate) async fn owner_of_address(
          AND id IN (SELECT contact_id FROM contact_identities WHERE kind = $1 AND value = $2){}",
         Dialect::of(conn).for_update()
     );
-    db::one(conn, sql, [kind.into(), value.into()]).await?.as_ref().map(Owner::read).transpose()
+    db::one_as(conn, sql, [kind.into(), value.into()]).await
 }
 
 /// The contacts that are known by one of these keys beside their own numbers.
@@ -70,8 +62,7 @@ pub(crate) async fn known_by(conn: &impl ConnectionTrait, keys: &[&str]) -> Resu
          WHERE i.phone_key {} AND (c.phone_key IS NULL OR c.phone_key <> i.phone_key)",
         Dialect::of(conn).one_of(1, "text")
     );
-    let rows = db::all(conn, sql, [json!(keys).to_string().into()]).await?;
-    rows.iter().map(|row| Ok((row.try_get("", "phone_key")?, row.try_get("", "id")?))).collect()
+    Ok(db::values(conn, sql, [json!(keys).to_string().into()]).await?.into_iter().collect())
 }
 
 /// Keeps a spelling of a contact's number, or another number, that the network uses for its account.
@@ -105,11 +96,8 @@ pub(crate) async fn resolved(
         Dialect::of(conn).one_of(1, "text")
     );
     let digits: Vec<&str> = told.iter().map(|(_, digits)| digits.as_str()).collect();
-    let known = db::all(conn, sql, [json!(digits).to_string().into()])
-        .await?
-        .iter()
-        .map(|row| Ok((ContactId(row.try_get("", "contact_id")?), row.try_get::<String>("", "value")?)))
-        .collect::<Result<HashSet<_>, DbErr>>()?;
+    let known: HashSet<(ContactId, String)> =
+        db::values(conn, sql, [json!(digits).to_string().into()]).await?.into_iter().collect();
     let mut merged = Vec::new();
     for (contact, digits) in told.into_iter().filter(|told| !known.contains(*told)) {
         let Some(mut person) = there(conn, *contact).await? else { continue };
@@ -130,9 +118,9 @@ async fn there(conn: &impl ConnectionTrait, contact: ContactId) -> Result<Option
         "SELECT id, phone FROM contacts WHERE id = $1 AND deleted_at IS NULL{}",
         Dialect::of(conn).for_update()
     );
-    if let Some(row) = db::one(conn, sql.clone(), [contact.into()]).await? {
-        return Owner::read(&row).map(Some);
+    if let Some(owner) = db::one_as(conn, sql.clone(), [contact.into()]).await? {
+        return Ok(Some(owner));
     }
     let Some(kept) = merge::survivor(conn, contact).await? else { return Ok(None) };
-    db::one(conn, sql, [kept.into()]).await?.as_ref().map(Owner::read).transpose()
+    db::one_as(conn, sql, [kept.into()]).await
 }

@@ -1,11 +1,11 @@
 //! Contacts as the CRM knows them: customers, with what was last said and how much is unread.
 
-use crate::db::{self, Dialect};
+use crate::db::{self, Dialect, Json};
 use crate::time::Timestamp;
 use entities::ContactId;
 use rand::Rng;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, SqlErr};
-use serde_json::{Value, json};
+use sea_orm::{ColIdx, ConnectionTrait, DbErr, FromQueryResult, QueryResult, SqlErr, TryGetError, TryGetable};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::find::Search;
@@ -15,8 +15,19 @@ use super::{addresses, merge, spelling};
 /// The status of a customer that nobody has given one.
 pub const NEW: &str = "new";
 
+/// What a contact has beside its own fields: a JSON object, empty where nothing was ever set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attributes(pub serde_json::Value);
+
+impl TryGetable for Attributes {
+    fn try_get_by<I: ColIdx>(row: &QueryResult, column: I) -> Result<Self, TryGetError> {
+        let said = Option::<Json<serde_json::Value>>::try_get_by(row, column)?;
+        Ok(Self(said.map_or_else(|| json!({}), |Json(value)| value)))
+    }
+}
+
 /// A customer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, FromQueryResult)]
 pub struct Customer {
     /// Its number.
     pub id: ContactId,
@@ -28,8 +39,8 @@ pub struct Customer {
     pub status: String,
     /// A note.
     pub remark: Option<String>,
-    /// The attributes: a JSON object.
-    pub attributes: Value,
+    /// The attributes.
+    pub attributes: Attributes,
     /// Where the photo is.
     pub photo_url: Option<String>,
     /// Messages from the customer that nobody has read.
@@ -43,7 +54,7 @@ pub struct Customer {
 }
 
 /// A customer in a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct Summary {
     /// Its number.
     pub id: ContactId,
@@ -64,7 +75,7 @@ pub struct Summary {
 }
 
 /// An address of a customer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct Identity {
     /// `phone`, `bsuid`, `lid`, `jid`, or `wa_id`: the network's own id of a number's account.
     pub kind: String,
@@ -97,27 +108,6 @@ const COLUMNS: &str = "c.id AS id, c.name AS name, c.phone AS phone, c.status AS
     c.attributes AS attributes, c.photo_url AS photo_url, c.suppressed_at AS suppressed_at, c.created_at AS created_at,
     c.updated_at AS updated_at";
 
-fn customer(row: &QueryResult) -> Result<Customer, DbErr> {
-    let attributes: Option<String> = row.try_get("", "attributes")?;
-    let attributes = match attributes {
-        Some(text) => serde_json::from_str(&text).map_err(|e| DbErr::Json(e.to_string()))?,
-        None => json!({}),
-    };
-    Ok(Customer {
-        id: ContactId(row.try_get("", "id")?),
-        name: row.try_get("", "name")?,
-        phone: row.try_get("", "phone")?,
-        status: row.try_get("", "status")?,
-        remark: row.try_get("", "remark")?,
-        attributes,
-        photo_url: row.try_get("", "photo_url")?,
-        unread: row.try_get("", "unread")?,
-        suppressed_at: row.try_get::<Option<i64>>("", "suppressed_at")?.map(Timestamp),
-        created_at: Timestamp(row.try_get("", "created_at")?),
-        updated_at: Timestamp(row.try_get("", "updated_at")?),
-    })
-}
-
 /// Lists customers by their numbers, from behind `after`, at most `limit`; only those who are looked for.
 ///
 /// # Errors
@@ -134,7 +124,7 @@ pub async fn list(
         "SELECT {COLUMNS}, {UNREAD} FROM contacts c WHERE c.id > $1 AND {condition} ORDER BY c.id LIMIT {}",
         limit + 1
     );
-    let rows = db::all(conn, sql, values).await?.iter().map(customer).collect::<Result<Vec<_>, _>>()?;
+    let rows: Vec<Customer> = db::all_as(conn, sql, values).await?;
     Ok(page(rows, limit, |last| last.id))
 }
 
@@ -151,13 +141,13 @@ fn page<T, C>(mut rows: Vec<T>, limit: usize, cursor: impl FnOnce(&T) -> C) -> P
 /// The database's.
 pub async fn get(conn: &impl ConnectionTrait, id: ContactId) -> Result<Option<Customer>, DbErr> {
     let sql = format!("SELECT {COLUMNS}, {UNREAD} FROM contacts c WHERE c.id = $1 AND c.deleted_at IS NULL");
-    let mut row = db::one(conn, sql.clone(), [id.into()]).await?;
-    if row.is_none()
+    let found = db::one_as(conn, sql.clone(), [id.into()]).await?;
+    if found.is_none()
         && let Some(kept) = merge::survivor(conn, id).await?
     {
-        row = db::one(conn, sql, [kept.into()]).await?;
+        return db::one_as(conn, sql, [kept.into()]).await;
     }
-    row.as_ref().map(customer).transpose()
+    Ok(found)
 }
 
 /// Reads customers by their numbers, in no order; those that are not there are left out.
@@ -171,7 +161,7 @@ pub async fn by_ids(conn: &impl ConnectionTrait, ids: &[ContactId]) -> Result<Ve
     let numbers: Vec<i64> = ids.iter().map(|id| id.0).collect();
     let (these, numbers) = Dialect::of(conn).one_of_numbers(1, &numbers);
     let sql = format!("SELECT {COLUMNS}, {UNREAD} FROM contacts c WHERE c.id {these} AND c.deleted_at IS NULL");
-    db::all(conn, sql, [numbers]).await?.iter().map(customer).collect()
+    db::all_as(conn, sql, [numbers]).await
 }
 
 /// The addresses of customers: the phone first, the others as they came.
@@ -182,11 +172,7 @@ pub async fn identities(conn: &impl ConnectionTrait, of: &Customer) -> Result<Ve
     let phone = of.phone.clone().map(|value| Identity { kind: "phone".into(), value });
     let sql =
         "SELECT kind, value FROM contact_identities WHERE contact_id = $1 ORDER BY created_at, kind, value LIMIT 100";
-    let others = db::all(conn, sql, [of.id.into()]).await?;
-    let others = others
-        .iter()
-        .map(|row| Ok(Identity { kind: row.try_get("", "kind")?, value: row.try_get("", "value")? }))
-        .collect::<Result<Vec<_>, DbErr>>()?;
+    let others = db::all_as(conn, sql, [of.id.into()]).await?;
     Ok(phone.into_iter().chain(others).collect())
 }
 
@@ -194,19 +180,6 @@ pub async fn identities(conn: &impl ConnectionTrait, of: &Customer) -> Result<Ve
 const SUMMARY: &str = "c.id AS id, c.name AS name, c.phone AS phone, c.photo_url AS photo_url, c.status AS status,
     (SELECT m.content FROM messages m WHERE m.contact_id = c.id AND m.direction IS NOT NULL ORDER BY m.created_at DESC, m.id DESC
      LIMIT 1) AS last_message";
-
-fn summary_row(row: &QueryResult) -> Result<Summary, DbErr> {
-    Ok(Summary {
-        id: ContactId(row.try_get("", "id")?),
-        name: row.try_get("", "name")?,
-        phone: row.try_get("", "phone")?,
-        photo_url: row.try_get("", "photo_url")?,
-        status: row.try_get("", "status")?,
-        last_message: row.try_get("", "last_message")?,
-        last_at: row.try_get::<Option<i64>>("", "last_at")?.map(Timestamp),
-        unread: row.try_get("", "unread")?,
-    })
-}
 
 /// Lists customers by when they last wrote or were written to, the latest first; those without a message come last, the
 /// newest first.
@@ -219,7 +192,7 @@ pub async fn summaries(
     limit: usize,
 ) -> Result<Page<Summary, Cursor>, DbErr> {
     let wanted = limit + 1;
-    let mut rows = Vec::new();
+    let mut rows: Vec<Summary> = Vec::new();
     if let None | Some(Cursor::Active(..)) = after {
         let (at, id) = match after {
             Some(Cursor::Active(at, id)) => (at.0, id.0),
@@ -234,9 +207,7 @@ pub async fn summaries(
              JOIN contacts c ON c.id = a.contact_id
              ORDER BY a.last_message_at DESC, a.contact_id DESC"
         );
-        for row in db::all(conn, sql, [at.into(), id.into()]).await? {
-            rows.push(summary_row(&row)?);
-        }
+        rows = db::all_as(conn, sql, [at.into(), id.into()]).await?;
     }
     if rows.len() < wanted {
         let before = if let Some(Cursor::Quiet(id)) = after { id.0 } else { i64::MAX };
@@ -247,9 +218,7 @@ pub async fn summaries(
              ORDER BY c.id DESC LIMIT {}",
             wanted - rows.len()
         );
-        for row in db::all(conn, sql, [before.into()]).await? {
-            rows.push(summary_row(&row)?);
-        }
+        rows.extend(db::all_as::<Summary>(conn, sql, [before.into()]).await?);
     }
     Ok(page(rows, limit, |last| match last.last_at {
         Some(at) => Cursor::Active(at, last.id),
@@ -324,8 +293,7 @@ pub async fn create(
         now.0.into(),
         key.into(),
     ];
-    let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
-    Ok(customer(&row)?)
+    Ok(db::one_as(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?)
 }
 
 /// A new identifier: UUIDv7, so that indexes grow at one end.
@@ -345,13 +313,8 @@ pub async fn set_photo(
 ) -> Result<Option<ContactId>, DbErr> {
     let sql =
         "UPDATE contacts SET photo_url = $2, updated_at = $3 WHERE phone_key = $1 AND deleted_at IS NULL RETURNING id";
-    let row = db::one(
-        conn,
-        sql,
-        [spelling::key(phone).into_owned().into(), photo_url.map(str::to_owned).into(), now.0.into()],
-    )
-    .await?;
-    row.map(|row| Ok(ContactId(row.try_get("", "id")?))).transpose()
+    let values = [spelling::key(phone).into_owned().into(), photo_url.map(str::to_owned).into(), now.0.into()];
+    db::value(conn, sql, values).await
 }
 
 /// How many customers wrote or were written to since then.
@@ -359,6 +322,6 @@ pub async fn set_photo(
 /// # Errors
 /// The database's.
 pub async fn active_since(conn: &impl ConnectionTrait, since: Timestamp) -> Result<i64, DbErr> {
-    let sql = "SELECT count(*) AS n FROM contact_activity WHERE last_message_at >= $1";
-    db::one(conn, sql, [since.0.into()]).await?.map_or(Ok(0), |row| row.try_get("", "n"))
+    let sql = "SELECT count(*) FROM contact_activity WHERE last_message_at >= $1";
+    Ok(db::value(conn, sql, [since.0.into()]).await?.unwrap_or(0))
 }

@@ -59,8 +59,7 @@ pub(crate) async fn fits(conn: &impl ConnectionTrait, contacts: &[i64], rows: u6
         Dialect::of(conn).one_of(1, "bigint"),
         rows + 1
     );
-    let row = db::one(conn, count, [json!(contacts).to_string().into()]).await?;
-    let messages = row.map_or(Ok(0), |row| row.try_get::<i64>("", "n"))?;
+    let messages: i64 = db::value(conn, count, [json!(contacts).to_string().into()]).await?.unwrap_or(0);
     Ok(!u64::try_from(messages).is_ok_and(|messages| messages > rows))
 }
 
@@ -131,8 +130,8 @@ async fn erase_tags(conn: &impl ConnectionTrait, contacts: &str, left: &mut u64)
     let theirs = format!("contact_id {}", dialect.one_of(1, "bigint"));
     let some = dialect.some_of("contact_tags", "contact_id, tag_id", &theirs, *left);
     let sql = format!("DELETE FROM contact_tags WHERE {some} RETURNING tag_id");
-    let gone = db::all(conn, sql, [contacts.into()]).await?;
-    let taken = gone.iter().map(|row| row.try_get("", "tag_id")).collect::<Result<BTreeSet<i64>, _>>()?;
+    let gone: Vec<i64> = db::values(conn, sql, [contacts.into()]).await?;
+    let taken: BTreeSet<i64> = gone.iter().copied().collect();
     if !taken.is_empty() {
         tags::drop_unused(conn, &taken).await?;
     }
@@ -149,20 +148,19 @@ async fn erase_next_messages(
     place: &mut ErasurePosition,
 ) -> Result<bool, DbErr> {
     if place.contact != contact {
-        let newest = db::one(conn, "SELECT coalesce(max(id), 0) AS newest FROM messages", []).await?;
-        let newest = newest.map_or(Ok(0), |row| row.try_get("", "newest"))?;
+        let newest = db::value(conn, "SELECT coalesce(max(id), 0) FROM messages", []).await?.unwrap_or(0);
         *place = ErasurePosition { contact, at: i64::MIN, message: i64::MIN, newest };
     }
     let sql = format!(
-        "SELECT id, created_at FROM messages WHERE contact_id = $1 AND direction IS NOT NULL AND (created_at, id) > ($2, $3)
+        "SELECT created_at, id FROM messages WHERE contact_id = $1 AND direction IS NOT NULL AND (created_at, id) > ($2, $3)
          ORDER BY created_at, id LIMIT {left}"
     );
-    let page = db::all(conn, sql, [contact.into(), place.at.into(), place.message.into()]).await?;
-    let ids = page.iter().map(|row| row.try_get("", "id")).collect::<Result<Vec<i64>, _>>()?;
+    let page: Vec<(i64, i64)> = db::values(conn, sql, [contact.into(), place.at.into(), place.message.into()]).await?;
+    let ids: Vec<i64> = page.iter().map(|(_, id)| *id).collect();
     let written = match page.last() {
         None => 0,
         Some(last) => {
-            (place.at, place.message) = (last.try_get("", "created_at")?, last.try_get("", "id")?);
+            (place.at, place.message) = *last;
             let sql = format!("{BLANK} WHERE id {} AND {SAYS}", Dialect::of(conn).one_of(1, "bigint"));
             db::execute(conn, sql, [json!(ids).to_string().into()]).await?
         }

@@ -47,16 +47,15 @@ pub async fn erase_again(
     to: Timestamp,
 ) -> Result<(u64, ErasedUntil), DbErr> {
     let sql = format!(
-        "SELECT id, deleted_at FROM contacts WHERE deleted_at IS NOT NULL AND (deleted_at, id) > ($1, $2) AND deleted_at <= $3
+        "SELECT deleted_at, id FROM contacts WHERE deleted_at IS NOT NULL AND (deleted_at, id) > ($1, $2) AND deleted_at <= $3
             AND NOT EXISTS (SELECT 1 FROM contact_merges g WHERE g.from_id = contacts.id)
          ORDER BY deleted_at, id LIMIT {CONTACTS}"
     );
-    let found = db::all(read, sql, [from.at.0.into(), from.contact.into(), to.0.into()]).await?;
-    let contacts = found.iter().map(|row| row.try_get("", "id")).collect::<Result<Vec<i64>, _>>()?;
+    let found: Vec<(Timestamp, i64)> =
+        db::values(read, sql, [from.at.0.into(), from.contact.into(), to.0.into()]).await?;
+    let contacts: Vec<i64> = found.iter().map(|(_, id)| *id).collect();
     let until = match found.last() {
-        Some(last) if found.len() == CONTACTS => {
-            ErasedUntil { at: Timestamp(last.try_get("", "deleted_at")?), contact: last.try_get("", "id")? }
-        }
+        Some(&(at, contact)) if found.len() == CONTACTS => ErasedUntil { at, contact },
         _ => ErasedUntil::from(to.max(from.at)),
     };
     if contacts.is_empty() {

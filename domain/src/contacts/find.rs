@@ -11,10 +11,12 @@ use super::{phone, spelling};
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
 use entities::ContactId;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Value};
 use serde_json::json;
 use std::collections::HashMap;
 use uuid::Uuid;
+
+use super::customers::Attributes;
 
 /// How few digits are a part of a number: fewer are in nearly all of them.
 pub const MIN_DIGITS: usize = 4;
@@ -166,7 +168,7 @@ impl PreparedSearch {
 }
 
 /// A contact, as it is found.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, FromQueryResult)]
 pub struct Contact {
     /// Its number.
     pub id: ContactId,
@@ -178,9 +180,10 @@ pub struct Contact {
     pub phone: Option<String>,
     /// Where it comes from.
     pub source: Option<String>,
-    /// The attributes: a JSON object.
-    pub attributes: serde_json::Value,
+    /// The attributes.
+    pub attributes: Attributes,
     /// The tags, in their order.
+    #[sea_orm(skip)]
     pub tags: Vec<String>,
     /// Since when it gets no bulk messages.
     pub suppressed_at: Option<Timestamp>,
@@ -196,25 +199,6 @@ const COLUMNS: &str = "c.id AS id, CAST(c.identifier AS TEXT) AS identifier, c.n
     c.source AS source, c.attributes AS attributes, c.suppressed_at AS suppressed_at, c.created_at AS created_at,
     c.updated_at AS updated_at,
     (SELECT a.last_message_at FROM contact_activity a WHERE a.contact_id = c.id) AS last_message_at";
-
-fn contact(row: &QueryResult) -> Result<Contact, DbErr> {
-    let time = |column: &str| Ok::<_, DbErr>(row.try_get::<Option<i64>>("", column)?.map(Timestamp));
-    let attributes: Option<String> = row.try_get("", "attributes")?;
-    Ok(Contact {
-        id: ContactId(row.try_get("", "id")?),
-        identifier: row.try_get("", "identifier")?,
-        name: row.try_get("", "name")?,
-        phone: row.try_get("", "phone")?,
-        source: row.try_get("", "source")?,
-        attributes: serde_json::from_str(attributes.as_deref().unwrap_or("{}"))
-            .map_err(|e| DbErr::Json(e.to_string()))?,
-        tags: Vec::new(),
-        suppressed_at: time("suppressed_at")?,
-        last_message_at: time("last_message_at")?,
-        created_at: Timestamp(row.try_get("", "created_at")?),
-        updated_at: Timestamp(row.try_get("", "updated_at")?),
-    })
-}
 
 /// Contacts that were found.
 #[derive(Clone, Debug, PartialEq)]
@@ -234,7 +218,7 @@ pub struct Found {
 pub async fn find(conn: &impl ConnectionTrait, search: &Search, after: i64, limit: usize) -> Result<Found, DbErr> {
     let (condition, mut values) = search.ask(conn).await?.condition(2);
     values.insert(0, after.into());
-    let mut window_end = None;
+    let mut window_end: Option<ContactId> = None;
     let sql = match attributes(Dialect::of(conn), search, &mut values) {
         None => {
             format!(
@@ -246,8 +230,7 @@ pub async fn find(conn: &impl ConnectionTrait, search: &Search, after: i64, limi
             let bound = values.len() - 2 * search.attributes.len();
             let these = format!("SELECT c.id FROM contacts c WHERE c.id > $1 AND {condition} ORDER BY c.id");
             let sql = format!("{these} LIMIT 1 OFFSET {}", WINDOW - 1);
-            let last = db::one(conn, sql, values[..bound].to_vec()).await?;
-            window_end = last.map(|row| row.try_get::<i64>("", "id")).transpose()?;
+            window_end = db::value(conn, sql, values[..bound].to_vec()).await?;
             format!(
                 "SELECT {COLUMNS} FROM (SELECT * FROM contacts WHERE id IN ({these} LIMIT {WINDOW})) c WHERE {of_attributes}
                  ORDER BY c.id LIMIT {}",
@@ -255,12 +238,12 @@ pub async fn find(conn: &impl ConnectionTrait, search: &Search, after: i64, limi
             )
         }
     };
-    let mut rows = db::all(conn, sql, values).await?.iter().map(contact).collect::<Result<Vec<_>, _>>()?;
+    let mut rows: Vec<Contact> = db::all_as(conn, sql, values).await?;
     let more = rows.len() > limit;
     rows.truncate(limit);
     tagged(conn, &mut rows).await?;
     let last = rows.last().filter(|_| more).map(|last| last.id);
-    Ok(Found { partial: !more && window_end.is_some(), next: last.or(window_end.map(ContactId)), rows })
+    Ok(Found { partial: !more && window_end.is_some(), next: last.or(window_end), rows })
 }
 
 /// The condition on the attributes of `c`, and its parameters behind those that there are; `None`: none is looked for.
@@ -299,8 +282,7 @@ pub async fn resolve(conn: &impl ConnectionTrait, named: &str) -> Result<Option<
         "SELECT k.id AS id FROM contacts c LEFT JOIN contact_merges m ON m.from_id = c.id
          JOIN contacts k ON k.id = coalesce(m.into_id, c.id) AND k.deleted_at IS NULL WHERE {condition}"
     );
-    let row = db::one(conn, sql, [value]).await?;
-    row.map(|row| Ok(ContactId(row.try_get("", "id")?))).transpose()
+    db::value(conn, sql, [value]).await
 }
 
 /// Reads a contact.
@@ -309,7 +291,7 @@ pub async fn resolve(conn: &impl ConnectionTrait, named: &str) -> Result<Option<
 /// The database's.
 pub async fn get(conn: &impl ConnectionTrait, id: ContactId) -> Result<Option<Contact>, DbErr> {
     let sql = format!("SELECT {COLUMNS} FROM contacts c WHERE c.id = $1 AND c.deleted_at IS NULL");
-    let mut found = db::one(conn, sql, [id.into()]).await?.as_ref().map(contact).transpose()?;
+    let mut found: Option<Contact> = db::one_as(conn, sql, [id.into()]).await?;
     tagged(conn, found.as_mut_slice()).await?;
     Ok(found)
 }
@@ -325,8 +307,8 @@ async fn tagged(conn: &impl ConnectionTrait, contacts: &mut [Contact]) -> Result
         Dialect::of(conn).one_of(1, "bigint")
     );
     let mut tags: HashMap<i64, Vec<String>> = HashMap::new();
-    for row in db::all(conn, sql, [json!(ids).to_string().into()]).await? {
-        tags.entry(row.try_get("", "contact_id")?).or_default().push(row.try_get("", "name")?);
+    for (contact, tag) in db::values(conn, sql, [json!(ids).to_string().into()]).await? {
+        tags.entry(contact).or_default().push(tag);
     }
     for contact in contacts {
         contact.tags = tags.remove(&contact.id.0).unwrap_or_default();

@@ -9,11 +9,11 @@
 //! other, and the second finds that it is done. Who wrote to the one that went while it went is put right by `settle`.
 
 use super::suppressions;
-use crate::db::{self, Dialect};
+use crate::db::{self, Dialect, Json};
 use crate::outbox::{DomainEvent, NewEvent};
 use crate::time::Timestamp;
-use entities::{ContactId, ConversationId};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use entities::{ContactId, ConversationId, contact_merges, contacts};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter, QuerySelect};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -71,40 +71,25 @@ const COLUMNS: &str =
     "id, phone, name, source, attributes, remark, photo_url, status, created_at FROM contacts WHERE deleted_at IS NULL";
 
 /// A contact as it is merged.
+#[derive(FromQueryResult)]
 struct Person {
     phone: Option<String>,
     name: Option<String>,
     source: Option<String>,
-    attributes: Option<Map<String, Value>>,
+    attributes: Option<Json<Map<String, Value>>>,
     remark: Option<String>,
     photo_url: Option<String>,
     status: String,
-    created_at: i64,
+    created_at: Timestamp,
 }
 
 impl Person {
-    fn read(row: &QueryResult) -> Result<Self, DbErr> {
-        let attributes: Option<String> = row.try_get("", "attributes")?;
-        Ok(Self {
-            phone: row.try_get("", "phone")?,
-            name: row.try_get("", "name")?,
-            source: row.try_get("", "source")?,
-            attributes: attributes
-                .map(|text| serde_json::from_str(&text).map_err(|e| DbErr::Json(e.to_string())))
-                .transpose()?,
-            remark: row.try_get("", "remark")?,
-            photo_url: row.try_get("", "photo_url")?,
-            status: row.try_get("", "status")?,
-            created_at: row.try_get("", "created_at")?,
-        })
-    }
-
     /// What the two of them are as one. Nothing that only one has is lost; notes of both are kept.
     fn with(self, other: Self) -> Self {
         let attributes = match (self.attributes, other.attributes) {
-            (Some(mine), Some(mut theirs)) => {
+            (Some(Json(mine)), Some(Json(mut theirs))) => {
                 theirs.extend(mine);
-                Some(theirs)
+                Some(Json(theirs))
             }
             (mine, theirs) => mine.or(theirs),
         };
@@ -141,9 +126,8 @@ pub(crate) async fn merge(
     }
     let (kept, gone) = (one.min(other), one.max(other));
     let sql = format!("SELECT {COLUMNS} AND id IN ($1, $2) ORDER BY id{}", Dialect::of(conn).for_update());
-    let rows = db::all(conn, sql, [kept.into(), gone.into()]).await?;
-    let [first, second] = rows.as_slice() else { return Ok(None) };
-    let (stays, goes) = (Person::read(first)?, Person::read(second)?);
+    let both: Vec<Person> = db::all_as(conn, sql, [kept.into(), gone.into()]).await?;
+    let Ok([stays, goes]) = <[Person; 2]>::try_from(both) else { return Ok(None) };
     let mut merged = Merged { kept, gone, closed: Vec::new(), reopened: Vec::new() };
     let moved = move_all(conn, now, &mut merged).await?;
     let phone_of_gone = goes.phone.clone();
@@ -161,7 +145,7 @@ pub(crate) async fn merge(
         person.phone.into(),
         person.name.into(),
         person.source.into(),
-        person.attributes.map(|attributes| Value::Object(attributes).to_string()).into(),
+        person.attributes.map(|Json(attributes)| Value::Object(attributes).to_string()).into(),
         person.remark.into(),
         person.photo_url.into(),
         person.status.into(),
@@ -220,6 +204,16 @@ async fn move_activity(conn: &impl ConnectionTrait, kept: ContactId, gone: Conta
     db::execute(conn, "DELETE FROM contact_activity WHERE contact_id = $1", [gone.into()]).await.map(|_| ())
 }
 
+/// A conversation that is not closed.
+#[derive(FromQueryResult)]
+struct Talk {
+    id: ConversationId,
+    contact_id: ContactId,
+    channel: String,
+    status: String,
+    unread: i64,
+}
+
 /// A contact has one conversation of a channel that is not closed. Where both have one, the older contact's goes on, with
 /// what was said and is unread in both; the other's is closed, and stays in the history.
 async fn join_conversations(conn: &impl ConnectionTrait, now: Timestamp, merged: &mut Merged) -> Result<u64, DbErr> {
@@ -229,20 +223,12 @@ async fn join_conversations(conn: &impl ConnectionTrait, now: Timestamp, merged:
          WHERE contact_id IN ($1, $2) AND status <> 'closed' ORDER BY id{}",
         Dialect::of(conn).for_update()
     );
-    let mut goes_on: HashMap<String, (i64, String)> = HashMap::new();
-    let mut ends: Vec<(i64, String, String, i64)> = Vec::new();
-    for row in db::all(conn, sql, [kept.into(), gone.into()]).await? {
-        let (id, channel): (i64, String) = (row.try_get("", "id")?, row.try_get("", "channel")?);
-        if row.try_get::<i64>("", "contact_id")? == kept.0 {
-            goes_on.insert(channel, (id, row.try_get("", "status")?));
-        } else {
-            ends.push((id, channel, row.try_get("", "status")?, row.try_get("", "unread")?));
-        }
-    }
-    for (id, channel, status, unread) in ends {
-        let Some((stays, its_status)) = goes_on.get(&channel) else { continue };
-        if status == "open" && its_status == "resolved" {
-            merged.reopened.push(ConversationId(*stays));
+    let both: Vec<Talk> = db::all_as(conn, sql, [kept.into(), gone.into()]).await?;
+    let (goes_on, ends): (Vec<Talk>, Vec<Talk>) = both.into_iter().partition(|talk| talk.contact_id == kept);
+    for Talk { id, channel, status, unread, .. } in ends {
+        let Some(stays) = goes_on.iter().find(|other| other.channel == channel) else { continue };
+        if status == "open" && stays.status == "resolved" {
+            merged.reopened.push(stays.id);
         }
         let open = "$3 = 'open' AND status = 'resolved'";
         let sql = format!(
@@ -250,12 +236,12 @@ async fn join_conversations(conn: &impl ConnectionTrait, now: Timestamp, merged:
                     resolved_at = CASE WHEN {open} THEN NULL ELSE resolved_at END,
                     status = CASE WHEN {open} THEN 'open' ELSE status END WHERE id = $1"
         );
-        db::execute(conn, sql, [(*stays).into(), unread.into(), status.into(), now.0.into()]).await?;
+        db::execute(conn, sql, [stays.id.into(), unread.into(), status.into(), now.0.into()]).await?;
         let sql = "UPDATE messages SET conversation_id = $1 WHERE contact_id = $2 AND conversation_id = $3";
-        db::execute(conn, sql, [(*stays).into(), gone.into(), id.into()]).await?;
+        db::execute(conn, sql, [stays.id.into(), gone.into(), id.into()]).await?;
         let sql = "UPDATE conversations SET status = 'closed', unread = 0, updated_at = $2 WHERE id = $1";
         db::execute(conn, sql, [id.into(), now.0.into()]).await?;
-        merged.closed.push(ConversationId(id));
+        merged.closed.push(id);
     }
     let sql = "UPDATE conversations SET contact_id = $1 WHERE contact_id = $2";
     db::execute(conn, sql, [kept.into(), gone.into()]).await
@@ -286,13 +272,27 @@ pub(crate) fn is_there(column: &str) -> String {
     )
 }
 
+/// Whether there is a contact of this number: one that was neither deleted nor merged into another.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn is_known(conn: &impl ConnectionTrait, contact: ContactId) -> Result<bool, DbErr> {
+    let found: Option<ContactId> = contacts::Entity::find_by_id(contact)
+        .filter(contacts::Column::DeletedAt.is_null())
+        .select_only()
+        .column(contacts::Column::Id)
+        .into_tuple()
+        .one(conn)
+        .await?;
+    Ok(found.is_some())
+}
+
 /// Where a contact went that was merged into another; `None`: it was not.
 ///
 /// # Errors
 /// The database's.
 pub async fn survivor(conn: &impl ConnectionTrait, gone: ContactId) -> Result<Option<ContactId>, DbErr> {
-    let row = db::one(conn, "SELECT into_id FROM contact_merges WHERE from_id = $1", [gone.into()]).await?;
-    row.map(|row| Ok(ContactId(row.try_get("", "into_id")?))).transpose()
+    Ok(contact_merges::Entity::find_by_id(gone).one(conn).await?.map(|merge| merge.into_id))
 }
 
 /// Contacts that were merged into others, as they are named: by number and by identifier, each with where it went.
@@ -315,9 +315,7 @@ pub(crate) async fn moved(
     let mut moved = MovedContacts::default();
     if !numbers.is_empty() {
         let sql = format!("SELECT from_id, into_id FROM contact_merges WHERE from_id {}", dialect.one_of(1, "bigint"));
-        for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {
-            moved.numbers.insert(row.try_get("", "from_id")?, row.try_get("", "into_id")?);
-        }
+        moved.numbers.extend(db::values::<(i64, i64)>(conn, sql, [json!(numbers).to_string().into()]).await?);
     }
     if !identifiers.is_empty() {
         let sql = format!(
@@ -325,9 +323,8 @@ pub(crate) async fn moved(
              JOIN contact_merges m ON m.from_id = c.id WHERE c.identifier {}",
             dialect.one_of(1, "uuid")
         );
-        for row in db::all(conn, sql, [json!(identifiers).to_string().into()]).await? {
-            moved.identifiers.insert(row.try_get("", "identifier")?, row.try_get("", "into_id")?);
-        }
+        let found = db::values::<(String, i64)>(conn, sql, [json!(identifiers).to_string().into()]).await?;
+        moved.identifiers.extend(found);
     }
     Ok(moved)
 }
@@ -340,11 +337,10 @@ pub(crate) async fn moved(
 pub(crate) async fn settle(conn: &impl ConnectionTrait, now: Timestamp) -> Result<u64, DbErr> {
     let sql =
         format!("SELECT from_id FROM contact_merges WHERE merged_at >= $1 ORDER BY merged_at DESC LIMIT {LATEST}");
-    let rows = db::all(conn, sql, [now.minus(LATE).0.into()]).await?;
-    if rows.is_empty() {
+    let gone: Vec<i64> = db::values(conn, sql, [now.minus(LATE).0.into()]).await?;
+    if gone.is_empty() {
         return Ok(0);
     }
-    let gone = rows.iter().map(|row| row.try_get::<i64>("", "from_id")).collect::<Result<Vec<_>, _>>()?;
     let (list, these) = (json!(gone).to_string(), Dialect::of(conn).one_of(1, "bigint"));
     let mut moved = 0;
     let [seen, others] = MESSAGES;
@@ -355,10 +351,8 @@ pub(crate) async fn settle(conn: &impl ConnectionTrait, now: Timestamp) -> Resul
         );
         moved += db::execute(conn, sql, [list.clone().into()]).await?;
     }
-    let late =
-        db::all(conn, format!("SELECT contact_id FROM contact_activity WHERE contact_id {these}"), [list.into()]);
-    for row in late.await? {
-        let gone = ContactId(row.try_get("", "contact_id")?);
+    let sql = format!("SELECT contact_id FROM contact_activity WHERE contact_id {these}");
+    for gone in db::values(conn, sql, [list.into()]).await? {
         if let Some(kept) = survivor(conn, gone).await? {
             move_activity(conn, kept, gone).await?;
         }

@@ -11,8 +11,11 @@
 use super::spelling;
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
-use entities::{ContactId, MessageId, SuppressionId, UserId};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use entities::{ContactId, MessageId, SuppressionId, UserId, suppressions};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    Select,
+};
 use serde_json::json;
 
 /// Why a suppression began or ended.
@@ -132,35 +135,35 @@ pub struct Suppression {
     pub ended: Option<Ended>,
 }
 
-const COLUMNS: &str = "id, phone, contact_id, reason, word, message_id, created_by, created_at, ended_at, ended_reason,
-    ended_word, ended_message_id, ended_by";
+impl TryFrom<suppressions::Model> for Suppression {
+    type Error = DbErr;
 
-fn read(row: &QueryResult) -> Result<Suppression, DbErr> {
-    let reason = |text: String| {
-        text.parse::<Reason>().map_err(|error| DbErr::Type(format!("the reason of a suppression: {error}")))
-    };
-    let number = |column: &str| row.try_get::<Option<i64>>("", column);
-    let ended = match (number("ended_at")?, row.try_get::<Option<String>>("", "ended_reason")?) {
-        (Some(at), Some(text)) => Some(Ended {
-            at: Timestamp(at),
-            reason: reason(text)?,
-            word: row.try_get("", "ended_word")?,
-            message: number("ended_message_id")?.map(MessageId),
-            by: number("ended_by")?.map(UserId),
-        }),
-        _ => None,
-    };
-    Ok(Suppression {
-        id: SuppressionId(row.try_get("", "id")?),
-        phone: row.try_get("", "phone")?,
-        contact: number("contact_id")?.map(ContactId),
-        reason: reason(row.try_get("", "reason")?)?,
-        word: row.try_get("", "word")?,
-        message: number("message_id")?.map(MessageId),
-        created_by: number("created_by")?.map(UserId),
-        created_at: Timestamp(row.try_get("", "created_at")?),
-        ended,
-    })
+    fn try_from(row: suppressions::Model) -> Result<Self, DbErr> {
+        let reason = |text: &str| {
+            text.parse::<Reason>().map_err(|error| DbErr::Type(format!("the reason of a suppression: {error}")))
+        };
+        let ended = match (row.ended_at, row.ended_reason) {
+            (Some(at), Some(text)) => Some(Ended {
+                at,
+                reason: reason(&text)?,
+                word: row.ended_word,
+                message: row.ended_message_id,
+                by: row.ended_by,
+            }),
+            _ => None,
+        };
+        Ok(Self {
+            id: row.id,
+            phone: row.phone,
+            contact: row.contact_id,
+            reason: reason(&row.reason)?,
+            word: row.word,
+            message: row.message_id,
+            created_by: row.created_by,
+            created_at: row.created_at,
+            ended,
+        })
+    }
 }
 
 /// What came of a wish not to be written to.
@@ -197,23 +200,23 @@ impl Begun {
 /// The database's.
 pub async fn begin(conn: &impl ConnectionTrait, now: Timestamp, phone: &str, cause: Cause<'_>) -> Result<Begun, DbErr> {
     let [reason, word, message, user] = cause.columns();
-    let sql = format!(
-        "INSERT INTO suppressions (phone, contact_id, reason, word, message_id, created_by, created_at)
-         SELECT $1, $7, $2, $3, $4, $5, $6 WHERE TRUE
-         ON CONFLICT (phone_key) WHERE ended_at IS NULL DO NOTHING RETURNING {COLUMNS}"
-    );
+    let sql = "INSERT INTO suppressions (phone, contact_id, reason, word, message_id, created_by, created_at)
+               SELECT $1, $7, $2, $3, $4, $5, $6 WHERE TRUE
+               ON CONFLICT (phone_key) WHERE ended_at IS NULL DO NOTHING RETURNING *";
     let key = spelling::key(phone);
     let contacts = contacts_of(conn, &key).await?;
     let contact = contacts.first().map(|id| id.0);
     let values = [phone.into(), reason, word, message, user, now.0.into(), contact.into()];
-    if let Some(row) = db::one(conn, sql, values).await? {
+    if let Some(row) = db::one_as::<suppressions::Model>(conn, sql, values).await? {
         repeat(conn, &contacts).await?;
-        return Ok(Begun::New(read(&row)?));
+        return row.try_into().map(Begun::New);
     }
-    let sql = format!("SELECT {COLUMNS} FROM suppressions WHERE phone_key = $1 AND ended_at IS NULL");
-    let row = db::one(conn, sql, [key.into_owned().into()]).await?;
+    let holds = suppressions::Entity::find()
+        .filter(suppressions::Column::PhoneKey.eq(key.into_owned()))
+        .filter(suppressions::Column::EndedAt.is_null());
+    let row = holds.one(conn).await?;
     let row = row.ok_or_else(|| DbErr::RecordNotFound("the suppression ended meanwhile".into()))?;
-    Ok(Begun::Already(read(&row)?))
+    row.try_into().map(Begun::Already)
 }
 
 /// Ends the suppression of a number; `None`: it had none.
@@ -227,17 +230,14 @@ pub async fn end(
     cause: Cause<'_>,
 ) -> Result<Option<Suppression>, DbErr> {
     let [reason, word, message, user] = cause.columns();
-    let sql = format!(
-        "UPDATE suppressions SET ended_at = $2, ended_reason = $3, ended_word = $4, ended_message_id = $5, ended_by = $6
-         WHERE phone_key = $1 AND ended_at IS NULL RETURNING {COLUMNS}"
-    );
+    let sql = "UPDATE suppressions SET ended_at = $2, ended_reason = $3, ended_word = $4, ended_message_id = $5, ended_by = $6
+               WHERE phone_key = $1 AND ended_at IS NULL RETURNING *";
     let key = spelling::key(phone).into_owned();
-    let row = db::one(conn, sql, [key.as_str().into(), now.0.into(), reason, word, message, user]).await?;
-    if row.is_some() {
-        let contacts = contacts_of(conn, &key).await?;
-        repeat(conn, &contacts).await?;
-    }
-    row.as_ref().map(read).transpose()
+    let values = [key.as_str().into(), now.0.into(), reason, word, message, user];
+    let Some(row) = db::one_as::<suppressions::Model>(conn, sql, values).await? else { return Ok(None) };
+    let contacts = contacts_of(conn, &key).await?;
+    repeat(conn, &contacts).await?;
+    row.try_into().map(Some)
 }
 
 /// The contacts that have a number, in any spelling: the one that it is the number of first.
@@ -248,8 +248,7 @@ async fn contacts_of(conn: &impl ConnectionTrait, key: &str) -> Result<Vec<Conta
         "SELECT id FROM contacts WHERE phone_key = $1 AND deleted_at IS NULL",
         "SELECT DISTINCT contact_id AS id FROM contact_identities WHERE phone_key = $1",
     ] {
-        for row in db::all(conn, sql, key()).await? {
-            let id = ContactId(row.try_get("", "id")?);
+        for id in db::values(conn, sql, key()).await? {
             if !found.contains(&id) {
                 found.push(id);
             }
@@ -284,6 +283,15 @@ pub struct Filter {
     pub with_ended: bool,
 }
 
+impl Filter {
+    fn rows(&self) -> Select<suppressions::Entity> {
+        let key = self.phone.as_deref().map(|phone| spelling::key(phone).into_owned());
+        let holds = (!self.with_ended).then(|| suppressions::Column::EndedAt.is_null());
+        let of_phone = key.map(|key| suppressions::Column::PhoneKey.eq(key));
+        suppressions::Entity::find().filter(Condition::all().add_option(of_phone).add_option(holds))
+    }
+}
+
 /// Lists suppressions, the newest first, and tells how many match.
 ///
 /// # Errors
@@ -294,17 +302,10 @@ pub async fn list(
     limit: u64,
     offset: u64,
 ) -> Result<(Vec<Suppression>, i64), DbErr> {
-    let active = if filter.with_ended { "" } else { "AND ended_at IS NULL" };
-    let phone =
-        || -> [sea_orm::Value; 1] { [filter.phone.as_deref().map(|phone| spelling::key(phone).into_owned()).into()] };
-    let same = "(CAST($1 AS TEXT) IS NULL OR phone_key = $1)";
-    let count = db::one(conn, format!("SELECT count(*) AS n FROM suppressions WHERE {same} {active}"), phone()).await?;
-    let count = count.map_or(Ok(0), |row| row.try_get("", "n"))?;
-    let sql = format!(
-        "SELECT {COLUMNS} FROM suppressions WHERE {same} {active} ORDER BY id DESC LIMIT {limit} OFFSET {offset}"
-    );
-    let found = db::all(conn, sql, phone()).await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    Ok((found, count))
+    let count = filter.rows().select_only().column(suppressions::Column::Id).count(conn).await?;
+    let page = filter.rows().order_by_desc(suppressions::Column::Id).limit(limit).offset(offset).all(conn).await?;
+    let found = page.into_iter().map(Suppression::try_from).collect::<Result<_, _>>()?;
+    Ok((found, i64::try_from(count).unwrap_or(i64::MAX)))
 }
 
 /// A page of suppressions, the newest first, from the one before `before` on; at most `limit`. Costs the same for every page.
@@ -317,16 +318,15 @@ pub async fn page(
     before: Option<SuppressionId>,
     limit: usize,
 ) -> Result<Vec<Suppression>, DbErr> {
-    let active = if filter.with_ended { "" } else { "AND ended_at IS NULL" };
-    let key = filter.phone.as_deref().map(|phone| spelling::key(phone).into_owned());
-    let below = before.map_or(i64::MAX, |before| before.0);
-    let (same, values) = match key {
-        Some(key) => ("AND phone_key = $2", vec![below.into(), key.into()]),
-        None => ("", vec![sea_orm::Value::from(below)]),
-    };
-    let sql =
-        format!("SELECT {COLUMNS} FROM suppressions WHERE id < $1 {same} {active} ORDER BY id DESC LIMIT {limit}");
-    db::all(conn, sql, values).await?.iter().map(read).collect()
+    let before = before.unwrap_or(SuppressionId(i64::MAX));
+    let rows = filter
+        .rows()
+        .filter(suppressions::Column::Id.lt(before))
+        .order_by_desc(suppressions::Column::Id)
+        .limit(limit as u64)
+        .all(conn)
+        .await?;
+    rows.into_iter().map(Suppression::try_from).collect()
 }
 
 /// Forgets what is known of numbers whose contacts are deleted, by their keys. A wish that holds stays, with its number, reason

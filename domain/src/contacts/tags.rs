@@ -49,17 +49,17 @@ async fn ensure(
     let list = json!(names).to_string();
     // Held until the commit: a deletion drops a tag that nobody has, and not one that somebody is about to have.
     let select =
-        format!("SELECT id, name FROM tags WHERE name {}{}", dialect.one_of(1, "text"), dialect.for_key_share());
-    let mut rows = db::all(conn, select.clone(), [list.clone().into()]).await?;
+        format!("SELECT name, id FROM tags WHERE name {}{}", dialect.one_of(1, "text"), dialect.for_key_share());
+    let mut rows = db::values(conn, select.clone(), [list.clone().into()]).await?;
     if rows.len() < names.len() {
         let insert = format!(
             "INSERT INTO tags (name, created_at) SELECT value, $2 FROM {} WHERE TRUE ORDER BY value ON CONFLICT (name) DO NOTHING",
             dialect.values(1, "text")
         );
         db::execute(conn, insert, [list.clone().into(), now.0.into()]).await?;
-        rows = db::all(conn, select, [list.into()]).await?;
+        rows = db::values(conn, select, [list.into()]).await?;
     }
-    rows.iter().map(|row| Ok((row.try_get("", "name")?, row.try_get("", "id")?))).collect()
+    Ok(rows.into_iter().collect())
 }
 
 #[derive(Serialize)]
@@ -170,8 +170,7 @@ pub(crate) async fn drop_unused(conn: &impl ConnectionTrait, tags: &BTreeSet<i64
     );
     let list = json!(tags).to_string();
     let sql = format!("SELECT id FROM tags WHERE {unused} ORDER BY id{}", dialect.for_update_skip_locked());
-    let found = db::all(conn, sql, [list.into()]).await?;
-    let found = found.iter().map(|row| row.try_get("", "id")).collect::<Result<Vec<i64>, _>>()?;
+    let found: Vec<i64> = db::values(conn, sql, [list.into()]).await?;
     if found.is_empty() {
         return Ok(());
     }

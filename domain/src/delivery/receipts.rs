@@ -64,8 +64,7 @@ pub(crate) async fn apply(
             && code == OPTED_OUT
         {
             let sql = "SELECT phone FROM contacts WHERE id = $1 AND phone IS NOT NULL";
-            if let Some(found) = db::one(conn, sql, [row.contact.into()]).await? {
-                let phone: String = found.try_get("", "phone")?;
+            if let Some(phone) = db::value::<String>(conn, sql, [row.contact.into()]).await? {
                 // One who was suppressed before stays so: nothing is to be said of it.
                 drop(suppressions::begin(conn, now, &phone, Cause::Network { message: row.id }).await?);
             }
@@ -122,9 +121,7 @@ impl Messages {
                 continue;
             }
             let sql = format!("SELECT id FROM messages WHERE {column} {}", dialect.one_of(1, ty));
-            for row in db::all(conn, sql, [list.to_string().into()]).await? {
-                numbers.push(row.try_get("", "id")?);
-            }
+            numbers.extend(db::values::<i64>(conn, sql, [list.to_string().into()]).await?);
         }
         numbers.sort_unstable();
         numbers.dedup();
@@ -139,8 +136,8 @@ impl Messages {
             dialect.one_of(1, "bigint"),
             dialect.for_update()
         );
-        for row in db::all(conn, sql, [json!(numbers).to_string().into()]).await? {
-            let known = ReportedMessage::read(&row)?;
+        for row in db::all_as::<progress::Row>(conn, sql, [json!(numbers).to_string().into()]).await? {
+            let known = ReportedMessage::from(row);
             let at = messages.rows.len();
             messages.by.insert(About::Uuid(known.uuid), at);
             messages.by.insert(About::Number(known.id), at);

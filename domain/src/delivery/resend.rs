@@ -8,8 +8,8 @@ use crate::jobs::{self, NewJob};
 use crate::ring::JobKind;
 use crate::time::Timestamp;
 use crate::{Event, Step};
-use entities::{BatchId, GatewayId, MessageId};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use entities::{BatchId, GatewayId, MessageId, RowUuid};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use serde_json::json;
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -30,7 +30,7 @@ pub struct Unsent {
     pub item: Option<(BatchId, i64)>,
 }
 
-const COLUMNS: &str = "m.id AS id, CAST(m.uuid AS TEXT) AS uuid, m.batch_id AS batch_id, m.seq AS seq";
+const COLUMNS: &str = "m.id AS id, m.uuid AS uuid, m.batch_id AS batch_id, m.seq AS seq";
 
 /// Of whom something can be sent again: the recipient is there, and wants it; a batch has ended, and was not cancelled, and
 /// the message is the last of its item.
@@ -40,14 +40,19 @@ const SENDABLE: &str = "m.direction = 'outbound' AND m.sent_at IS NOT NULL
     AND (m.batch_id IS NULL OR m.seq IS NOT NULL
          AND EXISTS (SELECT 1 FROM batches b WHERE b.id = m.batch_id AND b.status IN ('COMPLETED', 'FAILED')))";
 
-fn read(row: &QueryResult) -> Result<Unsent, DbErr> {
-    let uuid: String = row.try_get("", "uuid")?;
-    let batch = row.try_get::<Option<i64>>("", "batch_id")?.map(BatchId);
-    Ok(Unsent {
-        message: MessageId(row.try_get("", "id")?),
-        uuid: Uuid::try_parse(&uuid).map_err(|error| DbErr::Type(format!("a message's id: {error}")))?,
-        item: batch.zip(row.try_get::<Option<i64>>("", "seq")?),
-    })
+/// A message's [`COLUMNS`].
+#[derive(FromQueryResult)]
+struct Row {
+    id: MessageId,
+    uuid: RowUuid,
+    batch_id: Option<BatchId>,
+    seq: Option<i64>,
+}
+
+impl From<Row> for Unsent {
+    fn from(row: Row) -> Self {
+        Self { message: row.id, uuid: row.uuid.0, item: row.batch_id.zip(row.seq) }
+    }
 }
 
 /// The messages behind a place that a simulator other than our gateway took, in order.
@@ -65,8 +70,8 @@ pub async fn taken_by_simulators(
          WHERE m.id > $1 AND m.gateway_id <> $2 AND g.transport = $3 AND m.status IN ('sent', 'delivered', 'read') AND {SENDABLE}
          ORDER BY m.id LIMIT {limit}"
     );
-    let rows = db::all(conn, sql, [after.into(), ours.into(), SIMULATOR.into()]).await?;
-    rows.iter().map(read).collect()
+    let rows = db::all_as::<Row>(conn, sql, [after.into(), ours.into(), SIMULATOR.into()]).await?;
+    Ok(rows.into_iter().map(Unsent::from).collect())
 }
 
 /// How many messages [`taken_by_simulators`] are there.
@@ -75,11 +80,11 @@ pub async fn taken_by_simulators(
 /// The database's.
 pub async fn count_taken_by_simulators(conn: &impl ConnectionTrait, ours: Option<GatewayId>) -> Result<i64, DbErr> {
     let sql = format!(
-        "SELECT count(*) AS n FROM messages m JOIN gateways g ON g.id = m.gateway_id
+        "SELECT count(*) FROM messages m JOIN gateways g ON g.id = m.gateway_id
          WHERE m.gateway_id <> $1 AND g.transport = $2 AND m.status IN ('sent', 'delivered', 'read') AND {SENDABLE}"
     );
-    let row = db::one(conn, sql, [ours.map_or(0, |ours| ours.0).into(), SIMULATOR.into()]).await?;
-    row.map_or(Ok(0), |row| row.try_get("", "n"))
+    let values = [ours.map_or(0, |ours| ours.0).into(), SIMULATOR.into()];
+    Ok(db::value(conn, sql, values).await?.unwrap_or(0))
 }
 
 /// Of these messages, which our gateway does not have although it has all of their time, those that it surely never had: the
@@ -98,7 +103,8 @@ pub async fn surely_unsent(conn: &impl ConnectionTrait, ids: &[Uuid]) -> Result<
          ORDER BY m.id",
         Dialect::of(conn).one_of(1, "uuid")
     );
-    db::all(conn, sql, [json!(ids).to_string().into()]).await?.iter().map(read).collect()
+    let rows = db::all_as::<Row>(conn, sql, [json!(ids).to_string().into()]).await?;
+    Ok(rows.into_iter().map(Unsent::from).collect())
 }
 
 /// What was made to be sent again.
@@ -125,8 +131,8 @@ pub async fn take_back(conn: &impl ConnectionTrait, now: Timestamp, unsent: &[Un
          WHERE id {} AND status IN ('sent', 'delivered', 'read') RETURNING id",
         Dialect::of(conn).one_of(1, "bigint")
     );
-    let failed = db::all(conn, sql, [json!(ids).to_string().into(), NEVER_SENT.into(), REASON.into()]).await?;
-    let failed: BTreeSet<i64> = failed.iter().map(|row| row.try_get("", "id")).collect::<Result<_, DbErr>>()?;
+    let failed = db::values(conn, sql, [json!(ids).to_string().into(), NEVER_SENT.into(), REASON.into()]).await?;
+    let failed: BTreeSet<i64> = failed.into_iter().collect();
     let fate = ItemFate::Failed { code: NEVER_SENT.into(), detail: REASON.into() };
     for one in unsent {
         match one.item {
@@ -183,6 +189,5 @@ pub async fn adopt(conn: &impl ConnectionTrait, ours: GatewayId) -> Result<Vec<B
                WHERE status IN ('PENDING', 'PROCESSING') AND gateway_id <> $1
                  AND gateway_id IN (SELECT id FROM gateways WHERE transport = $2)
                RETURNING id";
-    let rows = db::all(conn, sql, [ours.into(), SIMULATOR.into()]).await?;
-    rows.iter().map(|row| row.try_get("", "id").map(BatchId)).collect()
+    db::values(conn, sql, [ours.into(), SIMULATOR.into()]).await
 }

@@ -16,15 +16,15 @@ use crate::db::{self, Dialect};
 use crate::gateways::{self, ELSEWHERE};
 use crate::jobs::{self, Claimed, Ending, Finished};
 use crate::messages::tally::{self, Tally};
-use crate::model::{MessageStatus, named};
+use crate::model::MessageStatus;
 use crate::outbox::{self, DomainEvent, NewEvent};
 use crate::pacing::{self, Pace};
 use crate::retry::Backoff;
 use crate::senders::{self, Allowance, Hold};
 use crate::time::Timestamp;
-use entities::{ContactId, GatewayId, MessageId, SenderId};
+use entities::{ContactId, GatewayId, MessageId, RowUuid, SenderId};
 use rand::Rng;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use serde::Deserialize;
 use std::time::Duration;
 use uuid::Uuid;
@@ -113,79 +113,104 @@ pub async fn begin(
     gateway: Option<GatewayId>,
 ) -> Result<Begin, DbErr> {
     let message = message_of(&job.payload)?;
-    let row = db::one(
-        conn,
-        "SELECT CAST(m.uuid AS TEXT) AS uuid, m.contact_id AS contact_id, m.content AS content, m.status AS status, m.attempts AS attempts, m.gateway_id AS gateway, c.phone AS phone, c.id AS there,
-                s.id AS sender, s.name AS sender_name, s.rate_per_minute AS rate, s.urgent_slot_us AS next,
-                s.paused AS paused, s.daily_cap AS daily_cap, s.used_day AS used_day, s.used AS used
-         FROM messages m LEFT JOIN contacts c ON c.id = m.contact_id AND c.deleted_at IS NULL
-         JOIN senders s ON s.id = coalesce(m.sender_id, (SELECT d.id FROM senders d WHERE d.name = $2)) WHERE m.id = $1",
-        [message.into(), senders::DEFAULT.into()],
-    )
-    .await?;
-    let Some(row) = row else { return Ok(Begin::Over) };
-    let status: MessageStatus = named(&row, "status")?;
-    if !matches!(status, MessageStatus::Queued | MessageStatus::Unknown) {
+    let Some(row) = read(conn, message).await? else { return Ok(Begin::Over) };
+    if !matches!(row.status, MessageStatus::Queued | MessageStatus::Unknown) {
         return Ok(Begin::Over);
     }
-    let (text, phone) = (row.try_get::<Option<String>>("", "content")?, row.try_get::<Option<String>>("", "phone")?);
-    let (Some(text), Some(phone)) = (text, phone) else {
+    let (Some(text), Some(phone)) = (row.content, row.phone) else {
         // Who is not there has no text either: it was erased with them.
-        return Ok(match row.try_get::<Option<i64>>("", "there")? {
+        return Ok(match row.there {
             Some(_) => Begin::Void { code: "contact_has_no_number", detail: "the customer has no phone number" },
             None => Begin::Void { code: "contact_not_found", detail: "the customer was deleted meanwhile" },
         });
     };
-    let contact = ContactId(row.try_get("", "contact_id")?);
-    if let Some(written) = waits_behind(conn, contact, message).await? {
+    if let Some(written) = waits_behind(conn, row.contact_id, message).await? {
         // The longer it waits, the seldomer it is worth a look.
         let age = now.since(written);
         return Ok(Begin::NotBefore(now.plus((age / 4).clamp(BEHIND_MIN, BEHIND_MAX))));
     }
-    let uuid: String = row.try_get("", "uuid")?;
-    let sender = SenderId(row.try_get("", "sender")?);
-    let allowance = Allowance::read(&row)?;
     let held = |by: Hold| Begin::Held { until: by.look_again(now), by };
-    if let Some(by) = allowance.hold(now) {
+    if let Some(by) = row.allowance.hold(now) {
         return Ok(held(by));
     }
-    let next: i64 = row.try_get("", "next")?;
-    let waits_until = Timestamp(next / 1000);
+    let waits_until = Timestamp(row.next_us / 1000);
     if waits_until > now.plus(Duration::from_micros(pacing::HORIZON_US.unsigned_abs())) {
         return Ok(Begin::NotBefore(waits_until));
     }
-    if let Some(ours) = gateway {
-        let theirs = row.try_get::<Option<i64>>("", "gateway")?.map(GatewayId);
-        if let Some(theirs) = theirs
-            && !gateways::is_ours(conn, theirs, ours).await?
-        {
-            return Ok(Begin::Elsewhere { until: now.plus(ELSEWHERE) });
-        }
-        if theirs != Some(ours) {
-            let sql = "UPDATE messages SET gateway_id = $2 WHERE id = $1";
-            db::execute(conn, sql, [message.into(), ours.into()]).await?;
-        }
+    if let Some(ours) = gateway
+        && !bind(conn, message, row.gateway_id, ours).await?
+    {
+        return Ok(Begin::Elsewhere { until: now.plus(ELSEWHERE) });
     }
-    let rate = row.try_get::<Option<i64>>("", "rate")?.or(sender_rate);
-    let limits = (Pace::per_minute(rate, next).map(|pace| pace.interval_us), allowance.daily_cap);
-    let send_at = match limits {
+    let pace = Pace::per_minute(row.rate_per_minute.or(sender_rate), row.next_us);
+    let send_at = match (pace.map(|pace| pace.interval_us), row.allowance.daily_cap) {
         (None, None) => Some(waits_until.max(now)),
-        (interval_us, _) => take_slot(conn, now, sender, interval_us.unwrap_or(0)).await?,
+        (interval_us, _) => take_slot(conn, now, row.sender_id, interval_us.unwrap_or(0)).await?,
     };
     // Somebody stopped it, or took what was left of the day, since it was read.
     let Some(send_at) = send_at else { return Ok(held(Hold::Stopped)) };
     Ok(Begin::Go(Delivery {
         message,
-        sender,
-        sender_name: row.try_get("", "sender_name")?,
-        contact,
-        uuid: Uuid::try_parse(&uuid).map_err(|e| DbErr::Type(format!("a message's uuid: {e}")))?,
+        sender: row.sender_id,
+        sender_name: row.sender_name,
+        contact: row.contact_id,
+        uuid: row.uuid.0,
         phone,
         text,
-        attempt: row.try_get::<i64>("", "attempts")? + 1,
-        doubtful: status == MessageStatus::Unknown,
+        attempt: row.attempts + 1,
+        doubtful: row.status == MessageStatus::Unknown,
         send_at,
     }))
+}
+
+/// A message, its recipient, and the sender that it leaves from.
+#[derive(FromQueryResult)]
+struct Row {
+    uuid: RowUuid,
+    contact_id: ContactId,
+    content: Option<String>,
+    status: MessageStatus,
+    attempts: i64,
+    gateway_id: Option<GatewayId>,
+    phone: Option<String>,
+    /// The contact again, where it was not deleted.
+    there: Option<ContactId>,
+    sender_id: SenderId,
+    sender_name: String,
+    rate_per_minute: Option<i64>,
+    /// The next slot that is free for single messages.
+    next_us: i64,
+    #[sea_orm(nested)]
+    allowance: Allowance,
+}
+
+async fn read(conn: &impl ConnectionTrait, message: MessageId) -> Result<Option<Row>, DbErr> {
+    let sql = "SELECT m.uuid AS uuid, m.contact_id AS contact_id, m.content AS content, m.status AS status,
+                      m.attempts AS attempts, m.gateway_id AS gateway_id, c.phone AS phone, c.id AS there,
+                      s.id AS sender_id, s.name AS sender_name, s.rate_per_minute AS rate_per_minute,
+                      s.urgent_slot_us AS next_us, s.paused AS paused, s.daily_cap AS daily_cap, s.used_day AS used_day,
+                      s.used AS used
+               FROM messages m LEFT JOIN contacts c ON c.id = m.contact_id AND c.deleted_at IS NULL
+               JOIN senders s ON s.id = coalesce(m.sender_id, (SELECT d.id FROM senders d WHERE d.name = $2))
+               WHERE m.id = $1";
+    db::one_as(conn, sql, [message.into(), senders::DEFAULT.into()]).await
+}
+
+/// Makes a message our gateway's, if no other may have it; whether it is ours then.
+async fn bind(
+    conn: &impl ConnectionTrait,
+    message: MessageId,
+    theirs: Option<GatewayId>,
+    ours: GatewayId,
+) -> Result<bool, DbErr> {
+    match theirs {
+        Some(theirs) if theirs == ours => return Ok(true),
+        Some(theirs) if !gateways::is_ours(conn, theirs, ours).await? => return Ok(false),
+        Some(_) | None => {}
+    }
+    let sql = "UPDATE messages SET gateway_id = $2 WHERE id = $1";
+    db::execute(conn, sql, [message.into(), ours.into()]).await?;
+    Ok(true)
 }
 
 /// How long a message waits at a time for the one before it.
@@ -210,8 +235,7 @@ async fn waits_behind(
          WHERE direction = 'outbound' AND batch_id IS NULL AND status = 'queued'
          ORDER BY created_at DESC, id DESC LIMIT 1"
     );
-    let row = db::one(conn, sql, [contact.into(), message.into()]).await?;
-    row.map(|row| Ok(Timestamp(row.try_get("", "created_at")?))).transpose()
+    db::value(conn, sql, [contact.into(), message.into()]).await
 }
 
 /// Takes the next slot of single messages, and one of those that batches wait for, and counts the message. `None`: the
@@ -222,7 +246,7 @@ async fn take_slot(
     sender: SenderId,
     interval_us: i64,
 ) -> Result<Option<Timestamp>, DbErr> {
-    let row = db::one(
+    let taken: Option<i64> = db::value(
         conn,
         "UPDATE senders SET
             urgent_slot_us = CASE WHEN urgent_slot_us > $2 THEN urgent_slot_us ELSE $2 END + $3,
@@ -233,7 +257,6 @@ async fn take_slot(
         [sender.into(), now.0.saturating_mul(1000).into(), interval_us.into(), senders::day(now).into()],
     )
     .await?;
-    let taken = row.map(|row| row.try_get::<i64>("", "urgent_slot_us")).transpose()?;
     Ok(taken.map(|next| Timestamp((next - interval_us) / 1000)))
 }
 
@@ -397,12 +420,11 @@ pub(crate) async fn cancel(
                 error_code = 'job_cancelled', error_message = 'its job was cancelled'
          WHERE id {among} AND status IN ('queued', 'unknown') RETURNING id, contact_id, status"
     );
-    let mut events = Vec::new();
-    for row in db::all(conn, sql, [messages]).await? {
-        let failed =
-            DomainEvent::ReplyFailed { message: MessageId(row.try_get("", "id")?), status: named(&row, "status")? };
-        events.push(NewEvent::of(ContactId(row.try_get("", "contact_id")?), failed));
-    }
+    let failed: Vec<(MessageId, ContactId, MessageStatus)> = db::values(conn, sql, [messages]).await?;
+    let events: Vec<NewEvent> = failed
+        .into_iter()
+        .map(|(message, contact, status)| NewEvent::of(contact, DomainEvent::ReplyFailed { message, status }))
+        .collect();
     outbox::append(conn, now, &events).await
 }
 
@@ -419,7 +441,7 @@ async fn void(
                       error_message = $4
                WHERE id = $1 AND status IN ('queued', 'unknown') RETURNING contact_id, status";
     let values = [message.into(), status.as_str().into(), code.into(), detail.into()];
-    let Some(row) = db::one(conn, sql, values).await? else { return Ok(Step::quiet(())) };
-    let failed = DomainEvent::ReplyFailed { message, status: named(&row, "status")? };
-    outbox::append(conn, now, &[NewEvent::of(ContactId(row.try_get("", "contact_id")?), failed)]).await
+    let Some((contact, status)) = db::value(conn, sql, values).await? else { return Ok(Step::quiet(())) };
+    let failed = DomainEvent::ReplyFailed { message, status };
+    outbox::append(conn, now, &[NewEvent::of(contact, failed)]).await
 }

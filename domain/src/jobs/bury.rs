@@ -1,10 +1,10 @@
 //! Jobs that died. What that means for the rows that they belonged to is for those to know who know the kinds.
 
 use crate::Step;
-use crate::ring::{JobKind, UnknownName};
+use crate::ring::JobKind;
 use crate::time::Timestamp;
 use entities::{BatchId, JobId};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult};
 
 /// A job that died.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,17 +29,19 @@ pub(super) const COLUMNS: &str = "id, kind, batch_id, chunk_no, payload";
 impl<'a> Dead<'a> {
     /// Reads the [`COLUMNS`] of a job's row.
     pub(super) fn of(row: &QueryResult, reason: &'a str) -> Result<Self, DbErr> {
-        let kind: String = row.try_get("", "kind")?;
-        let payload: String = row.try_get("", "payload")?;
-        Ok(Self {
-            id: JobId(row.try_get("", "id")?),
-            kind: kind.parse().map_err(|e: UnknownName| DbErr::Type(e.to_string()))?,
-            batch: row.try_get::<Option<i64>>("", "batch_id")?.map(BatchId),
-            chunk: row.try_get("", "chunk_no")?,
-            payload: serde_json::from_str(&payload).unwrap_or_default(),
-            reason,
-        })
+        let Row { id, kind, batch_id, chunk_no, payload } = Row::from_query_result(row, "")?;
+        let payload = serde_json::from_str(&payload).unwrap_or_default();
+        Ok(Self { id, kind, batch: batch_id, chunk: chunk_no, payload, reason })
     }
+}
+
+#[derive(FromQueryResult)]
+struct Row {
+    id: JobId,
+    kind: JobKind,
+    batch_id: Option<BatchId>,
+    chunk_no: Option<i64>,
+    payload: String,
 }
 
 /// Whoever knows what the death of a job means. Called in the transaction in which the job dies.

@@ -7,10 +7,10 @@
 use super::IS_RUNNING;
 use super::finish::Ending;
 use crate::db::{self, Dialect};
-use crate::model::{JobEventKind, named};
+use crate::model::JobEventKind;
 use crate::time::Timestamp;
-use entities::{JobId, UserId};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use entities::{JobId, UserId, job_events};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, DerivePartialModel, EntityTrait, QueryFilter, QueryOrder};
 
 /// How many troubles a job keeps.
 pub const TROUBLES: i64 = 32;
@@ -113,9 +113,11 @@ fn cut(text: &str) -> &str {
 }
 
 /// Something that happened to a job.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, DerivePartialModel)]
+#[sea_orm(entity = "job_events::Entity")]
 pub struct JobEvent {
     /// What.
+    #[sea_orm(from_col = "what")]
     pub kind: JobEventKind,
     /// In which attempt, or after which; the first is 1.
     pub attempt: i64,
@@ -124,6 +126,7 @@ pub struct JobEvent {
     /// The worker that had it.
     pub worker: Option<String>,
     /// Who did it.
+    #[sea_orm(from_col = "user_id")]
     pub user: Option<UserId>,
     /// When.
     pub at: Timestamp,
@@ -136,20 +139,14 @@ pub struct JobEvent {
 /// # Errors
 /// The database's.
 pub async fn of(conn: &impl ConnectionTrait, id: JobId) -> Result<Vec<JobEvent>, DbErr> {
-    let sql = "SELECT attempt, what, detail, worker, user_id, at, again_at FROM job_events
-               WHERE job_id = $1 ORDER BY at, attempt, place";
-    let read = |row: &QueryResult| {
-        Ok(JobEvent {
-            kind: named(row, "what")?,
-            attempt: row.try_get("", "attempt")?,
-            detail: row.try_get("", "detail")?,
-            worker: row.try_get("", "worker")?,
-            user: row.try_get::<Option<i64>>("", "user_id")?.map(UserId),
-            at: Timestamp(row.try_get("", "at")?),
-            again_at: row.try_get::<Option<i64>>("", "again_at")?.map(Timestamp),
-        })
-    };
-    db::all(conn, sql, [id.into()]).await?.iter().map(read).collect()
+    job_events::Entity::find()
+        .filter(job_events::Column::JobId.eq(id))
+        .order_by_asc(job_events::Column::At)
+        .order_by_asc(job_events::Column::Attempt)
+        .order_by_asc(job_events::Column::Place)
+        .into_partial_model()
+        .all(conn)
+        .await
 }
 
 #[cfg(test)]

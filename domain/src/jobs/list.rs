@@ -5,11 +5,11 @@
 //! go on. So each page costs the same, whatever is in the ledger.
 
 use crate::db;
-use crate::model::{JobState, named};
+use crate::model::JobState;
 use crate::ring::{JobKind, Lane};
 use crate::time::Timestamp;
 use entities::{BatchId, JobId};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Value};
 
 /// Among how many jobs a page looks for what no index finds.
 pub const SEARCHED: usize = 5_000;
@@ -46,7 +46,7 @@ impl Filter {
 }
 
 /// A job as a list shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct Job {
     /// Its number.
     pub id: JobId,
@@ -57,8 +57,10 @@ pub struct Job {
     /// Where it stands.
     pub state: JobState,
     /// The batch it belongs to.
+    #[sea_orm(alias = "batch_id")]
     pub batch: Option<BatchId>,
     /// The chunk of that batch.
+    #[sea_orm(alias = "chunk_no")]
     pub chunk: Option<i64>,
     /// From when on it may be claimed.
     pub run_at: Timestamp,
@@ -73,6 +75,7 @@ pub struct Job {
     /// What went wrong last.
     pub error: Option<String>,
     /// Who has it.
+    #[sea_orm(alias = "lease_owner")]
     pub worker: Option<String>,
     /// Until when, unless it is renewed.
     pub lease_until: Option<Timestamp>,
@@ -88,32 +91,6 @@ pub struct Job {
 
 const COLUMNS: &str = "id, kind, lane, state, batch_id, chunk_no, run_at, attempts, failures, crashes, timeouts, error,
     lease_owner, lease_until, created_at, started_at, claimed_at, finished_at";
-
-impl Job {
-    fn read(row: &QueryResult) -> Result<Self, DbErr> {
-        let time = |column| Ok::<_, DbErr>(row.try_get::<Option<i64>>("", column)?.map(Timestamp));
-        Ok(Self {
-            id: JobId(row.try_get("", "id")?),
-            kind: row.try_get("", "kind")?,
-            lane: row.try_get("", "lane")?,
-            state: named(row, "state")?,
-            batch: row.try_get::<Option<i64>>("", "batch_id")?.map(BatchId),
-            chunk: row.try_get("", "chunk_no")?,
-            run_at: Timestamp(row.try_get("", "run_at")?),
-            attempts: row.try_get("", "attempts")?,
-            failures: row.try_get("", "failures")?,
-            crashes: row.try_get("", "crashes")?,
-            timeouts: row.try_get("", "timeouts")?,
-            error: row.try_get("", "error")?,
-            worker: row.try_get("", "lease_owner")?,
-            lease_until: time("lease_until")?,
-            created_at: Timestamp(row.try_get("", "created_at")?),
-            started_at: time("started_at")?,
-            claimed_at: time("claimed_at")?,
-            finished_at: time("finished_at")?,
-        })
-    }
-}
 
 /// Where a list goes on: behind this job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,8 +236,7 @@ pub async fn page(
         format!("(SELECT {columns} FROM jobs WHERE {behind}{by_index} ORDER BY {by} LIMIT {inner}) AS looked_at")
     };
     let sql = format!("SELECT {COLUMNS} FROM {} WHERE TRUE{among} ORDER BY {by} LIMIT {wanted}", looked_at(COLUMNS));
-    let found = db::all(conn, sql, values).await?;
-    let mut found = found.iter().map(Job::read).collect::<Result<Vec<_>, _>>()?;
+    let mut found: Vec<Job> = db::all_as(conn, sql, values).await?;
     if found.len() > rows {
         found.truncate(rows);
         let next = found.last().map(|job| order.place(job));
@@ -276,20 +252,24 @@ pub async fn page(
         "SELECT run_at, id FROM jobs WHERE {behind}{by_index} ORDER BY {by} LIMIT 1 OFFSET {}",
         inner.saturating_sub(1)
     );
-    let last = db::one(conn, sql, values).await?;
-    let next = last
-        .map(|row| {
-            let run_at = if matches!(order, Order::RunAt) { row.try_get("", "run_at")? } else { 0 };
-            Ok::<_, DbErr>(Place { run_at, id: row.try_get("", "id")? })
-        })
-        .transpose()?;
+    let last: Option<(i64, i64)> = db::value(conn, sql, values).await?;
+    let next = last.map(|(run_at, id)| Place { run_at: if matches!(order, Order::RunAt) { run_at } else { 0 }, id });
     Ok(Page { rows: found, next, partial: next.is_some() })
 }
 
-/// Reads a row with its payload; null where that cannot be read.
-fn with_payload(row: &QueryResult) -> Result<(Job, serde_json::Value), DbErr> {
-    let payload: String = row.try_get("", "payload")?;
-    Ok((Job::read(row)?, serde_json::from_str(&payload).unwrap_or_default()))
+/// A job with its payload.
+#[derive(FromQueryResult)]
+struct WithPayload {
+    #[sea_orm(nested)]
+    job: Job,
+    payload: String,
+}
+
+impl WithPayload {
+    /// The payload is null where it cannot be read.
+    fn read(self) -> (Job, serde_json::Value) {
+        (self.job, serde_json::from_str(&self.payload).unwrap_or_default())
+    }
 }
 
 /// A job, and what it was given to know.
@@ -298,14 +278,14 @@ fn with_payload(row: &QueryResult) -> Result<(Job, serde_json::Value), DbErr> {
 /// The database's.
 pub async fn get(conn: &impl ConnectionTrait, id: JobId) -> Result<Option<(Job, serde_json::Value)>, DbErr> {
     let sql = format!("SELECT {COLUMNS}, payload FROM jobs WHERE id = $1");
-    db::one(conn, sql, [id.into()]).await?.as_ref().map(with_payload).transpose()
+    Ok(db::one_as(conn, sql, [id.into()]).await?.map(WithPayload::read))
 }
 
 /// The same for a step that changes it: locked on PostgreSQL until the transaction ends.
 pub(crate) async fn lock(conn: &impl ConnectionTrait, id: JobId) -> Result<Option<(Job, serde_json::Value)>, DbErr> {
     let lock = db::Dialect::of(conn).for_update();
     let sql = format!("SELECT {COLUMNS}, payload FROM jobs WHERE id = $1{lock}");
-    db::one(conn, sql, [id.into()]).await?.as_ref().map(with_payload).transpose()
+    Ok(db::one_as(conn, sql, [id.into()]).await?.map(WithPayload::read))
 }
 
 /// Jobs with numbers above `$1` and up to `$2` that pass [`conditions`], in the order of their numbers, with their payloads:
@@ -322,7 +302,7 @@ pub(crate) async fn matching(
                                          ORDER BY id LIMIT {SEARCHED}) AS looked_at
          WHERE TRUE{among} ORDER BY id LIMIT {most}"
     );
-    db::all(conn, sql, values).await?.iter().map(with_payload).collect()
+    Ok(db::all_as(conn, sql, values).await?.into_iter().map(WithPayload::read).collect())
 }
 
 /// The jobs at work, the longest at work first, at most `limit`.
@@ -331,7 +311,7 @@ pub(crate) async fn matching(
 /// The database's.
 pub async fn running(conn: &impl ConnectionTrait, limit: u64) -> Result<Vec<Job>, DbErr> {
     let sql = format!("SELECT {COLUMNS} FROM jobs WHERE state = 'running' ORDER BY claimed_at, id LIMIT {limit}");
-    db::all(conn, sql, []).await?.iter().map(Job::read).collect()
+    db::all_as(conn, sql, []).await
 }
 
 /// These jobs, in the order in which they are named; those that are gone are left out.
@@ -340,8 +320,8 @@ pub async fn running(conn: &impl ConnectionTrait, limit: u64) -> Result<Vec<Job>
 /// The database's.
 pub async fn by_ids(conn: &impl ConnectionTrait, ids: &[i64]) -> Result<Vec<Job>, DbErr> {
     let (among, values) = db::Dialect::of(conn).one_of_numbers(1, ids);
-    let found = db::all(conn, format!("SELECT {COLUMNS} FROM jobs WHERE id {among}"), [values]).await?;
-    let mut jobs = found.iter().map(Job::read).collect::<Result<Vec<_>, _>>()?;
+    let sql = format!("SELECT {COLUMNS} FROM jobs WHERE id {among}");
+    let mut jobs: Vec<Job> = db::all_as(conn, sql, [values]).await?;
     jobs.sort_by_key(|job| ids.iter().position(|id| *id == job.id.0));
     Ok(jobs)
 }
@@ -351,8 +331,7 @@ pub async fn by_ids(conn: &impl ConnectionTrait, ids: &[i64]) -> Result<Vec<Job>
 /// # Errors
 /// The database's.
 pub async fn newest(conn: &impl ConnectionTrait) -> Result<i64, DbErr> {
-    let row = db::one(conn, "SELECT coalesce(max(id), 0) AS id FROM jobs", []).await?;
-    row.map_or(Ok(0), |row| row.try_get("", "id"))
+    Ok(db::value(conn, "SELECT coalesce(max(id), 0) FROM jobs", []).await?.unwrap_or(0))
 }
 
 /// How many jobs that pass a filter are newer than `than`: counts to `at_most`, among [`SEARCHED`] jobs.
@@ -363,9 +342,9 @@ pub async fn newer(conn: &impl ConnectionTrait, filter: &Filter, than: i64, at_m
     let mut values: Vec<Value> = vec![than.into()];
     let (by_index, among) = conditions(filter, &mut values);
     let sql = format!(
-        "SELECT count(*) AS n FROM (
+        "SELECT count(*) FROM (
             SELECT id FROM (SELECT id, state, lane, kind, error FROM jobs WHERE id > $1{by_index} ORDER BY id LIMIT {SEARCHED})
                 AS looked_at WHERE TRUE{among} LIMIT {at_most}) AS those"
     );
-    db::one(conn, sql, values).await?.map_or(Ok(0), |row| row.try_get("", "n"))
+    Ok(db::value(conn, sql, values).await?.unwrap_or(0))
 }

@@ -6,7 +6,7 @@ use super::{IS_READY, SWEEP_GRACE};
 use crate::db::{self, Dialect};
 use crate::ring::{JobKind, Lane, Ring};
 use crate::time::Timestamp;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 
 /// How many jobs are parked at once: a transaction that others do not wait long for.
 const PARKED_AT_ONCE: u64 = 2_000;
@@ -68,13 +68,14 @@ pub async fn unpark(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> 
 }
 
 /// Jobs that this release does not know, of one kind, lane and version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
 pub struct Unknown {
     /// The kind's name.
     pub kind: String,
     /// The lane's name.
     pub lane: String,
     /// The version that their payloads were written in.
+    #[sea_orm(alias = "payload_version")]
     pub version: i64,
     /// How many.
     pub jobs: i64,
@@ -119,14 +120,5 @@ async fn grouped(conn: &impl ConnectionTrait, among: &str, limit: u64) -> Result
          GROUP BY kind, lane, payload_version ORDER BY kind, lane, payload_version LIMIT {limit}",
         is_known()
     );
-    let read = |row: &sea_orm::QueryResult| {
-        Ok(Unknown {
-            kind: row.try_get("", "kind")?,
-            lane: row.try_get("", "lane")?,
-            version: row.try_get("", "payload_version")?,
-            jobs: row.try_get("", "jobs")?,
-            since: Timestamp(row.try_get("", "since")?),
-        })
-    };
-    db::all(conn, sql, []).await?.iter().map(read).collect()
+    db::all_as(conn, sql, []).await
 }

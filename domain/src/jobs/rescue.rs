@@ -9,7 +9,7 @@ use crate::db::{self, Dialect};
 use crate::ring::{JobRef, Lane, Ring};
 use crate::time::Timestamp;
 use entities::JobId;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 
 /// Whether a [`sweep`] would find anything.
 ///
@@ -56,7 +56,7 @@ pub async fn sweep(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
     }
     for row in &rows {
         swept.rings.push(ring_of(row)?);
-        swept.again += usize::from(row.try_get::<Option<i64>>("", "rung_at")?.is_some());
+        swept.again += usize::from(Promised::from_query_result(row, "")?.rung_at.is_some());
     }
     let ids: Vec<i64> = swept.rings.iter().map(|r| r.job.id.0).collect();
     let source = Dialect::of(conn).one_of(1, "bigint");
@@ -67,6 +67,12 @@ pub async fn sweep(conn: &impl ConnectionTrait, now: Timestamp, limit: u64) -> R
     )
     .await?;
     Ok(swept)
+}
+
+/// When a ring of the job was promised.
+#[derive(FromQueryResult)]
+struct Promised {
+    rung_at: Option<Timestamp>,
 }
 
 /// The jobs of a lane that could be claimed now, the oldest first: how a worker finds work while the queue is away.
@@ -125,11 +131,11 @@ pub async fn rescue(
     .await?;
     let mut step: Step<Rescued> = Step::quiet(Rescued::default());
     for row in rows {
-        let id = JobId(row.try_get("", "id")?);
-        let crashed = !row.try_get::<bool>("", "worker_is_there")?;
-        let crashes = row.try_get::<i64>("", "crashes")? + i64::from(crashed);
+        let Lost { id, crashes, worker_is_there, known } = Lost::from_query_result(&row, "")?;
+        let crashed = !worker_is_there;
+        let crashes = crashes + i64::from(crashed);
         // What burying one means is known to the release that knows the job.
-        let dead = crashed && crashes >= MAX_CRASHES && row.try_get::<bool>("", "known")?;
+        let dead = crashed && crashes >= MAX_CRASHES && known;
         let error = match crashed {
             true => format!("its worker died while it ran, {crashes} times in a row"),
             false => "its lease ended: the worker could not write a result".into(),
@@ -171,6 +177,16 @@ pub async fn rescue(
     Ok(step)
 }
 
+/// A job whose lease ended, beside what is read of it to bury it or to ring it.
+#[derive(FromQueryResult)]
+struct Lost {
+    id: JobId,
+    crashes: i64,
+    worker_is_there: bool,
+    /// Whether this release knows the job.
+    known: bool,
+}
+
 /// Deletes up to `limit` jobs that ended before `before`, with their histories; returns how many. Dead ones stay until a
 /// person has seen to them. In a transaction: a history without its job would stay for ever.
 ///
@@ -179,11 +195,12 @@ pub async fn rescue(
 pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, limit: u64) -> Result<u64, DbErr> {
     let which = "finished_at IS NOT NULL AND finished_at < $1 AND state <> 'dead'";
     let some = Dialect::of(conn).some_of("jobs", "id", which, limit);
-    let gone = db::all(conn, format!("DELETE FROM jobs WHERE {some} RETURNING id"), [before.0.into()]).await?;
-    let ids = gone.iter().map(|row| row.try_get("", "id")).collect::<Result<Vec<i64>, _>>()?;
-    if !ids.is_empty() {
+    let sql = format!("DELETE FROM jobs WHERE {some} RETURNING id");
+    let ids: Vec<i64> = db::values(conn, sql, [before.0.into()]).await?;
+    let gone = ids.len() as u64;
+    if gone > 0 {
         let (among, ids) = Dialect::of(conn).one_of_numbers(1, &ids);
         db::execute(conn, format!("DELETE FROM job_events WHERE job_id {among}"), [ids]).await?;
     }
-    Ok(gone.len() as u64)
+    Ok(gone)
 }

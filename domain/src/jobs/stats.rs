@@ -2,7 +2,7 @@
 
 use crate::db;
 use crate::time::Timestamp;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use std::time::Duration;
 
 /// The jobs of one lane and kind in one state.
@@ -25,22 +25,18 @@ pub struct Depth {
 /// # Errors
 /// The database's.
 pub async fn depths(conn: &impl ConnectionTrait, now: Timestamp) -> Result<Vec<Depth>, DbErr> {
-    let rows = db::all(
-        conn,
-        "SELECT lane, kind, state, count(*) AS jobs, min(run_at) AS oldest FROM jobs
-         WHERE state = 'ready' OR state = 'running' OR state = 'parked' OR state = 'dead' GROUP BY lane, kind, state",
-        [],
-    )
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Depth {
-                lane: row.try_get("", "lane")?,
-                kind: row.try_get("", "kind")?,
-                state: row.try_get("", "state")?,
-                jobs: row.try_get("", "jobs")?,
-                oldest: now.since(Timestamp(row.try_get("", "oldest")?)),
-            })
-        })
-        .collect()
+    let sql = "SELECT lane, kind, state, count(*) AS jobs, min(run_at) AS since FROM jobs
+               WHERE state = 'ready' OR state = 'running' OR state = 'parked' OR state = 'dead'
+               GROUP BY lane, kind, state";
+    let depth = |Group { lane, kind, state, jobs, since }| Depth { lane, kind, state, jobs, oldest: now.since(since) };
+    Ok(db::all_as(conn, sql, []).await?.into_iter().map(depth).collect())
+}
+
+#[derive(FromQueryResult)]
+struct Group {
+    lane: String,
+    kind: String,
+    state: String,
+    jobs: i64,
+    since: Timestamp,
 }

@@ -12,7 +12,7 @@ use crate::db::{self, Dialect};
 use crate::ring::Lane;
 use crate::time::Timestamp;
 use entities::JobId;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Value};
 use std::time::Duration;
 
 /// How often a worker says that it is there.
@@ -53,13 +53,25 @@ impl Orders {
 
     /// Reads those of a row; `None`: its worker is of a release that takes none.
     pub(crate) fn read(row: &QueryResult) -> Result<Option<Self>, DbErr> {
-        let mut places = [0; 3];
-        for (place, column) in places.iter_mut().zip(PLACES) {
-            let Some(count) = row.try_get::<Option<i64>>("", column)? else { return Ok(None) };
-            *place = u32::try_from(count).unwrap_or(MAX_PLACES);
-        }
-        Ok(Some(Self { draining: row.try_get("", "draining")?, places }))
+        let row = OrdersRow::from_query_result(row, "")?;
+        Ok(Self::kept(row.draining, [row.critical_places, row.default_places, row.bulk_places]))
     }
+
+    /// Those that a row keeps, its places in the order of [`Lane::ALL`]; `None`: its worker is of a release that takes none.
+    pub(crate) fn kept(draining: bool, places: [Option<i64>; 3]) -> Option<Self> {
+        let [Some(critical), Some(default), Some(bulk)] = places else { return None };
+        let places = [critical, default, bulk].map(|count| u32::try_from(count).unwrap_or(MAX_PLACES));
+        Some(Self { draining, places })
+    }
+}
+
+/// A row's [`ORDERS`].
+#[derive(FromQueryResult)]
+struct OrdersRow {
+    draining: bool,
+    critical_places: Option<i64>,
+    default_places: Option<i64>,
+    bulk_places: Option<i64>,
 }
 
 /// The columns of the places, in the order of [`Lane::ALL`].
@@ -165,9 +177,9 @@ pub async fn leave(conn: &impl ConnectionTrait, now: Timestamp, owner: &str) -> 
 /// The database's.
 pub async fn bury_silent(conn: &impl ConnectionTrait, now: Timestamp, heard_since: Timestamp) -> Result<usize, DbErr> {
     let sql = "DELETE FROM workers WHERE seen_at < $1 RETURNING owner";
-    let silent = db::all(conn, sql, [heard_since.0.into()]).await?;
-    for row in &silent {
-        end_leases(conn, now, &row.try_get::<String>("", "owner")?).await?;
+    let silent: Vec<String> = db::values(conn, sql, [heard_since.0.into()]).await?;
+    for owner in &silent {
+        end_leases(conn, now, owner).await?;
     }
     Ok(silent.len())
 }

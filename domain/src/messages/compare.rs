@@ -2,8 +2,8 @@
 
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
-use entities::GatewayId;
-use sea_orm::{ConnectionTrait, DbErr};
+use entities::{GatewayId, RowUuid};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use serde_json::json;
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -32,18 +32,25 @@ pub async fn taken(
     limit: u64,
 ) -> Result<Vec<TakenMessage>, DbErr> {
     let sql = format!(
-        "SELECT id, CAST(uuid AS TEXT) AS uuid, sent_at, gateway_id FROM messages
+        "SELECT id, uuid, sent_at, gateway_id FROM messages
          WHERE id > $1 AND direction = 'outbound' AND sent_at >= $2 ORDER BY id LIMIT {limit}"
     );
-    let rows = db::all(conn, sql, [after.into(), since.0.into()]).await?;
-    let taken = |row: &sea_orm::QueryResult| {
-        let uuid = uuid(&row.try_get::<String>("", "uuid")?)?;
-        let sent_at = row.try_get("", "sent_at")?;
-        let gateway = row.try_get::<Option<i64>>("", "gateway_id")?.map(GatewayId);
-        let named_at = named_at(uuid).unwrap_or(Timestamp(sent_at));
-        Ok(TakenMessage { id: row.try_get("", "id")?, uuid, named_at, gateway })
+    let rows: Vec<Row> = db::all_as(conn, sql, [after.into(), since.0.into()]).await?;
+    let taken = |row: Row| TakenMessage {
+        id: row.id,
+        uuid: row.uuid.0,
+        named_at: named_at(row.uuid.0).unwrap_or(row.sent_at),
+        gateway: row.gateway_id,
     };
-    rows.iter().map(taken).collect()
+    Ok(rows.into_iter().map(taken).collect())
+}
+
+#[derive(FromQueryResult)]
+struct Row {
+    id: i64,
+    uuid: RowUuid,
+    sent_at: Timestamp,
+    gateway_id: Option<GatewayId>,
 }
 
 /// The statuses of messages, of those among `ids` that have a row: `queued`, `sent`, `delivered`, `read`, `failed`.
@@ -52,12 +59,7 @@ pub async fn taken(
 /// The database's.
 pub async fn statuses(conn: &impl ConnectionTrait, ids: &[Uuid]) -> Result<HashMap<Uuid, String>, DbErr> {
     let these = Dialect::of(conn).one_of(1, "uuid");
-    of(
-        conn,
-        format!("SELECT CAST(uuid AS TEXT) AS uuid, status FROM messages WHERE uuid {these} AND direction IS NOT NULL"),
-        ids,
-    )
-    .await
+    of(conn, format!("SELECT uuid, status FROM messages WHERE uuid {these} AND direction IS NOT NULL"), ids).await
 }
 
 /// The statuses of the items of batches, of those among `ids` that the items have: some of their messages are not decided yet.
@@ -66,9 +68,7 @@ pub async fn statuses(conn: &impl ConnectionTrait, ids: &[Uuid]) -> Result<HashM
 /// The database's.
 pub async fn item_statuses(conn: &impl ConnectionTrait, ids: &[Uuid]) -> Result<HashMap<Uuid, String>, DbErr> {
     let these = Dialect::of(conn).one_of(1, "uuid");
-    let sql = format!(
-        "SELECT CAST(uuid AS TEXT) AS uuid, item_status AS status FROM messages WHERE uuid {these} AND seq IS NOT NULL"
-    );
+    let sql = format!("SELECT uuid, item_status FROM messages WHERE uuid {these} AND seq IS NOT NULL");
     of(conn, sql, ids).await
 }
 
@@ -76,16 +76,12 @@ async fn of(conn: &impl ConnectionTrait, sql: String, ids: &[Uuid]) -> Result<Ha
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows = db::all(conn, sql, [json!(ids).to_string().into()]).await?;
-    rows.iter().map(|row| Ok((uuid(&row.try_get::<String>("", "uuid")?)?, row.try_get("", "status")?))).collect()
+    let rows: Vec<(RowUuid, String)> = db::values(conn, sql, [json!(ids).to_string().into()]).await?;
+    Ok(rows.into_iter().map(|(uuid, status)| (uuid.0, status)).collect())
 }
 
 /// Ids begin with the time at which they are given (UUIDv7, RFC 9562, 5.7).
 fn named_at(uuid: Uuid) -> Option<Timestamp> {
     let (seconds, nanos) = uuid.get_timestamp()?.to_unix();
     Some(Timestamp(i64::try_from(seconds).ok()?.checked_mul(1_000)?.checked_add(i64::from(nanos / 1_000_000))?))
-}
-
-fn uuid(text: &str) -> Result<Uuid, DbErr> {
-    Uuid::try_parse(text).map_err(|error| DbErr::Type(format!("a message's id: {error}")))
 }

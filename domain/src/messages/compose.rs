@@ -66,15 +66,15 @@ pub async fn compose(
     let sql =
         format!("SELECT phone FROM contacts WHERE id = $1 AND deleted_at IS NULL{}", Dialect::of(conn).for_update());
     let mut contact = contact;
-    let mut row = db::one(conn, sql.clone(), [contact.into()]).await?;
-    if row.is_none()
+    let mut phone: Option<Option<String>> = db::value(conn, sql.clone(), [contact.into()]).await?;
+    if phone.is_none()
         && let Some(kept) = merge::survivor(conn, contact).await?
     {
         contact = kept;
-        row = db::one(conn, sql, [kept.into()]).await?;
+        phone = db::value(conn, sql, [kept.into()]).await?;
     }
-    let row = row.ok_or(ComposeError::NoContact)?;
-    if row.try_get::<Option<String>>("", "phone")?.is_none() {
+    let phone = phone.ok_or(ComposeError::NoContact)?;
+    if phone.is_none() {
         return Err(ComposeError::NoPhone);
     }
     let conversation = conversations::open(conn, now, contact, Channel::WhatsApp, By::Us, rng).await?;
@@ -86,7 +86,7 @@ pub async fn compose(
         "INSERT INTO messages (uuid, contact_id, conversation_id, author_id, direction, content, status, created_at, sender_id)
          VALUES ({}, $2, $3, $4, '{}', $5, '{}', $6, $7) RETURNING {}",
         Dialect::of(conn).uuid(1),
-        Direction::Outbound.as_str(),
+        Direction::Outbound,
         MessageStatus::Queued,
         history::COLUMNS
     );
@@ -99,8 +99,7 @@ pub async fn compose(
         now.0.into(),
         conversation.sender.map(|id| id.0).into(),
     ];
-    let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
-    let message = history::read(&row)?;
+    let message: Message = db::one_as(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
     activity::touch(conn, [(contact, now)]).await?;
     let job = NewJob { payload: json!({ "message": message.id }), ..NewJob::of(JobKind::Deliver, now) };
     let rings = jobs::enqueue(conn, now, &[job]).await?;

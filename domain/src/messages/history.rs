@@ -2,45 +2,31 @@
 
 use crate::ack::AckLevel;
 use crate::contacts::merge;
-use crate::db::{self, Dialect};
-use crate::model::{MessageStatus, named};
+use crate::db::{self, Dialect, Json};
+use crate::model::MessageStatus;
 use crate::time::Timestamp;
 use entities::{BatchId, ContactId, ConversationId, MessageId, UserId};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use uuid::Uuid;
 
-/// Which way a message went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// The contact wrote it.
-    Inbound,
-    /// It went to the contact, or was to.
-    Outbound,
-}
-
-impl Direction {
-    /// The name in columns and on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Inbound => "inbound",
-            Self::Outbound => "outbound",
-        }
-    }
-}
+pub use entities::Direction;
 
 /// A message.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, FromQueryResult)]
 pub struct Message {
     /// Its number.
     pub id: MessageId,
     /// Whose history it is in.
+    #[sea_orm(alias = "contact_id")]
     pub contact: ContactId,
     /// The conversation it belongs to, if it does to one.
+    #[sea_orm(alias = "conversation_id")]
     pub conversation: Option<ConversationId>,
     /// The batch that sent it, if one did.
+    #[sea_orm(alias = "batch_id")]
     pub batch: Option<BatchId>,
     /// The user who wrote it, if one did.
+    #[sea_orm(alias = "author_id")]
     pub author: Option<UserId>,
     /// Which way it went.
     pub direction: Direction,
@@ -49,7 +35,7 @@ pub struct Message {
     /// `text`, `image`, …: the network's word.
     pub message_type: String,
     /// What the network says of its media.
-    pub media: Option<serde_json::Value>,
+    pub media: Option<Json<serde_json::Value>>,
     /// Where it stands.
     pub status: MessageStatus,
     /// How far it has come.
@@ -67,33 +53,6 @@ pub struct Message {
 pub(crate) const COLUMNS: &str =
     "id, contact_id, conversation_id, batch_id, author_id, direction, content, message_type, media,
     status, ack, whatsapp_id, error_code, error_message, created_at";
-
-pub(crate) fn read(row: &QueryResult) -> Result<Message, DbErr> {
-    let number = |column: &str| row.try_get::<Option<i64>>("", column);
-    let media: Option<String> = row.try_get("", "media")?;
-    let direction: String = row.try_get("", "direction")?;
-    Ok(Message {
-        id: MessageId(row.try_get("", "id")?),
-        contact: ContactId(row.try_get("", "contact_id")?),
-        conversation: number("conversation_id")?.map(ConversationId),
-        batch: number("batch_id")?.map(BatchId),
-        author: number("author_id")?.map(UserId),
-        direction: match direction.as_str() {
-            "inbound" => Direction::Inbound,
-            "outbound" => Direction::Outbound,
-            other => return Err(DbErr::Type(format!("a message's direction: {other:?}"))),
-        },
-        content: row.try_get("", "content")?,
-        message_type: row.try_get("", "message_type")?,
-        media: media.map(|text| serde_json::from_str(&text)).transpose().map_err(|e| DbErr::Json(e.to_string()))?,
-        status: named(row, "status")?,
-        ack: row.try_get("", "ack")?,
-        whatsapp_id: row.try_get("", "whatsapp_id")?,
-        error_code: row.try_get("", "error_code")?,
-        error_message: row.try_get("", "error_message")?,
-        created_at: Timestamp(row.try_get("", "created_at")?),
-    })
-}
 
 /// Which part of a history. A message that is not the contact's stands where its number would have come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,10 +90,9 @@ pub async fn list(
          ORDER BY created_at {order}, id {order} LIMIT {}",
         limit + 1
     );
-    let rows = db::all(conn, sql, [contact.into(), at.into(), id.into()]).await?;
-    if rows.is_empty() {
-        let known = "SELECT id FROM contacts WHERE id = $1 AND deleted_at IS NULL";
-        if db::one(conn, known, [contact.into()]).await?.is_some() {
+    let mut messages: Vec<Message> = db::all_as(conn, sql, [contact.into(), at.into(), id.into()]).await?;
+    if messages.is_empty() {
+        if merge::is_known(conn, contact).await? {
             return Ok(Some((Vec::new(), false)));
         }
         return match merge::survivor(conn, contact).await? {
@@ -142,7 +100,6 @@ pub async fn list(
             _ => Ok(None),
         };
     }
-    let mut messages = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let more = messages.len() > limit;
     messages.truncate(limit);
     if let Part::Before(_) = part {
@@ -161,11 +118,8 @@ pub async fn by_ids(conn: &impl ConnectionTrait, ids: &[MessageId]) -> Result<Ve
     }
     let numbers: Vec<i64> = ids.iter().map(|id| id.0).collect();
     let (these, numbers) = Dialect::of(conn).one_of_numbers(1, &numbers);
-    db::all(conn, format!("SELECT {COLUMNS} FROM messages WHERE id {these} AND direction IS NOT NULL"), [numbers])
-        .await?
-        .iter()
-        .map(read)
-        .collect()
+    let sql = format!("SELECT {COLUMNS} FROM messages WHERE id {these} AND direction IS NOT NULL");
+    db::all_as(conn, sql, [numbers]).await
 }
 
 /// Whose a message is.
@@ -191,15 +145,9 @@ pub async fn of_id(conn: &impl ConnectionTrait, id: &str) -> Result<Option<Named
     let Ok(id) = Uuid::try_parse(id) else { return Ok(None) };
     let these = Dialect::of(conn).one_of(1, "uuid");
     let sql = format!("SELECT contact_id, batch_id, seq FROM messages WHERE uuid {these}");
-    let row = db::one(conn, sql, [serde_json::json!([id]).to_string().into()]).await?;
-    let read = |row: QueryResult| {
-        let batch = row.try_get::<Option<i64>>("", "batch_id")?.map(BatchId);
-        Ok(Named {
-            contact: row.try_get::<Option<i64>>("", "contact_id")?.map(ContactId),
-            item: batch.zip(row.try_get::<Option<i64>>("", "seq")?),
-        })
-    };
-    row.map(read).transpose()
+    let row: Option<(Option<ContactId>, Option<BatchId>, Option<i64>)> =
+        db::value(conn, sql, [serde_json::json!([id]).to_string().into()]).await?;
+    Ok(row.map(|(contact, batch, seq)| Named { contact, item: batch.zip(seq) }))
 }
 
 /// A place in a history: a time and a number.
@@ -216,10 +164,9 @@ async fn place(
     message: MessageId,
     side: fn(MessageId) -> Part,
 ) -> Result<Option<Position>, DbErr> {
-    let read = |row: QueryResult| Ok((row.try_get("", "created_at")?, row.try_get("", "id")?));
     let exact = "SELECT created_at, id FROM messages WHERE id = $2 AND contact_id = $1 AND direction IS NOT NULL";
-    if let Some(row) = db::one(conn, exact, [contact.into(), message.into()]).await? {
-        return read(row).map(Some);
+    if let Some(place) = db::value(conn, exact, [contact.into(), message.into()]).await? {
+        return Ok(Some(place));
     }
     let (compare, order) = match side(message) {
         Part::Before(_) => (">", "ASC"),
@@ -229,5 +176,5 @@ async fn place(
         "SELECT created_at, id FROM messages WHERE contact_id = $1 AND direction IS NOT NULL AND id {compare} $2
          ORDER BY id {order} LIMIT 1"
     );
-    db::one(conn, near, [contact.into(), message.into()]).await?.map(read).transpose()
+    db::value(conn, near, [contact.into(), message.into()]).await
 }

@@ -21,7 +21,7 @@ use crate::model::MessageStatus;
 use crate::outbox::{DomainEvent, NewEvent};
 use crate::ring::Ring;
 use crate::time::Timestamp;
-use entities::{ContactId, MessageId};
+use entities::ContactId;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::Value;
@@ -78,7 +78,7 @@ pub(crate) async fn receive(
                                whatsapp_id, created_at, sender_id)
          VALUES ({}, $2, $3, '{}', $4, $5, $6, '{}', {ACK_DELIVERED}, $7, $8, $9) RETURNING id",
         Dialect::of(conn).uuid(1),
-        Direction::Inbound.as_str(),
+        Direction::Inbound,
         MessageStatus::Received
     );
     let values = [
@@ -92,8 +92,7 @@ pub(crate) async fn receive(
         at.0.into(),
         conversation.sender.map(|id| id.0).into(),
     ];
-    let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
-    let message = MessageId(row.try_get("", "id")?);
+    let message = db::value(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
     activity::touch(conn, [(contact, at)]).await?;
     let mut received = Received::default();
     received.to_append.extend(merged.iter().flat_map(Merged::events));

@@ -53,7 +53,6 @@ pub(crate) async fn add(
 /// # Errors
 /// The database's.
 pub async fn total(conn: &impl ConnectionTrait, tally: Tally) -> Result<i64, DbErr> {
-    let sql = "SELECT CAST(coalesce(sum(n), 0) AS BIGINT) AS n FROM message_tallies WHERE kind = $1";
-    let row = db::one(conn, sql, [tally.as_str().into()]).await?;
-    row.map_or(Ok(0), |row| row.try_get("", "n"))
+    let sql = "SELECT CAST(coalesce(sum(n), 0) AS BIGINT) FROM message_tallies WHERE kind = $1";
+    Ok(db::value(conn, sql, [tally.as_str().into()]).await?.unwrap_or(0))
 }

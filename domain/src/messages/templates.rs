@@ -1,13 +1,16 @@
 //! Templates that users keep.
 
 use super::template::{Recipient, Template, TemplateError};
-use crate::db;
 use crate::time::Timestamp;
-use entities::{TemplateId, UserId};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, SqlErr};
+use entities::{TemplateId, UserId, templates};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, DerivePartialModel, EntityTrait, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, SqlErr,
+};
 
 /// A template as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, DerivePartialModel)]
+#[sea_orm(entity = "templates::Entity")]
 pub struct StoredTemplate {
     /// Its number.
     pub id: TemplateId,
@@ -47,18 +50,6 @@ impl From<DbErr> for StoreError {
     }
 }
 
-const COLUMNS: &str = "id, name, content, created_at, updated_at";
-
-fn read(row: &QueryResult) -> Result<StoredTemplate, DbErr> {
-    Ok(StoredTemplate {
-        id: TemplateId(row.try_get("", "id")?),
-        name: row.try_get("", "name")?,
-        content: row.try_get("", "content")?,
-        created_at: Timestamp(row.try_get("", "created_at")?),
-        updated_at: Timestamp(row.try_get("", "updated_at")?),
-    })
-}
-
 /// Keeps a new template.
 ///
 /// # Errors
@@ -71,12 +62,17 @@ pub async fn create(
     content: &str,
 ) -> Result<StoredTemplate, StoreError> {
     Template::parse(content)?;
-    let sql = format!(
-        "INSERT INTO templates (name, content, created_by, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)
-         RETURNING {COLUMNS}"
-    );
-    let row = db::one(conn, sql, [name.into(), content.into(), by.into(), now.0.into()]).await?;
-    Ok(read(&row.ok_or(DbErr::RecordNotInserted)?)?)
+    let row = templates::ActiveModel {
+        name: Set(name.to_owned()),
+        content: Set(content.to_owned()),
+        created_by: Set(by),
+        created_at: Set(now),
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    let id = templates::Entity::insert(row).exec(conn).await?.last_insert_id;
+    let (name, content) = (name.to_owned(), content.to_owned());
+    Ok(StoredTemplate { id, name, content, created_at: now, updated_at: now })
 }
 
 /// Changes a template. Batches that were accepted with it keep their text.
@@ -91,10 +87,14 @@ pub async fn update(
     content: &str,
 ) -> Result<StoredTemplate, StoreError> {
     Template::parse(content)?;
-    let sql =
-        format!("UPDATE templates SET name = $2, content = $3, updated_at = $4 WHERE id = $1 RETURNING {COLUMNS}");
-    let row = db::one(conn, sql, [id.into(), name.into(), content.into(), now.0.into()]).await?;
-    Ok(read(&row.ok_or(StoreError::NotFound)?)?)
+    let change = templates::ActiveModel {
+        name: Set(name.to_owned()),
+        content: Set(content.to_owned()),
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    templates::Entity::update_many().set(change).filter(templates::Column::Id.eq(id)).exec(conn).await?;
+    get(conn, id).await?.ok_or(StoreError::NotFound)
 }
 
 /// Reads a template.
@@ -102,8 +102,7 @@ pub async fn update(
 /// # Errors
 /// The database's.
 pub async fn get(conn: &impl ConnectionTrait, id: TemplateId) -> Result<Option<StoredTemplate>, DbErr> {
-    let row = db::one(conn, format!("SELECT {COLUMNS} FROM templates WHERE id = $1"), [id.into()]).await?;
-    row.as_ref().map(read).transpose()
+    templates::Entity::find_by_id(id).into_partial_model().one(conn).await
 }
 
 /// The content of a template.
@@ -116,10 +115,10 @@ pub(crate) async fn content(conn: &impl ConnectionTrait, id: TemplateId) -> Resu
 /// # Errors
 /// The database's.
 pub async fn list(conn: &impl ConnectionTrait, limit: u64, offset: u64) -> Result<(Vec<StoredTemplate>, i64), DbErr> {
-    let sql = format!("SELECT {COLUMNS} FROM templates ORDER BY name LIMIT {limit} OFFSET {offset}");
-    let rows = db::all(conn, sql, []).await?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let count = db::one(conn, "SELECT count(*) AS n FROM templates", []).await?;
-    Ok((rows, count.map_or(Ok(0), |row| row.try_get("", "n"))?))
+    let page = templates::Entity::find().order_by_asc(templates::Column::Name).limit(limit).offset(offset);
+    let rows = page.into_partial_model().all(conn).await?;
+    let count = templates::Entity::find().count(conn).await?;
+    Ok((rows, i64::try_from(count).unwrap_or(i64::MAX)))
 }
 
 /// Forgets a template; tells whether there was one.
@@ -127,7 +126,7 @@ pub async fn list(conn: &impl ConnectionTrait, limit: u64, offset: u64) -> Resul
 /// # Errors
 /// The database's.
 pub async fn delete(conn: &impl ConnectionTrait, id: TemplateId) -> Result<bool, DbErr> {
-    Ok(db::execute(conn, "DELETE FROM templates WHERE id = $1", [id.into()]).await? == 1)
+    Ok(templates::Entity::delete_by_id(id).exec(conn).await?.rows_affected == 1)
 }
 
 /// Renders a text for made-up values: what a user sees while writing.

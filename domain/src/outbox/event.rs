@@ -3,7 +3,7 @@
 use crate::ack::AckLevel;
 use crate::model::MessageStatus;
 use entities::{ContactId, ConversationId, MessageId, UserId};
-use sea_orm::{DbErr, QueryResult};
+use sea_orm::{DbErr, FromQueryResult};
 use serde::{Deserialize, Serialize};
 
 /// Something that happened to a contact, to one of their messages or to a conversation with them.
@@ -107,15 +107,22 @@ pub struct StoredEvent {
     pub event: DomainEvent,
 }
 
-impl StoredEvent {
+/// The same as a row.
+#[derive(FromQueryResult)]
+pub(super) struct EventRow {
+    pub(super) id: i64,
+    contact_id: ContactId,
+    event: String,
+}
+
+impl EventRow {
     /// `None`: an event of another release.
-    pub(super) fn read(row: &QueryResult) -> Result<Option<Self>, DbErr> {
-        let (id, text): (i64, String) = (row.try_get("", "id")?, row.try_get("", "event")?);
-        match serde_json::from_str(&text) {
-            Ok(event) => Ok(Some(Self { id, contact: ContactId(row.try_get("", "contact_id")?), event })),
+    pub(super) fn read(self) -> Option<StoredEvent> {
+        match serde_json::from_str(&self.event) {
+            Ok(event) => Some(StoredEvent { id: self.id, contact: self.contact_id, event }),
             Err(error) => {
-                tracing::warn!(id, %error, "an event of another release is passed over");
-                Ok(None)
+                tracing::warn!(id = self.id, %error, "an event of another release is passed over");
+                None
             }
         }
     }

@@ -29,7 +29,7 @@ pub struct Forecast {
     pub samples: Vec<Job>,
 }
 
-/// Tells what an operation would do. `filter` is [`OperationAct::of`]'s.
+/// Tells what an operation would do. `filter` is [`filter_of`](super::operations::filter_of)'s.
 ///
 /// # Errors
 /// The database's.
@@ -50,21 +50,19 @@ pub async fn forecast(
         "(SELECT kind, lane, state, run_at, error FROM jobs WHERE TRUE{by_index} ORDER BY {order} LIMIT {COUNTED}) AS looked_at"
     );
     let sql = format!(
-        "SELECT kind, CASE WHEN run_at <= $1 THEN 1 ELSE 0 END AS due, CASE WHEN TRUE{among} THEN 1 ELSE 0 END AS matches,
-                count(*) AS n
+        "SELECT kind, run_at <= $1 AS due, (TRUE{among}) AS matches, count(*) AS n
          FROM {looked_at} GROUP BY kind, due, matches"
     );
     let mut forecast = Forecast { matched: 0, at_least: false, fit: 0, left_out: BTreeMap::new(), samples: Vec::new() };
     let mut seen = 0;
-    for row in db::all(conn, sql, values).await? {
-        let (kind, n): (String, i64) = (row.try_get("", "kind")?, row.try_get("", "n")?);
+    for (kind, due, matches, n) in db::values::<(String, bool, Option<bool>, i64)>(conn, sql, values).await? {
         seen += n;
-        if row.try_get::<i32>("", "matches")? == 0 {
+        // Absent: it has no error to match.
+        if matches != Some(true) {
             continue;
         }
-        let due = row.try_get::<i32>("", "due")? == 1;
         forecast.matched += n;
-        match steer::unfit_group(&kind, filter.state.unwrap_or(JobState::Dead), due, act.act()) {
+        match steer::unfit_group(&kind, filter.state.unwrap_or(JobState::Dead), due, super::operations::act_of(act)) {
             None => forecast.fit += n,
             Some(unfit) => *forecast.left_out.entry(unfit).or_default() += n,
         }

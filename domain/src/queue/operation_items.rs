@@ -1,14 +1,17 @@
 //! What an operation did, job by job.
 
-use crate::db;
 use crate::time::Timestamp;
-use entities::{JobId, OperationId};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use entities::{JobId, OperationId, operation_items};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, DerivePartialModel, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 
 /// What an operation did with a job.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, DerivePartialModel)]
+#[sea_orm(entity = "operation_items::Entity")]
 pub struct OperationItem {
     /// The job.
+    #[sea_orm(from_col = "job_id")]
     pub job: JobId,
     /// `done`, `changed`, or why the act did not fit it ([`Unfit::code`](super::Unfit::code)).
     pub result: String,
@@ -29,15 +32,12 @@ pub async fn operation_items(
     after: i64,
     limit: usize,
 ) -> Result<Vec<OperationItem>, DbErr> {
-    let sql = format!(
-        "SELECT job_id, result, at FROM operation_items WHERE operation_id = $1 AND job_id > $2 ORDER BY job_id LIMIT {limit}"
-    );
-    let read = |row: &QueryResult| {
-        Ok(OperationItem {
-            job: JobId(row.try_get("", "job_id")?),
-            result: row.try_get("", "result")?,
-            at: Timestamp(row.try_get("", "at")?),
-        })
-    };
-    db::all(conn, sql, [id.into(), after.into()]).await?.iter().map(read).collect()
+    operation_items::Entity::find()
+        .filter(operation_items::Column::OperationId.eq(id))
+        .filter(operation_items::Column::JobId.gt(after))
+        .order_by_asc(operation_items::Column::JobId)
+        .limit(limit as u64)
+        .into_partial_model()
+        .all(conn)
+        .await
 }

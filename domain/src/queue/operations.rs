@@ -8,15 +8,17 @@
 use super::operation_items::CHANGED;
 use super::steer::{self, Act};
 use crate::Step;
-use crate::db::{self, Dialect, Set};
+use crate::db::{self, Dialect, Set as RowSet};
 use crate::jobs::list::{self, Filter, Job, SEARCHED};
 use crate::jobs::{self, Claimed, Ending, Finished, NewJob};
-use crate::model::{JobState, OperationAct, OperationStatus, named};
+use crate::model::{JobState, OperationAct, OperationStatus};
 use crate::ring::JobKind;
 use crate::time::Timestamp;
-use entities::{JobId, OperationId, UserId};
+use entities::{JobId, OperationId, UserId, operations as rows};
 use rand::Rng;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -34,29 +36,27 @@ const STEP: i64 = 200;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongState;
 
-impl OperationAct {
-    pub(super) const fn act(self) -> Act {
-        match self {
-            Self::Retry => Act::Retry,
-            Self::Cancel => Act::Cancel,
-            Self::Run => Act::RunNow,
-        }
+pub(super) const fn act_of(act: OperationAct) -> Act {
+    match act {
+        OperationAct::Retry => Act::Retry,
+        OperationAct::Cancel => Act::Cancel,
+        OperationAct::Run => Act::RunNow,
     }
+}
 
-    /// The filter with the state that the act is about: an act never means jobs in all states. Dead jobs are retried, those
-    /// that wait are run, and either are cancelled, the dead ones where nothing else is said.
-    ///
-    /// # Errors
-    /// When the filter is about jobs in a state that the act is not for.
-    pub fn of(self, filter: &Filter) -> Result<Filter, WrongState> {
-        let states: &[JobState] = match self {
-            Self::Retry => &[JobState::Dead],
-            Self::Run => &[JobState::Ready],
-            Self::Cancel => &[JobState::Dead, JobState::Ready],
-        };
-        let state = filter.state.unwrap_or(states[0]);
-        if states.contains(&state) { Ok(Filter { state: Some(state), ..filter.clone() }) } else { Err(WrongState) }
-    }
+/// The filter with the state that the act is about: an act never means jobs in all states. Dead jobs are retried, those
+/// that wait are run, and either are cancelled, the dead ones where nothing else is said.
+///
+/// # Errors
+/// When the filter is about jobs in a state that the act is not for.
+pub fn filter_of(act: OperationAct, filter: &Filter) -> Result<Filter, WrongState> {
+    let states: &[JobState] = match act {
+        OperationAct::Retry => &[JobState::Dead],
+        OperationAct::Run => &[JobState::Ready],
+        OperationAct::Cancel => &[JobState::Dead, JobState::Ready],
+    };
+    let state = filter.state.unwrap_or(states[0]);
+    if states.contains(&state) { Ok(Filter { state: Some(state), ..filter.clone() }) } else { Err(WrongState) }
 }
 
 /// An operation.
@@ -94,10 +94,6 @@ pub struct Operation {
     pub ended_at: Option<Timestamp>,
 }
 
-const COLUMNS: &str =
-    "id, act, status, filter, upto, rate_per_minute, matched, done, skipped, next_id, job_id, created_by,
-    created_at, starts_at, ended_at";
-
 /// A filter as its row keeps it.
 fn written(filter: &Filter) -> String {
     json!({
@@ -122,27 +118,31 @@ fn read_filter(text: &str) -> Result<Filter, DbErr> {
     })
 }
 
-impl Operation {
-    fn read(row: &QueryResult) -> Result<Self, DbErr> {
+impl TryFrom<rows::Model> for Operation {
+    type Error = DbErr;
+
+    fn try_from(row: rows::Model) -> Result<Self, DbErr> {
         Ok(Self {
-            id: OperationId(row.try_get("", "id")?),
-            act: named(row, "act")?,
-            status: named(row, "status")?,
-            filter: read_filter(&row.try_get::<String>("", "filter")?)?,
-            upto: row.try_get("", "upto")?,
-            rate_per_minute: row.try_get("", "rate_per_minute")?,
-            matched: row.try_get("", "matched")?,
-            done: row.try_get("", "done")?,
-            skipped: row.try_get("", "skipped")?,
-            next_id: row.try_get("", "next_id")?,
-            job: row.try_get::<Option<i64>>("", "job_id")?.map(JobId),
-            created_by: UserId(row.try_get("", "created_by")?),
-            created_at: Timestamp(row.try_get("", "created_at")?),
-            starts_at: Timestamp(row.try_get("", "starts_at")?),
-            ended_at: row.try_get::<Option<i64>>("", "ended_at")?.map(Timestamp),
+            id: row.id,
+            act: row.act,
+            status: row.status,
+            filter: read_filter(&row.filter)?,
+            upto: row.upto,
+            rate_per_minute: row.rate_per_minute,
+            matched: row.matched,
+            done: row.done,
+            skipped: row.skipped,
+            next_id: row.next_id,
+            job: row.job_id,
+            created_by: row.created_by,
+            created_at: row.created_at,
+            starts_at: row.starts_at,
+            ended_at: row.ended_at,
         })
     }
+}
 
+impl Operation {
     /// Whether it may still be taken back.
     #[must_use]
     pub fn can_be_undone(&self) -> bool {
@@ -161,7 +161,7 @@ impl Operation {
 pub struct NewOperation {
     /// What it does.
     pub act: OperationAct,
-    /// To which jobs: [`OperationAct::of`]'s.
+    /// To which jobs: [`filter_of`]'s.
     pub filter: Filter,
     /// How many jobs a minute at most.
     pub rate_per_minute: Option<u32>,
@@ -180,20 +180,19 @@ pub async fn create(
     user: UserId,
 ) -> Result<Step<Operation>, DbErr> {
     let starts_at = now.plus(UNDO_FOR);
-    let sql = "INSERT INTO operations (act, status, filter, upto, rate_per_minute, matched, created_by, created_at, starts_at)
-               VALUES ($1, 'waiting', $2, $3, $4, $5, $6, $7, $8) RETURNING id";
-    let values = [
-        new.act.as_str().into(),
-        written(&new.filter).into(),
-        list::newest(conn).await?.into(),
-        new.rate_per_minute.map(i64::from).into(),
-        new.matched.into(),
-        user.into(),
-        now.0.into(),
-        starts_at.0.into(),
-    ];
-    let row = db::one(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?;
-    let id = OperationId(row.try_get("", "id")?);
+    let row = rows::ActiveModel {
+        act: Set(new.act),
+        status: Set(OperationStatus::Waiting),
+        filter: Set(written(&new.filter)),
+        upto: Set(list::newest(conn).await?),
+        rate_per_minute: Set(new.rate_per_minute.map(i64::from)),
+        matched: Set(new.matched),
+        created_by: Set(user),
+        created_at: Set(now),
+        starts_at: Set(starts_at),
+        ..Default::default()
+    };
+    let id = rows::Entity::insert(row).exec(conn).await?.last_insert_id;
     let payload = json!({ "operation": id });
     let job = NewJob { payload: payload.clone(), ..NewJob::of(JobKind::Operation, starts_at) };
     // It is not due yet, so that there is nothing to ring.
@@ -201,11 +200,12 @@ pub async fn create(
     let sql = format!(
         "UPDATE operations SET job_id =
             (SELECT max(j.id) FROM jobs j WHERE j.id > operations.upto AND j.kind = '{}' AND j.payload = $2)
-         WHERE id = $1 RETURNING {COLUMNS}",
+         WHERE id = $1 RETURNING *",
         JobKind::Operation.as_str()
     );
-    let row = db::one(conn, sql, [id.into(), payload.to_string().into()]).await?.ok_or(DbErr::RecordNotUpdated)?;
-    Ok(Step { value: Operation::read(&row)?, rings, events: Vec::new() })
+    let row: Option<rows::Model> = db::one_as(conn, sql, [id.into(), payload.to_string().into()]).await?;
+    let value = row.ok_or(DbErr::RecordNotUpdated)?.try_into()?;
+    Ok(Step { value, rings, events: Vec::new() })
 }
 
 /// An operation by its number.
@@ -213,8 +213,7 @@ pub async fn create(
 /// # Errors
 /// The database's.
 pub async fn get(conn: &impl ConnectionTrait, id: OperationId) -> Result<Option<Operation>, DbErr> {
-    let sql = format!("SELECT {COLUMNS} FROM operations WHERE id = $1");
-    db::one(conn, sql, [id.into()]).await?.as_ref().map(Operation::read).transpose()
+    rows::Entity::find_by_id(id).one(conn).await?.map(Operation::try_from).transpose()
 }
 
 /// Operations, the newest first, from the one before `before` on; at most `limit`.
@@ -226,9 +225,13 @@ pub async fn operations(
     before: Option<OperationId>,
     limit: usize,
 ) -> Result<Vec<Operation>, DbErr> {
-    let sql = format!("SELECT {COLUMNS} FROM operations WHERE id < $1 ORDER BY id DESC LIMIT {limit}");
-    let before = before.map_or(i64::MAX, |before| before.0);
-    db::all(conn, sql, [before.into()]).await?.iter().map(Operation::read).collect()
+    let found = rows::Entity::find()
+        .filter(rows::Column::Id.lt(before.unwrap_or(OperationId(i64::MAX))))
+        .order_by_desc(rows::Column::Id)
+        .limit(limit as u64)
+        .all(conn)
+        .await?;
+    found.into_iter().map(Operation::try_from).collect()
 }
 
 /// How an operation is ended by a person.
@@ -280,19 +283,18 @@ pub async fn halt(
 ) -> Result<Operation, HaltError> {
     let operation = lock(conn, id).await?.ok_or(HaltError::NotFound)?;
     let status = how.of(operation.status)?;
-    let sql = format!("UPDATE operations SET status = $2, ended_at = $3 WHERE id = $1 RETURNING {COLUMNS}");
-    let row = db::one(conn, sql, [id.into(), status.as_str().into(), now.0.into()]).await?;
+    let change = rows::ActiveModel { status: Set(status), ended_at: Set(Some(now)), ..Default::default() };
+    rows::Entity::update_many().set(change).filter(rows::Column::Id.eq(id)).exec(conn).await?;
     // Its job, if nobody has it yet; one that runs finds its operation ended.
     if let Some(job) = operation.job {
         let sql = "UPDATE jobs SET state = 'cancelled', finished_at = $2 WHERE id = $1 AND state IN ('ready', 'dead')";
         db::execute(conn, sql, [job.into(), now.0.into()]).await?;
     }
-    Ok(Operation::read(&row.ok_or(HaltError::NotFound)?)?)
+    Ok(Operation { status, ended_at: Some(now), ..operation })
 }
 
 async fn lock(conn: &impl ConnectionTrait, id: OperationId) -> Result<Option<Operation>, DbErr> {
-    let sql = format!("SELECT {COLUMNS} FROM operations WHERE id = $1{}", Dialect::of(conn).for_update());
-    db::one(conn, sql, [id.into()]).await?.as_ref().map(Operation::read).transpose()
+    rows::Entity::find_by_id(id).lock_exclusive().one(conn).await?.map(Operation::try_from).transpose()
 }
 
 /// What comes after a step of an operation.
@@ -392,8 +394,8 @@ async fn next(
     let (by_index, _) = list::conditions(&indexed, &mut values);
     let sql =
         format!("SELECT id FROM jobs WHERE id > $1 AND id <= $2{by_index} ORDER BY id LIMIT 1 OFFSET {}", SEARCHED - 1);
-    let looked_at = db::one(conn, sql, values).await?;
-    Ok((found, looked_at.map(|row| row.try_get("", "id")).transpose()?))
+    let looked_at = db::value(conn, sql, values).await?;
+    Ok((found, looked_at))
 }
 
 /// Does the act to jobs, and writes what it did with each: to how many, and how many were left out.
@@ -406,7 +408,7 @@ async fn act_on(
     if found.is_empty() {
         return Ok(Step::quiet((0, 0)));
     }
-    let act = operation.act.act();
+    let act = act_of(operation.act);
     let unfit = |job: &Job| steer::unfit(now, job, act);
     let fit: Vec<&(Job, Value)> = found.iter().filter(|(job, _)| unfit(job).is_none()).collect();
     let step = steer::write(conn, now, &fit, act, Some(operation.created_by)).await?;
@@ -416,7 +418,7 @@ async fn act_on(
         Some(unfit) => unfit.code(),
         None => CHANGED,
     };
-    let set = Set::default()
+    let set = RowSet::default()
         .ints("job_id", found.iter().map(|(job, _)| Some(job.id.0)))
         .texts("result", found.iter().map(|(job, _)| Some(result(job))));
     let (source, mut values) = set.into_source(Dialect::of(conn));
@@ -439,8 +441,7 @@ async fn act_on(
 /// The database's.
 pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, limit: u64) -> Result<bool, DbErr> {
     let old = "SELECT id FROM operations WHERE ended_at IS NOT NULL AND ended_at < $1 ORDER BY id LIMIT 1";
-    let Some(row) = db::one(conn, old, [before.0.into()]).await? else { return Ok(false) };
-    let id: i64 = row.try_get("", "id")?;
+    let Some(id) = db::value::<i64>(conn, old, [before.0.into()]).await? else { return Ok(false) };
     let some = Dialect::of(conn).some_of("operation_items", "operation_id, job_id", "operation_id = $1", limit);
     if db::execute(conn, format!("DELETE FROM operation_items WHERE {some}"), [id.into()]).await? < limit {
         db::execute(conn, "DELETE FROM operations WHERE id = $1", [id.into()]).await?;
@@ -455,7 +456,7 @@ mod tests {
     #[test]
     fn an_act_is_about_jobs_in_its_own_states() {
         let with = |state| Filter { state, ..Filter::default() };
-        let state = |act: OperationAct, given| act.of(&with(given)).map(|filter| filter.state);
+        let state = |act: OperationAct, given| filter_of(act, &with(given)).map(|filter| filter.state);
         assert_eq!(state(OperationAct::Retry, None), Ok(Some(JobState::Dead)));
         assert_eq!(state(OperationAct::Run, None), Ok(Some(JobState::Ready)));
         assert_eq!(state(OperationAct::Cancel, Some(JobState::Ready)), Ok(Some(JobState::Ready)));

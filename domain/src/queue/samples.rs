@@ -9,8 +9,8 @@ use crate::db::{self, Dialect};
 use crate::jobs::{self, Depth, workers};
 use crate::ring::Lane;
 use crate::time::Timestamp;
-use entities::SenderId;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use entities::{BatchStatus, SenderId, queue_looks, sender_samples};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -67,6 +67,16 @@ impl Progress {
     }
 }
 
+/// How far a batch has come.
+#[derive(FromQueryResult)]
+struct Counts {
+    id: i64,
+    sender_id: Option<i64>,
+    status: BatchStatus,
+    succeeded: i64,
+    failed: i64,
+}
+
 /// Reads how far batches have come since the last look: those under way, those that were, and those that are new. Returns
 /// which they are.
 async fn progress(conn: &impl ConnectionTrait, now: Timestamp, progress: &mut Progress) -> Result<Vec<i64>, DbErr> {
@@ -83,21 +93,20 @@ async fn progress(conn: &impl ConnectionTrait, now: Timestamp, progress: &mut Pr
     let mut over = Vec::new();
     let mut seen = Vec::new();
     let mut newest = progress.newest;
-    for row in db::all(conn, sql, [from.into(), known]).await? {
-        let id: i64 = row.try_get("", "id")?;
-        progress.take(id, row.try_get("", "sender_id")?, row.try_get("", "succeeded")?, row.try_get("", "failed")?);
-        newest = newest.max(id);
-        seen.push(id);
-        if row.try_get::<String>("", "status")? != "PROCESSING" {
-            over.push(id);
+    for batch in db::all_as::<Counts>(conn, sql, [from.into(), known]).await? {
+        progress.take(batch.id, batch.sender_id, batch.succeeded, batch.failed);
+        newest = newest.max(batch.id);
+        seen.push(batch.id);
+        if batch.status != BatchStatus::Processing {
+            over.push(batch.id);
         }
     }
     for id in over {
         progress.counts.remove(&id);
     }
     if !progress.began {
-        let row = db::one(conn, "SELECT coalesce(max(id), 0) AS id FROM batches", []).await?;
-        newest = newest.max(row.map_or(Ok(0), |row| row.try_get("", "id"))?);
+        let last = db::value(conn, "SELECT coalesce(max(id), 0) FROM batches", []).await?;
+        newest = newest.max(last.unwrap_or(0));
     }
     (progress.began, progress.newest) = (true, newest);
     Ok(seen)
@@ -158,15 +167,19 @@ pub async fn look(
     Ok(Look { sample, by_sender, minute, depths, batches })
 }
 
+/// The key of the one row that has the last look.
+const THE_LOOK: i64 = 1;
+
 /// Keeps a look, and what ended in the minute before.
 ///
 /// # Errors
 /// The database's.
 pub async fn keep(conn: &impl ConnectionTrait, now: Timestamp, look: &Look) -> Result<(), DbErr> {
-    let sql = "INSERT INTO queue_looks (one, looked_at, version, depths) VALUES (1, $1, $2, $3)
+    let sql = "INSERT INTO queue_looks (one, looked_at, version, depths) VALUES ($1, $2, $3, $4)
                ON CONFLICT (one) DO UPDATE SET looked_at = excluded.looked_at, version = excluded.version,
                   depths = excluded.depths";
-    db::execute(conn, sql, [now.0.into(), workers::VERSION.into(), look.depths.clone().into()]).await?;
+    let values = [THE_LOOK.into(), now.0.into(), workers::VERSION.into(), look.depths.clone().into()];
+    db::execute(conn, sql, values).await?;
     let names: Vec<&str> = look.sample.iter().map(|(name, _)| *name).collect();
     let places: Vec<String> = (2..2 + names.len()).map(|at| format!("${at}")).collect();
     let higher = |name: &&str| {
@@ -262,13 +275,12 @@ pub struct Standing {
 /// # Errors
 /// The database's.
 pub async fn standing(conn: &impl ConnectionTrait, now: Timestamp) -> Result<Standing, DbErr> {
-    let row = db::one(conn, "SELECT looked_at, version, depths FROM queue_looks WHERE one = 1", []).await?;
-    let Some(row) = row else {
+    let Some(look) = queue_looks::Entity::find_by_id(THE_LOOK).one(conn).await? else {
         return Ok(Standing { depths: jobs::depths(conn, now).await?, counted_at: None, scheduler: None });
     };
-    let looked_at = Timestamp(row.try_get("", "looked_at")?);
-    let scheduler = Some((looked_at, row.try_get("", "version")?));
-    let kept: Vec<Value> = serde_json::from_str(&row.try_get::<String>("", "depths")?).unwrap_or_default();
+    let looked_at = look.looked_at;
+    let scheduler = Some((looked_at, look.version));
+    let kept: Vec<Value> = serde_json::from_str(&look.depths).unwrap_or_default();
     let total: i64 = kept.iter().filter_map(|depth| depth["jobs"].as_i64()).sum();
     if total <= COUNTED {
         return Ok(Standing { depths: jobs::depths(conn, now).await?, counted_at: None, scheduler });
@@ -289,8 +301,8 @@ pub async fn standing(conn: &impl ConnectionTrait, now: Timestamp) -> Result<Sta
 /// # Errors
 /// The database's.
 pub async fn scheduler(conn: &impl ConnectionTrait) -> Result<Option<(Timestamp, String)>, DbErr> {
-    let row = db::one(conn, "SELECT looked_at, version FROM queue_looks WHERE one = 1", []).await?;
-    row.map(|row| Ok((Timestamp(row.try_get("", "looked_at")?), row.try_get("", "version")?))).transpose()
+    let look = queue_looks::Entity::find_by_id(THE_LOOK).one(conn).await?;
+    Ok(look.map(|look| (look.looked_at, look.version)))
 }
 
 /// How far back samples are read, and how many minutes of them are one.
@@ -384,19 +396,38 @@ impl Sample {
     }
 }
 
-fn read(row: &QueryResult, minutes: i64) -> Result<Sample, DbErr> {
-    let number = |name: &str| row.try_get::<i64>("", name);
-    Ok(Sample {
-        at: Timestamp(number("part")? * minutes * MINUTE_MS),
-        waiting: [number("waiting_critical")?, number("waiting_default")?, number("waiting_bulk")?],
-        behind_ms: [number("behind_critical_ms")?, number("behind_default_ms")?, number("behind_bulk_ms")?],
-        running: number("running")?,
-        dead: number("dead")?,
-        ended: number("ended")?,
-        died: number("died")?,
-        succeeded: number("succeeded")?,
-        failed: number("failed")?,
-    })
+/// The minutes of a sample, as one.
+#[derive(FromQueryResult)]
+struct Part {
+    part: i64,
+    waiting_critical: i64,
+    waiting_default: i64,
+    waiting_bulk: i64,
+    behind_critical_ms: i64,
+    behind_default_ms: i64,
+    behind_bulk_ms: i64,
+    running: i64,
+    dead: i64,
+    ended: i64,
+    died: i64,
+    succeeded: i64,
+    failed: i64,
+}
+
+impl Part {
+    fn of(self, minutes: i64) -> Sample {
+        Sample {
+            at: Timestamp(self.part * minutes * MINUTE_MS),
+            waiting: [self.waiting_critical, self.waiting_default, self.waiting_bulk],
+            behind_ms: [self.behind_critical_ms, self.behind_default_ms, self.behind_bulk_ms],
+            running: self.running,
+            dead: self.dead,
+            ended: self.ended,
+            died: self.died,
+            succeeded: self.succeeded,
+            failed: self.failed,
+        }
+    }
 }
 
 /// The samples of a span that are there, the oldest first: where no scheduler looked there is none.
@@ -419,7 +450,8 @@ pub async fn samples(conn: &impl ConnectionTrait, now: Timestamp, span: Span) ->
             (format!("SELECT hour AS part, {names} FROM queue_hours WHERE hour >= $1 ORDER BY hour"), from / minutes)
         }
     };
-    db::all(conn, sql, [from.into()]).await?.iter().map(|row| read(row, minutes)).collect()
+    let parts = db::all_as::<Part>(conn, sql, [from.into()]).await?;
+    Ok(parts.into_iter().map(|part| part.of(minutes)).collect())
 }
 
 /// How many messages of batches each sender had decided in the last whole minute.
@@ -427,9 +459,9 @@ pub async fn samples(conn: &impl ConnectionTrait, now: Timestamp, span: Span) ->
 /// # Errors
 /// The database's.
 pub async fn pace_in_use(conn: &impl ConnectionTrait, now: Timestamp) -> Result<HashMap<SenderId, i64>, DbErr> {
-    let sql = "SELECT sender_id, decided FROM sender_samples WHERE minute = $1";
-    let rows = db::all(conn, sql, [(now.0.div_euclid(MINUTE_MS) - 1).into()]).await?;
-    rows.iter().map(|row| Ok((SenderId(row.try_get("", "sender_id")?), row.try_get("", "decided")?))).collect()
+    let last = now.0.div_euclid(MINUTE_MS) - 1;
+    let rows = sender_samples::Entity::find().filter(sender_samples::Column::Minute.eq(last)).all(conn).await?;
+    Ok(rows.into_iter().map(|row| (row.sender_id, row.decided)).collect())
 }
 
 /// Throws away samples that are too old, at most `limit` of each kind; returns whether there may be more.

@@ -137,15 +137,11 @@ async fn waiting(
     }
     let (among, ids) = Dialect::of(conn).one_of_numbers(1, &ids);
     let sql = format!(
-        "SELECT batch_id, count(*) AS n, min(run_at) AS next_at FROM jobs
+        "SELECT batch_id, count(*) AS jobs, min(run_at) AS next_at FROM jobs
          WHERE batch_id {among} AND state = 'ready' GROUP BY batch_id"
     );
-    let mut found = HashMap::new();
-    for row in db::all(conn, sql, [ids]).await? {
-        let next_at = row.try_get::<Option<i64>>("", "next_at")?.map(Timestamp);
-        found.insert(BatchId(row.try_get("", "batch_id")?), Waiting { jobs: row.try_get("", "n")?, next_at });
-    }
-    Ok(found)
+    let found = db::values(conn, sql, [ids]).await?.into_iter();
+    Ok(found.map(|(batch, jobs, next_at)| (batch, Waiting { jobs, next_at })).collect())
 }
 
 /// The single messages of a sender that wait.

@@ -14,7 +14,7 @@ use crate::model::{JobEventKind, JobState};
 use crate::ring::JobKind;
 use crate::time::Timestamp;
 use entities::{JobId, UserId};
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DbErr, TryGetable};
 
 /// What is done to a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,7 +199,8 @@ pub(super) async fn write(
         matches!(act, Act::Move(_)).into(),
     ];
     let rows = db::all(conn, sql, values).await?;
-    let written = rows.iter().map(|row| row.try_get("", "id").map(JobId)).collect::<Result<Vec<_>, _>>()?;
+    let written =
+        rows.iter().map(|row| JobId::try_get_by_index(row, 0)).collect::<Result<Vec<_>, _>>().map_err(DbErr::from)?;
     let mut events = Vec::new();
     if matches!(act, Act::Cancel) {
         let delivers = |job: &Job| job.kind == JobKind::Deliver.as_str() && written.contains(&job.id);

@@ -31,9 +31,17 @@ pub const DONE: &str = "done";
 /// The word of a batch that was no longer as the filter says.
 pub const CHANGED: &str = "changed";
 
-impl SteeringAct {
+/// What an act means for batches.
+trait OnBatches {
     /// Which batches the act is for at all.
-    const fn condition(self) -> &'static str {
+    fn condition(self) -> &'static str;
+
+    /// What is recorded of each.
+    fn action(self) -> Action;
+}
+
+impl OnBatches for SteeringAct {
+    fn condition(self) -> &'static str {
         match self {
             Self::Pause => "status IN ('PENDING', 'PROCESSING') AND NOT paused",
             Self::Resume => {
@@ -43,7 +51,7 @@ impl SteeringAct {
         }
     }
 
-    const fn action(self) -> Action {
+    fn action(self) -> Action {
         match self {
             Self::Pause => Action::BatchPause,
             Self::Resume => Action::BatchResume,

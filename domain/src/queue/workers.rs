@@ -1,10 +1,10 @@
 //! The workers, and what each does.
 
-use crate::db;
 use crate::jobs::list::{self, Job};
-use crate::jobs::workers::{ORDERS, Orders};
+use crate::jobs::workers::Orders;
 use crate::time::Timestamp;
-use sea_orm::{ConnectionTrait, DbErr};
+use entities::workers;
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait, QueryOrder, QuerySelect};
 use std::collections::BTreeMap;
 
 /// How many jobs at work are read, over all workers.
@@ -37,22 +37,18 @@ pub struct Worker {
 /// # Errors
 /// The database's.
 pub async fn workers(conn: &impl ConnectionTrait) -> Result<Vec<Worker>, DbErr> {
-    let sql = format!(
-        "SELECT owner, version, started_at, seen_at, obeyed_at, {ORDERS} FROM workers ORDER BY owner LIMIT {MAX_WORKERS}"
-    );
     let mut by_name = BTreeMap::new();
-    for row in db::all(conn, sql, []).await? {
-        let name: String = row.try_get("", "owner")?;
+    for row in workers::Entity::find().order_by_asc(workers::Column::Owner).limit(MAX_WORKERS).all(conn).await? {
         let worker = Worker {
-            name: name.clone(),
-            version: row.try_get("", "version")?,
-            started_at: Some(Timestamp(row.try_get("", "started_at")?)),
-            seen_at: Some(Timestamp(row.try_get("", "seen_at")?)),
-            orders: Orders::read(&row)?,
-            obeyed_at: row.try_get::<Option<i64>>("", "obeyed_at")?.map(Timestamp),
+            name: row.owner.clone(),
+            version: row.version,
+            started_at: Some(row.started_at),
+            seen_at: Some(row.seen_at),
+            orders: Orders::kept(row.draining, [row.critical_places, row.default_places, row.bulk_places]),
+            obeyed_at: row.obeyed_at,
             jobs: Vec::new(),
         };
-        by_name.insert(name, worker);
+        by_name.insert(row.owner, worker);
     }
     for job in list::running(conn, MAX_JOBS).await? {
         let Some(name) = job.worker.clone() else { continue };

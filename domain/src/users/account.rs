@@ -2,12 +2,14 @@
 
 use super::key::end_sessions;
 use super::role::Role;
-use super::store::{COLUMNS, PasswordState, User, read};
+use super::store::User;
 use crate::Step;
-use crate::db;
 use crate::time::Timestamp;
-use entities::{SessionId, UserId};
-use sea_orm::{ConnectionTrait, DbErr};
+use entities::{PasswordState, SessionId, UserId, sessions, users};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 
 /// A user as an administrator sees one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,17 +27,15 @@ pub struct Listed {
 /// # Errors
 /// The database's.
 pub async fn list(conn: &impl ConnectionTrait) -> Result<Vec<Listed>, DbErr> {
-    let sql = format!("SELECT {COLUMNS}, last_login_at, password_state FROM users ORDER BY email");
-    let rows = db::all(conn, sql, []).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Listed {
-                user: read(row)?,
-                last_login_at: row.try_get::<Option<i64>>("", "last_login_at")?.map(Timestamp),
-                must_change_password: row.try_get::<String>("", "password_state")? != PasswordState::Chosen.as_str(),
-            })
+    let rows = users::Entity::find().order_by_asc(users::Column::Email).all(conn).await?;
+    let listed = |row: users::Model| {
+        Ok(Listed {
+            last_login_at: row.last_login_at,
+            must_change_password: row.password_state != PasswordState::Chosen,
+            user: User::try_from(row)?,
         })
-        .collect()
+    };
+    rows.into_iter().map(listed).collect()
 }
 
 /// Takes away a user's right to sign in, ends all sessions and revokes all API keys. Returns how many of those ended.
@@ -56,8 +56,18 @@ pub async fn enable(conn: &impl ConnectionTrait, now: Timestamp, user: UserId) -
 }
 
 async fn set_active(conn: &impl ConnectionTrait, now: Timestamp, user: UserId, active: bool) -> Result<(), DbErr> {
-    let sql = "UPDATE users SET active = $2, updated_at = $3 WHERE id = $1";
-    db::execute(conn, sql, [user.into(), active.into(), now.0.into()]).await.map(drop)
+    set(conn, now, user, users::ActiveModel { active: Set(active), ..Default::default() }).await
+}
+
+/// Writes what is set of a user's row; a user who is not there is no error.
+async fn set(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    user: UserId,
+    change: users::ActiveModel,
+) -> Result<(), DbErr> {
+    let change = users::ActiveModel { updated_at: Set(now), ..change };
+    users::Entity::update_many().set(change).filter(users::Column::Id.eq(user)).exec(conn).await.map(drop)
 }
 
 /// Gives a user another role, and ends all their sessions: what they may do follows from the next sign-in. Returns how many
@@ -71,8 +81,7 @@ pub async fn set_role(
     user: UserId,
     role: Role,
 ) -> Result<Step<usize>, DbErr> {
-    let sql = "UPDATE users SET role = $2, updated_at = $3 WHERE id = $1";
-    db::execute(conn, sql, [user.into(), role.as_str().into(), now.0.into()]).await?;
+    set(conn, now, user, users::ActiveModel { role: Set(role.as_str().to_owned()), ..Default::default() }).await?;
     end_sessions(conn, now, user, None, false).await
 }
 
@@ -81,9 +90,15 @@ pub async fn set_role(
 /// # Errors
 /// The database's.
 pub async fn take_one_time(conn: &impl ConnectionTrait, now: Timestamp, user: UserId) -> Result<bool, DbErr> {
-    let sql = "UPDATE users SET password_state = $3, updated_at = $2 WHERE id = $1 AND password_state = $4";
-    let (one_time, used) = (PasswordState::OneTime.as_str(), PasswordState::Used.as_str());
-    Ok(db::execute(conn, sql, [user.into(), now.0.into(), used.into(), one_time.into()]).await? == 1)
+    let used =
+        users::ActiveModel { password_state: Set(PasswordState::Used), updated_at: Set(now), ..Default::default() };
+    let taken = users::Entity::update_many()
+        .set(used)
+        .filter(users::Column::Id.eq(user))
+        .filter(users::Column::PasswordState.eq(PasswordState::OneTime))
+        .exec(conn)
+        .await?;
+    Ok(taken.rows_affected == 1)
 }
 
 /// Sets the hash of a user's password from outside, and ends all sessions; API keys stay. A `one_time` one is good for one
@@ -99,8 +114,8 @@ pub async fn set_password(
     one_time: bool,
 ) -> Result<Step<usize>, DbErr> {
     let state = if one_time { PasswordState::OneTime } else { PasswordState::Chosen };
-    let sql = "UPDATE users SET password_hash = $2, password_state = $3, updated_at = $4 WHERE id = $1";
-    db::execute(conn, sql, [user.into(), hash.into(), state.as_str().into(), now.0.into()]).await?;
+    let change = users::ActiveModel { password_hash: Set(hash), password_state: Set(state), ..Default::default() };
+    set(conn, now, user, change).await?;
     end_sessions(conn, now, user, None, false).await
 }
 
@@ -109,8 +124,8 @@ pub async fn set_password(
 /// # Errors
 /// The database's.
 pub async fn password_of(conn: &impl ConnectionTrait, user: UserId) -> Result<Option<String>, DbErr> {
-    let row = db::one(conn, "SELECT password_hash FROM users WHERE id = $1 AND active", [user.into()]).await?;
-    row.map(|row| row.try_get("", "password_hash")).transpose()
+    let found = users::Entity::find_by_id(user).filter(users::Column::Active.eq(true));
+    found.select_only().column(users::Column::PasswordHash).into_tuple().one(conn).await
 }
 
 /// Changes a password whose present hash was verified; `false`: somebody was quicker. All other sessions of the user end,
@@ -126,14 +141,26 @@ pub async fn change_password(
     present: String,
     new: String,
 ) -> Result<Step<bool>, DbErr> {
-    let sql = "UPDATE users SET password_hash = $3, password_state = $4, updated_at = $5
-               WHERE id = $1 AND password_hash = $2";
-    let state = PasswordState::Chosen.as_str();
-    let values = [user.into(), present.into(), new.into(), state.into(), now.0.into()];
-    if db::execute(conn, sql, values).await? == 0 {
+    let change = users::ActiveModel {
+        password_hash: Set(new),
+        password_state: Set(PasswordState::Chosen),
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    let changed = users::Entity::update_many()
+        .set(change)
+        .filter(users::Column::Id.eq(user))
+        .filter(users::Column::PasswordHash.eq(present))
+        .exec(conn)
+        .await?;
+    if changed.rows_affected == 0 {
         return Ok(Step::quiet(false));
     }
-    let sql = "UPDATE sessions SET must_change_password = FALSE WHERE id = $1 AND must_change_password";
-    db::execute(conn, sql, [session.into()]).await?;
+    sessions::Entity::update_many()
+        .col_expr(sessions::Column::MustChangePassword, Expr::value(false))
+        .filter(sessions::Column::Id.eq(session))
+        .filter(sessions::Column::MustChangePassword.eq(true))
+        .exec(conn)
+        .await?;
     Ok(end_sessions(conn, now, user, Some(session), false).await?.map(|_| true))
 }

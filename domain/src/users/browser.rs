@@ -3,13 +3,12 @@
 //! Such a session ends [`BROWSER_TTL`] after the sign-in, after [`BROWSER_IDLE`] without a request, when it is revoked, or
 //! when its user may no longer sign in.
 
-use super::session::{SessionAccess, hash, insert};
+use super::session::{SessionAccess, hash, insert, signed_in};
 use super::store::User;
-use crate::db;
 use crate::time::Timestamp;
-use entities::{SessionId, UserId};
+use entities::{SessionId, UserId, sessions, users};
 use rand::Rng;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, DerivePartialModel, EntityTrait, QueryFilter};
 use std::time::Duration;
 
 /// How long a browser's session lasts.
@@ -47,7 +46,7 @@ pub async fn open_browser_session(
     rng: &mut impl Rng,
 ) -> Result<(SessionId, String), DbErr> {
     let session = insert(conn, now, user, now.plus(BROWSER_TTL), ip_address, user_agent, must_change).await?;
-    db::execute(conn, "UPDATE users SET last_login_at = $2 WHERE id = $1", [user.into(), now.0.into()]).await?;
+    signed_in(conn, now, user).await?;
     let token = renew_browser_session(conn, now, session, rng).await?;
     Ok((session, token))
 }
@@ -63,8 +62,9 @@ pub async fn renew_browser_session(
     rng: &mut impl Rng,
 ) -> Result<String, DbErr> {
     let token = hex::encode(rng.random::<[u8; 32]>());
-    let sql = "UPDATE sessions SET browser_hash = $2, used_at = $3 WHERE id = $1";
-    db::execute(conn, sql, [session.into(), hash(&token).into(), now.0.into()]).await?;
+    let change =
+        sessions::ActiveModel { browser_hash: Set(Some(hash(&token))), used_at: Set(Some(now)), ..Default::default() };
+    sessions::Entity::update_many().set(change).filter(sessions::Column::Id.eq(session)).exec(conn).await?;
     Ok(token)
 }
 
@@ -77,22 +77,30 @@ pub async fn browser_session(
     now: Timestamp,
     token: &str,
 ) -> Result<Option<BrowserSession>, DbErr> {
-    let row = db::one(
-        conn,
-        "SELECT s.id AS session_id, s.must_change_password AS must, u.id AS id, u.email AS email,
-                u.full_name AS full_name, u.role AS role, u.avatar_url AS avatar_url, u.active AS active
-         FROM sessions s JOIN users u ON u.id = s.user_id
-         WHERE s.browser_hash = $1 AND s.used_at > $3 AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.active",
-        [hash(token).into(), now.0.into(), now.minus(BROWSER_IDLE).0.into()],
-    )
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let must_change: bool = row.try_get("", "must")?;
-    Ok(Some(BrowserSession {
-        id: SessionId(row.try_get("", "session_id")?),
-        user: super::store::read(&row)?,
-        standing: if must_change { SessionAccess::MustChangePassword } else { SessionAccess::Open },
+    let row = sessions::Entity::find()
+        .inner_join(users::Entity)
+        .filter(sessions::Column::BrowserHash.eq(hash(token)))
+        .filter(sessions::Column::UsedAt.gt(now.minus(BROWSER_IDLE)))
+        .filter(sessions::Column::RevokedAt.is_null())
+        .filter(sessions::Column::ExpiresAt.gt(now))
+        .filter(users::Column::Active.eq(true))
+        .into_partial_model::<Row>()
+        .one(conn)
+        .await?;
+    Ok(row.map(|row| BrowserSession {
+        id: row.id,
+        user: row.user,
+        standing: SessionAccess::of(row.must_change_password),
     }))
+}
+
+#[derive(DerivePartialModel)]
+#[sea_orm(entity = "sessions::Entity")]
+struct Row {
+    id: SessionId,
+    must_change_password: bool,
+    #[sea_orm(nested)]
+    user: User,
 }
 
 /// Notes that a session is in use; written once a minute, whatever comes in.
@@ -104,7 +112,11 @@ pub async fn browser_session_used(
     now: Timestamp,
     session: SessionId,
 ) -> Result<(), DbErr> {
-    let sql = "UPDATE sessions SET used_at = $2 WHERE id = $1 AND used_at <= $3";
-    let values = [session.into(), now.0.into(), now.minus(USE_WRITTEN_EVERY).0.into()];
-    db::execute(conn, sql, values).await.map(drop)
+    sessions::Entity::update_many()
+        .set(sessions::ActiveModel { used_at: Set(Some(now)), ..Default::default() })
+        .filter(sessions::Column::Id.eq(session))
+        .filter(sessions::Column::UsedAt.lte(now.minus(USE_WRITTEN_EVERY)))
+        .exec(conn)
+        .await
+        .map(drop)
 }

@@ -11,9 +11,10 @@ use super::token::Claims;
 use crate::db;
 use crate::time::Timestamp;
 use crate::{Event, Step};
-use entities::{SessionId, UserId};
+use entities::{SessionId, UserId, api_keys, users};
 use rand::Rng;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::sea_query::IntoCondition;
+use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder};
 use std::time::Duration;
 
 /// What every key begins with.
@@ -114,30 +115,23 @@ pub async fn add_key(
     let prefix: String = key.chars().take(SHOWN).collect();
     let until = now.plus(new.ttl);
     let session = session::insert(conn, now, user.id, until, None, Some("paceline key"), false).await?;
-    let row = db::one(
-        conn,
-        "INSERT INTO api_keys (user_id, session_id, name, prefix, key_hash, scopes, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id",
-        [
-            user.id.into(),
-            session.into(),
-            name.into(),
-            prefix.into(),
-            session::hash(&key).into(),
-            scopes.join(" ").into(),
-            now.0.into(),
-            until.0.into(),
-        ],
-    )
-    .await?
-    .ok_or(DbErr::RecordNotInserted)?;
-    Ok((row.try_get("", "id")?, key))
+    let row = api_keys::ActiveModel {
+        user_id: Set(user.id),
+        session_id: Set(session),
+        name: Set(name.to_owned()),
+        prefix: Set(prefix),
+        key_hash: Set(session::hash(&key)),
+        scopes: Set(scopes.join(" ")),
+        created_at: Set(now),
+        expires_at: Set(until),
+        ..Default::default()
+    };
+    Ok((api_keys::Entity::insert(row).exec(conn).await?.last_insert_id, key))
 }
 
-fn scopes(row: &QueryResult) -> Result<Vec<Permission>, DbErr> {
-    // A scope that this release does not know permits nothing.
-    let text: String = row.try_get("", "scopes")?;
-    Ok(text.split(' ').filter_map(|scope| scope.parse().ok()).collect())
+/// The permissions that a key has. A scope that this release does not know permits nothing.
+fn permissions(scopes: &str) -> Vec<Permission> {
+    scopes.split(' ').filter_map(|scope| scope.parse().ok()).collect()
 }
 
 /// The keys of a user, or of all, in the order in which they were made.
@@ -145,29 +139,24 @@ fn scopes(row: &QueryResult) -> Result<Vec<Permission>, DbErr> {
 /// # Errors
 /// The database's.
 pub async fn list_keys(conn: &impl ConnectionTrait, user: Option<UserId>) -> Result<Vec<ApiKey>, DbErr> {
-    let time = |row: &QueryResult, column: &str| Ok::<_, DbErr>(row.try_get::<Option<i64>>("", column)?.map(Timestamp));
-    let rows = db::all(
-        conn,
-        "SELECT k.id, u.email, k.name, k.prefix, k.scopes, k.created_at, k.expires_at, k.last_used_at, k.revoked_at
-         FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.user_id = $1 OR $1 = 0 ORDER BY k.id",
-        [user.unwrap_or(UserId(0)).into()],
-    )
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(ApiKey {
-                id: row.try_get("", "id")?,
-                email: row.try_get("", "email")?,
-                name: row.try_get("", "name")?,
-                prefix: row.try_get("", "prefix")?,
-                scopes: scopes(row)?,
-                created_at: Timestamp(row.try_get("", "created_at")?),
-                expires_at: Timestamp(row.try_get("", "expires_at")?),
-                last_used_at: time(row, "last_used_at")?,
-                revoked_at: time(row, "revoked_at")?,
-            })
+    let mut keys = api_keys::Entity::find().find_also_related(users::Entity).order_by_asc(api_keys::Column::Id);
+    if let Some(user) = user {
+        keys = keys.filter(api_keys::Column::UserId.eq(user));
+    }
+    let listed = |(key, user): (api_keys::Model, Option<users::Model>)| {
+        user.map(|user| ApiKey {
+            id: key.id,
+            email: user.email,
+            name: key.name,
+            prefix: key.prefix,
+            scopes: permissions(&key.scopes),
+            created_at: key.created_at,
+            expires_at: key.expires_at,
+            last_used_at: key.last_used_at,
+            revoked_at: key.revoked_at,
         })
-        .collect()
+    };
+    Ok(keys.all(conn).await?.into_iter().filter_map(listed).collect())
 }
 
 /// Revokes a key; `None`: there is no such key. Tells whether it was still good.
@@ -175,17 +164,20 @@ pub async fn list_keys(conn: &impl ConnectionTrait, user: Option<UserId>) -> Res
 /// # Errors
 /// The database's.
 pub async fn revoke_key(conn: &impl ConnectionTrait, now: Timestamp, id: i64) -> Result<Option<Step<bool>>, DbErr> {
-    let Some(row) = db::one(conn, "SELECT session_id FROM api_keys WHERE id = $1", [id.into()]).await? else {
-        return Ok(None);
-    };
-    let session = SessionId(row.try_get("", "session_id")?);
-    db::execute(
-        conn,
-        "UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL",
-        [id.into(), now.0.into()],
-    )
-    .await?;
-    session::revoke(conn, now, session).await.map(Some)
+    let Some(key) = api_keys::Entity::find_by_id(id).one(conn).await? else { return Ok(None) };
+    revoke_keys(conn, now, api_keys::Column::Id.eq(id)).await?;
+    session::revoke(conn, now, key.session_id).await.map(Some)
+}
+
+/// Marks the keys of these as revoked, those that were not.
+async fn revoke_keys(conn: &impl ConnectionTrait, now: Timestamp, of: impl IntoCondition) -> Result<(), DbErr> {
+    api_keys::Entity::update_many()
+        .set(api_keys::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
+        .filter(of)
+        .filter(api_keys::Column::RevokedAt.is_null())
+        .exec(conn)
+        .await
+        .map(drop)
 }
 
 /// Finds a key that was shown. Whether its session stands is another question.
@@ -193,24 +185,19 @@ pub async fn revoke_key(conn: &impl ConnectionTrait, now: Timestamp, id: i64) ->
 /// # Errors
 /// The database's.
 pub async fn find_key(conn: &impl ConnectionTrait, now: Timestamp, key: &str) -> Result<Option<KnownKey>, DbErr> {
-    let row = db::one(
-        conn,
-        "SELECT id, user_id, session_id, scopes, created_at, expires_at, last_used_at FROM api_keys
-         WHERE key_hash = $1 AND revoked_at IS NULL AND expires_at > $2",
-        [session::hash(key).into(), now.0.into()],
-    )
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let Some(user) = store::get(conn, UserId(row.try_get("", "user_id")?)).await?.filter(|user| user.active) else {
-        return Ok(None);
-    };
-    let seconds = |column: &str| Ok::<_, DbErr>(row.try_get::<i64>("", column)? / 1_000);
-    let mut claims =
-        Claims::of(&user, SessionId(row.try_get("", "session_id")?), seconds("created_at")?, seconds("expires_at")?);
-    let scopes = scopes(&row)?;
+    let found = api_keys::Entity::find()
+        .filter(api_keys::Column::KeyHash.eq(session::hash(key)))
+        .filter(api_keys::Column::RevokedAt.is_null())
+        .filter(api_keys::Column::ExpiresAt.gt(now))
+        .one(conn)
+        .await?;
+    let Some(found) = found else { return Ok(None) };
+    let Some(user) = store::get(conn, found.user_id).await?.filter(|user| user.active) else { return Ok(None) };
+    let seconds = |at: Timestamp| at.0 / 1_000;
+    let mut claims = Claims::of(&user, found.session_id, seconds(found.created_at), seconds(found.expires_at));
+    let scopes = permissions(&found.scopes);
     claims.permissions.retain(|permission| scopes.contains(permission));
-    let last_used_at = row.try_get::<Option<i64>>("", "last_used_at")?.map(Timestamp);
-    Ok(Some(KnownKey { id: row.try_get("", "id")?, claims, last_used_at }))
+    Ok(Some(KnownKey { id: found.id, claims, last_used_at: found.last_used_at }))
 }
 
 /// Notes that a key was used, unless that was noted a moment ago.
@@ -222,13 +209,14 @@ pub async fn key_used(conn: &impl ConnectionTrait, now: Timestamp, key: &KnownKe
     if key.last_used_at.is_some_and(|at| at > stale) {
         return Ok(());
     }
-    db::execute(
-        conn,
-        "UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $3)",
-        [key.id.into(), now.0.into(), stale.0.into()],
-    )
-    .await
-    .map(drop)
+    let used = api_keys::Column::LastUsedAt;
+    api_keys::Entity::update_many()
+        .set(api_keys::ActiveModel { last_used_at: Set(Some(now)), ..Default::default() })
+        .filter(api_keys::Column::Id.eq(key.id))
+        .filter(Condition::any().add(used.is_null()).add(used.lte(stale)))
+        .exec(conn)
+        .await
+        .map(drop)
 }
 
 /// Ends a user's sessions but `except`, and with `keys` the API keys too.
@@ -243,18 +231,14 @@ pub async fn end_sessions(
     keys: bool,
 ) -> Result<Step<usize>, DbErr> {
     if keys {
-        let sql = "UPDATE api_keys SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
-        db::execute(conn, sql, [user.into(), now.0.into()]).await?;
+        revoke_keys(conn, now, api_keys::Column::UserId.eq(user)).await?;
     }
     let spared = if keys { "" } else { " AND id NOT IN (SELECT session_id FROM api_keys WHERE user_id = $1)" };
     let sql = format!(
         "UPDATE sessions SET revoked_at = $2
          WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND id <> $3{spared} RETURNING id"
     );
-    let rows = db::all(conn, sql, [user.into(), now.0.into(), except.unwrap_or(SessionId(0)).into()]).await?;
-    let events = rows
-        .iter()
-        .map(|row| Ok(Event::SessionRevoked(SessionId(row.try_get("", "id")?))))
-        .collect::<Result<Vec<_>, DbErr>>()?;
+    let ended = db::values(conn, sql, [user.into(), now.0.into(), except.unwrap_or(SessionId(0)).into()]).await?;
+    let events: Vec<Event> = ended.into_iter().map(Event::SessionRevoked).collect();
     Ok(Step { value: events.len(), rings: Vec::new(), events })
 }

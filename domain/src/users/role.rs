@@ -1,5 +1,6 @@
 //! Roles and what they permit.
 
+use sea_orm::DeriveValueType;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -57,8 +58,9 @@ impl FromStr for Permission {
 }
 
 /// What a user is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, DeriveValueType)]
 #[serde(rename_all = "snake_case")]
+#[sea_orm(value_type = "String")]
 pub enum Role {
     /// May do everything.
     Admin,

@@ -7,9 +7,9 @@ use super::store::User;
 use crate::db;
 use crate::time::Timestamp;
 use crate::{Event, Step};
-use entities::{SessionId, UserId};
+use entities::{SessionId, UserId, refresh_tokens, sessions, users};
 use rand::Rng;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub async fn open_session(
     rng: &mut impl Rng,
 ) -> Result<SignedIn, DbErr> {
     let session = insert(conn, now, user, now.plus(REFRESH_TTL), ip_address, user_agent, must_change).await?;
-    db::execute(conn, "UPDATE users SET last_login_at = $2 WHERE id = $1", [user.into(), now.0.into()]).await?;
+    signed_in(conn, now, user).await?;
     let refresh_token = issue(conn, now, session, rng).await?;
     Ok(SignedIn { session, refresh_token })
 }
@@ -76,16 +76,22 @@ pub(super) async fn insert(
     user_agent: Option<&str>,
     must_change: bool,
 ) -> Result<SessionId, DbErr> {
-    let row = db::one(
-        conn,
-        "INSERT INTO sessions (user_id, created_at, expires_at, ip_address, user_agent, must_change_password)
-         VALUES ($1, $2, $3, $4, $5, $6)
-         RETURNING id",
-        [user.into(), now.0.into(), until.0.into(), ip_address.into(), user_agent.into(), must_change.into()],
-    )
-    .await?
-    .ok_or(DbErr::RecordNotInserted)?;
-    Ok(SessionId(row.try_get("", "id")?))
+    let row = sessions::ActiveModel {
+        user_id: Set(user),
+        created_at: Set(now),
+        expires_at: Set(until),
+        ip_address: Set(ip_address.map(str::to_owned)),
+        user_agent: Set(user_agent.map(str::to_owned)),
+        must_change_password: Set(must_change),
+        ..Default::default()
+    };
+    Ok(sessions::Entity::insert(row).exec(conn).await?.last_insert_id)
+}
+
+/// Notes that a user has just signed in.
+pub(super) async fn signed_in(conn: &impl ConnectionTrait, now: Timestamp, user: UserId) -> Result<(), DbErr> {
+    let change = users::ActiveModel { last_login_at: Set(Some(now)), ..Default::default() };
+    users::Entity::update_many().set(change).filter(users::Column::Id.eq(user)).exec(conn).await.map(drop)
 }
 
 async fn issue(
@@ -95,12 +101,14 @@ async fn issue(
     rng: &mut impl Rng,
 ) -> Result<String, DbErr> {
     let token = hex::encode(rng.random::<[u8; 32]>());
-    db::execute(
-        conn,
-        "INSERT INTO refresh_tokens (session_id, token_hash, issued_at, expires_at) VALUES ($1, $2, $3, $4)",
-        [session.into(), hash(&token).into(), now.0.into(), now.plus(REFRESH_TTL).0.into()],
-    )
-    .await?;
+    let row = refresh_tokens::ActiveModel {
+        session_id: Set(session),
+        token_hash: Set(hash(&token)),
+        issued_at: Set(now),
+        expires_at: Set(now.plus(REFRESH_TTL)),
+        ..Default::default()
+    };
+    refresh_tokens::Entity::insert(row).exec(conn).await?;
     Ok(token)
 }
 
@@ -136,7 +144,7 @@ pub async fn refresh(
     rng: &mut impl Rng,
 ) -> Result<Step<Refreshed>, DbErr> {
     let hash = hash(token);
-    let used = db::one(
+    let used: Option<SessionId> = db::value(
         conn,
         "UPDATE refresh_tokens SET used_at = $2 WHERE token_hash = $1 AND used_at IS NULL AND expires_at > $2
             AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = session_id AND s.must_change_password)
@@ -144,33 +152,32 @@ pub async fn refresh(
         [hash.clone().into(), now.0.into()],
     )
     .await?;
-    let Some(used) = used else {
-        let sql = "SELECT t.session_id AS session_id, s.user_id AS user_id
-                   FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
-                   WHERE t.token_hash = $1 AND t.used_at IS NOT NULL";
-        let Some(known) = db::one(conn, sql, [hash.into()]).await? else { return Ok(Step::quiet(Refreshed::Refused)) };
-        let session = SessionId(known.try_get("", "session_id")?);
-        let user = UserId(known.try_get("", "user_id")?);
-        return Ok(revoke(conn, now, session).await?.map(|ended| Refreshed::Reused { user, ended }));
+    let Some(session) = used else {
+        let known = sessions::Entity::find()
+            .inner_join(refresh_tokens::Entity)
+            .filter(refresh_tokens::Column::TokenHash.eq(hash))
+            .filter(refresh_tokens::Column::UsedAt.is_not_null())
+            .one(conn)
+            .await?;
+        let Some(known) = known else { return Ok(Step::quiet(Refreshed::Refused)) };
+        let user = known.user_id;
+        return Ok(revoke(conn, now, known.id).await?.map(|ended| Refreshed::Reused { user, ended }));
     };
-    let session = SessionId(used.try_get("", "session_id")?);
-    let owner = db::one(
-        conn,
-        "SELECT user_id FROM sessions WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2",
-        [session.into(), now.0.into()],
-    )
-    .await?;
-    let user = match owner {
-        Some(row) => super::store::get(conn, UserId(row.try_get("", "user_id")?)).await?,
+    let standing = sessions::Entity::find_by_id(session)
+        .filter(sessions::Column::RevokedAt.is_null())
+        .filter(sessions::Column::ExpiresAt.gt(now))
+        .one(conn)
+        .await?;
+    let user = match standing {
+        Some(row) => super::store::get(conn, row.user_id).await?,
         None => None,
     };
     let Some(user) = user.filter(|user| user.active) else { return Ok(Step::quiet(Refreshed::Refused)) };
-    db::execute(
-        conn,
-        "UPDATE sessions SET expires_at = $2 WHERE id = $1",
-        [session.into(), now.plus(REFRESH_TTL).0.into()],
-    )
-    .await?;
+    sessions::Entity::update_many()
+        .set(sessions::ActiveModel { expires_at: Set(now.plus(REFRESH_TTL)), ..Default::default() })
+        .filter(sessions::Column::Id.eq(session))
+        .exec(conn)
+        .await?;
     let refresh_token = issue(conn, now, session, rng).await?;
     Ok(Step::quiet(Refreshed::Granted { user: Box::new(user), signed_in: SignedIn { session, refresh_token } }))
 }
@@ -180,8 +187,13 @@ pub async fn refresh(
 /// # Errors
 /// The database's.
 pub async fn revoke(conn: &impl ConnectionTrait, now: Timestamp, session: SessionId) -> Result<Step<bool>, DbErr> {
-    let sql = "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
-    let ended = db::execute(conn, sql, [session.into(), now.0.into()]).await? == 1;
+    let ended = sessions::Entity::update_many()
+        .set(sessions::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
+        .filter(sessions::Column::Id.eq(session))
+        .filter(sessions::Column::RevokedAt.is_null())
+        .exec(conn)
+        .await?;
+    let ended = ended.rows_affected == 1;
     let events = if ended { vec![Event::SessionRevoked(session)] } else { Vec::new() };
     Ok(Step { value: ended, rings: Vec::new(), events })
 }
@@ -195,6 +207,12 @@ pub enum SessionAccess {
     MustChangePassword,
 }
 
+impl SessionAccess {
+    pub(super) const fn of(must_change_password: bool) -> Self {
+        if must_change_password { Self::MustChangePassword } else { Self::Open }
+    }
+}
+
 /// How a session stands; `None`: it has ended.
 ///
 /// # Errors
@@ -204,16 +222,17 @@ pub async fn standing(
     now: Timestamp,
     session: SessionId,
 ) -> Result<Option<SessionAccess>, DbErr> {
-    let row = db::one(
-        conn,
-        "SELECT s.must_change_password AS must FROM sessions s JOIN users u ON u.id = s.user_id
-         WHERE s.id = $1 AND s.revoked_at IS NULL AND s.expires_at > $2 AND u.active",
-        [session.into(), now.0.into()],
-    )
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let must_change: bool = row.try_get("", "must")?;
-    Ok(Some(if must_change { SessionAccess::MustChangePassword } else { SessionAccess::Open }))
+    let must_change: Option<bool> = sessions::Entity::find_by_id(session)
+        .inner_join(users::Entity)
+        .filter(sessions::Column::RevokedAt.is_null())
+        .filter(sessions::Column::ExpiresAt.gt(now))
+        .filter(users::Column::Active.eq(true))
+        .select_only()
+        .column(sessions::Column::MustChangePassword)
+        .into_tuple()
+        .one(conn)
+        .await?;
+    Ok(must_change.map(SessionAccess::of))
 }
 
 /// The sessions that were revoked since then, for who may have missed the news of it.
@@ -221,9 +240,15 @@ pub async fn standing(
 /// # Errors
 /// The database's.
 pub async fn revoked_since(conn: &impl ConnectionTrait, since: Timestamp) -> Result<Vec<SessionId>, DbErr> {
-    let sql = "SELECT id FROM sessions WHERE revoked_at IS NOT NULL AND revoked_at >= $1";
-    let rows = db::all(conn, sql, [since.0.into()]).await?;
-    rows.iter().map(|row| Ok(SessionId(row.try_get("", "id")?))).collect()
+    // The first condition is that of the index.
+    sessions::Entity::find()
+        .filter(sessions::Column::RevokedAt.is_not_null())
+        .filter(sessions::Column::RevokedAt.gte(since))
+        .select_only()
+        .column(sessions::Column::Id)
+        .into_tuple()
+        .all(conn)
+        .await
 }
 
 /// The addresses from which an account signed in lately, of its last 1,000 sessions.
@@ -231,7 +256,7 @@ pub async fn revoked_since(conn: &impl ConnectionTrait, since: Timestamp) -> Res
 /// # Errors
 /// The database's.
 pub async fn known_addresses(conn: &impl ConnectionTrait, email: &str) -> Result<Vec<String>, DbErr> {
-    let rows = db::all(
+    db::values(
         conn,
         "SELECT DISTINCT latest.ip_address AS ip_address FROM (
              SELECT s.ip_address FROM sessions s JOIN users u ON u.id = s.user_id
@@ -239,6 +264,5 @@ pub async fn known_addresses(conn: &impl ConnectionTrait, email: &str) -> Result
          ) AS latest",
         [email.trim().to_lowercase().into()],
     )
-    .await?;
-    rows.iter().map(|row| row.try_get("", "ip_address")).collect()
+    .await
 }

@@ -4,13 +4,17 @@ use super::password::{self, PasswordError};
 use super::role::Role;
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
-use entities::UserId;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, SqlErr};
+use entities::{PasswordState, UnknownName, UserId, users};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, DerivePartialModel, EntityTrait, QueryFilter, QuerySelect,
+    SqlErr,
+};
 use serde_json::json;
 use std::collections::HashMap;
 
 /// A user.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, DerivePartialModel)]
+#[sea_orm(entity = "users::Entity")]
 pub struct User {
     /// The number.
     pub id: UserId,
@@ -24,6 +28,21 @@ pub struct User {
     pub avatar_url: Option<String>,
     /// Whether the user may sign in.
     pub active: bool,
+}
+
+impl TryFrom<users::Model> for User {
+    type Error = DbErr;
+
+    fn try_from(row: users::Model) -> Result<Self, DbErr> {
+        Ok(Self {
+            id: row.id,
+            email: row.email,
+            full_name: row.full_name,
+            role: row.role.parse().map_err(|error: UnknownName| DbErr::Type(error.to_string()))?,
+            avatar_url: row.avatar_url,
+            active: row.active,
+        })
+    }
 }
 
 /// A user to be made.
@@ -56,41 +75,6 @@ pub enum UserError {
     Database(DbErr),
 }
 
-pub(super) const COLUMNS: &str = "id, email, full_name, role, avatar_url, active";
-
-pub(super) fn read(row: &QueryResult) -> Result<User, DbErr> {
-    let role: String = row.try_get("", "role")?;
-    Ok(User {
-        id: UserId(row.try_get("", "id")?),
-        email: row.try_get("", "email")?,
-        full_name: row.try_get("", "full_name")?,
-        role: role.parse().map_err(|e: crate::ring::UnknownName| DbErr::Type(e.to_string()))?,
-        avatar_url: row.try_get("", "avatar_url")?,
-        active: row.try_get("", "active")?,
-    })
-}
-
-/// How a user's password stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PasswordState {
-    /// The user's own.
-    Chosen,
-    /// Good for one sign-in, which may change it and nothing else.
-    OneTime,
-    /// It had that one sign-in.
-    Used,
-}
-
-impl PasswordState {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Chosen => "chosen",
-            Self::OneTime => "one_time",
-            Self::Used => "used",
-        }
-    }
-}
-
 /// Makes a user. Takes as long as hashing a password does.
 ///
 /// # Errors
@@ -121,21 +105,25 @@ async fn insert(
         return Err(UserError::BadEmail(new.email));
     }
     let hash = password::hashed(new.password).await?;
-    let sql = format!(
-        "INSERT INTO users (email, full_name, role, password_hash, password_state, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $6) RETURNING {COLUMNS}"
-    );
-    let values = [
-        email.into(),
-        new.full_name.into(),
-        new.role.as_str().into(),
-        hash.into(),
-        state.as_str().into(),
-        now.0.into(),
-    ];
-    match db::one(conn, sql, values).await {
-        Ok(Some(row)) => read(&row).map_err(UserError::Database),
-        Ok(None) => Err(UserError::Database(DbErr::RecordNotInserted)),
+    let row = users::ActiveModel {
+        email: Set(email.clone()),
+        full_name: Set(new.full_name.clone()),
+        role: Set(new.role.as_str().to_owned()),
+        password_hash: Set(hash),
+        password_state: Set(state),
+        created_at: Set(now),
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    match users::Entity::insert(row).exec(conn).await {
+        Ok(made) => Ok(User {
+            id: made.last_insert_id,
+            email,
+            full_name: new.full_name,
+            role: new.role,
+            avatar_url: None,
+            active: true,
+        }),
         Err(error) => match error.sql_err() {
             Some(SqlErr::UniqueConstraintViolation(_)) => Err(UserError::EmailTaken),
             _ => Err(UserError::Database(error)),
@@ -148,8 +136,7 @@ async fn insert(
 /// # Errors
 /// The database's.
 pub async fn get(conn: &impl ConnectionTrait, id: UserId) -> Result<Option<User>, DbErr> {
-    let row = db::one(conn, format!("SELECT {COLUMNS} FROM users WHERE id = $1"), [id.into()]).await?;
-    row.as_ref().map(read).transpose()
+    users::Entity::find_by_id(id).into_partial_model().one(conn).await
 }
 
 /// Finds a user by address.
@@ -158,8 +145,7 @@ pub async fn get(conn: &impl ConnectionTrait, id: UserId) -> Result<Option<User>
 /// The database's.
 pub async fn by_email(conn: &impl ConnectionTrait, email: &str) -> Result<Option<User>, DbErr> {
     let email = email.trim().to_lowercase();
-    let row = db::one(conn, format!("SELECT {COLUMNS} FROM users WHERE email = $1"), [email.into()]).await?;
-    row.as_ref().map(read).transpose()
+    users::Entity::find().filter(users::Column::Email.eq(email)).into_partial_model().one(conn).await
 }
 
 /// What a sign-in is checked against.
@@ -184,19 +170,20 @@ impl std::fmt::Debug for Credentials {
 /// The database's.
 pub async fn credentials(conn: &impl ConnectionTrait, email: &str) -> Result<Option<Credentials>, DbErr> {
     let email = email.trim().to_lowercase();
-    let sql = format!(
-        "SELECT {COLUMNS}, password_hash, password_state FROM users
-         WHERE email = $1 AND active AND password_state <> 'used'"
-    );
-    let row = db::one(conn, sql, [email.into()]).await?;
-    row.map(|row| {
+    let row = users::Entity::find()
+        .filter(users::Column::Email.eq(email))
+        .filter(users::Column::Active.eq(true))
+        .filter(users::Column::PasswordState.ne(PasswordState::Used))
+        .one(conn)
+        .await?;
+    let credentials = |row: users::Model| {
         Ok(Credentials {
-            user: read(&row)?,
-            hash: row.try_get("", "password_hash")?,
-            one_time: row.try_get::<String>("", "password_state")? == PasswordState::OneTime.as_str(),
+            hash: row.password_hash.clone(),
+            one_time: row.password_state == PasswordState::OneTime,
+            user: User::try_from(row)?,
         })
-    })
-    .transpose()
+    };
+    row.map(credentials).transpose()
 }
 
 /// The names of users, of those that are there.
@@ -208,8 +195,7 @@ pub async fn names(conn: &impl ConnectionTrait, ids: &[UserId]) -> Result<HashMa
         return Ok(HashMap::new());
     }
     let sql = format!("SELECT id, full_name FROM users WHERE id {}", Dialect::of(conn).one_of(1, "bigint"));
-    let rows = db::all(conn, sql, [json!(ids).to_string().into()]).await?;
-    rows.iter().map(|row| Ok((UserId(row.try_get("", "id")?), row.try_get("", "full_name")?))).collect()
+    Ok(db::values(conn, sql, [json!(ids).to_string().into()]).await?.into_iter().collect())
 }
 
 /// Whether there is no user at all: the very first start.
@@ -217,5 +203,7 @@ pub async fn names(conn: &impl ConnectionTrait, ids: &[UserId]) -> Result<HashMa
 /// # Errors
 /// The database's.
 pub async fn none_exists(conn: &impl ConnectionTrait) -> Result<bool, DbErr> {
-    Ok(db::one(conn, "SELECT id FROM users LIMIT 1", []).await?.is_none())
+    let any: Option<UserId> =
+        users::Entity::find().select_only().column(users::Column::Id).into_tuple().one(conn).await?;
+    Ok(any.is_none())
 }

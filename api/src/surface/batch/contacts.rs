@@ -72,7 +72,7 @@ impl ContactView {
             name: contact.name,
             phone: contact.phone.map(|phone| if whole { phone } else { mask_digits(&phone) }),
             source: contact.source,
-            attributes: Any(contact.attributes),
+            attributes: Any(contact.attributes.0),
             tags: contact.tags,
             suppressed_at: contact.suppressed_at.map(Time),
             last_message_at: contact.last_message_at.map(Time),

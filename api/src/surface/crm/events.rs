@@ -158,7 +158,7 @@ mod tests {
             phone: Some("60123456789".into()),
             status: "new".into(),
             remark: None,
-            attributes: json!({}),
+            attributes: customers::Attributes(json!({})),
             photo_url: None,
             unread: 5,
             suppressed_at: None,

@@ -107,7 +107,7 @@ impl CustomerView {
             phone: shown(customer.phone, whole),
             status: customer.status,
             remark: customer.remark,
-            extra_fields: Any(customer.attributes),
+            extra_fields: Any(customer.attributes.0),
             photo_url: customer.photo_url,
             unread_count: customer.unread,
             suppressed_at: customer.suppressed_at.map(Time),
@@ -178,7 +178,7 @@ impl From<history::Message> for MessageView {
             error_code: message.error_code,
             error_message: message.error_message,
             message_type: message.message_type,
-            media: message.media.map(Any),
+            media: message.media.map(|media| Any(media.0)),
             batch_id: message.batch.map(|id| id.to_string()),
         }
     }

@@ -43,7 +43,7 @@ fn wanted(context: &Context) -> Result<(OperationAct, Filter), Fault> {
     if context.query("chosen").is_some() && filter.ids.is_none() {
         return Err(Fault::Bad("selected-none", list::MAX_CHOSEN.to_string()));
     }
-    let filter = act.of(&filter).map_err(|_| bad(&format!("act={act}")))?;
+    let filter = operations::filter_of(act, &filter).map_err(|_| bad(&format!("act={act}")))?;
     Ok((act, filter))
 }
 

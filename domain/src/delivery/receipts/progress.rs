@@ -4,10 +4,10 @@ use crate::ack::{ACK_DELIVERED, ACK_READ, ACK_SENT, AckLevel};
 use crate::batches::ItemFate;
 use crate::delivery::OUTCOME_UNKNOWN;
 use crate::messages::receipts::ReceiptKind;
-use crate::model::{MessageStatus, named};
+use crate::model::MessageStatus;
 use crate::time::Timestamp;
-use entities::{BatchId, ContactId, MessageId};
-use sea_orm::{DbErr, QueryResult};
+use entities::{BatchId, ContactId, MessageId, RowUuid};
+use sea_orm::FromQueryResult;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -45,37 +45,52 @@ pub(super) struct ReportedMessage {
     failed: bool,
 }
 
-pub(super) const COLUMNS: &str = "id, CAST(uuid AS TEXT) AS uuid, contact_id, batch_id, seq, ack, status, whatsapp_id,
-    error_code, error_message, sent_at, delivered_at, read_at, seen_delay_ms";
+pub(super) const COLUMNS: &str = "id, uuid, contact_id, batch_id, seq, ack, status, whatsapp_id, error_code,
+    error_message, sent_at, delivered_at, read_at, seen_delay_ms";
 
-impl ReportedMessage {
-    pub(super) fn read(row: &QueryResult) -> Result<Self, DbErr> {
-        let number = |column: &str| row.try_get::<Option<i64>>("", column);
-        let text = |column: &str| row.try_get::<Option<String>>("", column);
-        let uuid: String = row.try_get("", "uuid")?;
-        let status: MessageStatus = named(row, "status")?;
-        Ok(Self {
-            id: MessageId(row.try_get("", "id")?),
-            uuid: Uuid::try_parse(&uuid).map_err(|e| DbErr::Type(format!("a message's uuid: {e}")))?,
-            contact: ContactId(row.try_get("", "contact_id")?),
-            item: number("batch_id")?.map(BatchId).zip(number("seq")?),
-            whatsapp_id: text("whatsapp_id")?,
-            ack: row.try_get("", "ack")?,
-            troubled: status.is_troubled(),
-            status,
-            error: text("error_code")?
-                .map(|code| Ok::<_, DbErr>((code, text("error_message")?.unwrap_or_default())))
-                .transpose()?,
-            sent_at: number("sent_at")?.map(Timestamp),
-            delivered_at: number("delivered_at")?.map(Timestamp),
-            read_at: number("read_at")?.map(Timestamp),
-            seen_delay_ms: number("seen_delay_ms")?,
+/// A message's [`COLUMNS`].
+#[derive(FromQueryResult)]
+pub(super) struct Row {
+    id: MessageId,
+    uuid: RowUuid,
+    contact_id: ContactId,
+    batch_id: Option<BatchId>,
+    seq: Option<i64>,
+    ack: AckLevel,
+    status: MessageStatus,
+    whatsapp_id: Option<String>,
+    error_code: Option<String>,
+    error_message: Option<String>,
+    sent_at: Option<Timestamp>,
+    delivered_at: Option<Timestamp>,
+    read_at: Option<Timestamp>,
+    seen_delay_ms: Option<i64>,
+}
+
+impl From<Row> for ReportedMessage {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            uuid: row.uuid.0,
+            contact: row.contact_id,
+            item: row.batch_id.zip(row.seq),
+            whatsapp_id: row.whatsapp_id,
+            ack: row.ack,
+            troubled: row.status.is_troubled(),
+            status: row.status,
+            error: row.error_code.map(|code| (code, row.error_message.unwrap_or_default())),
+            sent_at: row.sent_at,
+            delivered_at: row.delivered_at,
+            read_at: row.read_at,
+            seen_delay_ms: row.seen_delay_ms,
             changed: false,
             progress: Vec::new(),
             failed: false,
-        })
+        }
     }
+}
 
+impl ReportedMessage {
     /// Gives it the network's id; `false`: it has another.
     pub(super) fn map(&mut self, whatsapp_id: &str) -> bool {
         match &self.whatsapp_id {

@@ -4,7 +4,8 @@ use super::{About, Receipt, ReceiptKind, ReportOutcome};
 use crate::ack::{ACK_READ, ACK_SENT, AckLevel};
 use crate::db::{self, Dialect};
 use crate::time::Timestamp;
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use entities::early_receipts;
+use sea_orm::{ConnectionTrait, DbErr};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -113,35 +114,28 @@ pub(crate) async fn take_early(conn: &impl ConnectionTrait, messages: &[Uuid]) -
         return Ok(Vec::new());
     }
     let (these, ids) = Dialect::of(conn).one_of_uuids(1, messages);
-    let rows =
-        db::all(conn, format!("DELETE FROM early_receipts WHERE uuid {these} RETURNING {COLUMNS}"), [ids]).await?;
-    receipts(&rows)
+    let sql = format!("DELETE FROM early_receipts WHERE uuid {these} RETURNING *");
+    Ok(receipts(db::all_as(conn, sql, [ids]).await?))
 }
 
-const COLUMNS: &str = "CAST(uuid AS TEXT) AS uuid, ack, whatsapp_id, wa_id, error_code, error_message, received_at";
-
-fn receipts(rows: &[QueryResult]) -> Result<Vec<Receipt>, DbErr> {
+fn receipts(rows: Vec<early_receipts::Model>) -> Vec<Receipt> {
     let mut receipts = Vec::with_capacity(rows.len());
     for row in rows {
-        let uuid: String = row.try_get("", "uuid")?;
-        let about = About::Uuid(Uuid::try_parse(&uuid).map_err(|e| DbErr::Type(e.to_string()))?);
-        let at = Timestamp(row.try_get("", "received_at")?);
-        let level: AckLevel = row.try_get("", "ack")?;
-        let whatsapp_id: Option<String> = row.try_get("", "whatsapp_id")?;
-        if let Some(code) = row.try_get::<Option<String>>("", "error_code")? {
-            let detail = row.try_get::<Option<String>>("", "error_message")?.unwrap_or_default();
+        let about = About::Uuid(row.uuid.0);
+        let (level, at, whatsapp_id) = (row.ack, row.received_at, row.whatsapp_id);
+        if let Some(code) = row.error_code {
+            let detail = row.error_message.unwrap_or_default();
             receipts.push(Receipt { about: about.clone(), kind: ReceiptKind::Failed { code, detail }, at });
         }
-        let wa_id: Option<String> = row.try_get("", "wa_id")?;
-        if let (Some(whatsapp_id), Some(_)) = (&whatsapp_id, &wa_id) {
-            let kind = ReceiptKind::Mapped { whatsapp_id: whatsapp_id.clone(), wa_id };
+        if let (Some(whatsapp_id), Some(_)) = (&whatsapp_id, &row.wa_id) {
+            let kind = ReceiptKind::Mapped { whatsapp_id: whatsapp_id.clone(), wa_id: row.wa_id };
             receipts.push(Receipt { about: about.clone(), kind, at });
         }
         if level > 0 {
             receipts.push(Receipt { about, kind: ReceiptKind::Ack { level, whatsapp_id }, at });
         }
     }
-    Ok(receipts)
+    receipts
 }
 
 /// Takes the acks that were kept for these ids of the network.
@@ -156,12 +150,7 @@ pub(crate) async fn take_acks(
         "DELETE FROM early_acks WHERE whatsapp_id {} RETURNING whatsapp_id, ack, received_at",
         Dialect::of(conn).one_of(1, "text")
     );
-    let rows = db::all(conn, sql, [json!(whatsapp_ids).to_string().into()]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok((row.try_get("", "whatsapp_id")?, row.try_get("", "ack")?, Timestamp(row.try_get("", "received_at")?)))
-        })
-        .collect()
+    db::values(conn, sql, [json!(whatsapp_ids).to_string().into()]).await
 }
 
 /// Takes what was kept for messages that are there by now.
@@ -170,19 +159,18 @@ pub(crate) async fn take_found(conn: &impl ConnectionTrait, limit: u64) -> Resul
         "DELETE FROM early_receipts WHERE uuid IN (
             SELECT e.uuid FROM early_receipts e WHERE EXISTS (
                 SELECT 1 FROM messages m WHERE m.uuid = e.uuid AND m.direction IS NOT NULL) LIMIT {limit})
-         RETURNING {COLUMNS}"
+         RETURNING *"
     );
-    let mut found = receipts(&db::all(conn, sql, []).await?)?;
+    let mut found = receipts(db::all_as(conn, sql, []).await?);
     let sql = format!(
         "DELETE FROM early_acks WHERE whatsapp_id IN (
             SELECT e.whatsapp_id FROM early_acks e
             WHERE EXISTS (SELECT 1 FROM messages m WHERE m.whatsapp_id = e.whatsapp_id) LIMIT {limit})
          RETURNING whatsapp_id, ack, received_at"
     );
-    for row in db::all(conn, sql, []).await? {
-        let kind = ReceiptKind::Ack { level: row.try_get("", "ack")?, whatsapp_id: None };
-        let about = About::Network(row.try_get("", "whatsapp_id")?);
-        found.push(Receipt { about, kind, at: Timestamp(row.try_get("", "received_at")?) });
+    for (whatsapp_id, level, at) in db::values(conn, sql, []).await? {
+        let kind = ReceiptKind::Ack { level, whatsapp_id: None };
+        found.push(Receipt { about: About::Network(whatsapp_id), kind, at });
     }
     Ok(found)
 }

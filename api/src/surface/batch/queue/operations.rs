@@ -88,7 +88,7 @@ fn read(body: &[u8]) -> Result<Wanted, Refusal> {
     if filter.is_none_or(|filter| filter.is_empty()) {
         f.bad("filter", "must say which jobs: an empty one never means all of them");
     }
-    let filter = match asked.act.of(&asked.filter) {
+    let filter = match operations::filter_of(asked.act, &asked.filter) {
         Ok(filter) => filter,
         Err(operations::WrongState) => {
             f.bad("filter.state", "must be dead for retry, ready for run, and dead or ready for cancel");

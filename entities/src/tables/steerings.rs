@@ -1,0 +1,62 @@
+//! Acts on all the batches that match.
+
+use crate::{JobId, OperationStatus, SteeringAct, SteeringId, Timestamp, UserId};
+use sea_orm::entity::prelude::*;
+
+/// A row.
+#[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "steerings")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub id: SteeringId,
+    pub act: SteeringAct,
+    pub status: OperationStatus,
+    /// A JSON object.
+    pub filter: String,
+    /// The highest batch that is meant.
+    pub upto: i64,
+    pub matched: i64,
+    pub done: i64,
+    pub skipped: i64,
+    /// The batch where it goes on.
+    pub next_id: i64,
+    /// Its own job.
+    pub job_id: Option<JobId>,
+    pub created_by: UserId,
+    pub created_at: Timestamp,
+    pub starts_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+}
+
+super::by_key!(id);
+
+/// What it hangs together with.
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {
+    #[sea_orm(belongs_to = "super::jobs::Entity", from = "Column::JobId", to = "super::jobs::Column::Id")]
+    Job,
+    #[sea_orm(belongs_to = "super::users::Entity", from = "Column::CreatedBy", to = "super::users::Column::Id")]
+    Author,
+    #[sea_orm(has_many = "super::steering_items::Entity")]
+    Items,
+}
+
+impl Related<super::jobs::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::Job.def()
+    }
+}
+
+impl Related<super::users::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::Author.def()
+    }
+}
+
+impl Related<super::steering_items::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::Items.def()
+    }
+}
+
+impl ActiveModelBehavior for ActiveModel {}
