@@ -19,6 +19,7 @@ mod viewer;
 
 use backplane::{After, Backplane};
 use domain::contacts::phone::Country;
+use domain::model::OperationTarget::{Batches, Jobs};
 use domain::queue::system::Inspect;
 use domain::{Clock, Db};
 use guard::{Access, route};
@@ -110,9 +111,9 @@ pub fn endpoint(
         .at("/console/new/send", steering("GET, POST", |c| Box::pin(pages::new_send::either(c))))
         .at("/console/batches", batches("GET", |c| Box::pin(pages::batches::show(c))))
         .at("/console/batches/selected", steering("GET, POST", |c| Box::pin(pages::selected::either(c))))
-        .at("/console/batches/all", steering("GET, POST", |c| Box::pin(pages::steering::either(c))))
-        .at("/console/batches/acts/:id", batches("GET", |c| Box::pin(pages::steering::show(c))))
-        .at("/console/batches/acts/:id/:act", steering("POST", |c| Box::pin(pages::steering::act(c))))
+        .at("/console/batches/all", steering("GET, POST", |c| Box::pin(pages::new_operation::on_batches(c))))
+        .at("/console/batches/acts/:id", batches("GET", |c| Box::pin(pages::operation::show(c, Batches))))
+        .at("/console/batches/acts/:id/:act", steering("POST", |c| Box::pin(pages::operation::act(c, Batches))))
         .at("/console/batches/:id", batches("GET", |c| Box::pin(pages::batch::show(c))))
         .at("/console/batches/:id/failures", batches("GET", |c| Box::pin(pages::failures::show(c))))
         .at("/console/batches/:id/recipients", batches("GET", |c| Box::pin(pages::recipients::show(c))))
@@ -183,10 +184,10 @@ fn operator(routes: Route, app: &Arc<Console>) -> Route {
         .at("/console/jobs", queue("GET", |c| Box::pin(pages::queue::jobs::show(c))))
         .at("/console/jobs/:id", queue("GET", |c| Box::pin(pages::queue::job::show(c))))
         .at("/console/jobs/:id/:act", operating("POST", |c| Box::pin(pages::queue::job::act(c))))
-        .at("/console/operations", queue("GET", |c| Box::pin(pages::queue::operation::list(c))))
-        .at("/console/operations/new", operating("GET, POST", |c| Box::pin(pages::queue::new_operation::either(c))))
-        .at("/console/operations/:id", queue("GET", |c| Box::pin(pages::queue::operation::show(c))))
-        .at("/console/operations/:id/:act", operating("POST", |c| Box::pin(pages::queue::operation::act(c))))
+        .at("/console/operations", queue("GET", |c| Box::pin(pages::operation::list(c))))
+        .at("/console/operations/new", operating("GET, POST", |c| Box::pin(pages::new_operation::on_jobs(c))))
+        .at("/console/operations/:id", queue("GET", |c| Box::pin(pages::operation::show(c, Jobs))))
+        .at("/console/operations/:id/:act", operating("POST", |c| Box::pin(pages::operation::act(c, Jobs))))
         .at("/console/workers", queue("GET", |c| Box::pin(pages::queue::workers::show(c))))
         .at("/console/workers/:name/:act", operating("POST", |c| Box::pin(pages::queue::workers::act(c))))
         .at("/console/system", settings("GET", |c| Box::pin(pages::queue::system::show(c))))

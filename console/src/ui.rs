@@ -127,11 +127,6 @@ impl Ui {
         name.parse::<Lane>().map_or_else(|_| name.to_owned(), |lane| self.state("lane-", lane))
     }
 
-    /// The words of a button that does something to so many jobs.
-    pub(crate) fn act_on(&self, act: &str, jobs: &i64) -> String {
-        self.tn(&format!("operation-do-{act}"), jobs)
-    }
-
     /// Why a batch cannot be steered so.
     pub(crate) fn refused(&self, refused: &Refused) -> String {
         self.tn(&format!("refused-{}", refused.code()), &refused.count())

@@ -184,14 +184,10 @@ actions! {
     JobRun = "job:run",
     /// A job was given another time.
     JobMove = "job:move",
-    /// Something is to be done to all the jobs that match.
+    /// Something is to be done to all the jobs or batches that match.
     OperationCreate = "operation:create",
     /// An operation was taken back or stopped.
     OperationStop = "operation:stop",
-    /// Something is to be done to all the batches that match.
-    SteeringCreate = "steering:create",
-    /// An act on batches was taken back or stopped.
-    SteeringStop = "steering:stop",
     /// The installation is to be examined.
     ExaminationCreate = "examination:create",
     /// A worker takes no new jobs any more.

@@ -38,10 +38,8 @@ impl Burial {
             | JobKind::TagChunk
             | JobKind::DeleteChunk => Self::Batch,
             JobKind::Deliver => Self::Message,
-            // The row of an operation, a steering or an examination says how far it came: its job is retried, or it is stopped.
-            JobKind::Cancel | JobKind::Operation | JobKind::Steering | JobKind::Examination | JobKind::Probe => {
-                Self::Nothing
-            }
+            // The row of an operation or an examination says how far it came: its job is retried, or it is stopped.
+            JobKind::Cancel | JobKind::Operation | JobKind::Examination | JobKind::Probe => Self::Nothing,
         }
     }
 }

@@ -40,5 +40,5 @@ pub use time::{Clock, Timestamp};
 
 pub use entities::{
     BatchId, ContactId, ConversationId, ExaminationId, GatewayId, JobId, MessageId, OperationId, SenderId, SessionId,
-    SteeringId, SuppressionId, TagId, TemplateId, UserId, ViewId,
+    SuppressionId, TagId, TemplateId, UserId, ViewId,
 };

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 pub use entities::{
-    Approval, BatchStatus, BatchType, Direction, ItemStatus, JobEventKind, JobState, MessageStatus, OnUnknown,
-    OperationAct, OperationStatus, SteeringAct, TagOperation, UnknownName,
+    Approval, BatchAct, BatchStatus, BatchType, Direction, ItemStatus, JobAct, JobEventKind, JobState, MessageStatus,
+    OnUnknown, OperationStatus, OperationTarget, TagOperation, UnknownName,
 };
 
 /// Reads a column that holds one of the names above.

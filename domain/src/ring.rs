@@ -91,7 +91,6 @@ impl JobKind {
             | Self::DeleteChunk
             | Self::Deliver
             | Self::Operation
-            | Self::Steering
             | Self::Examination
             | Self::Probe => 1,
         }
@@ -117,10 +116,8 @@ kinds! {
         DeleteChunk = "delete_chunk" in Bulk,
         /// Delivers a single message.
         Deliver = "deliver" in Critical,
-        /// Does something to all the jobs that match a filter.
+        /// Does something to all the jobs or batches that match a filter.
         Operation = "operation" in Default,
-        /// Does something to all the batches that match a filter.
-        Steering = "steering" in Default,
         /// Examines the installation, as `doctor` does.
         Examination = "examination" in Default,
         /// Does nothing: measures how long a lane takes from commit to handler (`doctor`, `bench`). Whoever measures says

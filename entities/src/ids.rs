@@ -41,10 +41,8 @@ id! {
     BatchId,
     /// A job: one unit of claimed work.
     JobId,
-    /// An act on all the jobs that match.
+    /// An act on all the jobs or batches that match.
     OperationId,
-    /// An act on all the batches that match.
-    SteeringId,
     /// An examination of the installation.
     ExaminationId,
     /// A message, whoever wrote it.

@@ -14,19 +14,19 @@ mod uuid;
 
 pub use ids::{
     BatchId, ContactId, ConversationId, ExaminationId, GatewayId, JobId, MessageId, OperationId, SenderId, SessionId,
-    SteeringId, SuppressionId, TagId, TemplateId, UserId, ViewId,
+    SuppressionId, TagId, TemplateId, UserId, ViewId,
 };
 pub use names::{
-    Approval, BatchStatus, BatchType, Direction, ItemStatus, JobEventKind, JobState, MessageStatus, OnUnknown,
-    OperationAct, OperationStatus, PasswordState, SteeringAct, TagOperation, UnknownName,
+    Approval, BatchAct, BatchStatus, BatchType, Direction, ItemStatus, JobAct, JobEventKind, JobState, MessageStatus,
+    OnUnknown, OperationStatus, OperationTarget, PasswordState, TagOperation, UnknownName,
 };
 pub use tables::{
     api_keys, audit_logs, batch_chunks, batch_decisions, batch_items, batch_paces, batches, contact_activity,
     contact_identities, contact_merges, contact_tags, contact_traces, contacts, conversations, domain_events,
     domain_events_pruned, drafts, early_acks, early_receipts, examinations, gateways, idempotency_keys, job_events,
     jobs, message_tallies, messages, operation_items, operations, queue_hours, queue_looks, queue_samples,
-    refresh_tokens, saved_views, sender_samples, senders, sessions, steering_items, steerings, suppressions, tags,
-    templates, test_numbers, uploads, users, workers,
+    refresh_tokens, saved_views, sender_samples, senders, sessions, suppressions, tags, templates, test_numbers,
+    uploads, users, workers,
 };
 pub use time::Timestamp;
 pub use uuid::RowUuid;

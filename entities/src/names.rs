@@ -94,8 +94,18 @@ names! {
 }
 
 names! {
+    /// What an operation is done to.
+    OperationTarget {
+        /// To jobs.
+        Jobs = "jobs",
+        /// To batches.
+        Batches = "batches",
+    }
+}
+
+names! {
     /// What is done to all the jobs that match.
-    OperationAct {
+    JobAct {
         /// Dead ones are tried again.
         Retry = "retry",
         /// They are taken away, or seen to.
@@ -107,7 +117,7 @@ names! {
 
 names! {
     /// What is done to all the batches that match.
-    SteeringAct {
+    BatchAct {
         /// They are paused.
         Pause = "pause",
         /// Paused ones go on.

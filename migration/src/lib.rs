@@ -33,6 +33,7 @@ mod m0028_scheduled;
 mod m0030_hours;
 mod m0031_orders;
 mod m0032_examinations;
+mod m0040_operations;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -77,6 +78,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0030_hours::Migration),
             Box::new(m0031_orders::Migration),
             Box::new(m0032_examinations::Migration),
+            Box::new(m0040_operations::Migration),
         ]
     }
 }

@@ -13,8 +13,8 @@ use domain::jobs::{Depth, Rescued, Swept};
 use domain::kept::drafts;
 use domain::kinds::Kinds;
 use domain::messages::receipts;
+use domain::queue::operations;
 use domain::queue::samples::{self, Progress};
-use domain::queue::{operations, steerings};
 use domain::{Clock, Db, Dialect, Timestamp, audit_log, batches, contacts, db, idempotency, jobs, outbox, users};
 use faults::Commit;
 use futures::FutureExt;
@@ -404,7 +404,6 @@ impl Scheduler {
         let before = now.minus(retention);
         while on() && self.prune_step(async |tx| Ok(jobs::prune(tx, before, rows()).await? >= rows())).await? {}
         while on() && self.prune_step(async |tx| operations::prune(tx, before, rows()).await).await? {}
-        while on() && self.prune_step(async |tx| steerings::prune(tx, before, rows()).await).await? {}
         while on() && self.prune_step(async |tx| batches::prune(tx, before, rows()).await).await? {}
         Ok(())
     }

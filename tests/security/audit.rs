@@ -110,7 +110,7 @@ async fn make(served: &Served, admin: &Client) -> There {
     let numbers = admin.request(Method::PUT, "/test-numbers").json(&json!({ "phones": ["+60123456785"] }));
     admin.send(numbers).await.expect(200);
     // They begin long after this test has looked at them.
-    served.sql(&format!("UPDATE jobs SET run_at = {LATER_MS} WHERE kind IN ('operation', 'steering')")).await;
+    served.sql(&format!("UPDATE jobs SET run_at = {LATER_MS} WHERE kind = 'operation'")).await;
     let workers = admin.get("/queue/workers").await.expect(200);
     There {
         worker: workers["data"][0]["name"].as_str().expect("a name").to_owned(),
@@ -145,15 +145,15 @@ fn changes(there: &There, user: &support::User) -> BTreeMap<(&'static str, &'sta
         (("post", "/batch/test"), change("batch:create", "/batch/test", json!({ "content": "x" }), 202)),
         (
             ("post", "/batch/acts"),
-            change("steering:create", "/batch/acts", json!({ "act": "pause", "filter": { "type": "TAG" } }), 202),
+            change("operation:create", "/batch/acts", json!({ "act": "pause", "filter": { "type": "TAG" } }), 202),
         ),
         (
             ("post", "/batch/acts/{act_id}/undo"),
-            change("steering:stop", format!("/batch/acts/{}/undo", acts[0]), none(), 200),
+            change("operation:stop", format!("/batch/acts/{}/undo", acts[0]), none(), 200),
         ),
         (
             ("post", "/batch/acts/{act_id}/stop"),
-            change("steering:stop", format!("/batch/acts/{}/stop", acts[1]), none(), 200),
+            change("operation:stop", format!("/batch/acts/{}/stop", acts[1]), none(), 200),
         ),
         (
             ("post", "/views"),

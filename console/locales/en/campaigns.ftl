@@ -97,45 +97,6 @@ contacts-filter-help = For example: 0123456 tag:vip attr.city:Berlin; a number, 
 contacts-partial = Nobody else was found among the next 5,000 contacts. Look on to search further.
 bad-attributes = At most { $value } attributes can be looked for, each with its name: attr.city:Berlin
 
-# Acts on all the batches that match
-kind-steering = Acts on batches
-steering-all = All that match:
-steering-all-pause = Pause…
-steering-all-resume = Resume…
-steering-all-cancel = Cancel…
-steering-ask-pause = Pause all batches that match?
-steering-ask-resume = Resume all batches that match?
-steering-ask-cancel = Cancel all batches that match?
-steering-act-pause = Pausing all batches that matched
-steering-act-resume = Resuming all batches that matched
-steering-act-cancel = Cancelling all batches that matched
-steering-fit = { $count ->
-    [one] { $shown } batch matches
-   *[other] { $shown } batches match
-}
-steering-fit-least = { $count ->
-    [one] { $shown } batch matches at least
-   *[other] { $shown } batches match at least
-}
-steering-how = It begins in 10 seconds and can be taken back until then. What comes later, or has changed by then, is left alone.
-steering-type = { $count ->
-    [one] To cancel { $shown } batch, type its number of batches:
-   *[other] To cancel { $shown } batches, type how many they are:
-}
-steering-do-pause = { $count ->
-    [one] Pause { $shown } batch
-   *[other] Pause { $shown } batches
-}
-steering-do-resume = { $count ->
-    [one] Resume { $shown } batch
-   *[other] Resume { $shown } batches
-}
-steering-do-cancel = { $count ->
-    [one] Cancel { $shown } batch
-   *[other] Cancel { $shown } batches
-}
-steering-empty = Filter the list first: without a filter nothing is meant, not everything.{ $value }
-
 # The calendar
 calendar = Calendar
 calendar-what = What will start by itself. Until then it can be moved, or taken off with nothing done.

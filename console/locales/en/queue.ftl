@@ -181,39 +181,72 @@ kind-operation = Operation
 operations = Operations
 operation = Operation
 operation-number = Operation { $value }
-operations-none = Nothing was done to many jobs at once yet. Choose dead jobs, or those that wait, and act on all that match:
-operation-all-retry = Retry all that match…
-operation-all-cancel = Cancel all that match…
-operation-all-run = Run all that match now…
-operation-ask-retry = Retry all jobs that match?
-operation-ask-cancel = Cancel all jobs that match?
-operation-ask-run = Run all jobs that match now?
-operation-do-retry = { $count ->
+operations-none = Nothing was done to many jobs or batches at once yet. Choose dead jobs, or those that wait, and act on all that match:
+operation-all-jobs-retry = Retry all that match…
+operation-all-jobs-cancel = Cancel all that match…
+operation-all-jobs-run = Run all that match now…
+operation-ask-jobs-retry = Retry all jobs that match?
+operation-ask-jobs-cancel = Cancel all jobs that match?
+operation-ask-jobs-run = Run all jobs that match now?
+operation-do-jobs-retry = { $count ->
     [one] Retry { $shown } job
    *[other] Retry { $shown } jobs
 }
-operation-do-cancel = { $count ->
+operation-do-jobs-cancel = { $count ->
     [one] Cancel { $shown } job
    *[other] Cancel { $shown } jobs
 }
-operation-do-run = { $count ->
+operation-do-jobs-run = { $count ->
     [one] Run { $shown } job now
    *[other] Run { $shown } jobs now
 }
-operation-fit = { $count ->
+operation-fit-jobs = { $count ->
     [one] { $shown } job
    *[other] { $shown } jobs
 }
-operation-fit-least = At least { $shown } jobs
+operation-fit-jobs-least = At least { $shown } jobs
+operation-all-batches = All that match:
+operation-all-batches-pause = Pause…
+operation-all-batches-resume = Resume…
+operation-all-batches-cancel = Cancel…
+operation-ask-batches-pause = Pause all batches that match?
+operation-ask-batches-resume = Resume all batches that match?
+operation-ask-batches-cancel = Cancel all batches that match?
+operation-fit-batches = { $count ->
+    [one] { $shown } batch matches
+   *[other] { $shown } batches match
+}
+operation-fit-batches-least = { $count ->
+    [one] { $shown } batch matches at least
+   *[other] { $shown } batches match at least
+}
+operation-do-batches-pause = { $count ->
+    [one] Pause { $shown } batch
+   *[other] Pause { $shown } batches
+}
+operation-do-batches-resume = { $count ->
+    [one] Resume { $shown } batch
+   *[other] Resume { $shown } batches
+}
+operation-do-batches-cancel = { $count ->
+    [one] Cancel { $shown } batch
+   *[other] Cancel { $shown } batches
+}
+operation-empty = Filter the list first: without a filter nothing is meant, not everything.{ $value }
 operation-left-out = Left out, and why:
-operation-how = It begins 10 seconds after the button and can be taken back until then. Only jobs that are there now are meant; what has changed by its turn is skipped.
+operation-how = It begins 10 seconds after the button and can be taken back until then. Only what is there now is meant; what has changed by its turn is skipped.
 operation-rate = Jobs a minute; empty for as many as it can
 operation-type = To be sure, type { $shown }
-operation-mistyped = Nothing was done: that is not the number of jobs that match now. It is shown below.
+operation-mistyped = Nothing was done: that is not the number of those that match now. It is shown below.
 operation-samples = Some of them
 operation-act-retry = Retry
 operation-act-cancel = Cancel
 operation-act-run = Run now
+operation-act-pause = Pause
+operation-act-resume = Resume
+operation-target = Done to what
+operation-target-jobs = Jobs
+operation-target-batches = Batches
 operation-status-waiting = Begins soon
 operation-status-running = Under way
 operation-status-stopped = Stopped
@@ -227,7 +260,7 @@ operation-skipped = Skipped
 operation-no-rate = As fast as it can
 operation-per-minute = { $shown } jobs a minute
 operation-by = Asked for by
-operation-results = Job by job
+operation-results = One by one
 operation-results-none = Nothing was done yet.
 operation-result = Result
 operation-item-done = Done

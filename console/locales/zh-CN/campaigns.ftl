@@ -76,27 +76,6 @@ contacts-filter-help = 例如：0123456 tag:vip attr.city:Berlin；可填号码�
 contacts-partial = 在接下来的 5,000 个联系人中没有更多匹配。请继续查找。
 bad-attributes = 最多可查找 { $value } 个属性，每个都要有名称：attr.city:Berlin
 
-# 对所有匹配批次的操作
-kind-steering = 批次批量操作
-steering-all = 所有匹配的批次：
-steering-all-pause = 暂停…
-steering-all-resume = 恢复…
-steering-all-cancel = 取消…
-steering-ask-pause = 暂停所有匹配的批次？
-steering-ask-resume = 恢复所有匹配的批次？
-steering-ask-cancel = 取消所有匹配的批次？
-steering-act-pause = 正在暂停匹配的批次
-steering-act-resume = 正在恢复匹配的批次
-steering-act-cancel = 正在取消匹配的批次
-steering-fit = { $shown } 个批次匹配
-steering-fit-least = 至少 { $shown } 个批次匹配
-steering-how = 10 秒后开始，在此之前可以撤销。之后新增的或已发生变化的批次不受影响。
-steering-type = 要取消 { $shown } 个批次，请输入该数量：
-steering-do-pause = 暂停 { $shown } 个批次
-steering-do-resume = 恢复 { $shown } 个批次
-steering-do-cancel = 取消 { $shown } 个批次
-steering-empty = 请先筛选列表：没有筛选条件时不代表全部。{ $value }
-
 # 日历
 calendar = 日历
 calendar-what = 将自动开始的批次。开始之前可以改期，也可以撤下，不会发出任何消息。

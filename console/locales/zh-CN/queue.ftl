@@ -174,35 +174,53 @@ kind-operation = 批量操作
 operations = 批量操作
 operation = 批量操作
 operation-number = 批量操作 { $value }
-operations-none = 还没有批量操作。请选择已终止或等待中的任务，然后对所有符合条件的任务操作：
-operation-all-retry = 重试所有符合条件的任务…
-operation-all-cancel = 取消所有符合条件的任务…
-operation-all-run = 立即执行所有符合条件的任务…
-operation-ask-retry = 要重试所有符合条件的任务吗？
-operation-ask-cancel = 要取消所有符合条件的任务吗？
-operation-ask-run = 要立即执行所有符合条件的任务吗？
-operation-do-retry = { $count ->
+operations-none = 还没有对任务或批次的批量操作。请选择已终止或等待中的任务，然后对所有符合条件的任务操作：
+operation-all-jobs-retry = 重试所有符合条件的任务…
+operation-all-jobs-cancel = 取消所有符合条件的任务…
+operation-all-jobs-run = 立即执行所有符合条件的任务…
+operation-ask-jobs-retry = 要重试所有符合条件的任务吗？
+operation-ask-jobs-cancel = 要取消所有符合条件的任务吗？
+operation-ask-jobs-run = 要立即执行所有符合条件的任务吗？
+operation-do-jobs-retry = { $count ->
    *[other] 重试 { $shown } 个任务
 }
-operation-do-cancel = { $count ->
+operation-do-jobs-cancel = { $count ->
    *[other] 取消 { $shown } 个任务
 }
-operation-do-run = { $count ->
+operation-do-jobs-run = { $count ->
    *[other] 立即执行 { $shown } 个任务
 }
-operation-fit = { $count ->
+operation-fit-jobs = { $count ->
    *[other] { $shown } 个任务
 }
-operation-fit-least = 至少 { $shown } 个任务
-operation-left-out = 不包括的任务及原因：
-operation-how = 按下按钮 10 秒后开始，在此之前可以撤销。只针对现在已有的任务；轮到时已变化的会跳过。
+operation-fit-jobs-least = 至少 { $shown } 个任务
+operation-all-batches = 所有匹配的批次：
+operation-all-batches-pause = 暂停…
+operation-all-batches-resume = 恢复…
+operation-all-batches-cancel = 取消…
+operation-ask-batches-pause = 暂停所有匹配的批次？
+operation-ask-batches-resume = 恢复所有匹配的批次？
+operation-ask-batches-cancel = 取消所有匹配的批次？
+operation-fit-batches = { $shown } 个批次匹配
+operation-fit-batches-least = 至少 { $shown } 个批次匹配
+operation-do-batches-pause = 暂停 { $shown } 个批次
+operation-do-batches-resume = 恢复 { $shown } 个批次
+operation-do-batches-cancel = 取消 { $shown } 个批次
+operation-empty = 请先筛选列表：没有筛选条件时不代表全部。{ $value }
+operation-left-out = 不包括的及原因：
+operation-how = 按下按钮 10 秒后开始，在此之前可以撤销。只针对现在已有的；轮到时已变化的会跳过。
 operation-rate = 每分钟任务数；留空表示尽快
 operation-type = 请输入 { $shown } 以确认
-operation-mistyped = 没有执行任何操作：这不是现在符合条件的任务数。请看下面的数目。
-operation-samples = 部分任务
+operation-mistyped = 没有执行任何操作：这不是现在符合条件的数量。请看下面的数目。
+operation-samples = 其中一部分
 operation-act-retry = 重试
 operation-act-cancel = 取消
 operation-act-run = 立即执行
+operation-act-pause = 暂停
+operation-act-resume = 恢复
+operation-target = 对象
+operation-target-jobs = 任务
+operation-target-batches = 批次
 operation-status-waiting = 即将开始
 operation-status-running = 进行中
 operation-status-stopped = 已停止

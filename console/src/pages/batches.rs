@@ -8,7 +8,7 @@ use crate::guard::{self, Context};
 use crate::ui::Ui;
 use askama::Template;
 use domain::batches::{self, Approval, Batch, BatchStatus, BatchType, Filter};
-use domain::model::SteeringAct;
+use domain::model::BatchAct;
 use domain::users::{self, Permission};
 use domain::{BatchId, Timestamp, UserId};
 use poem::Response;
@@ -97,7 +97,7 @@ struct Batches {
     /// How many came since the page was made; they wait behind a bar.
     newer: i64,
     /// What may be done to all that match, each with its page; nothing where all would.
-    offers: Vec<(SteeringAct, String)>,
+    offers: Vec<(BatchAct, String)>,
     /// Where the list fetches itself anew: no batch that is newer than its first comes in under the pointer.
     anew: String,
 }
@@ -172,9 +172,9 @@ pub(super) async fn filter_of(context: &Context, line: &Line) -> Result<Filter, 
 }
 
 /// The acts on all that match.
-fn offers(line: &Line) -> Vec<(SteeringAct, String)> {
-    let address = |act: &SteeringAct| format!("{}act={act}", line.address_with("/console/batches/all"));
-    SteeringAct::ALL.iter().map(|act| (*act, address(act))).collect()
+fn offers(line: &Line) -> Vec<(BatchAct, String)> {
+    let address = |act: &BatchAct| format!("{}act={act}", line.address_with("/console/batches/all"));
+    BatchAct::ALL.iter().map(|act| (*act, address(act))).collect()
 }
 
 fn known() -> Vec<String> {

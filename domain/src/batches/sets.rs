@@ -199,7 +199,6 @@ impl RawSet {
                     | JobKind::SendChunk
                     | JobKind::Deliver
                     | JobKind::Operation
-                    | JobKind::Steering
                     | JobKind::Examination
                     | JobKind::Probe => {
                         return Err(DbErr::Custom(format!("{kind} is no set-based kind")));

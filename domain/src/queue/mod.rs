@@ -4,19 +4,14 @@
 //! both: whether an act on a job makes sense depends on what the job belongs to.
 
 pub mod examinations;
-mod forecast;
-mod operation_items;
 pub mod operations;
 mod pulse;
 pub mod samples;
 mod senders;
 mod steer;
-pub mod steerings;
 pub mod system;
 mod workers;
 
-pub use forecast::{COUNTED, Forecast, forecast};
-pub use operation_items::{OperationItem, operation_items};
 pub use pulse::{Pulse, pulse};
 pub use senders::{SHOWN, SenderUse, Single, Singles, User, Waiting, sender_use};
 pub use steer::{Act, SteerError, Unfit, steer, unfit};

@@ -1,62 +1,92 @@
-//! An act on all the jobs that match a filter.
+//! Operations: an act on all the jobs, or all the batches, that match a filter.
 //!
-//! It is a row, and a job of its own. Its filter ends at the newest job that there was: what comes later is not meant. For
-//! [`UNDO_FOR`] it waits, and is taken back by its row alone: a page that is closed changes nothing. Then it goes through
-//! the jobs in the order of their numbers, a few in each transaction, and writes what it did with each. Whether a job is
-//! still as the filter says is asked in the write, so what changed meanwhile is skipped and counted.
+//! An operation is a row, and a job of its own. Its filter ends at the newest job or batch that there was: what comes later
+//! is not meant. For [`UNDO_FOR`] it waits, and is taken back by its row alone: a page that is closed changes nothing. Then
+//! it goes through what matches in the order of the numbers, a few in each transaction, and writes what it did with each.
+//! Whether each is still as the filter says is asked in the write, so what changed meanwhile is skipped and counted.
+//!
+//! What differs between the two targets is in [`of_jobs`] and [`of_batches`]: what an act fits, and how it is done to some.
 
-use super::operation_items::CHANGED;
-use super::steer::{self, Act};
-use crate::Step;
+mod items;
+pub mod of_batches;
+pub mod of_jobs;
+
+pub use items::{CHANGED, DONE, OperationItem, operation_items};
+
+use crate::batches;
 use crate::db::{self, Dialect, Set as RowSet};
-use crate::jobs::list::{self, Filter, Job, SEARCHED};
-use crate::jobs::{self, Claimed, Ending, Finished, NewJob};
-use crate::model::{JobState, OperationAct, OperationStatus};
+use crate::jobs::{self, Claimed, Ending, Finished, NewJob, list};
+use crate::model::{BatchAct, JobAct, OperationStatus, OperationTarget, UnknownName};
 use crate::ring::JobKind;
 use crate::time::Timestamp;
+use crate::{Event, Ring, Step};
 use entities::{JobId, OperationId, UserId, operations as rows};
 use rand::Rng;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
-use serde_json::{Value, json};
-use std::collections::HashSet;
+use serde_json::json;
 use std::time::Duration;
 
 /// For how long an operation can be taken back before it begins.
 pub const UNDO_FOR: Duration = Duration::from_secs(10);
 
-/// The highest pace, in jobs a minute.
+/// The highest pace, in jobs or batches a minute.
 pub const MAX_RATE: u32 = 600_000;
 
-/// How many jobs a transaction takes.
-const STEP: i64 = 200;
-
-/// Why a filter is none of an act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WrongState;
-
-pub(super) const fn act_of(act: OperationAct) -> Act {
-    match act {
-        OperationAct::Retry => Act::Retry,
-        OperationAct::Cancel => Act::Cancel,
-        OperationAct::Run => Act::RunNow,
-    }
+/// What is done, and to which: an act of its target, with a filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// To jobs; the filter is [`of_jobs::filter_of`]'s.
+    Jobs(JobAct, list::Filter),
+    /// To batches.
+    Batches(BatchAct, batches::Filter),
 }
 
-/// The filter with the state that the act is about: an act never means jobs in all states. Dead jobs are retried, those
-/// that wait are run, and either are cancelled, the dead ones where nothing else is said.
-///
-/// # Errors
-/// When the filter is about jobs in a state that the act is not for.
-pub fn filter_of(act: OperationAct, filter: &Filter) -> Result<Filter, WrongState> {
-    let states: &[JobState] = match act {
-        OperationAct::Retry => &[JobState::Dead],
-        OperationAct::Run => &[JobState::Ready],
-        OperationAct::Cancel => &[JobState::Dead, JobState::Ready],
-    };
-    let state = filter.state.unwrap_or(states[0]);
-    if states.contains(&state) { Ok(Filter { state: Some(state), ..filter.clone() }) } else { Err(WrongState) }
+impl Aim {
+    /// What it is done to.
+    #[must_use]
+    pub const fn target(&self) -> OperationTarget {
+        match self {
+            Self::Jobs(..) => OperationTarget::Jobs,
+            Self::Batches(..) => OperationTarget::Batches,
+        }
+    }
+
+    /// The word of the act.
+    #[must_use]
+    pub const fn act(&self) -> &'static str {
+        match self {
+            Self::Jobs(act, _) => act.as_str(),
+            Self::Batches(act, _) => act.as_str(),
+        }
+    }
+
+    /// The filter as its row keeps it.
+    fn written(&self) -> Result<String, DbErr> {
+        match self {
+            Self::Jobs(_, filter) => Ok(of_jobs::written(filter)),
+            Self::Batches(_, filter) => of_batches::written(filter),
+        }
+    }
+
+    fn read(row: &rows::Model) -> Result<Self, DbErr> {
+        let unknown = |error: UnknownName| DbErr::Type(format!("operations.act: {error}"));
+        Ok(match row.target {
+            OperationTarget::Jobs => Self::Jobs(row.act.parse().map_err(unknown)?, of_jobs::read_filter(&row.filter)?),
+            OperationTarget::Batches => {
+                Self::Batches(row.act.parse().map_err(unknown)?, of_batches::read_filter(&row.filter)?)
+            }
+        })
+    }
+
+    /// The number of the newest that there is of what it is done to.
+    async fn newest(&self, conn: &impl ConnectionTrait) -> Result<i64, DbErr> {
+        match self {
+            Self::Jobs(..) => list::newest(conn).await,
+            Self::Batches(..) => of_batches::newest(conn).await,
+        }
+    }
 }
 
 /// An operation.
@@ -64,23 +94,21 @@ pub fn filter_of(act: OperationAct, filter: &Filter) -> Result<Filter, WrongStat
 pub struct Operation {
     /// Its number.
     pub id: OperationId,
-    /// What it does.
-    pub act: OperationAct,
+    /// What it does, and to which.
+    pub aim: Aim,
     /// Where it stands.
     pub status: OperationStatus,
-    /// To which jobs.
-    pub filter: Filter,
-    /// The newest job that it means.
+    /// The newest job or batch that it means.
     pub upto: i64,
-    /// How many jobs a minute at most; `None`: as many as it can.
+    /// How many a minute at most; `None`: as many as it can.
     pub rate_per_minute: Option<i64>,
-    /// How many jobs matched when it was made; of many, at least so many.
+    /// How many matched when it was made; of many, at least so many.
     pub matched: i64,
     /// To how many it was done.
     pub done: i64,
     /// How many were left out or had changed.
     pub skipped: i64,
-    /// The job up to which it has come.
+    /// The job or batch up to which it has come.
     next_id: i64,
     /// Its own job.
     pub job: Option<JobId>,
@@ -94,39 +122,14 @@ pub struct Operation {
     pub ended_at: Option<Timestamp>,
 }
 
-/// A filter as its row keeps it.
-fn written(filter: &Filter) -> String {
-    json!({
-        "lane": filter.lane, "kind": filter.kind, "state": filter.state, "batch": filter.batch, "error": filter.error,
-        "ids": filter.ids,
-    })
-    .to_string()
-}
-
-fn read_filter(text: &str) -> Result<Filter, DbErr> {
-    let value: Value = serde_json::from_str(text).map_err(|e| DbErr::Json(e.to_string()))?;
-    fn part<T: serde::de::DeserializeOwned>(value: &Value, name: &str) -> Result<Option<T>, DbErr> {
-        serde_json::from_value(value[name].clone()).map_err(|e| DbErr::Json(format!("{name}: {e}")))
-    }
-    Ok(Filter {
-        lane: part(&value, "lane")?,
-        kind: part(&value, "kind")?,
-        state: part(&value, "state")?,
-        batch: part(&value, "batch")?,
-        error: part(&value, "error")?,
-        ids: part(&value, "ids")?,
-    })
-}
-
 impl TryFrom<rows::Model> for Operation {
     type Error = DbErr;
 
     fn try_from(row: rows::Model) -> Result<Self, DbErr> {
         Ok(Self {
             id: row.id,
-            act: row.act,
+            aim: Aim::read(&row)?,
             status: row.status,
-            filter: read_filter(&row.filter)?,
             upto: row.upto,
             rate_per_minute: row.rate_per_minute,
             matched: row.matched,
@@ -154,18 +157,23 @@ impl Operation {
     pub fn is_open(&self) -> bool {
         matches!(self.status, OperationStatus::Waiting | OperationStatus::Running)
     }
+
+    /// How far it has come, in percent of what matched; 100 once it is over.
+    #[must_use]
+    pub fn progress(&self) -> i64 {
+        let come = (self.done + self.skipped) * 100 / self.matched.max(1);
+        if self.is_open() { come.clamp(0, 100) } else { 100 }
+    }
 }
 
 /// An operation to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewOperation {
-    /// What it does.
-    pub act: OperationAct,
-    /// To which jobs: [`filter_of`]'s.
-    pub filter: Filter,
-    /// How many jobs a minute at most.
+    /// What it does, and to which.
+    pub aim: Aim,
+    /// How many a minute at most, from 1 to [`MAX_RATE`].
     pub rate_per_minute: Option<u32>,
-    /// How many jobs its forecast found.
+    /// How many its forecast found.
     pub matched: i64,
 }
 
@@ -181,10 +189,11 @@ pub async fn create(
 ) -> Result<Step<Operation>, DbErr> {
     let starts_at = now.plus(UNDO_FOR);
     let row = rows::ActiveModel {
-        act: Set(new.act),
+        target: Set(new.aim.target()),
+        act: Set(new.aim.act().to_owned()),
         status: Set(OperationStatus::Waiting),
-        filter: Set(written(&new.filter)),
-        upto: Set(list::newest(conn).await?),
+        filter: Set(new.aim.written()?),
+        upto: Set(new.aim.newest(conn).await?),
         rate_per_minute: Set(new.rate_per_minute.map(i64::from)),
         matched: Set(new.matched),
         created_by: Set(user),
@@ -193,39 +202,48 @@ pub async fn create(
         ..Default::default()
     };
     let id = rows::Entity::insert(row).exec(conn).await?.last_insert_id;
+    let newest_job = list::newest(conn).await?;
     let payload = json!({ "operation": id });
     let job = NewJob { payload: payload.clone(), ..NewJob::of(JobKind::Operation, starts_at) };
     // It is not due yet, so that there is nothing to ring.
     let rings = jobs::enqueue(conn, now, &[job]).await?;
     let sql = format!(
         "UPDATE operations SET job_id =
-            (SELECT max(j.id) FROM jobs j WHERE j.id > operations.upto AND j.kind = '{}' AND j.payload = $2)
+            (SELECT max(j.id) FROM jobs j WHERE j.id > $3 AND j.kind = '{}' AND j.payload = $2)
          WHERE id = $1 RETURNING *",
         JobKind::Operation.as_str()
     );
-    let row: Option<rows::Model> = db::one_as(conn, sql, [id.into(), payload.to_string().into()]).await?;
+    let values = [id.into(), payload.to_string().into(), newest_job.into()];
+    let row: Option<rows::Model> = db::one_as(conn, sql, values).await?;
     let value = row.ok_or(DbErr::RecordNotUpdated)?.try_into()?;
     Ok(Step { value, rings, events: Vec::new() })
 }
 
-/// An operation by its number.
+/// An operation on this target by its number. Whoever may read those on jobs may not read those on batches by it.
 ///
 /// # Errors
 /// The database's.
-pub async fn get(conn: &impl ConnectionTrait, id: OperationId) -> Result<Option<Operation>, DbErr> {
-    rows::Entity::find_by_id(id).one(conn).await?.map(Operation::try_from).transpose()
+pub async fn get(
+    conn: &impl ConnectionTrait,
+    target: OperationTarget,
+    id: OperationId,
+) -> Result<Option<Operation>, DbErr> {
+    let found = rows::Entity::find_by_id(id).filter(rows::Column::Target.eq(target)).one(conn).await?;
+    found.map(Operation::try_from).transpose()
 }
 
-/// Operations, the newest first, from the one before `before` on; at most `limit`.
+/// Operations on these targets, the newest first, from the one before `before` on; at most `limit`.
 ///
 /// # Errors
 /// The database's.
 pub async fn operations(
     conn: &impl ConnectionTrait,
+    targets: &[OperationTarget],
     before: Option<OperationId>,
     limit: usize,
 ) -> Result<Vec<Operation>, DbErr> {
     let found = rows::Entity::find()
+        .filter(rows::Column::Target.is_in(targets.iter().copied()))
         .filter(rows::Column::Id.lt(before.unwrap_or(OperationId(i64::MAX))))
         .order_by_desc(rows::Column::Id)
         .limit(limit as u64)
@@ -244,8 +262,8 @@ pub enum Halt {
 }
 
 impl Halt {
-    /// What becomes of an act in this status.
-    pub(super) const fn of(self, status: OperationStatus) -> Result<OperationStatus, HaltError> {
+    /// What becomes of an operation in this status.
+    const fn of(self, status: OperationStatus) -> Result<OperationStatus, HaltError> {
         match (self, status) {
             (_, OperationStatus::Waiting) => Ok(OperationStatus::Undone),
             (Self::Stop, OperationStatus::Running) => Ok(OperationStatus::Stopped),
@@ -271,17 +289,18 @@ pub enum HaltError {
     Database(#[from] DbErr),
 }
 
-/// Ends an operation.
+/// Ends an operation on this target.
 ///
 /// # Errors
 /// See [`HaltError`].
 pub async fn halt(
     conn: &impl ConnectionTrait,
     now: Timestamp,
+    target: OperationTarget,
     id: OperationId,
     how: Halt,
 ) -> Result<Operation, HaltError> {
-    let operation = lock(conn, id).await?.ok_or(HaltError::NotFound)?;
+    let operation = lock(conn, id).await?.filter(|found| found.aim.target() == target).ok_or(HaltError::NotFound)?;
     let status = how.of(operation.status)?;
     let change = rows::ActiveModel { status: Set(status), ended_at: Set(Some(now)), ..Default::default() };
     rows::Entity::update_many().set(change).filter(rows::Column::Id.eq(id)).exec(conn).await?;
@@ -310,6 +329,16 @@ pub enum Turn {
     Stale,
 }
 
+/// What was done to some of those that match.
+struct Taken {
+    /// The number of each that was found, with what was done to it: [`DONE`], [`CHANGED`], or why the act did not fit it.
+    results: Vec<(i64, &'static str)>,
+    /// The number behind which it goes on; `None`: there are no more.
+    next: Option<i64>,
+    rings: Vec<Ring>,
+    events: Vec<Event>,
+}
+
 /// A step of an operation's job.
 ///
 /// # Errors
@@ -328,10 +357,17 @@ pub async fn step(
     let Some(operation) = lock(conn, id).await?.filter(Operation::is_open) else {
         return rest(conn, now, job, &Ending::Done, Turn::Over, rng).await.map(Step::quiet);
     };
-    let most = operation.rate_per_minute.map_or(STEP, |rate| (rate / 60).clamp(1, STEP));
-    let (found, next_id) = next(conn, &operation, most).await?;
-    let Step { value: (done, skipped), rings, events } = act_on(conn, now, &operation, &found).await?;
-    let over = next_id.is_none();
+    // With a pace, no more at once than a second's worth.
+    let most = operation.rate_per_minute.map_or(i64::MAX, |rate| (rate / 60).max(1));
+    let taken = match &operation.aim {
+        Aim::Jobs(act, filter) => of_jobs::take(conn, now, &operation, *act, filter, most).await?,
+        Aim::Batches(act, filter) => of_batches::take(conn, now, &operation, *act, filter, most).await?,
+    };
+    write_items(conn, now, id, &taken.results).await?;
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let found = count(taken.results.len());
+    let done = count(taken.results.iter().filter(|(_, result)| *result == DONE).count());
+    let over = taken.next.is_none();
     let status = if over { OperationStatus::Done } else { OperationStatus::Running };
     // What matched and was not found any more has changed: it is over when all are counted.
     let sql = "UPDATE operations SET status = $2, done = done + $3, next_id = $5, ended_at = CAST($6 AS BIGINT),
@@ -342,23 +378,22 @@ pub async fn step(
         id.into(),
         status.as_str().into(),
         done.into(),
-        skipped.into(),
-        next_id.unwrap_or(operation.upto).into(),
+        (found - done).into(),
+        taken.next.unwrap_or(operation.upto).into(),
         over.then_some(now.0).into(),
         over.into(),
     ];
     db::execute(conn, sql, values).await?;
-    let taken = i64::try_from(found.len()).unwrap_or(i64::MAX);
     let turn = match operation.rate_per_minute {
         _ if over => rest(conn, now, job, &Ending::Done, Turn::Over, rng).await?,
-        Some(rate) if taken > 0 => {
-            let wait = u64::try_from(taken.saturating_mul(60_000) / rate.max(1)).unwrap_or(u64::MAX);
+        Some(rate) if found > 0 => {
+            let wait = u64::try_from(found.saturating_mul(60_000) / rate.max(1)).unwrap_or(u64::MAX);
             let until = now.plus(Duration::from_millis(wait));
             rest(conn, now, job, &Ending::Asleep { until }, Turn::Asleep(until), rng).await?
         }
         _ => Turn::More,
     };
-    Ok(Step { value: turn, rings, events })
+    Ok(Step { value: turn, rings: taken.rings, events: taken.events })
 }
 
 async fn rest(
@@ -375,64 +410,28 @@ async fn rest(
     })
 }
 
-/// The next jobs that match, at most `most`, and where it goes on behind them; `None`: there are no more.
-async fn next(
-    conn: &impl ConnectionTrait,
-    operation: &Operation,
-    most: i64,
-) -> Result<(Vec<(Job, Value)>, Option<i64>), DbErr> {
-    let place = || vec![operation.next_id.into(), operation.upto.into()];
-    let mut values = place();
-    let (by_index, among) = list::conditions(&operation.filter, &mut values);
-    let found = list::matching(conn, &by_index, &among, values, most).await?;
-    if i64::try_from(found.len()).unwrap_or(i64::MAX) >= most {
-        let last = found.last().map(|(job, _)| job.id.0);
-        return Ok((found, last));
-    }
-    let mut values = place();
-    let indexed = Filter { lane: None, kind: None, error: None, ..operation.filter.clone() };
-    let (by_index, _) = list::conditions(&indexed, &mut values);
-    let sql =
-        format!("SELECT id FROM jobs WHERE id > $1 AND id <= $2{by_index} ORDER BY id LIMIT 1 OFFSET {}", SEARCHED - 1);
-    let looked_at = db::value(conn, sql, values).await?;
-    Ok((found, looked_at))
-}
-
-/// Does the act to jobs, and writes what it did with each: to how many, and how many were left out.
-async fn act_on(
+/// Writes what was done with each; what was done again counts as it was the last time.
+async fn write_items(
     conn: &impl ConnectionTrait,
     now: Timestamp,
-    operation: &Operation,
-    found: &[(Job, Value)],
-) -> Result<Step<(i64, i64)>, DbErr> {
-    if found.is_empty() {
-        return Ok(Step::quiet((0, 0)));
+    id: OperationId,
+    results: &[(i64, &'static str)],
+) -> Result<(), DbErr> {
+    if results.is_empty() {
+        return Ok(());
     }
-    let act = act_of(operation.act);
-    let unfit = |job: &Job| steer::unfit(now, job, act);
-    let fit: Vec<&(Job, Value)> = found.iter().filter(|(job, _)| unfit(job).is_none()).collect();
-    let step = steer::write(conn, now, &fit, act, Some(operation.created_by)).await?;
-    let written: HashSet<JobId> = step.value.iter().copied().collect();
-    let result = |job: &Job| match unfit(job) {
-        _ if written.contains(&job.id) => "done",
-        Some(unfit) => unfit.code(),
-        None => CHANGED,
-    };
     let set = RowSet::default()
-        .ints("job_id", found.iter().map(|(job, _)| Some(job.id.0)))
-        .texts("result", found.iter().map(|(job, _)| Some(result(job))));
+        .ints("target_id", results.iter().map(|(target, _)| Some(*target)))
+        .texts("result", results.iter().map(|(_, result)| Some(*result)));
     let (source, mut values) = set.into_source(Dialect::of(conn));
     let (operation_at, now_at) = (values.len() + 1, values.len() + 2);
     let sql = format!(
-        "INSERT INTO operation_items (operation_id, job_id, result, at)
-         SELECT ${operation_at}, r.job_id, r.result, ${now_at} FROM {source} WHERE TRUE
-         ON CONFLICT (operation_id, job_id) DO UPDATE SET result = excluded.result, at = excluded.at"
+        "INSERT INTO operation_items (operation_id, target_id, result, at)
+         SELECT ${operation_at}, r.target_id, r.result, ${now_at} FROM {source} WHERE TRUE
+         ON CONFLICT (operation_id, target_id) DO UPDATE SET result = excluded.result, at = excluded.at"
     );
-    values.extend([operation.id.into(), now.0.into()]);
-    db::execute(conn, sql, values).await?;
-    let (all, done) = (found.len(), written.len());
-    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-    Ok(step.map(|_| (count(done), count(all - done))))
+    values.extend([id.into(), now.0.into()]);
+    db::execute(conn, sql, values).await.map(drop)
 }
 
 /// Throws away what operations did that ended before `before`, and then themselves; whether there is more.
@@ -442,44 +441,9 @@ async fn act_on(
 pub async fn prune(conn: &impl ConnectionTrait, before: Timestamp, limit: u64) -> Result<bool, DbErr> {
     let old = "SELECT id FROM operations WHERE ended_at IS NOT NULL AND ended_at < $1 ORDER BY id LIMIT 1";
     let Some(id) = db::value::<i64>(conn, old, [before.0.into()]).await? else { return Ok(false) };
-    let some = Dialect::of(conn).some_of("operation_items", "operation_id, job_id", "operation_id = $1", limit);
+    let some = Dialect::of(conn).some_of("operation_items", "operation_id, target_id", "operation_id = $1", limit);
     if db::execute(conn, format!("DELETE FROM operation_items WHERE {some}"), [id.into()]).await? < limit {
         db::execute(conn, "DELETE FROM operations WHERE id = $1", [id.into()]).await?;
     }
     Ok(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_act_is_about_jobs_in_its_own_states() {
-        let with = |state| Filter { state, ..Filter::default() };
-        let state = |act: OperationAct, given| filter_of(act, &with(given)).map(|filter| filter.state);
-        assert_eq!(state(OperationAct::Retry, None), Ok(Some(JobState::Dead)));
-        assert_eq!(state(OperationAct::Run, None), Ok(Some(JobState::Ready)));
-        assert_eq!(state(OperationAct::Cancel, Some(JobState::Ready)), Ok(Some(JobState::Ready)));
-        for (act, given) in [
-            (OperationAct::Retry, JobState::Ready),
-            (OperationAct::Run, JobState::Dead),
-            (OperationAct::Cancel, JobState::Done),
-        ] {
-            assert_eq!(state(act, Some(given)), Err(WrongState));
-        }
-    }
-
-    #[test]
-    fn a_filter_reads_back_as_it_was_written() {
-        let filter = Filter {
-            lane: Some(crate::ring::Lane::Bulk),
-            kind: Some(JobKind::SendChunk),
-            state: Some(JobState::Dead),
-            batch: Some(entities::BatchId(7)),
-            error: Some("100% \"down\"".into()),
-            ids: Some(vec![JobId(3), JobId(9)]),
-        };
-        assert_eq!(read_filter(&written(&filter)), Ok(filter));
-        assert_eq!(read_filter(&written(&Filter::default())), Ok(Filter::default()));
-    }
 }

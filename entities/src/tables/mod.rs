@@ -39,8 +39,6 @@ pub mod saved_views;
 pub mod sender_samples;
 pub mod senders;
 pub mod sessions;
-pub mod steering_items;
-pub mod steerings;
 pub mod suppressions;
 pub mod tags;
 pub mod templates;

@@ -1,6 +1,6 @@
-//! What an operation did to a job.
+//! What an operation did to a job or a batch.
 
-use crate::{JobId, OperationId, Timestamp};
+use crate::{OperationId, Timestamp};
 use sea_orm::entity::prelude::*;
 
 /// A row.
@@ -10,12 +10,13 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub operation_id: OperationId,
     #[sea_orm(primary_key, auto_increment = false)]
-    pub job_id: JobId,
+    /// The job or the batch, as the operation's target says.
+    pub target_id: i64,
     pub result: String,
     pub at: Timestamp,
 }
 
-super::by_key!(operation_id, job_id);
+super::by_key!(operation_id, target_id);
 
 /// What it hangs together with.
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
@@ -26,19 +27,11 @@ pub enum Relation {
         to = "super::operations::Column::Id"
     )]
     Operation,
-    #[sea_orm(belongs_to = "super::jobs::Entity", from = "Column::JobId", to = "super::jobs::Column::Id")]
-    Job,
 }
 
 impl Related<super::operations::Entity> for Entity {
     fn to() -> RelationDef {
         Relation::Operation.def()
-    }
-}
-
-impl Related<super::jobs::Entity> for Entity {
-    fn to() -> RelationDef {
-        Relation::Job.def()
     }
 }
 

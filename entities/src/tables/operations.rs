@@ -1,6 +1,6 @@
-//! Acts on all the jobs that match (0048).
+//! Acts on all the jobs or batches that match (0048).
 
-use crate::{JobId, OperationAct, OperationId, OperationStatus, Timestamp, UserId};
+use crate::{JobId, OperationId, OperationStatus, OperationTarget, Timestamp, UserId};
 use sea_orm::entity::prelude::*;
 
 /// A row.
@@ -9,17 +9,19 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: OperationId,
-    pub act: OperationAct,
+    pub target: OperationTarget,
+    /// A word of the target's acts.
+    pub act: String,
     pub status: OperationStatus,
     /// A JSON object.
     pub filter: String,
-    /// The highest job that is meant.
+    /// The highest job or batch that is meant.
     pub upto: i64,
     pub rate_per_minute: Option<i64>,
     pub matched: i64,
     pub done: i64,
     pub skipped: i64,
-    /// The job where it goes on.
+    /// The job or batch behind which it goes on.
     pub next_id: i64,
     /// Its own job.
     pub job_id: Option<JobId>,

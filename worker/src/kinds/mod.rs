@@ -9,7 +9,6 @@ mod probe;
 mod send_chunk;
 mod set_chunk;
 mod start;
-mod steering;
 
 use crate::Shared;
 use crate::execute::{JobEnd, JobError};
@@ -45,7 +44,6 @@ pub(crate) async fn claim(
         | JobKind::DeleteChunk
         | JobKind::Deliver
         | JobKind::Operation
-        | JobKind::Steering
         | JobKind::Examination
         | JobKind::Probe => Ok(None),
     }
@@ -69,7 +67,6 @@ pub(crate) async fn run(
         JobKind::ImportChunk | JobKind::TagChunk | JobKind::DeleteChunk => set_chunk::run(shared, job).await,
         JobKind::Deliver => deliver::run(shared, job).await,
         JobKind::Operation => operation::run(shared, job).await,
-        JobKind::Steering => steering::run(shared, job).await,
         JobKind::Examination => examination::run(shared, job).await,
         JobKind::Probe => probe::run(shared, job).await,
     }

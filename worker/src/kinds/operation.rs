@@ -1,4 +1,4 @@
-//! Does something to all the jobs that match a filter, a few in each transaction.
+//! Does something to all the jobs or batches that match a filter, a few in each transaction.
 
 use crate::Shared;
 use crate::execute::{JobEnd, JobError};

@@ -2,6 +2,7 @@
 //! and `/calendar`.
 
 mod approvals;
+mod batch_acts;
 mod calendar;
 mod contacts;
 mod create;
@@ -13,10 +14,10 @@ mod import;
 mod import_plan;
 mod kept;
 mod making;
+mod operations;
 mod queue;
 mod routes;
 mod senders;
-mod steerings;
 mod suppressions;
 mod templates;
 mod upload;
@@ -39,7 +40,7 @@ type Routes = (
     details::DetailRoutes,
     approvals::ApprovalRoutes,
     kept::KeptRoutes,
-    steerings::SteeringRoutes,
+    batch_acts::BatchActRoutes,
     calendar::CalendarRoutes,
     templates::TemplateRoutes,
     suppressions::SuppressionRoutes,
@@ -113,7 +114,7 @@ pub(crate) fn service(app: Arc<App>) -> OpenApiService<Routes, ()> {
             details::DetailRoutes { app: app.clone() },
             approvals::ApprovalRoutes { app: app.clone() },
             kept::KeptRoutes { app: app.clone() },
-            steerings::SteeringRoutes { app: app.clone() },
+            batch_acts::BatchActRoutes { app: app.clone() },
             calendar::CalendarRoutes { app: app.clone() },
             templates::TemplateRoutes { app: app.clone() },
             suppressions::SuppressionRoutes { app: app.clone() },

@@ -1,13 +1,13 @@
 //! `/console/jobs`: jobs by lane, kind, state, batch and text of error.
 
-use super::{moment, new_operation, shown_state};
+use super::{moment, shown_state};
 use crate::fault::Fault;
 use crate::guard::{self, Context};
-use crate::pages::ROWS;
+use crate::pages::{ROWS, new_operation};
 use crate::ui::Ui;
 use askama::Template;
 use domain::jobs::list::{self, Filter, Job, Place};
-use domain::model::{JobState, OperationAct};
+use domain::model::{JobAct, JobState};
 use domain::queue::{self, Act};
 use domain::users::Permission;
 use domain::{BatchId, JobId, JobKind, Lane, Timestamp};
@@ -20,18 +20,18 @@ const NEWER: u64 = 1_000;
 const MAX_ERROR: usize = 160;
 
 /// A job in the list.
-pub(super) struct Row {
-    pub(super) job: Job,
-    pub(super) state: &'static str,
-    pub(super) error: String,
-    pub(super) moment_key: &'static str,
-    pub(super) moment_at: Timestamp,
+pub(crate) struct Row {
+    pub(crate) job: Job,
+    pub(crate) state: &'static str,
+    pub(crate) error: String,
+    pub(crate) moment_key: &'static str,
+    pub(crate) moment_at: Timestamp,
     /// What may be done to it, and whether that is asked before: the act's word in its address.
-    pub(super) acts: Vec<(&'static str, bool)>,
+    pub(crate) acts: Vec<(&'static str, bool)>,
 }
 
 impl Row {
-    pub(super) fn of(job: Job, now: Timestamp) -> Self {
+    pub(crate) fn of(job: Job, now: Timestamp) -> Self {
         let (moment_key, moment_at) = moment(&job, now);
         let error = job.error.as_deref().unwrap_or_default();
         let cut: String = error.chars().take(MAX_ERROR).collect();
@@ -61,7 +61,7 @@ struct Jobs {
     /// The address of the first page, with the same filter.
     first: String,
     /// What may be done to all that match, each with its page.
-    offers: Vec<(OperationAct, String)>,
+    offers: Vec<(JobAct, String)>,
     /// How many came since the page was made; they wait behind a bar.
     newer: i64,
     /// Where the list fetches itself anew: the same jobs, so that nothing moves under the pointer.
@@ -98,7 +98,7 @@ fn chosen(context: &Context) -> Result<Option<Vec<JobId>>, Fault> {
 }
 
 /// What the address says of the jobs that are wanted.
-pub(super) fn filter(context: &Context) -> Result<Filter, Fault> {
+pub(crate) fn filter(context: &Context) -> Result<Filter, Fault> {
     let error = context.query("error").map(str::trim).filter(|text| !text.is_empty());
     if error.is_some_and(|text| text.chars().count() > list::MAX_TEXT) {
         return Err(Fault::Bad("bad-search", list::MAX_TEXT.to_string()));
@@ -114,7 +114,7 @@ pub(super) fn filter(context: &Context) -> Result<Filter, Fault> {
 }
 
 /// A filter as the address says it: the jobs' page with it.
-pub(super) fn address(filter: &Filter, more: &[(&str, String)]) -> String {
+pub(crate) fn address(filter: &Filter, more: &[(&str, String)]) -> String {
     let mut pairs: Vec<(&str, String)> = Vec::new();
     let mut add = |name, value: Option<String>| {
         if let Some(value) = value {
@@ -132,6 +132,21 @@ pub(super) fn address(filter: &Filter, more: &[(&str, String)]) -> String {
         Ok(text) if !text.is_empty() => format!("/console/jobs?{text}"),
         _ => "/console/jobs".to_owned(),
     }
+}
+
+/// A filter in words, a condition each.
+pub(crate) fn said(ui: &Ui, filter: &Filter) -> Vec<String> {
+    let batch = filter.batch.map(|batch| batch.to_string());
+    let parts = [
+        ("job-state", filter.state.map(|state| ui.state("state-", state))),
+        ("lane", filter.lane.map(|lane| ui.state("lane-", lane))),
+        ("job-kind", filter.kind.map(|kind| ui.state("kind-", kind))),
+        ("batch", batch),
+        ("job-error", filter.error.clone()),
+    ];
+    let chosen = filter.ids.as_ref().and_then(|ids| i64::try_from(ids.len()).ok());
+    let chosen = chosen.map(|jobs| format!("{} {}", ui.t("chosen"), ui.number(&jobs)));
+    parts.into_iter().filter_map(|(key, value)| Some(format!("{}: {}", ui.t(key), value?))).chain(chosen).collect()
 }
 
 /// The numbers of the jobs that a list already shows.

@@ -2,8 +2,6 @@
 
 pub(crate) mod job;
 pub(crate) mod jobs;
-pub(crate) mod new_operation;
-pub(crate) mod operation;
 pub(crate) mod plots;
 pub(crate) mod sender;
 pub(crate) mod senders;

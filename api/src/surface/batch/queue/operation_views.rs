@@ -2,10 +2,11 @@
 
 use super::wire::{JobState, JobView, KindName, LaneName, UnfitCode};
 use crate::foundation::time::Time;
+use crate::surface::batch::operations::View;
 use domain::jobs::list::Filter;
-use domain::model::{OperationAct, OperationStatus};
-use domain::queue::operations::Operation;
-use domain::queue::{Forecast, OperationItem};
+use domain::model::{JobAct, OperationStatus};
+use domain::queue::operations::of_jobs::Forecast;
+use domain::queue::operations::{Aim, Operation, OperationItem};
 use poem_openapi::{Enum, Object};
 
 /// What is done to the jobs.
@@ -20,12 +21,12 @@ pub(super) enum ActName {
     Run,
 }
 
-impl From<OperationAct> for ActName {
-    fn from(act: OperationAct) -> Self {
+impl From<JobAct> for ActName {
+    fn from(act: JobAct) -> Self {
         match act {
-            OperationAct::Retry => Self::Retry,
-            OperationAct::Cancel => Self::Cancel,
-            OperationAct::Run => Self::Run,
+            JobAct::Retry => Self::Retry,
+            JobAct::Cancel => Self::Cancel,
+            JobAct::Run => Self::Run,
         }
     }
 }
@@ -126,7 +127,7 @@ pub(super) struct LeftOut {
 pub(super) struct ForecastView {
     /// How many jobs match.
     matched: i64,
-    /// Whether there may be more: 50,000 were looked at, and not all.
+    /// Whether there may be more: 10,000 were looked at, and not all.
     at_least: bool,
     /// To how many of them it would be done.
     fit: i64,
@@ -184,13 +185,14 @@ pub(super) struct OperationView {
     ended_at: Option<Time>,
 }
 
-impl OperationView {
-    pub(super) fn of(operation: Operation) -> Self {
-        Self {
+impl View for OperationView {
+    fn of(operation: Operation) -> Option<Self> {
+        let Aim::Jobs(act, filter) = operation.aim else { return None };
+        Some(Self {
             id: operation.id.to_string(),
-            act: operation.act.into(),
+            act: act.into(),
             status: operation.status.into(),
-            filter: FilterView::of(operation.filter),
+            filter: FilterView::of(filter),
             upto: operation.upto.to_string(),
             rate_per_minute: operation.rate_per_minute,
             matched: operation.matched,
@@ -201,7 +203,7 @@ impl OperationView {
             created_at: Time(operation.created_at),
             starts_at: Time(operation.starts_at),
             ended_at: operation.ended_at.map(Time),
-        }
+        })
     }
 }
 
@@ -217,8 +219,8 @@ pub(super) struct ItemView {
     at: Time,
 }
 
-impl ItemView {
-    pub(super) fn of(item: OperationItem) -> Self {
-        Self { job_id: item.job.to_string(), result: item.result, at: Time(item.at) }
+impl From<OperationItem> for ItemView {
+    fn from(item: OperationItem) -> Self {
+        Self { job_id: item.target.to_string(), result: item.result, at: Time(item.at) }
     }
 }

@@ -7,26 +7,25 @@ use crate::foundation::body::{JsonText, SmallBody};
 use crate::foundation::fields::Fields;
 use crate::foundation::guard;
 use crate::foundation::idempotency::{KeyHold, KeyText, KeyedRequest, Once};
-use crate::foundation::origin;
-use crate::foundation::param::{Lenient, Params, PathId};
-use crate::foundation::refusal::{Kind, Refusal};
+use crate::foundation::param::{Lenient, PathId};
+use crate::foundation::refusal::Refusal;
 use crate::foundation::to_its_end;
 use crate::surface::batch::dry_run;
-use crate::surface::batch::envelope::{Answer, Cursor, Failure, Paged};
+use crate::surface::batch::envelope::{Answer, Failure, Paged};
+use crate::surface::batch::operations::OperationsOn;
 use crate::surface::batch::routes::{Token, caller};
-use domain::audit_log::{self, Action};
 use domain::jobs::list::{self, Filter};
-use domain::model::{JobState as State, OperationAct};
-use domain::queue;
-use domain::queue::operations::{self, Halt, HaltError, NewOperation};
-use domain::{JobId, JobKind, Lane, OperationId, UserId, db};
-use faults::Commit;
+use domain::model::{JobAct, JobState as State, OperationTarget};
+use domain::queue::operations::{self, Aim, Halt, NewOperation, of_jobs};
+use domain::{JobId, JobKind, Lane, UserId};
 use poem::Request;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::types::ToJSON;
 use poem_openapi::{ApiResponse, OpenApi};
 use std::sync::Arc;
+
+/// The operations that these paths are for.
+const ON_JOBS: OperationsOn = OperationsOn { target: OperationTarget::Jobs, called: "operation", those: "jobs" };
 
 /// What became of the request.
 #[derive(ApiResponse)]
@@ -46,7 +45,7 @@ enum Made {
 
 /// What a request says.
 struct Wanted {
-    act: OperationAct,
+    act: JobAct,
     filter: Filter,
     rate_per_minute: Option<u32>,
     expected: Option<u32>,
@@ -73,14 +72,14 @@ fn read_filter(f: &mut Fields<'_>) -> Filter {
 fn read(body: &[u8]) -> Result<Wanted, Refusal> {
     let mut f = Fields::parse(body)?;
     f.knows(dry_run::DRY_RUN);
-    let acts = OperationAct::ALL;
+    let acts = JobAct::ALL;
     if f.raw("act").is_none() {
         f.bad("act", "is required");
     }
-    let act = f.one_of("act", acts, OperationAct::as_str);
+    let act = f.one_of("act", acts, JobAct::as_str);
     let filter = f.object("filter", read_filter);
     let asked = Wanted {
-        act: act.unwrap_or(OperationAct::Retry),
+        act: act.unwrap_or(JobAct::Retry),
         filter: filter.clone().unwrap_or_default(),
         rate_per_minute: f.integer("ratePerMinute", 1..=operations::MAX_RATE),
         expected: f.integer("expected", 0..=u32::MAX),
@@ -88,9 +87,9 @@ fn read(body: &[u8]) -> Result<Wanted, Refusal> {
     if filter.is_none_or(|filter| filter.is_empty()) {
         f.bad("filter", "must say which jobs: an empty one never means all of them");
     }
-    let filter = match operations::filter_of(asked.act, &asked.filter) {
+    let filter = match of_jobs::filter_of(asked.act, &asked.filter) {
         Ok(filter) => filter,
-        Err(operations::WrongState) => {
+        Err(of_jobs::WrongState) => {
             f.bad("filter.state", "must be dead for retry, ready for run, and dead or ready for cancel");
             Filter::default()
         }
@@ -99,59 +98,17 @@ fn read(body: &[u8]) -> Result<Wanted, Refusal> {
     Ok(Wanted { filter, ..asked })
 }
 
-fn id(text: &str) -> Result<OperationId, Refusal> {
-    text.parse().map_err(|_| Refusal::not_found("operation"))
-}
-
-fn refuse(error: HaltError) -> Refusal {
-    match error {
-        HaltError::NotFound => Refusal::not_found("operation"),
-        HaltError::Conflict(message) => Refusal::new(Kind::Conflict, message),
-        HaltError::Database(error) => error.into(),
-    }
-}
-
 /// Makes an operation, and remembers the answer with it.
-async fn create(app: &App, wanted: &Wanted, user: UserId, hold: &KeyHold) -> Result<String, Refusal> {
-    let now = app.clock.now();
-    let forecast = queue::forecast(app.db.read(), now, wanted.act, &wanted.filter).await?;
-    if let Some(expected) = wanted.expected
-        && i64::from(expected) != forecast.matched
-    {
-        let message = format!("{} jobs match by now, not {expected}: look again", forecast.matched);
-        return Err(Refusal::new(Kind::Conflict, message));
-    }
-    let new = NewOperation {
-        act: wanted.act,
-        filter: wanted.filter.clone(),
-        rate_per_minute: wanted.rate_per_minute,
-        matched: forecast.matched,
-    };
-    let tx = app.db.begin().await?;
-    let step = operations::create(&tx, now, &new, user).await?;
-    audit_log::record(&tx, now, hold.origin(), Action::OperationCreate, Some(step.value.id)).await?;
-    let body = Answer::new(OperationView::of(step.value.clone())).to_json_string();
-    hold.complete(&tx, 202, &body, None).await?;
-    db::commit(tx, Commit::Steer).await?;
-    let operation = app.after(step);
-    tracing::info!(operation = operation.id.0, matched = operation.matched, "an operation was asked for");
-    Ok(body)
+async fn create(app: &App, wanted: Wanted, user: UserId, hold: &KeyHold) -> Result<String, Refusal> {
+    let forecast = of_jobs::forecast(app.db.read(), app.clock.now(), wanted.act, &wanted.filter).await?;
+    ON_JOBS.expect(wanted.expected, forecast.matched)?;
+    let aim = Aim::Jobs(wanted.act, wanted.filter);
+    let new = NewOperation { aim, rate_per_minute: wanted.rate_per_minute, matched: forecast.matched };
+    ON_JOBS.create::<OperationView>(app, &new, user, hold).await
 }
 
 pub(crate) struct OperationRoutes {
     pub(in crate::surface::batch) app: Arc<App>,
-}
-
-impl OperationRoutes {
-    async fn halt(&self, request: &Request, text: &str, how: Halt) -> Result<Json<Answer<OperationView>>, Failure> {
-        let by = origin::of_user(request, caller(request)?.0.user_id);
-        let (id, now) = (id(text)?, self.app.clock.now());
-        let tx = self.app.db.begin().await?;
-        let operation = operations::halt(&tx, now, id, how).await.map_err(refuse)?;
-        audit_log::record(&tx, now, &by, Action::OperationStop, Some(id)).await?;
-        db::commit(tx, Commit::Steer).await?;
-        Ok(Answer::new(OperationView::of(operation)))
-    }
 }
 
 /// Acts on all the jobs that match.
@@ -169,13 +126,7 @@ impl OperationRoutes {
         #[oai(validator(pattern = "^[0-9]{0,18}$"))]
         cursor: Query<Option<Lenient<String>>>,
     ) -> Result<Json<Paged<OperationView>>, Failure> {
-        let (limit, before) = page(limit.0, cursor.0)?;
-        let mut found = operations::operations(self.app.db.read(), before.map(OperationId), limit + 1).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next_cursor = found.last().filter(|_| more).map(|last| last.id.to_string());
-        let data = found.into_iter().map(OperationView::of).collect();
-        Ok(Json(Paged { ok: true, data, meta: Cursor { next_cursor } }))
+        Ok(ON_JOBS.list(&self.app, (limit.0, cursor.0)).await?)
     }
 
     /// Does something to all the jobs that match by now, in 10 seconds: until then it can be undone.
@@ -196,7 +147,7 @@ impl OperationRoutes {
         let (asked, app) = (KeyedRequest::of(request, user)?, self.app.clone());
         if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
             let wanted = read(&body.bytes)?;
-            let found = queue::forecast(app.db.read(), app.clock.now(), wanted.act, &wanted.filter).await?;
+            let found = of_jobs::forecast(app.db.read(), app.clock.now(), wanted.act, &wanted.filter).await?;
             return Ok(Made::DryRun(Answer::new(ForecastView::of(found))));
         }
         to_its_end(async move {
@@ -205,7 +156,7 @@ impl OperationRoutes {
                 Once::Do(hold) => hold,
             };
             let made = match read(&body.bytes) {
-                Ok(wanted) => create(&app, &wanted, user, &hold).await,
+                Ok(wanted) => create(&app, wanted, user, &hold).await,
                 Err(refusal) => Err(refusal),
             };
             match made {
@@ -230,9 +181,7 @@ impl OperationRoutes {
         /// The operation.
         operation_id: Path<PathId>,
     ) -> Result<Json<Answer<OperationView>>, Failure> {
-        let found = operations::get(self.app.db.read(), id(&operation_id)?).await?;
-        let found = found.ok_or_else(|| Refusal::not_found("operation"))?;
-        Ok(Answer::new(OperationView::of(found)))
+        Ok(ON_JOBS.get(&self.app, &operation_id).await?)
     }
 
     /// What an operation did, job by job.
@@ -249,15 +198,7 @@ impl OperationRoutes {
         #[oai(validator(pattern = "^[0-9]{0,18}$"))]
         cursor: Query<Option<Lenient<String>>>,
     ) -> Result<Json<Paged<ItemView>>, Failure> {
-        let (limit, after) = page(limit.0, cursor.0)?;
-        let (db, id) = (self.app.db.read(), id(&operation_id)?);
-        operations::get(db, id).await?.ok_or_else(|| Refusal::not_found("operation"))?;
-        let mut found = queue::operation_items(db, id, after.unwrap_or(0), limit + 1).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next_cursor = found.last().filter(|_| more).map(|last| last.job.to_string());
-        let data = found.into_iter().map(ItemView::of).collect();
-        Ok(Json(Paged { ok: true, data, meta: Cursor { next_cursor } }))
+        Ok(ON_JOBS.items(&self.app, &operation_id, (limit.0, cursor.0)).await?)
     }
 
     /// Takes an operation back before it begins. 409 once it has begun.
@@ -269,7 +210,7 @@ impl OperationRoutes {
         /// The operation.
         operation_id: Path<PathId>,
     ) -> Result<Json<Answer<OperationView>>, Failure> {
-        self.halt(request, &operation_id, Halt::Undo).await
+        Ok(ON_JOBS.halt(&self.app, request, &operation_id, Halt::Undo).await?)
     }
 
     /// Stops an operation: it goes no further, and what it did stays.
@@ -281,21 +222,6 @@ impl OperationRoutes {
         /// The operation.
         operation_id: Path<PathId>,
     ) -> Result<Json<Answer<OperationView>>, Failure> {
-        self.halt(request, &operation_id, Halt::Stop).await
+        Ok(ON_JOBS.halt(&self.app, request, &operation_id, Halt::Stop).await?)
     }
-}
-
-/// How many rows a page has, and behind which number it begins.
-fn page(limit: Option<Lenient<i64>>, cursor: Option<Lenient<String>>) -> Result<(usize, Option<i64>), Refusal> {
-    let mut params = Params::default();
-    let limit = params.number("limit", limit, 1, 200, 50);
-    let cursor = params.read("cursor", cursor, "a nextCursor").filter(|cursor| !cursor.is_empty());
-    let fine = |text: &String| text.len() <= 18 && text.bytes().all(|b| b.is_ascii_digit());
-    if cursor.as_ref().is_some_and(|text| !fine(text)) {
-        params.bad("cursor", "must be a nextCursor");
-    }
-    if !params.errors.is_empty() {
-        return Err(Refusal::invalid(params.errors));
-    }
-    Ok((usize::try_from(limit).unwrap_or(1), cursor.and_then(|text| text.parse().ok())))
 }

@@ -102,7 +102,7 @@ mirrored! {
 mirrored! {
     /// What a job does: what each means is with the domain's own.
     KindName of JobKind {
-        Expand, Start, Cancel, SendChunk, ImportChunk, TagChunk, DeleteChunk, Deliver, Operation, Steering, Examination,
+        Expand, Start, Cancel, SendChunk, ImportChunk, TagChunk, DeleteChunk, Deliver, Operation, Examination,
         Probe,
     }
 }

@@ -1,7 +1,8 @@
 //! `/batch/acts`: acts on all the batches that match.
 
 use super::dry_run;
-use super::envelope::{Answer, Cursor, Failure, Paged};
+use super::envelope::{Answer, Failure, Paged};
+use super::operations::{OperationsOn, View};
 use super::queue::operation_views::StatusName;
 use super::routes::{Token, caller};
 use super::wire::{Approval, BatchStatus, BatchType};
@@ -10,24 +11,23 @@ use crate::foundation::body::{JsonText, SmallBody};
 use crate::foundation::fields::Fields;
 use crate::foundation::guard;
 use crate::foundation::idempotency::{KeyHold, KeyText, KeyedRequest, Once};
-use crate::foundation::origin;
-use crate::foundation::param::{Lenient, Params, PathId};
-use crate::foundation::refusal::{Kind, Refusal};
+use crate::foundation::param::{Lenient, PathId};
+use crate::foundation::refusal::Refusal;
 use crate::foundation::time::Time;
 use crate::foundation::to_its_end;
-use domain::audit_log::{self, Action};
+use domain::UserId;
 use domain::batches::{self, Filter};
-use domain::model::SteeringAct;
-use domain::queue::operations::{Halt, HaltError};
-use domain::queue::steerings::{self, Steering, SteeringForecast, SteeringItem};
-use domain::{SteeringId, UserId, db};
-use faults::Commit;
+use domain::model::{BatchAct as Act, OperationTarget};
+use domain::queue::operations::of_batches::{self, Forecast};
+use domain::queue::operations::{Aim, Halt, NewOperation, Operation, OperationItem};
 use poem::Request;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
-use poem_openapi::types::ToJSON;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use std::sync::Arc;
+
+/// The operations that these paths are for.
+const ON_BATCHES: OperationsOn = OperationsOn { target: OperationTarget::Batches, called: "act", those: "batches" };
 
 /// The longest text that is looked for, in characters.
 const MAX_TEXT: usize = 200;
@@ -44,12 +44,12 @@ enum BatchAct {
     Cancel,
 }
 
-impl From<SteeringAct> for BatchAct {
-    fn from(act: SteeringAct) -> Self {
+impl From<Act> for BatchAct {
+    fn from(act: Act) -> Self {
         match act {
-            SteeringAct::Pause => Self::Pause,
-            SteeringAct::Resume => Self::Resume,
-            SteeringAct::Cancel => Self::Cancel,
+            Act::Pause => Self::Pause,
+            Act::Resume => Self::Resume,
+            Act::Cancel => Self::Cancel,
         }
     }
 }
@@ -120,8 +120,8 @@ struct BatchActForecast {
     samples: Vec<String>,
 }
 
-impl From<SteeringForecast> for BatchActForecast {
-    fn from(forecast: SteeringForecast) -> Self {
+impl From<Forecast> for BatchActForecast {
+    fn from(forecast: Forecast) -> Self {
         let samples = forecast.samples.iter().map(ToString::to_string).collect();
         Self { matched: forecast.matched, at_least: forecast.at_least, samples }
     }
@@ -158,22 +158,23 @@ struct BatchActView {
     ended_at: Option<Time>,
 }
 
-impl From<Steering> for BatchActView {
-    fn from(steering: Steering) -> Self {
-        Self {
-            id: steering.id.to_string(),
-            act: steering.act.into(),
-            status: steering.status.into(),
-            filter: steering.filter.into(),
-            upto: steering.upto.to_string(),
-            matched: steering.matched,
-            done: steering.done,
-            skipped: steering.skipped,
-            created_by: steering.created_by.to_string(),
-            created_at: Time(steering.created_at),
-            starts_at: Time(steering.starts_at),
-            ended_at: steering.ended_at.map(Time),
-        }
+impl View for BatchActView {
+    fn of(operation: Operation) -> Option<Self> {
+        let Aim::Batches(act, filter) = operation.aim else { return None };
+        Some(Self {
+            id: operation.id.to_string(),
+            act: act.into(),
+            status: operation.status.into(),
+            filter: filter.into(),
+            upto: operation.upto.to_string(),
+            matched: operation.matched,
+            done: operation.done,
+            skipped: operation.skipped,
+            created_by: operation.created_by.to_string(),
+            created_at: Time(operation.created_at),
+            starts_at: Time(operation.starts_at),
+            ended_at: operation.ended_at.map(Time),
+        })
     }
 }
 
@@ -189,9 +190,9 @@ struct BatchActItem {
     at: Time,
 }
 
-impl From<SteeringItem> for BatchActItem {
-    fn from(item: SteeringItem) -> Self {
-        Self { batch_id: item.batch.to_string(), result: item.result, at: Time(item.at) }
+impl From<OperationItem> for BatchActItem {
+    fn from(item: OperationItem) -> Self {
+        Self { batch_id: item.target.to_string(), result: item.result, at: Time(item.at) }
     }
 }
 
@@ -213,7 +214,7 @@ enum Made {
 
 /// What a request says.
 struct Wanted {
-    act: SteeringAct,
+    act: Act,
     filter: Filter,
     expected: Option<u32>,
 }
@@ -243,7 +244,7 @@ fn read(body: &[u8]) -> Result<Wanted, Refusal> {
     if f.raw("act").is_none() {
         f.bad("act", "is required");
     }
-    let act = f.one_of("act", SteeringAct::ALL, SteeringAct::as_str);
+    let act = f.one_of("act", Act::ALL, Act::as_str);
     let filter = f.object("filter", read_filter);
     let expected = f.integer("expected", 0..=u32::MAX);
     if filter.as_ref().is_none_or(Filter::is_empty) {
@@ -256,69 +257,22 @@ fn read(body: &[u8]) -> Result<Wanted, Refusal> {
     }
 }
 
-fn id(text: &str) -> Result<SteeringId, Refusal> {
-    text.parse().map_err(|_| Refusal::not_found("act"))
-}
-
 /// Makes an act, and remembers the answer with it.
-async fn create(app: &App, wanted: &Wanted, user: UserId, hold: &KeyHold) -> Result<String, Refusal> {
-    let forecast = steerings::forecast(app.db.read(), wanted.act, &wanted.filter).await?;
-    if let Some(expected) = wanted.expected
-        && i64::from(expected) != forecast.matched
-    {
-        let message = format!("{} batches match by now, not {expected}: look again", forecast.matched);
-        return Err(Refusal::new(Kind::Conflict, message));
-    }
-    let tx = app.db.begin().await?;
-    let now = app.clock.now();
-    let step = steerings::create(&tx, now, (wanted.act, &wanted.filter), forecast.matched, user).await?;
-    audit_log::record(&tx, now, hold.origin(), Action::SteeringCreate, Some(step.value.id)).await?;
-    let body = Answer::new(BatchActView::from(step.value.clone())).to_json_string();
-    hold.complete(&tx, 202, &body, None).await?;
-    db::commit(tx, Commit::Steer).await?;
-    let steering = app.after(step);
-    tracing::info!(steering = steering.id.0, matched = steering.matched, "an act on batches was asked for");
-    Ok(body)
+async fn create(app: &App, wanted: Wanted, user: UserId, hold: &KeyHold) -> Result<String, Refusal> {
+    let forecast = of_batches::forecast(app.db.read(), wanted.act, &wanted.filter).await?;
+    ON_BATCHES.expect(wanted.expected, forecast.matched)?;
+    let aim = Aim::Batches(wanted.act, wanted.filter);
+    let new = NewOperation { aim, rate_per_minute: None, matched: forecast.matched };
+    ON_BATCHES.create::<BatchActView>(app, &new, user, hold).await
 }
 
-/// How many rows a page has, and behind which number it begins.
-fn page(limit: Option<Lenient<i64>>, cursor: Option<Lenient<String>>) -> Result<(usize, Option<i64>), Refusal> {
-    let mut params = Params::default();
-    let limit = params.number("limit", limit, 1, 200, 50);
-    let cursor = params.read("cursor", cursor, "a nextCursor").filter(|cursor| !cursor.is_empty());
-    let fine = |text: &String| text.len() <= 18 && text.bytes().all(|b| b.is_ascii_digit());
-    if cursor.as_ref().is_some_and(|text| !fine(text)) {
-        params.bad("cursor", "must be a nextCursor");
-    }
-    if !params.errors.is_empty() {
-        return Err(Refusal::invalid(params.errors));
-    }
-    Ok((usize::try_from(limit).unwrap_or(1), cursor.and_then(|text| text.parse().ok())))
-}
-
-pub(crate) struct SteeringRoutes {
+pub(crate) struct BatchActRoutes {
     pub(super) app: Arc<App>,
-}
-
-impl SteeringRoutes {
-    async fn halt(&self, request: &Request, text: &str, how: Halt) -> Result<Json<Answer<BatchActView>>, Failure> {
-        let by = origin::of_user(request, caller(request)?.0.user_id);
-        let (id, now) = (id(text)?, self.app.clock.now());
-        let tx = self.app.db.begin().await?;
-        let halted = steerings::halt(&tx, now, id, how).await.map_err(|error| match error {
-            HaltError::NotFound => Refusal::not_found("act"),
-            HaltError::Conflict(message) => Refusal::new(Kind::Conflict, message),
-            HaltError::Database(error) => error.into(),
-        })?;
-        audit_log::record(&tx, now, &by, Action::SteeringStop, Some(id)).await?;
-        db::commit(tx, Commit::Steer).await?;
-        Ok(Answer::new(halted.into()))
-    }
 }
 
 /// Acts on all the batches that match.
 #[OpenApi]
-impl SteeringRoutes {
+impl BatchActRoutes {
     /// Lists acts, the newest first.
     #[oai(path = "/batch/acts", method = "get")]
     async fn list(
@@ -331,13 +285,7 @@ impl SteeringRoutes {
         #[oai(validator(pattern = "^[0-9]{0,18}$"))]
         cursor: Query<Option<Lenient<String>>>,
     ) -> Result<Json<Paged<BatchActView>>, Failure> {
-        let (limit, before) = page(limit.0, cursor.0)?;
-        let mut found = steerings::steerings(self.app.db.read(), before.map(SteeringId), limit + 1).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next_cursor = found.last().filter(|_| more).map(|last| last.id.to_string());
-        let data = found.into_iter().map(BatchActView::from).collect();
-        Ok(Json(Paged { ok: true, data, meta: Cursor { next_cursor } }))
+        Ok(ON_BATCHES.list(&self.app, (limit.0, cursor.0)).await?)
     }
 
     /// Pauses, resumes or cancels all the batches that match by now, in 10 seconds: until then it can be undone.
@@ -358,7 +306,7 @@ impl SteeringRoutes {
         let (asked, app) = (KeyedRequest::of(request, user)?, self.app.clone());
         if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
             let wanted = read(&body.bytes)?;
-            let found = steerings::forecast(app.db.read(), wanted.act, &wanted.filter).await?;
+            let found = of_batches::forecast(app.db.read(), wanted.act, &wanted.filter).await?;
             return Ok(Made::DryRun(Answer::new(found.into())));
         }
         to_its_end(async move {
@@ -367,7 +315,7 @@ impl SteeringRoutes {
                 Once::Do(hold) => hold,
             };
             let made = match read(&body.bytes) {
-                Ok(wanted) => create(&app, &wanted, user, &hold).await,
+                Ok(wanted) => create(&app, wanted, user, &hold).await,
                 Err(refusal) => Err(refusal),
             };
             match made {
@@ -392,8 +340,7 @@ impl SteeringRoutes {
         /// The act.
         act_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchActView>>, Failure> {
-        let found = steerings::get(self.app.db.read(), id(&act_id)?).await?;
-        Ok(Answer::new(found.ok_or_else(|| Refusal::not_found("act"))?.into()))
+        Ok(ON_BATCHES.get(&self.app, &act_id).await?)
     }
 
     /// What an act did, batch by batch.
@@ -410,15 +357,7 @@ impl SteeringRoutes {
         #[oai(validator(pattern = "^[0-9]{0,18}$"))]
         cursor: Query<Option<Lenient<String>>>,
     ) -> Result<Json<Paged<BatchActItem>>, Failure> {
-        let (limit, after) = page(limit.0, cursor.0)?;
-        let (db, id) = (self.app.db.read(), id(&act_id)?);
-        steerings::get(db, id).await?.ok_or_else(|| Refusal::not_found("act"))?;
-        let mut found = steerings::steering_items(db, id, after.unwrap_or(0), limit + 1).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next_cursor = found.last().filter(|_| more).map(|last| last.batch.to_string());
-        let data = found.into_iter().map(BatchActItem::from).collect();
-        Ok(Json(Paged { ok: true, data, meta: Cursor { next_cursor } }))
+        Ok(ON_BATCHES.items(&self.app, &act_id, (limit.0, cursor.0)).await?)
     }
 
     /// Takes an act back before it begins. 409 once it has begun.
@@ -430,7 +369,7 @@ impl SteeringRoutes {
         /// The act.
         act_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchActView>>, Failure> {
-        self.halt(request, &act_id, Halt::Undo).await
+        Ok(ON_BATCHES.halt(&self.app, request, &act_id, Halt::Undo).await?)
     }
 
     /// Stops an act: it goes no further, and what it did stays.
@@ -442,6 +381,6 @@ impl SteeringRoutes {
         /// The act.
         act_id: Path<PathId>,
     ) -> Result<Json<Answer<BatchActView>>, Failure> {
-        self.halt(request, &act_id, Halt::Stop).await
+        Ok(ON_BATCHES.halt(&self.app, request, &act_id, Halt::Stop).await?)
     }
 }
