@@ -2,11 +2,13 @@
 
 use crate::Console;
 use crate::assets::Addresses;
+use crate::coding;
+use crate::csrf::Csrf;
 use crate::fault::Fault;
 use crate::i18n::Language;
 use crate::ui::Ui;
 use crate::upload::{self, Upload};
-use crate::viewer::{Viewer, csrf_of};
+use crate::viewer::Viewer;
 use askama::Template;
 use backplane::Limit;
 use base64::Engine;
@@ -58,6 +60,8 @@ pub(crate) struct Context {
     pub(crate) zone_offset: i64,
     /// The name of the request, as the log has it.
     pub(crate) request_id: String,
+    /// What a change must prove.
+    csrf: Csrf,
 }
 
 impl Context {
@@ -192,6 +196,7 @@ async fn answer(app: Arc<Console>, access: Access, methods: &'static str, run: R
     let secure = app.settings.secure;
     // What a page asks for by itself is not led to another page: that would stand in the place of a part of it.
     let alone = by_itself(request.original_uri());
+    let taken = coding::best(request.headers());
     let (mut context, fresh_visitor, checked) = prepare(app, access, methods, request).await;
     let (ui, request_id) = (context.ui.clone(), context.request_id.clone());
     let made = match checked {
@@ -216,7 +221,7 @@ async fn answer(app: Arc<Console>, access: Access, methods: &'static str, run: R
     if let Some(visitor) = fresh_visitor {
         set_cookie(&mut response, VISITOR_COOKIE, &visitor, None, secure);
     }
-    response
+    coding::pack(response, taken, alone)
 }
 
 /// Reads the request and finds out who asks and whether they may.
@@ -252,7 +257,7 @@ async fn prepare(
         Err(fault) => (None, Some(fault)),
     };
     let csrf = match (&viewer, &cookie) {
-        (Some(_), Some(cookie)) => csrf_of(cookie),
+        (Some(_), Some(cookie)) => Csrf::of(cookie),
         _ => {
             let known = self::cookie(&headers, VISITOR_COOKIE).filter(|visitor| visitor.len() == 32);
             let visitor = known.unwrap_or_else(|| {
@@ -260,7 +265,7 @@ async fn prepare(
                 fresh_visitor = Some(visitor.clone());
                 visitor
             });
-            csrf_of(&visitor)
+            Csrf::of(&visitor)
         }
     };
     let query = pairs(uri.query().unwrap_or_default());
@@ -269,7 +274,7 @@ async fn prepare(
         language,
         nonce: STANDARD.encode(rand::random::<[u8; 16]>()),
         viewer: viewer.clone(),
-        csrf,
+        csrf: csrf.token(rand::random()),
         path: uri.path().to_owned(),
         address,
         now,
@@ -295,6 +300,7 @@ async fn prepare(
             .filter(|minutes: &i64| minutes.abs() <= 24 * 60)
             .unwrap_or(0),
         request_id: text(header::HeaderName::from_static("x-request-id")).unwrap_or_default(),
+        csrf,
         app,
     };
     let checked = match trouble {
@@ -335,7 +341,7 @@ async fn check(
         context.form = pairs(std::str::from_utf8(&body).map_err(|_| Fault::Bad("bad-form", String::new()))?);
     }
     readable(&context.form)?;
-    if context.form("csrf") != Some(&context.ui.csrf) {
+    if context.form("csrf").is_none_or(|token| !context.csrf.takes(token)) {
         return Err(Fault::Forged);
     }
     if let Some(viewer) = &context.viewer {
@@ -390,8 +396,10 @@ pub(crate) fn encoded(value: &str) -> String {
 }
 
 fn address_without_fragment(uri: &Uri, query: &[(String, String)]) -> String {
-    let kept: Vec<_> =
-        query.iter().filter(|(name, _)| !matches!(name.as_str(), "fragment" | "done" | "upto" | "was")).collect();
+    let kept: Vec<_> = query
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "fragment" | "done" | "upto" | "was"))
+        .collect();
     match serde_urlencoded::to_string(&kept) {
         Ok(text) if !text.is_empty() => format!("{}?{text}", uri.path()),
         _ => uri.path().to_owned(),

@@ -6,6 +6,8 @@
 //! changed, and pages fetch the parts anew, so that rights, masks and language stay in one place.
 
 mod assets;
+mod coding;
+mod csrf;
 mod fault;
 mod filter;
 mod guard;

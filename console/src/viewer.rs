@@ -2,7 +2,6 @@
 
 use domain::SessionId;
 use domain::users::{Permission, SessionAccess, User};
-use sha2::{Digest, Sha256};
 
 /// A signed-in reader.
 #[derive(Clone, Debug)]
@@ -30,9 +29,4 @@ impl Viewer {
     pub(crate) fn must_change(&self) -> bool {
         self.standing == SessionAccess::MustChangePassword
     }
-}
-
-/// The token that every change must bring back: it follows from the cookie, which pages of other origins cannot read.
-pub(crate) fn csrf_of(cookie: &str) -> String {
-    hex::encode(Sha256::digest(format!("paceline console csrf {cookie}")))
 }

@@ -16,6 +16,7 @@ mod security;
 mod sends;
 #[path = "../batch/setup.rs"]
 mod setup;
+mod sizes;
 mod system;
 mod tasks;
 mod visitor;

@@ -2,7 +2,10 @@
 
 use crate::setup::{Setup, on_both};
 use crate::visitor::{Visitor, browser_of, nothing_went_wrong, world};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use support::Method;
 
@@ -151,6 +154,34 @@ on_both!(a_change_comes_from_a_form_of_ours () |s: Rc<Setup>| Box::pin(async mov
     assert_eq!(s.get(&paused).await["paused"], true);
     assert_eq!(visitor.post(&path, &[("csrf", &token)]).await.status, 303);
     assert_eq!(s.get(&paused).await["paused"], false);
+}));
+
+/// What the tokens of a session have in common: each stands under a pad of its own.
+pub(crate) fn unmasked(token: &str) -> Vec<u8> {
+    let both = URL_SAFE_NO_PAD.decode(token).expect("a token");
+    let (pad, masked) = both.split_at(both.len() / 2);
+    pad.iter().zip(masked).map(|(pad, masked)| pad ^ masked).collect()
+}
+
+on_both!(a_token_is_another_in_each_answer_and_each_is_taken () |s: Rc<Setup>| Box::pin(async move {
+    let [_, paused, ..] = world(&s).await;
+    let mut visitor = Visitor::signed_in(s.api().client(), &s.program.user("admin").await).await;
+    let mut tokens = Vec::new();
+    for path in ["/console", "/console", "/console/batches", "/console/batches?fragment=list"] {
+        tokens.push(visitor.token(path).await);
+    }
+    let different: BTreeSet<&String> = tokens.iter().collect();
+    assert_eq!(different.len(), tokens.len(), "{tokens:?}");
+    let parts: BTreeSet<&str> = tokens.iter().flat_map(|token| [&token[..12], &token[60..72]]).collect();
+    assert_eq!(parts.len(), 2 * tokens.len(), "neither the pad nor what stands under it is the same: {tokens:?}");
+    let same: BTreeSet<Vec<u8>> = tokens.iter().map(|token| unmasked(token)).collect();
+    assert_eq!(same.len(), 1, "{tokens:?}");
+    for (token, act) in tokens.iter().zip(["resume", "pause", "resume", "pause"]) {
+        let answer = visitor.post(&format!("/console/batches/{paused}/{act}"), &[("csrf", token)]).await;
+        assert_eq!(answer.status, 303, "{act}: {}", answer.text);
+    }
+    let mut other = Visitor::signed_in(s.api().client(), &s.program.user("admin").await).await;
+    assert_ne!(unmasked(&other.token("/console").await), unmasked(&tokens[0]), "a session has its own");
 }));
 
 on_both!(a_session_is_new_at_each_sign_in_and_ends_when_it_is_ended () |s: Rc<Setup>| Box::pin(async move {

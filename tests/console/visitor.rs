@@ -79,6 +79,16 @@ impl Visitor {
         self.keep(request).await
     }
 
+    /// The coding of a page to whoever takes `accepts`, and its size as it comes.
+    pub(crate) async fn size(&self, path: &str, accepts: &str) -> (Option<String>, usize) {
+        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let request = self.client.request(Method::GET, path).header("cookie", cookies.join("; "));
+        let answer = request.header("accept-encoding", accepts).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200, "{path}");
+        let coding = answer.headers().get("content-encoding").map(|coding| coding.to_str().expect("text").to_owned());
+        (coding, answer.bytes().await.expect("a body").len())
+    }
+
     /// The token that a page's forms bring back.
     pub(crate) async fn token(&mut self, path: &str) -> String {
         let page = self.get(path).await.text;
