@@ -134,6 +134,27 @@ on_both!(a_draft_survives_a_closed_tab_and_a_test_goes_at_once () |s: Rc<Setup>|
     s.audited().await;
 }));
 
+on_both!(tests_at_once_to_a_number_that_nobody_had_make_one_contact () |s: Rc<Setup>| Box::pin(async move {
+    // Users who keep the same numbers, each in another order.
+    let numbers: Vec<String> = (0..6).map(|at| format!("+6012900000{at}")).collect();
+    let mut clients = Vec::new();
+    for at in 0..6 {
+        let client = s.api().client().with_token(s.program.token_for("supervisor").await);
+        let mut phones = numbers.clone();
+        phones.rotate_left(at);
+        client.send(client.request(Method::PUT, "/test-numbers").json(&json!({ "phones": phones }))).await.expect(200);
+        clients.push(client);
+    }
+    let body = json!({ "content": "Hi" });
+    let made = futures::future::join_all(clients.iter().map(|client| client.post("/batch/test", &body))).await;
+    for answer in made {
+        let test = accepted(answer.expect(202));
+        assert_eq!(s.ended(&test).await["successCount"], 6);
+    }
+    let found = s.admin.get("/contacts?limit=100").await.expect(200);
+    assert_eq!(found["data"].as_array().map(Vec::len), Some(6), "one of each number: {found}");
+}));
+
 on_both!(contacts_are_found_by_what_is_known_of_them () |s: Rc<Setup>| Box::pin(async move {
     let file = "phone,name,attributes.city\n+60123000100,Ann,Berlin\n+60123000101,Ben,berlin\n+60123000102,Cat,Bonn\n";
     let import = s.admin.request(Method::POST, "/batch/import?tags=vip").header("content-type", "text/csv").body(file);

@@ -4,7 +4,7 @@ use crate::db::{self, Dialect, Json};
 use crate::time::Timestamp;
 use entities::ContactId;
 use rand::Rng;
-use sea_orm::{ColIdx, ConnectionTrait, DbErr, FromQueryResult, QueryResult, SqlErr, TryGetError, TryGetable};
+use sea_orm::{ColIdx, ConnectionTrait, DbErr, FromQueryResult, QueryResult, SqlErr, TryGetError, TryGetable, Value};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -269,22 +269,59 @@ pub async fn create(
     new: &NewCustomer<'_>,
     rng: &mut impl Rng,
 ) -> Result<Customer, CreateError> {
-    let sql = format!(
-        "INSERT INTO contacts (identifier, phone, name, source, status, suppressed_at, created_at, updated_at)
-         VALUES ({}, $2, $3, $4, $5,
-                 (SELECT created_at FROM suppressions WHERE phone_key = $7 AND ended_at IS NULL), $6, $6)
-         RETURNING id, name, phone, status, remark, attributes, photo_url, suppressed_at, created_at, updated_at,
-                   CAST(0 AS BIGINT) AS unread",
-        Dialect::of(conn).uuid(1)
-    );
-    let phone = new.phone.map(|phone| phone.as_digits().to_owned());
-    let key = phone.as_deref().map(|digits| spelling::key(digits).into_owned());
+    let (phone, key) = number_of(new);
     if let Some(key) = &key
         && !addresses::known_by(conn, &[key]).await?.is_empty()
     {
         return Err(CreateError::PhoneTaken);
     }
-    let values = [
+    let sql = format!(
+        "{} RETURNING id, name, phone, status, remark, attributes, photo_url, suppressed_at, created_at, updated_at,
+                   CAST(0 AS BIGINT) AS unread",
+        insert(conn)
+    );
+    let values = values(now, new, phone, key, rng);
+    Ok(db::one_as(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?)
+}
+
+/// The same, where another may make it at the same moment: `None`: one with this number is there by now. The transaction goes
+/// on either way.
+pub(crate) async fn create_unless_there(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    new: &NewCustomer<'_>,
+    rng: &mut impl Rng,
+) -> Result<Option<ContactId>, DbErr> {
+    let (phone, key) = number_of(new);
+    let sql = format!("{} ON CONFLICT DO NOTHING RETURNING id", insert(conn));
+    db::value(conn, sql, values(now, new, phone, key, rng)).await
+}
+
+/// A new customer's number, and its key.
+fn number_of(new: &NewCustomer<'_>) -> (Option<String>, Option<String>) {
+    let phone = new.phone.map(|phone| phone.as_digits().to_owned());
+    let key = phone.as_deref().map(|digits| spelling::key(digits).into_owned());
+    (phone, key)
+}
+
+fn insert(conn: &impl ConnectionTrait) -> String {
+    format!(
+        "INSERT INTO contacts (identifier, phone, name, source, status, suppressed_at, created_at, updated_at)
+         VALUES ({}, $2, $3, $4, $5,
+                 (SELECT created_at FROM suppressions WHERE phone_key = $7 AND ended_at IS NULL), $6, $6)",
+        Dialect::of(conn).uuid(1)
+    )
+}
+
+/// The values of [`insert`].
+fn values(
+    now: Timestamp,
+    new: &NewCustomer<'_>,
+    phone: Option<String>,
+    key: Option<String>,
+    rng: &mut impl Rng,
+) -> [Value; 7] {
+    [
         identifier(now, rng).to_string().into(),
         phone.into(),
         new.name.map(str::to_owned).into(),
@@ -292,8 +329,7 @@ pub async fn create(
         new.status.into(),
         now.0.into(),
         key.into(),
-    ];
-    Ok(db::one_as(conn, sql, values).await?.ok_or(DbErr::RecordNotInserted)?)
+    ]
 }
 
 /// A new identifier: UUIDv7, so that indexes grow at one end.

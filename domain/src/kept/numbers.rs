@@ -1,8 +1,9 @@
 //! The numbers that a user's tests go to: their own phone, a colleague's.
 
 use crate::contacts::addresses;
-use crate::contacts::customers::{self, CreateError, NewCustomer};
+use crate::contacts::customers::{self, NewCustomer};
 use crate::contacts::phone::{self, Phone};
+use crate::contacts::spelling;
 use crate::db;
 use crate::time::Timestamp;
 use entities::{ContactId, UserId};
@@ -37,7 +38,8 @@ pub async fn keep(conn: &impl ConnectionTrait, owner: UserId, phones: &[Phone]) 
     Ok(())
 }
 
-/// The contacts that have a user's numbers; of a number that nobody has one is made, without a name.
+/// The contacts that have a user's numbers, in their order; of a number that nobody has one is made, without a name. Two who
+/// ask at once for one that is new get the same contact.
 ///
 /// # Errors
 /// The database's.
@@ -47,24 +49,40 @@ pub async fn contacts(
     owner: UserId,
     rng: &mut impl Rng,
 ) -> Result<Vec<ContactId>, DbErr> {
-    let mut found = Vec::new();
-    for number in list(conn, owner).await? {
-        let Ok(phone) = phone::normalise(&format!("+{number}")) else { continue };
-        let id = match addresses::owners(conn, phone.as_digits()).await?.into_iter().next() {
-            Some(owner) => owner.id,
-            None => {
-                let new = NewCustomer { name: None, phone: Some(&phone), source: SOURCE, status: customers::NEW };
-                match customers::create(conn, now, &new, rng).await {
-                    Ok(customer) => customer.id,
-                    // Somebody made it meanwhile, and the transaction is spoilt: the next test finds it.
-                    Err(CreateError::PhoneTaken) => return Err(DbErr::RecordNotInserted),
-                    Err(CreateError::Database(error)) => return Err(error),
-                }
-            }
-        };
-        if !found.contains(&id) {
-            found.push(id);
+    let numbers = list(conn, owner).await?;
+    let read = |(place, number): (usize, &String)| Some((place, phone::normalise(&format!("+{number}")).ok()?));
+    let mut phones: Vec<(usize, Phone)> = numbers.iter().enumerate().filter_map(read).collect();
+    // In an order that all have in common: who asks for the same numbers at once waits, and never in a circle.
+    phones.sort_by(|(_, one), (_, other)| spelling::key(one.as_digits()).cmp(&spelling::key(other.as_digits())));
+    let mut found = Vec::with_capacity(phones.len());
+    for (place, phone) in phones {
+        found.push((place, contact(conn, now, &phone, rng).await?));
+    }
+    found.sort_by_key(|(place, _)| *place);
+    let mut contacts: Vec<ContactId> = Vec::with_capacity(found.len());
+    for (_, id) in found {
+        if !contacts.contains(&id) {
+            contacts.push(id);
         }
     }
-    Ok(found)
+    Ok(contacts)
+}
+
+/// The contact that has a number, or a new one.
+async fn contact(
+    conn: &impl ConnectionTrait,
+    now: Timestamp,
+    phone: &Phone,
+    rng: &mut impl Rng,
+) -> Result<ContactId, DbErr> {
+    let owner = async || Ok::<_, DbErr>(addresses::owners(conn, phone.as_digits()).await?.into_iter().next());
+    if let Some(owner) = owner().await? {
+        return Ok(owner.id);
+    }
+    let new = NewCustomer { name: None, phone: Some(phone), source: SOURCE, status: customers::NEW };
+    if let Some(id) = customers::create_unless_there(conn, now, &new, rng).await? {
+        return Ok(id);
+    }
+    // Another made it since, and has committed: this waited for that.
+    owner().await?.map(|owner| owner.id).ok_or(DbErr::RecordNotInserted)
 }
