@@ -100,6 +100,36 @@ on_both!(a_sender_is_stopped_and_each_step_is_taken_back () |s: Rc<Setup>| Box::
     s.audited().await;
 }));
 
+on_both!(a_sender_shows_which_replies_wait_for_it_and_why () |s: Rc<Setup>| Box::pin(async move {
+    let customers = s.contacts(2).await;
+    let (_browser, page) = browser_of(&s, "supervisor").await;
+    let at = format!("{}/console/senders/default", s.api().url());
+    page.go(&at).await;
+    let state = page.text("#state").await;
+    assert!(state.contains("No reply or other single message waits") && state.contains("quality and warm-up are not known"), "{state}");
+    s.stop_sender(true).await;
+    let first = s.held_message(&customers[0], "first").await;
+    let second = s.held_message(&customers[1], "second").await;
+    // The page is told, and shows them without being asked.
+    crate::live::shows(&page, "#state", "2 messages wait").await;
+    let told = s.admin.get("/queue/senders/default").await.expect(200)["data"]["singles"].clone();
+    assert_eq!(told["waiting"], 2, "{told}");
+    for (job, customer) in [(&first, &customers[0]), (&second, &customers[1])] {
+        let row = format!("[...document.querySelectorAll('#state tr')].find(r => r.querySelector('a.row')?.href.endsWith('/console/jobs/{job}'))");
+        assert_eq!(page.eval(&format!("!!{row}.querySelector(\"a[href='/console/contacts/{customer}']\")")).await, true);
+        let text = page.eval(&format!("{row}.innerText")).await;
+        assert!(text.as_str().is_some_and(|text| text.contains("Stopped")), "{text}");
+        assert_eq!(page.eval(&format!("{row}.querySelectorAll('time').length")).await, 2, "since when, and when it looks again");
+    }
+    assert_eq!(violations(&page).await, Vec::<String>::new());
+    // What leaves waits no longer.
+    s.stop_sender(false).await;
+    s.job_is(&first, "done").await;
+    s.job_is(&second, "done").await;
+    crate::live::shows(&page, "#state", "No reply or other single message waits").await;
+    nothing_went_wrong(&page);
+}));
+
 on_both!(a_list_of_jobs_changes_in_place_and_what_is_new_waits () |s: Rc<Setup>| Box::pin(async move {
     let contacts = s.contacts(2).await;
     let (_browser, page) = browser_of(&s, "supervisor").await;

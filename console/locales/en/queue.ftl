@@ -120,6 +120,7 @@ sender-until = until
 sender-default = as configured
 sender-no-limit = No limit
 sender-full = In full use
+sender-not-known = Portfolio, quality and warm-up are not known: no gateway tells them yet.
 sender-free = Has room
 sender-booked = { $count ->
     [one] booked for { $shown } second

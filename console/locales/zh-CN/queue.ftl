@@ -118,6 +118,7 @@ sender-until = 至
 sender-default = 按配置
 sender-no-limit = 无上限
 sender-full = 已占满
+sender-not-known = 业务组合、质量评级和预热状态未知：网关尚未提供。
 sender-free = 有余量
 sender-booked = { $count ->
    *[other] 已排满 { $shown } 秒
