@@ -4,6 +4,7 @@ use crate::assets::Addresses;
 use crate::i18n::Language;
 use crate::viewer::Viewer;
 use domain::batches::{Refused, Warning};
+use domain::contacts::import_file::RowError;
 use domain::contacts::phone::PhoneError;
 use domain::users::Permission;
 use domain::{BatchId, JobKind, Lane, Timestamp};
@@ -135,12 +136,27 @@ impl Ui {
     /// Something that whoever sends should know; what this release has no words for, as the domain says it.
     pub(crate) fn warning(&self, warning: &Warning) -> String {
         let key = format!("warning-{}", warning.code.replace('_', "-"));
-        self.language.known(&key).unwrap_or_else(|| warning.message.clone())
+        self.language.known(&key, &[]).unwrap_or_else(|| warning.message.clone())
     }
 
     /// Why a recipient is left out; what this release has no words for, by its code.
     pub(crate) fn left_out(&self, reason: &str) -> String {
-        self.language.known(&format!("left-out-{}", reason.replace('_', "-"))).unwrap_or_else(|| reason.to_owned())
+        let key = format!("left-out-{}", reason.replace('_', "-"));
+        self.language.known(&key, &[]).unwrap_or_else(|| reason.to_owned())
+    }
+
+    /// Why a row of a file is no contact; what this release has no words for, as the domain says it.
+    pub(crate) fn row_error(&self, error: &RowError) -> String {
+        let key = error.reason.replace('_', "-");
+        let key = if key.starts_with("phone-") { key } else { format!("row-error-{key}") };
+        // A field's name has a text, a number is written as it is.
+        let value = |at: usize| error.values.get(at).map_or("", String::as_str);
+        let first = match value(0) {
+            field @ ("name" | "source") => self.state("row-field-", field),
+            other => other.to_owned(),
+        };
+        let args = [("first", FluentValue::from(first)), ("second", FluentValue::from(value(1)))];
+        self.language.known(&key, &args).unwrap_or_else(|| error.message.clone())
     }
 
     /// Why a text is no phone number.
@@ -240,6 +256,30 @@ pub(crate) fn of_nobody() -> Ui {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_a_row_fails_is_said_in_words_of_the_readers_language() {
+        use domain::contacts::import_file::{ImportRow, validate_row};
+        let row = |name: &str, tags: usize| ImportRow {
+            line: 3,
+            phone: "+60123456789".into(),
+            name: Some(name.into()),
+            tags: (0..tags).map(|tag| tag.to_string()).collect(),
+            ..ImportRow::default()
+        };
+        let ui = Ui { language: Language::ZhCn, ..of_nobody() };
+        for (row, said) in [
+            (row(&"x".repeat(201), 0), "姓名超过 200 个字符"),
+            (row("a\0b", 0), "姓名含有 NUL 字符"),
+            (row("Ann", 51), "标签超过 50 个"),
+            (ImportRow { phone: "12.5".into(), ..row("Ann", 0) }, "是小数，不是电话号码"),
+        ] {
+            let error = validate_row(row, None).expect_err("it fails");
+            assert_eq!(ui.row_error(&error), said);
+        }
+        let later = RowError::new(3, "of_a_later_release", "as it says");
+        assert_eq!(ui.row_error(&later), "as it says");
+    }
 
     #[test]
     fn thousands_are_apart() {

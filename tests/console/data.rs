@@ -54,6 +54,38 @@ on_both!(a_file_is_read_mapped_checked_and_imported () |s: Rc<Setup>| Box::pin(a
     s.audited().await;
 }));
 
+on_both!(what_is_wrong_with_a_row_is_said_in_the_readers_language () |s: Rc<Setup>| Box::pin(async move {
+    let file = s.program.dir().join("rows.csv");
+    let long = "x".repeat(201);
+    let rows = format!("Mobile,Full name\n123,Ann\n+60123000001,{long}\n+60123000002,Bob,more\n+60123000003,Cat\n");
+    std::fs::write(&file, rows).expect("written");
+    let (_browser, page) = browser_of(&s, "supervisor").await;
+    let at = |path: &str| format!("{}{path}", s.api().url());
+    let check = async || {
+        page.go(&at("/console/new/import")).await;
+        page.choose("#file", &file).await;
+        page.click("button[value=check]").await;
+        eventually("the plan", crate::setup::PATIENCE, async || {
+            let plan = page.text("#plan").await;
+            if plan.contains(&long[..60]) { Ok(plan) } else { Err(plan) }
+        }).await
+    };
+    let english = check().await;
+    for words in ["the name is longer than 200 characters", "it has 3 cells, the file has 2 columns"] {
+        assert!(english.contains(words), "{words}: {english}");
+    }
+    page.go(&at("/console/account")).await;
+    page.leading(page.click("form[action$='/language'] button[value='zh-CN']")).await;
+    let chinese = check().await;
+    for words in ["姓名超过 200 个字符", "该行有 3 个单元格，而文件只有 2 列", "国家"] {
+        assert!(chinese.contains(words), "{words}: {chinese}");
+    }
+    for words in ["longer than", "cells", "country"] {
+        assert!(!chinese.contains(words), "{words}: {chinese}");
+    }
+    nothing_went_wrong(&page);
+}));
+
 on_both!(tags_are_changed_and_contacts_deleted_with_time_to_take_it_back () |s: Rc<Setup>| Box::pin(async move {
     let ids = s.contacts(3).await;
     let (_browser, page) = browser_of(&s, "admin").await;

@@ -157,6 +157,21 @@ import-errors = { $count ->
     [one] { $shown } row would fail
    *[other] { $shown } rows would fail
 }
+row-error-too-long = the { $first } is longer than { $second } characters
+row-error-nul-character = the { $first } has a NUL character
+row-error-bad-tag = a tag is longer than { $first } characters or has a NUL character
+row-error-too-many-tags = more than { $first } tags
+row-error-too-many-attributes = more than { $first } attributes
+row-error-bad-attribute = an attribute is longer than { $first } characters or has a NUL character
+row-error-too-many-cells = it has { $first } cells, the file has { $second } columns
+row-error-no-phone-cell = it has no cell for the phone number
+row-error-too-many-rows = more than { $first } rows; the rest was not read
+row-error-unclosed-quote = a quote is opened and never closed
+row-error-line-too-long = the line is longer than { $first } KiB
+row-error-encoding = it is not { $first } text; save the file as UTF-8, or say its encoding
+row-error-unreadable = the file could not be read further
+row-field-name = name
+row-field-source = source
 import-errors-file = Download all rows that would fail
 act-import = { $count ->
     [one] Import { $shown } row

@@ -145,6 +145,21 @@ cells = 单元格
 import-errors = { $count ->
    *[other] { $shown } 行将会失败
 }
+row-error-too-long = { $first }超过 { $second } 个字符
+row-error-nul-character = { $first }含有 NUL 字符
+row-error-bad-tag = 有标签超过 { $first } 个字符，或含有 NUL 字符
+row-error-too-many-tags = 标签超过 { $first } 个
+row-error-too-many-attributes = 属性超过 { $first } 个
+row-error-bad-attribute = 有属性超过 { $first } 个字符，或含有 NUL 字符
+row-error-too-many-cells = 该行有 { $first } 个单元格，而文件只有 { $second } 列
+row-error-no-phone-cell = 没有电话号码的单元格
+row-error-too-many-rows = 超过 { $first } 行；其余未读取
+row-error-unclosed-quote = 引号没有结束
+row-error-line-too-long = 该行超过 { $first } KiB
+row-error-encoding = 不是 { $first } 文本；请将文件另存为 UTF-8，或指定编码
+row-error-unreadable = 无法继续读取文件
+row-field-name = 姓名
+row-field-source = 来源
 import-errors-file = 下载所有将会失败的行
 act-import = { $count ->
    *[other] 导入 { $shown } 行

@@ -291,7 +291,7 @@ async fn check(
     let seal = Draft { mapping, ..draft.clone() }.seal(&hash);
     let shown = Shown {
         rows: plan.rows.iter().take(SHOWN).filter_map(|row| row_of(row, sees)).collect(),
-        errors: plan.errors.iter().take(SHOWN).filter_map(failing).collect(),
+        errors: plan.errors.iter().take(SHOWN).filter_map(|row| failing(&context.ui, row)).collect(),
         count: plan.create + plan.merge + plan.skip,
         columns,
         encoding,
@@ -335,9 +335,9 @@ fn row_of(row: &PlannedRow, sees: bool) -> Option<Row> {
     })
 }
 
-fn failing(row: &PlannedRow) -> Option<Failing> {
+fn failing(ui: &Ui, row: &PlannedRow) -> Option<Failing> {
     let Plan::Fail(error) = &row.plan else { return None };
-    Some(Failing { line: row.line, why: error.message.clone(), cells: error.cells.join(" | ") })
+    Some(Failing { line: row.line, why: ui.row_error(error), cells: error.cells.join(" | ") })
 }
 
 /// The rows that would fail, as a file: the columns that came, and one of reasons.
@@ -345,7 +345,7 @@ async fn errors(context: &Context, file: Upload, new: &NewImport, options: FileO
     let mut failed = Vec::new();
     let planned = plan(context, file, new, options, |row| {
         if let Plan::Fail(error) = &row.plan {
-            let (reason, cells, input) = (error.message.clone(), error.cells.clone(), error.input.clone());
+            let (reason, cells, input) = (context.ui.row_error(error), error.cells.clone(), error.input.clone());
             failed.push(FailedRow { seq: i64::from(row.line), reason, cells, input });
         }
     });

@@ -177,7 +177,8 @@ impl ColumnPlan {
     pub(super) fn read(&self, line: u32, cells: Vec<String>) -> FileRow {
         if cells.get(self.width..).unwrap_or_default().iter().any(|cell| !cell.trim().is_empty()) {
             let message = format!("has {} cells, the file has {} columns", cells.len(), self.width);
-            return Err(RowError::new(line, "too_many_cells", message).with_cells(cells));
+            let error = RowError::new(line, "too_many_cells", message).naming([cells.len(), self.width]);
+            return Err(error.with_cells(cells));
         }
         let mut row = ImportRow { line, ..ImportRow::default() };
         let mut found = false;

@@ -91,7 +91,10 @@ impl<R: Read + Seek> CsvRows<R> {
         if let Some(flaw) = flaw {
             return Err(match flaw {
                 Flaw::Unclosed => broken("unclosed_quote", "a quote is opened and never closed".into()),
-                Flaw::TooLong => broken("too_long", format!("the line is longer than {} KiB", MAX_RECORD / 1024)),
+                Flaw::TooLong => {
+                    let most = MAX_RECORD / 1024;
+                    broken("line_too_long", format!("the line is longer than {most} KiB")).naming([most])
+                }
             });
         }
         let strange = |cell: &Vec<u8>| match self.encoding.is_utf8() {
@@ -100,7 +103,7 @@ impl<R: Read + Seek> CsvRows<R> {
         };
         if cells.iter().any(strange) {
             let advice = format!("is not {} text; save the file as UTF-8, or give `encoding`", self.encoding.name());
-            return Err(broken("encoding", advice));
+            return Err(broken("encoding", advice).naming([self.encoding.name()]));
         }
         Ok((line, cells.iter().map(text).collect()))
     }
@@ -130,7 +133,7 @@ impl<R: Read + Seek> Iterator for CsvRows<R> {
             self.ended = true;
             let line = row.as_ref().map_or_else(|error| error.line, |(row, _)| row.line);
             let message = format!("more than {MAX_ROWS} rows; the rest was not read");
-            return Some(Err(RowError::new(line, "too_many_rows", message)));
+            return Some(Err(RowError::new(line, "too_many_rows", message).naming([MAX_ROWS])));
         }
         Some(row)
     }

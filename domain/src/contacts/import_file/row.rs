@@ -86,6 +86,9 @@ pub struct RowError {
     /// A stable word for the reason.
     #[serde(rename = "r", default)]
     pub reason: Cow<'static, str>,
+    /// What the text names beside, in the order in which it does: for whoever says it in another language.
+    #[serde(rename = "v", default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
     /// The number as it was written.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
@@ -98,7 +101,15 @@ impl RowError {
     /// A line's reason: a stable word, and a text for people.
     #[must_use]
     pub fn new(line: u32, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { line, message: message.into(), reason: reason.into(), input: None, cells: Vec::new() }
+        let (message, reason) = (message.into(), reason.into());
+        Self { line, message, reason, values: Vec::new(), input: None, cells: Vec::new() }
+    }
+
+    /// With what the text names.
+    #[must_use]
+    pub fn naming<T: ToString>(mut self, values: impl IntoIterator<Item = T>) -> Self {
+        self.values = values.into_iter().map(|value| value.to_string()).collect();
+        self
     }
 
     /// With the row's cells, unless they are too many to be kept.
@@ -137,9 +148,12 @@ pub fn validate_row(row: ImportRow, home: Option<Country>) -> Result<CleanRow, R
     let read = phone::read(&input, Unmarked::ByPeople(home)).map_err(|e| bad(e.code(), e.to_string()))?;
     let text = |what: &str, text: Option<String>| match text.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()) {
         Some(t) if t.chars().count() > MAX_NAME => {
-            Err(bad("too_long", format!("the {what} is longer than {MAX_NAME} characters")))
+            let error = bad("too_long", format!("the {what} is longer than {MAX_NAME} characters"));
+            Err(error.naming([what.to_owned(), MAX_NAME.to_string()]))
         }
-        Some(t) if t.contains('\0') => Err(bad("nul_character", format!("the {what} has a NUL character"))),
+        Some(t) if t.contains('\0') => {
+            Err(bad("nul_character", format!("the {what} has a NUL character")).naming([what]))
+        }
         other => Ok(other),
     };
     let name = text("name", row.name)?;
@@ -147,17 +161,19 @@ pub fn validate_row(row: ImportRow, home: Option<Country>) -> Result<CleanRow, R
     let tags = tags::normalise_all(&row.tags);
     if tags.iter().any(|tag| !tags::is_fine(tag)) {
         let most = tags::MAX_TAG;
-        return Err(bad("bad_tag", format!("a tag is longer than {most} characters or has a NUL character")));
+        let message = format!("a tag is longer than {most} characters or has a NUL character");
+        return Err(bad("bad_tag", message).naming([most]));
     }
     if tags.len() > MAX_TAGS {
-        return Err(bad("too_many_tags", format!("more than {MAX_TAGS} tags")));
+        return Err(bad("too_many_tags", format!("more than {MAX_TAGS} tags")).naming([MAX_TAGS]));
     }
     if row.attributes.len() > MAX_ATTRIBUTES {
-        return Err(bad("too_many_attributes", format!("more than {MAX_ATTRIBUTES} attributes")));
+        let message = format!("more than {MAX_ATTRIBUTES} attributes");
+        return Err(bad("too_many_attributes", message).naming([MAX_ATTRIBUTES]));
     }
     if row.attributes.values().any(|value| value.chars().count() > MAX_ATTRIBUTE || value.contains('\0')) {
         let message = format!("an attribute is longer than {MAX_ATTRIBUTE} characters or has a NUL character");
-        return Err(bad("bad_attribute", message));
+        return Err(bad("bad_attribute", message).naming([MAX_ATTRIBUTE]));
     }
     let phone::Reading { phone, country, warning } = read;
     Ok(CleanRow { line, phone, country, warning, name, tags, source, attributes: row.attributes, input })

@@ -152,7 +152,8 @@ where
         self.rows += 1;
         if self.rows > MAX_ROWS {
             let message = format!("more than {MAX_ROWS} rows; the rest was not read");
-            (self.row)(Err(RowError::new(line, "too_many_rows", message))).map_err(WorkbookError::Callback)?;
+            let error = RowError::new(line, "too_many_rows", message).naming([MAX_ROWS]);
+            (self.row)(Err(error)).map_err(WorkbookError::Callback)?;
             return Ok(false);
         }
         (self.row)(read).map_err(WorkbookError::Callback)
