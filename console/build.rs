@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// The files under `assets/`, and what they are.
-const FILES: [(&str, &str, &str); 6] = [
+const FILES: [(&str, &str, &str); 7] = [
     ("HTMX", "vendor/htmx-4.0.1.min.js", "text/javascript; charset=utf-8"),
     ("HX_CSP", "vendor/hx-csp-4.0.1.min.js", "text/javascript; charset=utf-8"),
     ("SCRIPT", "console.js", "text/javascript; charset=utf-8"),
     ("PLOTS", "plots.js", "text/javascript; charset=utf-8"),
+    ("CALENDAR", "calendar.js", "text/javascript; charset=utf-8"),
     ("ICON", "icon.svg", "image/svg+xml"),
     ("STYLE", "console.css", "text/css; charset=utf-8"),
 ];

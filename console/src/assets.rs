@@ -16,7 +16,7 @@ pub(crate) struct Asset {
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
-const ALL: [&Asset; 6] = [&HTMX, &HX_CSP, &SCRIPT, &PLOTS, &STYLE, &ICON];
+const ALL: [&Asset; 7] = [&HTMX, &HX_CSP, &SCRIPT, &PLOTS, &CALENDAR, &STYLE, &ICON];
 
 /// The addresses of the files, for templates.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,10 @@ impl Addresses {
 
     pub(crate) fn plots(self) -> &'static str {
         PLOTS.name
+    }
+
+    pub(crate) fn calendar(self) -> &'static str {
+        CALENDAR.name
     }
 
     pub(crate) fn icon(self) -> &'static str {

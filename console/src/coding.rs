@@ -1,4 +1,4 @@
-//! In which coding an answer leaves: pages are text that repeats itself, and leave a fifth of it (0044).
+//! In which coding an answer leaves: pages are text that repeats itself, and leave a tenth of it (0044).
 
 use poem::http::{HeaderMap, HeaderValue, header};
 use poem::web::{Compress, CompressionAlgo, CompressionLevel};

@@ -398,7 +398,7 @@ pub(crate) fn encoded(value: &str) -> String {
 fn address_without_fragment(uri: &Uri, query: &[(String, String)]) -> String {
     let kept: Vec<_> = query
         .iter()
-        .filter(|(name, _)| !matches!(name.as_str(), "fragment" | "done" | "upto" | "was"))
+        .filter(|(name, _)| !matches!(name.as_str(), "fragment" | "done" | "upto" | "was" | "moved"))
         .collect();
     match serde_urlencoded::to_string(&kept) {
         Ok(text) if !text.is_empty() => format!("{}?{text}", uri.path()),

@@ -259,6 +259,43 @@ on_both!(what_is_scheduled_stands_in_the_calendar () |s: Rc<Setup>| Box::pin(asy
     nothing_went_wrong(&page);
 }));
 
+on_both!(what_is_scheduled_is_dragged_to_another_day_and_back () |s: Rc<Setup>| Box::pin(async move {
+    let [.., scheduled] = world(&s).await;
+    let (_browser, page) = browser_of(&s, "supervisor").await;
+    page.go(&format!("{}/console/calendar?week=2099-01-01", s.api().url())).await;
+    // As a pointer does it: the browser's own events, from the entry to the day.
+    let drag = |to: &str| {
+        format!(
+            "(() => {{ const data = new DataTransfer(), entry = document.getElementById('entry-{scheduled}');
+               const tell = (on, name) => on.dispatchEvent(new DragEvent(name, {{ bubbles: true, cancelable: true, dataTransfer: data }}));
+               const day = document.querySelector('[data-date=\"{to}\"]');
+               tell(entry.querySelector('a'), 'dragstart');
+               const taken = !tell(day, 'dragover');
+               tell(day, 'drop'); tell(entry, 'dragend');
+               return [taken, entry.draggable]; }})()"
+        )
+    };
+    let before = text(&s.get(&scheduled).await["scheduleAt"]);
+    page.leading(async { assert_eq!(page.eval(&drag("2099-01-03")).await, json!([true, true])) }).await;
+    assert!(page.text(".done").await.contains("The batch starts at its new time."), "{}", page.text("main").await);
+    let moved = text(&s.get(&scheduled).await["scheduleAt"]);
+    assert_eq!(moved, before.replace("2099-01-01", "2099-01-03"), "the day is another, the hour is the same");
+    assert_eq!(violations(&page).await, Vec::<String>::new());
+    // Taken back by the key, to the millisecond.
+    page.leading(page.key("u")).await;
+    assert_eq!(text(&s.get(&scheduled).await["scheduleAt"]), before);
+    assert!(page.address().await.starts_with("/console/calendar?week=2099-01-01&done=moved"), "{}", page.address().await);
+    // Dropped where it is, nothing happens; and who may not steer has nothing to drag.
+    page.eval("window.here = true").await;
+    page.eval(&drag("2099-01-01")).await;
+    assert_eq!(page.eval("window.here").await, true);
+    let mut visitor = Visitor::signed_in(s.api().client(), &s.program.user("agent").await).await;
+    let seen = visitor.get("/console/calendar?week=2099-01-01").await.text;
+    assert!(seen.contains(&format!("entry-{scheduled}")) && !seen.contains("draggable") && !seen.contains("assets/calendar."), "{seen}");
+    nothing_went_wrong(&page);
+    s.audited().await;
+}));
+
 /// A time so many days from now.
 fn in_days(days: u64) -> String {
     let at = std::time::SystemTime::now() + std::time::Duration::from_secs(days * 86_400);

@@ -100,6 +100,39 @@ on_both!(a_sender_is_stopped_and_each_step_is_taken_back () |s: Rc<Setup>| Box::
     s.audited().await;
 }));
 
+on_both!(a_filter_of_jobs_is_kept_as_a_view () |s: Rc<Setup>| Box::pin(async move {
+    let customers = s.contacts(2).await;
+    s.stop_sender(true).await;
+    let dead = s.dead_message(&customers[0], "first", "gateway \"down\"").await;
+    s.dead_message(&customers[1], "second", "another error").await;
+    let (_browser, page) = browser_of(&s, "supervisor").await;
+    let at = |path: &str| format!("{}{path}", s.api().url());
+    page.go(&at("/console/jobs")).await;
+    assert_eq!(page.eval("document.querySelectorAll('.views').length").await, 0, "nothing is filtered, so nothing is kept");
+    page.go(&at("/console/jobs?state=dead&error=%22down%22&kind=deliver")).await;
+    page.click(".views summary").await;
+    page.fill("#view-name", "Gateway trouble").await;
+    page.click(".views input[name=shared]").await;
+    assert_eq!(violations(&page).await, Vec::<String>::new());
+    page.leading(page.click(".views form.filter button")).await;
+    assert!(page.text(".done").await.contains("The view is kept"), "{}", page.text("main").await);
+    // It is the same filter: the fields say so, and the list.
+    assert_eq!(page.eval("[...document.querySelectorAll('.filter select')].map(s => s.value)").await, json!(["dead", "", "deliver"]));
+    assert_eq!(page.eval("document.getElementById('error').value").await, "\"down\"");
+    assert_eq!(page.eval("document.querySelectorAll('tbody tr').length").await, 1);
+    assert!(page.text("tbody").await.contains(&dead));
+    assert_eq!(page.eval("document.querySelector('.views a[aria-current=page]').innerText").await, "Gateway trouble");
+    let kept = s.admin.get("/views?page=jobs").await.expect(200)["data"].clone();
+    assert_eq!(kept[0]["line"], "state:dead kind:deliver error:\"\"\"down\"\"\"", "{kept}");
+    // Who may not watch the queue is told of none; a line that says nothing of jobs is refused.
+    let agent = s.api().client().with_token(s.program.token_for("agent").await);
+    assert_eq!(agent.get("/views").await.expect(200)["data"], json!([]));
+    let mut visitor = crate::visitor::Visitor::signed_in(s.api().client(), &s.program.user("supervisor").await).await;
+    assert_eq!(visitor.get("/console/jobs?q=creator%3Ame").await.status, 400);
+    assert_eq!(visitor.get("/console/jobs?q=state%3Anothing").await.status, 400);
+    nothing_went_wrong(&page);
+}));
+
 on_both!(a_sender_shows_which_replies_wait_for_it_and_why () |s: Rc<Setup>| Box::pin(async move {
     let customers = s.contacts(2).await;
     let (_browser, page) = browser_of(&s, "supervisor").await;

@@ -100,6 +100,7 @@ bad-attributes = At most { $value } attributes can be looked for, each with its 
 # The calendar
 calendar = Calendar
 calendar-what = What will start by itself. Until then it can be moved, or taken off with nothing done.
+calendar-drag = With a mouse, drag one to another day: it keeps its hour. By keys, use its time field.
 calendar-weeks = Weeks
 calendar-before = The week before
 calendar-now = This week

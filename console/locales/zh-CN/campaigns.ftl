@@ -79,6 +79,7 @@ bad-attributes = 最多可查找 { $value } 个属性，每个都要有名称：
 # 日历
 calendar = 日历
 calendar-what = 将自动开始的批次。开始之前可以改期，也可以撤下，不会发出任何消息。
+calendar-drag = 可用鼠标拖到另一天，时刻不变；用键盘时请使用其时间字段。
 calendar-weeks = 周
 calendar-before = 上一周
 calendar-now = 本周

@@ -1,7 +1,7 @@
 //! `/console/batches/{id}`: a batch, and the acts on it.
 
 use super::course::{self, Course, MAX_RATE, WhatIf};
-use super::{approval, batch_of, moment, new_send, shown_status};
+use super::{approval, batch_of, calendar, moment, new_send, shown_status};
 use crate::fault::Fault;
 use crate::guard::{self, Context, redirect};
 use crate::ui::Ui;
@@ -187,7 +187,7 @@ pub(crate) async fn act(context: Context) -> Result<Response, Fault> {
     let was = was.map_or(String::new(), |rate| format!("&was={rate}"));
     if matches!(act, Act::Move(_)) && context.form("back").is_some_and(|back| back.starts_with("/console/calendar")) {
         let back = guard::local(context.form("back"));
-        return Ok(redirect(back));
+        return Ok(redirect(&calendar::moved(back, id, batch.schedule_at)));
     }
     let done = act.done();
     let done = if done.is_empty() { String::new() } else { format!("?done={done}{was}") };

@@ -1,6 +1,6 @@
 //! `/console/calendar?week=`: what will start by itself, day by day, in the reader's zone; and the same as a file for calendars.
 //!
-//! A batch is moved by its date field, and taken off by the cancel of its page: until it starts, nothing of it was done.
+//! A batch is moved by its date field, or dragged to another day, which can be taken back; and taken off by the cancel of its page: until it starts, nothing of it was done.
 
 use super::batches::names;
 use super::shown_status;
@@ -9,7 +9,7 @@ use crate::guard::{self, Context};
 use crate::ui::Ui;
 use askama::Template;
 use domain::batches::{self, Batch};
-use domain::{Timestamp, UserId};
+use domain::{BatchId, Timestamp, UserId};
 use poem::Response;
 use poem::http::header;
 use std::collections::HashMap;
@@ -41,7 +41,30 @@ struct Day {
     noon: Timestamp,
     date: String,
     today: bool,
+    /// Whether it is over: nothing can be moved there.
+    past: bool,
     entries: Vec<Entry>,
+}
+
+/// A move that can be taken back.
+struct Undo {
+    batch: BatchId,
+    /// When it was to start before, in UTC, as a form names a time.
+    at: String,
+}
+
+/// The move that the address tells of.
+fn undo(context: &Context) -> Option<Undo> {
+    let batch = context.query("moved")?.parse().ok()?;
+    let at = Timestamp(context.query("was")?.parse().ok()?);
+    Some(Undo { batch, at: at.to_rfc3339().trim_end_matches('Z').to_owned() })
+}
+
+/// Where the calendar is shown again after a batch was moved, with what it takes to take that back.
+pub(super) fn moved(back: &str, batch: BatchId, was: Option<Timestamp>) -> String {
+    let sign = if back.contains('?') { '&' } else { '?' };
+    let was = was.map_or(String::new(), |was| format!("&moved={batch}&was={}", was.0));
+    format!("{back}{sign}done=moved{was}")
 }
 
 #[derive(Template)]
@@ -57,6 +80,8 @@ struct Calendar {
     offset: i64,
     /// Whether there are more than are shown.
     more: bool,
+    /// What was moved just now.
+    undo: Option<Undo>,
 }
 
 /// A day, as `2026-11-30`, of days since the epoch.
@@ -109,6 +134,7 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
             noon: start(day).plus(Duration::from_secs(12 * 3_600)),
             date: date(day),
             today: day == today,
+            past: day < today,
             entries: Vec::new(),
         })
         .collect();
@@ -126,6 +152,7 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
         after: date(first + 7),
         offset,
         more,
+        undo: undo(&context).filter(|_| context.ui.may_steer()),
     };
     Ok(match context.fragment() {
         Some("week") => guard::html(&page.ui, &page.as_week()),

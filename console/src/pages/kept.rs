@@ -16,26 +16,26 @@ use faults::Commit;
 use poem::Response;
 
 /// The views of a list, as they are shown below its filter line.
-pub(super) struct Views {
+pub(crate) struct Views {
     /// The list, as its page is called.
-    pub(super) page: &'static str,
+    pub(crate) page: &'static str,
     /// The filter line that can be kept; empty: there is nothing to keep.
-    pub(super) line: String,
-    pub(super) rows: Vec<Shown>,
+    pub(crate) line: String,
+    pub(crate) rows: Vec<Shown>,
     /// Whether the reader may share one.
-    pub(super) shares: bool,
+    pub(crate) shares: bool,
 }
 
 /// A view in the list.
-pub(super) struct Shown {
-    pub(super) id: ViewId,
-    pub(super) name: String,
-    pub(super) href: String,
-    pub(super) shared: bool,
+pub(crate) struct Shown {
+    pub(crate) id: ViewId,
+    pub(crate) name: String,
+    pub(crate) href: String,
+    pub(crate) shared: bool,
     /// Whether the reader may delete it.
-    pub(super) deletes: bool,
+    pub(crate) deletes: bool,
     /// Whether it is what is shown now.
-    pub(super) here: bool,
+    pub(crate) here: bool,
 }
 
 fn shown(view: View, user: UserId, manages: bool, line: &Line) -> Shown {
@@ -51,7 +51,7 @@ fn shown(view: View, user: UserId, manages: bool, line: &Line) -> Shown {
 }
 
 /// The views of a list that the reader is shown.
-pub(super) async fn views_of(context: &Context, page: &'static str, line: &Line) -> Result<Views, Fault> {
+pub(crate) async fn views_of(context: &Context, page: &'static str, line: &Line) -> Result<Views, Fault> {
     let viewer = context.viewer()?;
     let found = views::list(context.app.db.read(), viewer.user.id, Some(page)).await?;
     let manages = viewer.may(Permission::SettingsWrite);

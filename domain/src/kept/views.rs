@@ -16,7 +16,7 @@ pub const MAX_NAME: usize = 60;
 pub const MAX_LINE: usize = 500;
 
 /// The lists that have views, as their pages are called below `/console`.
-pub const PAGES: [&str; 4] = ["batches", "contacts", "statistics", "audit"];
+pub const PAGES: [&str; 5] = ["batches", "contacts", "statistics", "audit", "jobs"];
 
 /// What it takes to see a list, and so to be told of views of it.
 #[must_use]
@@ -24,6 +24,7 @@ pub fn needs(page: &str) -> Permission {
     match page {
         "contacts" => Permission::ContactsRead,
         "audit" => Permission::UsersRead,
+        "jobs" => Permission::QueuesRead,
         _ => Permission::BatchesRead,
     }
 }

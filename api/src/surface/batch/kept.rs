@@ -37,6 +37,8 @@ enum ListName {
     Statistics,
     /// The audit log.
     Audit,
+    /// Jobs.
+    Jobs,
 }
 
 impl ListName {
@@ -46,11 +48,13 @@ impl ListName {
             Self::Contacts => views::PAGES[1],
             Self::Statistics => views::PAGES[2],
             Self::Audit => views::PAGES[3],
+            Self::Jobs => views::PAGES[4],
         }
     }
 
     fn of(name: &str) -> Option<Self> {
-        [Self::Batches, Self::Contacts, Self::Statistics, Self::Audit].into_iter().find(|one| one.name() == name)
+        let all = [Self::Batches, Self::Contacts, Self::Statistics, Self::Audit, Self::Jobs];
+        all.into_iter().find(|one| one.name() == name)
     }
 }
 
@@ -211,7 +215,7 @@ impl KeptRoutes {
         let caller = caller(request)?;
         let user = caller.0.user_id;
         let mut params = Params::default();
-        let page = params.read("page", page.0, "one of batches, contacts, statistics, audit");
+        let page = params.read("page", page.0, "one of batches, contacts, statistics, audit, jobs");
         if !params.errors.is_empty() {
             return Err(Refusal::invalid(params.errors).into());
         }
@@ -233,7 +237,7 @@ impl KeptRoutes {
         let mut f = Fields::parse(&body.bytes)?;
         let page = f.required_text("page", 1..=20);
         if ListName::of(&page).is_none() && !page.is_empty() {
-            f.bad("page", "must be one of batches, contacts, statistics, audit");
+            f.bad("page", "must be one of batches, contacts, statistics, audit, jobs");
         }
         let name = f.required_text("name", 1..=views::MAX_NAME);
         let line = f.required_text("line", 1..=views::MAX_LINE);

@@ -2,7 +2,9 @@
 
 use super::{moment, shown_state};
 use crate::fault::Fault;
+use crate::filter::Line;
 use crate::guard::{self, Context};
+use crate::pages::kept::{Views, views_of};
 use crate::pages::{ROWS, new_operation};
 use crate::ui::Ui;
 use askama::Template;
@@ -68,6 +70,8 @@ struct Jobs {
     anew: String,
     /// Whether the reader may act on jobs.
     manages: bool,
+    /// The filters that are kept under a name.
+    views: Views,
 }
 
 impl Jobs {
@@ -81,9 +85,14 @@ impl Jobs {
 }
 
 /// Reads a value that must be one of a set.
-fn choice<T: std::str::FromStr>(context: &Context, name: &str) -> Result<Option<T>, Fault> {
+fn read<T: std::str::FromStr>(name: &str, text: Option<&str>) -> Result<Option<T>, Fault> {
     let read = |text: &str| text.parse().map_err(|_| Fault::Bad("bad-choice", format!("{name}={text}")));
-    context.query(name).map(str::trim).filter(|text| !text.is_empty()).map(read).transpose()
+    text.map(read).transpose()
+}
+
+/// The same of a value of the address.
+fn choice<T: std::str::FromStr>(context: &Context, name: &str) -> Result<Option<T>, Fault> {
+    read(name, context.query(name).map(str::trim).filter(|text| !text.is_empty()))
 }
 
 /// The jobs that the address names one by one.
@@ -97,20 +106,37 @@ fn chosen(context: &Context) -> Result<Option<Vec<JobId>>, Fault> {
     }
 }
 
-/// What the address says of the jobs that are wanted.
+/// What a filter line can say of jobs: what the fields do, in one line, as a view keeps it.
+const KEYS: [&str; 5] = ["state", "lane", "kind", "batch", "error"];
+
+/// What the address says of the jobs that are wanted, by its values or by a line.
 pub(crate) fn filter(context: &Context) -> Result<Filter, Fault> {
-    let error = context.query("error").map(str::trim).filter(|text| !text.is_empty());
+    let line = Line::parse(context.query("q").unwrap_or_default());
+    line.knows(&KEYS)?;
+    let said = |name: &str| context.query(name).map(str::trim).filter(|text| !text.is_empty()).or(line.get(name));
+    let error = said("error");
     if error.is_some_and(|text| text.chars().count() > list::MAX_TEXT) {
         return Err(Fault::Bad("bad-search", list::MAX_TEXT.to_string()));
     }
     Ok(Filter {
-        lane: choice(context, "lane")?,
-        kind: choice(context, "kind")?,
-        state: choice(context, "state")?,
-        batch: choice::<BatchId>(context, "batch")?,
+        lane: read("lane", said("lane"))?,
+        kind: read("kind", said("kind"))?,
+        state: read("state", said("state"))?,
+        batch: read::<BatchId>("batch", said("batch"))?,
         error: error.map(str::to_owned),
         ids: chosen(context)?,
     })
+}
+
+/// The filter as a line, to be kept; jobs that are chosen one by one are not part of it.
+fn line_of(filter: &Filter) -> Line {
+    let mut line = Line::default();
+    line.set("state", filter.state.map(|state| state.to_string()).unwrap_or_default());
+    line.set("lane", filter.lane.map(|lane| lane.to_string()).unwrap_or_default());
+    line.set("kind", filter.kind.map(|kind| kind.to_string()).unwrap_or_default());
+    line.set("batch", filter.batch.map(|batch| batch.to_string()).unwrap_or_default());
+    line.set("error", filter.error.clone().unwrap_or_default());
+    line
 }
 
 /// A filter as the address says it: the jobs' page with it.
@@ -194,6 +220,7 @@ pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
         later: after.is_some(),
         offers: if manages { new_operation::offers(&filter) } else { Vec::new() },
         manages,
+        views: views_of(&context, "jobs", &line_of(&filter)).await?,
         first: address(&filter, &[]),
         newer,
         anew: address(&filter, &more),
