@@ -272,7 +272,7 @@ mod tests {
             (row(&"x".repeat(201), 0), "姓名超过 200 个字符"),
             (row("a\0b", 0), "姓名含有 NUL 字符"),
             (row("Ann", 51), "标签超过 50 个"),
-            (ImportRow { phone: "60123456789.5".into(), ..row("Ann", 0) }, "是小数，不是电话号码"),
+            (ImportRow { phone: "62812345678.0".into(), ..row("Ann", 0) }, "是小数，不是电话号码"),
         ] {
             let error = validate_row(row, None).expect_err("it fails");
             assert_eq!(ui.row_error(&error), said);

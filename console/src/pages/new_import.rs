@@ -70,7 +70,7 @@ struct Failing {
 
 /// What the import would do, as it is shown.
 struct Shown {
-    plan: ImportPlan,
+    plan: Box<ImportPlan>,
     columns: Vec<Column>,
     rows: Vec<Row>,
     errors: Vec<Failing>,
@@ -241,7 +241,7 @@ fn refused(error: FileError) -> Result<Wrong, Fault> {
 /// What an import would do.
 enum Planned {
     /// This, with a file of such a shape.
-    Plan(ImportPlan, Option<Shape>),
+    Plan(Box<ImportPlan>, Option<Shape>),
     /// Nothing: what is wrong with the file as a whole.
     Refused(Wrong),
 }
@@ -262,7 +262,7 @@ async fn plan(
     }
     plan.finish(db, new.skip_duplicates, &mut failed).await?;
     match reading.await {
-        Ok(Ok(shape)) => Ok(Planned::Plan(plan, shape)),
+        Ok(Ok(shape)) => Ok(Planned::Plan(Box::new(plan), shape)),
         Ok(Err(error)) => Ok(Planned::Refused(refused(error)?)),
         Err(_) => Err(Fault::Ours),
     }

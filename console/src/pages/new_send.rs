@@ -114,7 +114,7 @@ pub(crate) async fn either(context: Context) -> Result<Response, Fault> {
     };
     let seal = draft.seal();
     if context.form("act") == Some("send") && context.form("checked") == Some(seal.as_str()) {
-        return send(&context, draft, new).await;
+        return send(&context, draft, *new).await;
     }
     let sees_phones = context.viewer()?.sees_phones();
     let configured = context.app.settings.sender_rate_per_minute;
@@ -175,7 +175,7 @@ pub(super) fn refused(error: CreateError) -> Result<Wrong, Fault> {
 /// What a form says.
 enum Read {
     /// A send.
-    Send(NewSend),
+    Send(Box<NewSend>),
     /// None: all that is wrong with it.
     Wrong(Vec<Wrong>),
 }
@@ -197,7 +197,7 @@ async fn read(context: &Context, draft: &Draft) -> Result<Read, Fault> {
     new.jitter_ms = jitter.unwrap_or(0).saturating_mul(1_000);
     new.schedule_at = at(draft, context.ui.now, &mut wrong);
     new.approval_above = context.app.settings.approval_above;
-    Ok(if wrong.is_empty() { Read::Send(new) } else { Read::Wrong(wrong) })
+    Ok(if wrong.is_empty() { Read::Send(Box::new(new)) } else { Read::Wrong(wrong) })
 }
 
 /// The text or the template of the form.

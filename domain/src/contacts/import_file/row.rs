@@ -87,8 +87,8 @@ pub struct RowError {
     #[serde(rename = "r", default)]
     pub reason: Cow<'static, str>,
     /// What the text names beside, in the order in which it does: for whoever says it in another language.
-    #[serde(rename = "v", default, skip_serializing_if = "Vec::is_empty")]
-    pub values: Vec<String>,
+    #[serde(rename = "v", default, skip_serializing_if = "<[String]>::is_empty")]
+    pub values: Box<[String]>,
     /// The number as it was written.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
@@ -102,7 +102,7 @@ impl RowError {
     #[must_use]
     pub fn new(line: u32, reason: &'static str, message: impl Into<String>) -> Self {
         let (message, reason) = (message.into(), reason.into());
-        Self { line, message, reason, values: Vec::new(), input: None, cells: Vec::new() }
+        Self { line, message, reason, values: Box::default(), input: None, cells: Vec::new() }
     }
 
     /// With what the text names.
