@@ -5,7 +5,7 @@ use crate::config::{self, Config, Loaded, Role, Secret};
 use crate::roles::{self, Parts};
 use crate::telemetry;
 use anyhow::{Context, Result, anyhow, bail};
-use bench::{Figure, Surroundings};
+use bench::{Environment, Figure};
 use domain::audit_log::{self, Action, Origin};
 use domain::queue::system::Setting;
 use domain::users;
@@ -197,10 +197,10 @@ fn print_config(loaded: &Loaded, as_json: bool) -> Result<()> {
 }
 
 /// Where the servers are that a benchmark or a soak may use.
-fn surroundings(loaded: &Loaded) -> Surroundings {
+fn environment(loaded: &Loaded) -> Environment {
     let config = &loaded.config;
     let exposed = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
-    Surroundings {
+    Environment {
         database_url: exposed(&config.database_url),
         redis_url: exposed(&config.redis_url),
         log_level: loaded.is_set("log_level").then(|| config.log_level.clone()),
@@ -209,7 +209,7 @@ fn surroundings(loaded: &Loaded) -> Surroundings {
 
 /// Measures what was asked for and prints it.
 async fn measure(loaded: &Loaded, args: &Bench) -> Result<()> {
-    let figures = bench::measure(&surroundings(loaded), &args.what, args.count).await?;
+    let figures = bench::measure(&environment(loaded), &args.what, args.count).await?;
     if let Some(path) = &args.json {
         std::fs::write(path, serde_json::to_string_pretty(&figures)?)
             .with_context(|| format!("{} cannot be written", path.display()))?;
@@ -224,7 +224,7 @@ async fn measure(loaded: &Loaded, args: &Bench) -> Result<()> {
 
 /// Soaks; exit code 1 when anything was lost, sent twice, or disagrees.
 async fn soak(loaded: &Loaded, args: Soak) -> Result<ExitCode> {
-    let soaked = bench::soak(&surroundings(loaded), args.minutes, args.seed, crate::out::tell).await?;
+    let soaked = bench::soak(&environment(loaded), args.minutes, args.seed, crate::out::tell).await?;
     tell!("{soaked}");
     Ok(if soaked.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -41,7 +41,7 @@ impl Kind {
 
 /// Where the servers are that a split set-up stands on. Their addresses may have passwords in them, so it is never printed.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct Environment {
     /// A PostgreSQL that takes databases of ours.
     pub database_url: Option<String>,
     /// A Redis that nothing else uses.
@@ -50,7 +50,7 @@ pub struct Surroundings {
     pub log_level: Option<String>,
 }
 
-impl Surroundings {
+impl Environment {
     /// Whether there is all that a split set-up stands on.
     pub(crate) const fn has_servers(&self) -> bool {
         self.database_url.is_some() && self.redis_url.is_some()
@@ -73,11 +73,11 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Makes the database.
-    pub(crate) async fn make(surroundings: &Surroundings, kind: Kind) -> Result<Self> {
+    pub(crate) async fn make(environment: &Environment, kind: Kind) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let mut ledger = Self { database_url: None, redis_url: None, made: None, dir };
         if kind == Kind::Split {
-            let (Some(database), Some(redis)) = (&surroundings.database_url, &surroundings.redis_url) else {
+            let (Some(database), Some(redis)) = (&environment.database_url, &environment.redis_url) else {
                 bail!("the split set-up needs PACELINE_DATABASE_URL and PACELINE_REDIS_URL");
             };
             let server =
@@ -148,13 +148,13 @@ impl Setup {
     /// Starts the processes: one, or one for each role and so many workers. `more` are variables of theirs without the
     /// prefix.
     pub(crate) async fn start(
-        surroundings: &Surroundings,
+        environment: &Environment,
         kind: Kind,
         gateway: &str,
         workers: usize,
         more: &[(&'static str, String)],
     ) -> Result<Self> {
-        let ledger = Ledger::make(surroundings, kind).await?;
+        let ledger = Ledger::make(environment, kind).await?;
         let mut env = vec![
             ("LISTEN", "127.0.0.1:0".to_owned()),
             ("DATA_DIR", ledger.dir.path().display().to_string()),
@@ -336,7 +336,7 @@ pub(crate) struct Alone {
 impl Alone {
     /// Starts it; `more` are variables of its own without the prefix.
     pub(crate) async fn start(
-        surroundings: &Surroundings,
+        environment: &Environment,
         role: &'static str,
         more: &[(&'static str, String)],
     ) -> Result<Self> {
@@ -344,7 +344,7 @@ impl Alone {
         let mut env = vec![
             ("DATA_DIR", dir.path().display().to_string()),
             ("GATEWAY_SECRET", SECRET.to_owned()),
-            ("LOG_LEVEL", surroundings.log_level("warn")),
+            ("LOG_LEVEL", environment.log_level("warn")),
         ];
         env.extend(more.iter().cloned());
         let (child, url) = Self::spawn(dir.path(), role, &env).await?;
@@ -416,7 +416,7 @@ pub(crate) const SECRET: &str = "the rig's";
 /// How long an answer may take: a list of a million ids is read in it.
 const ANSWER: Duration = Duration::from_secs(120);
 
-/// The binary itself, with only what is set here: the surroundings' configuration is not what is tried.
+/// The binary itself, with only what is set here: the environment' configuration is not what is tried.
 fn command(dir: &Path, env: &[(&'static str, String)], args: &[&str]) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("PACELINE_")) {

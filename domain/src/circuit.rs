@@ -29,7 +29,7 @@ pub const RECHECK: Duration = Duration::from_secs(1);
 
 /// What one outcome says of the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sign {
+pub enum CircuitSignal {
     /// It answered as gateways do, be it with a refusal.
     Alive,
     /// It was not there, broke, or said nothing in time.
@@ -60,7 +60,7 @@ pub struct Circuit {
 
 /// What a claim may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leave {
+pub enum CircuitPermit {
     /// As many as it likes.
     All,
     /// One, to try the gateway out. The circuit must be written with [`Circuit::probe`].
@@ -83,14 +83,14 @@ impl Circuit {
 
     /// What may leave now.
     #[must_use]
-    pub fn leave(&self, now: Timestamp) -> Leave {
+    pub fn permit(&self, now: Timestamp) -> CircuitPermit {
         match self.until {
-            Some(_) if self.opened == 0 => Leave::All,
+            Some(_) if self.opened == 0 => CircuitPermit::All,
             Some(until) if until > now => {
-                Leave::NoneUntil(if self.probing { until.min(now.plus(RECHECK)) } else { until })
+                CircuitPermit::NoneUntil(if self.probing { until.min(now.plus(RECHECK)) } else { until })
             }
-            Some(_) => Leave::One,
-            None => Leave::All,
+            Some(_) => CircuitPermit::One,
+            None => CircuitPermit::All,
         }
     }
 
@@ -100,14 +100,14 @@ impl Circuit {
         Self { until: Some(now.plus(PROBE)), probing: true, ..self }
     }
 
-    /// As it is after these signs, in the order in which they came.
+    /// As it is after these signals, in the order in which they came.
     #[must_use]
-    pub fn after(self, now: Timestamp, signs: impl IntoIterator<Item = Sign>) -> Self {
-        signs.into_iter().fold(self, |circuit, sign| match sign {
-            Sign::Nothing => circuit,
-            Sign::Alive => Self::default(),
-            Sign::FailingAgain if !circuit.probing => circuit,
-            Sign::Failing | Sign::FailingAgain => circuit.failed(now),
+    pub fn after(self, now: Timestamp, signals: impl IntoIterator<Item = CircuitSignal>) -> Self {
+        signals.into_iter().fold(self, |circuit, signal| match signal {
+            CircuitSignal::Nothing => circuit,
+            CircuitSignal::Alive => Self::default(),
+            CircuitSignal::FailingAgain if !circuit.probing => circuit,
+            CircuitSignal::Failing | CircuitSignal::FailingAgain => circuit.failed(now),
         })
     }
 
@@ -132,29 +132,29 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
 
     fn open() -> Circuit {
-        Circuit::default().after(NOW, [Sign::Failing; 5])
+        Circuit::default().after(NOW, [CircuitSignal::Failing; 5])
     }
 
     #[test]
     fn five_failures_in_a_row_open_it() {
-        let four = Circuit::default().after(NOW, [Sign::Failing; 4]);
-        assert_eq!(four.leave(NOW), Leave::All);
-        assert_eq!(four.after(NOW, [Sign::Nothing, Sign::Alive]), Circuit::default());
-        assert_eq!(open().leave(NOW), Leave::NoneUntil(NOW.plus(FIRST)));
-        assert!(Circuit::default().after(NOW, [Sign::FailingAgain; 50]).is_clean());
+        let four = Circuit::default().after(NOW, [CircuitSignal::Failing; 4]);
+        assert_eq!(four.permit(NOW), CircuitPermit::All);
+        assert_eq!(four.after(NOW, [CircuitSignal::Nothing, CircuitSignal::Alive]), Circuit::default());
+        assert_eq!(open().permit(NOW), CircuitPermit::NoneUntil(NOW.plus(FIRST)));
+        assert!(Circuit::default().after(NOW, [CircuitSignal::FailingAgain; 50]).is_clean());
     }
 
     #[test]
     fn one_message_tries_it_out() {
         let later = NOW.plus(FIRST);
-        assert_eq!(open().leave(later), Leave::One);
+        assert_eq!(open().permit(later), CircuitPermit::One);
         let probing = open().probe(later);
-        assert_eq!(probing.leave(later), Leave::NoneUntil(later.plus(RECHECK)));
-        assert_eq!(probing.leave(later.plus(PROBE)), Leave::One, "nothing was heard of it");
-        assert!(probing.after(later, [Sign::Alive]).is_clean());
-        for failing in [Sign::Failing, Sign::FailingAgain] {
+        assert_eq!(probing.permit(later), CircuitPermit::NoneUntil(later.plus(RECHECK)));
+        assert_eq!(probing.permit(later.plus(PROBE)), CircuitPermit::One, "nothing was heard of it");
+        assert!(probing.after(later, [CircuitSignal::Alive]).is_clean());
+        for failing in [CircuitSignal::Failing, CircuitSignal::FailingAgain] {
             let again = probing.after(later, [failing]);
-            assert_eq!(again.leave(later), Leave::NoneUntil(later.plus(FIRST * 2)));
+            assert_eq!(again.permit(later), CircuitPermit::NoneUntil(later.plus(FIRST * 2)));
         }
     }
 
@@ -165,15 +165,15 @@ mod tests {
             let mut circuit = open();
             let mut now = NOW;
             for nth in 0..probes {
-                circuit = circuit.after(now, std::iter::repeat_n(Sign::Failing, stragglers));
-                let Leave::NoneUntil(until) = circuit.leave(now) else { panic!("{circuit:?}") };
+                circuit = circuit.after(now, std::iter::repeat_n(CircuitSignal::Failing, stragglers));
+                let CircuitPermit::NoneUntil(until) = circuit.permit(now) else { panic!("{circuit:?}") };
                 let expected = FIRST.saturating_mul(1 << nth.min(10)).min(LONGEST);
                 prop_assert_eq!(until.since(now), expected);
                 now = until;
-                prop_assert_eq!(circuit.leave(now), Leave::One);
-                circuit = circuit.probe(now).after(now, [Sign::Failing]);
+                prop_assert_eq!(circuit.permit(now), CircuitPermit::One);
+                circuit = circuit.probe(now).after(now, [CircuitSignal::Failing]);
             }
-            prop_assert!(circuit.after(now, [Sign::Alive]).is_clean());
+            prop_assert!(circuit.after(now, [CircuitSignal::Alive]).is_clean());
         }
     }
 }

@@ -7,7 +7,7 @@
 //! A day's messages are counted in the row where it has a limit, of any kind: one without is not locked by claims, and so
 //! not counted. A cap that such a sender gets counts from then on.
 
-use crate::circuit::{Circuit, Leave};
+use crate::circuit::{Circuit, CircuitPermit};
 use crate::db::{self, Dialect};
 use crate::jobs;
 use crate::pacing::Pace;
@@ -147,7 +147,7 @@ pub(crate) fn day(now: Timestamp) -> i64 {
 
 /// What a sender's row says of whether its messages may leave: what a claim asks, and who explains why nothing was claimed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromQueryResult)]
-pub struct State {
+pub struct SenderState {
     /// Its stop and its cap.
     #[sea_orm(nested)]
     pub allowance: Allowance,
@@ -168,26 +168,26 @@ pub enum Barrier {
     },
 }
 
-impl State {
+impl SenderState {
     /// What keeps everything from leaving now, if anything does.
     #[must_use]
     pub fn barrier(&self, now: Timestamp) -> Option<Barrier> {
         if let Some(hold) = self.allowance.hold(now) {
             return Some(Barrier::Held(hold));
         }
-        match self.circuit.leave(now) {
-            Leave::NoneUntil(until) => Some(Barrier::GatewayAway { until }),
-            Leave::All | Leave::One => None,
+        match self.circuit.permit(now) {
+            CircuitPermit::NoneUntil(until) => Some(Barrier::GatewayAway { until }),
+            CircuitPermit::All | CircuitPermit::One => None,
         }
     }
 
     /// What a claim may take now. How many a cap still lets is [`Allowance::left`].
     #[must_use]
-    pub fn leave(&self, now: Timestamp) -> Leave {
+    pub fn permit(&self, now: Timestamp) -> CircuitPermit {
         match self.barrier(now) {
-            Some(Barrier::Held(hold)) => Leave::NoneUntil(hold.look_again(now)),
-            Some(Barrier::GatewayAway { until }) => Leave::NoneUntil(until),
-            None => self.circuit.leave(now),
+            Some(Barrier::Held(hold)) => CircuitPermit::NoneUntil(hold.look_again(now)),
+            Some(Barrier::GatewayAway { until }) => CircuitPermit::NoneUntil(until),
+            None => self.circuit.permit(now),
         }
     }
 }

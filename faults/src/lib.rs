@@ -66,11 +66,11 @@ pub enum GatewayStep {
     /// What came of it is written, with its reports.
     Outcome,
     /// What the network told is written, with its reports.
-    Heard,
+    EventsTaken,
     /// A report goes to the backend.
     Report,
     /// What the backend made of reports is written.
-    Told,
+    ReportsSettled,
 }
 
 /// On which side of a step.
@@ -104,7 +104,7 @@ pub enum Point {
 impl GatewayStep {
     /// All of them.
     pub const ALL: [Self; 7] =
-        [Self::Accept, Self::Claim, Self::Hand, Self::Outcome, Self::Heard, Self::Report, Self::Told];
+        [Self::Accept, Self::Claim, Self::Hand, Self::Outcome, Self::EventsTaken, Self::Report, Self::ReportsSettled];
 
     const fn name(self) -> &'static str {
         match self {
@@ -112,9 +112,9 @@ impl GatewayStep {
             Self::Claim => "gateway.claim",
             Self::Hand => "gateway.hand",
             Self::Outcome => "gateway.outcome",
-            Self::Heard => "gateway.heard",
+            Self::EventsTaken => "gateway.heard",
             Self::Report => "gateway.report",
-            Self::Told => "gateway.told",
+            Self::ReportsSettled => "gateway.told",
         }
     }
 }

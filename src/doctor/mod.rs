@@ -10,7 +10,7 @@ use crate::config::Config;
 use anyhow::Result;
 use domain::delivery::send::{self, OpenCircuit};
 use domain::jobs::{self, Unknown};
-use domain::queue::system::{Check, Examine, Tell, Told};
+use domain::queue::system::{Check, ExaminationEvent, ExaminationSink, Examine};
 use domain::{Clock, Db, GatewayId, Timestamp, gateways};
 use gateway::{ClientSettings, Gateway, HttpGateway, Identity};
 use std::process::ExitCode;
@@ -27,26 +27,30 @@ const MAX_UNKNOWN: u64 = 20;
 /// What was found, told as it is found.
 struct Findings {
     failed: bool,
-    tell: Tell,
+    tell: ExaminationSink,
 }
 
 impl Findings {
     fn line(&mut self, part: &str, finding: Result<String, String>) {
         let fine = finding.is_ok();
         self.failed |= !fine;
-        (self.tell)(Told::Found(Check { part: part.into(), fine, text: finding.unwrap_or_else(|wrong| wrong) }));
+        (self.tell)(ExaminationEvent::Found(Check {
+            part: part.into(),
+            fine,
+            text: finding.unwrap_or_else(|wrong| wrong),
+        }));
     }
 
     fn looks_at(&self, part: &'static str) {
-        (self.tell)(Told::LooksAt(part));
+        (self.tell)(ExaminationEvent::LooksAt(part));
     }
 }
 
 /// Prints what is found, a line each. Who reads no further has seen enough; what was found by then is the answer.
-fn print() -> Tell {
+fn print() -> ExaminationSink {
     let failed = AtomicBool::new(false);
     Arc::new(move |told| {
-        let Told::Found(Check { part, fine, text }) = told else { return };
+        let ExaminationEvent::Found(Check { part, fine, text }) = told else { return };
         let failed = failed.fetch_or(!fine, Ordering::AcqRel) || !fine;
         let word = if fine { "ok  " } else { "FAIL" };
         if crate::out::line(format_args!("{word}  {part:<12} {text}")).is_err() {
@@ -304,7 +308,7 @@ async fn messages(
     let keeps_since = config.retention().map_or(Timestamp(0), |retention| Clock::machine().now().minus(retention));
     report.looks_at("messages");
     let tell = report.tell.clone();
-    match sent::compare(db, source, keeps_since, ours, &|compared| tell(Told::Compared(compared))).await {
+    match sent::compare(db, source, keeps_since, ours, &|compared| tell(ExaminationEvent::Compared(compared))).await {
         Ok(None) => report.line("messages", Ok("not compared: the gateway does not say what it has".into())),
         Ok(Some(compared)) => {
             let findings = compared.findings();

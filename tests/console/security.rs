@@ -222,7 +222,7 @@ on_both!(pages_are_in_no_frame_and_no_cache_and_lead_nowhere_else (("PACELINE_LI
         if answer.status == 303 {
             continue;
         }
-        if path.ends_with(".csv") {
+        if path.ends_with(".csv") || path.ends_with(".ics") {
             let how = answer.header("content-disposition").unwrap_or_default();
             assert!(how.starts_with("attachment; filename="), "{path}: {how}");
             continue;

@@ -3,12 +3,14 @@
 
 use crate::ledger::{self, Fate, Heard};
 use crate::world::World;
-use domain::batches::Going;
+use domain::batches::RunState;
 use domain::batches::{self, Expanded, NextPage, Ran, SetChunk};
-use domain::circuit::Sign;
+use domain::circuit::CircuitSignal;
 use domain::db::Trouble;
 use domain::delivery::AttemptOutcome;
-use domain::delivery::send::{self, Asked, Begin, ItemResult, Outgoing, Rest, Resting, Settled, Work};
+use domain::delivery::send::{
+    self, ChunkStart, ClaimRequest, Held, ItemResult, Outgoing, Rest, Resting, Settled, Work,
+};
 use domain::jobs::{self, Claim, Claimed, Ending, Finished};
 use domain::kinds::Kinds;
 use domain::retry::Backoff;
@@ -39,7 +41,7 @@ pub(crate) struct Sending {
     pub(crate) in_flight: Vec<Outgoing>,
     pub(crate) results: Vec<ItemResult>,
     pub(crate) more_at: Option<Timestamp>,
-    pub(crate) going: Going,
+    pub(crate) run_state: RunState,
     /// Told to stop: it claims nothing more and gives the job back.
     pub(crate) stopping: bool,
 }
@@ -145,7 +147,7 @@ impl World {
         let mut rng = StdRng::from_rng(&mut self.rng);
         let asked = self.asked();
         enum Did {
-            Begun(Begin),
+            Begun(ChunkStart),
             Over(&'static str),
             More,
         }
@@ -158,7 +160,9 @@ impl World {
                 Ran::Stale => Did::Over("stale"),
             };
             Ok(match job.kind {
-                JobKind::SendChunk => send::begin(tx, now, &job, asked, &mut rng).await?.map(Did::Begun),
+                JobKind::SendChunk => {
+                    send::begin(tx, now, Held::of(&job).expect("a chunk"), asked, &mut rng).await?.map(Did::Begun)
+                }
                 JobKind::Cancel => batches::run_cancel(tx, now, &job, &mut rng).await?.map(|()| Did::Over("cancelled")),
                 JobKind::Start => batches::run_start(tx, now, &job, &mut rng).await?.map(|()| Did::Over("started")),
                 JobKind::Expand => {
@@ -170,7 +174,7 @@ impl World {
                     })
                 }
                 JobKind::TagChunk => {
-                    let mut set = SetChunk::read(tx, &job).await?.parse()?.with_step_rows(STEP_ROWS);
+                    let mut set = SetChunk::read(tx, &job).await?.expect("a set").parse()?.with_step_rows(STEP_ROWS);
                     batches::run_set(tx, now, &job, &mut set, &mut rng).await?.map(ran)
                 }
                 other => panic!("there is no {other} here"),
@@ -192,24 +196,24 @@ impl World {
     }
 
     /// Goes on with a chunk that was begun.
-    fn begun(&mut self, which: usize, job: Box<Claimed>, begun: Begin) {
+    fn begun(&mut self, which: usize, job: Box<Claimed>, begun: ChunkStart) {
         match begun {
-            Begin::Go(work, first) => {
+            ChunkStart::Go(work, first) => {
                 let mut sending = Sending {
                     job: *job,
                     work: *work,
                     in_flight: Vec::new(),
                     results: Vec::new(),
                     more_at: Some(self.now),
-                    going: Going::On,
+                    run_state: RunState::Running,
                     stopping: false,
                 };
                 self.claimed(which, &mut sending, *first);
                 self.workers[which].doing = Doing::Sending(Box::new(sending));
             }
-            Begin::Parked => self.over(which, &job, "parked"),
-            Begin::Over => self.over(which, &job, "over"),
-            Begin::Stale => self.over(which, &job, "stale"),
+            ChunkStart::Parked => self.over(which, &job, "parked"),
+            ChunkStart::Over => self.over(which, &job, "over"),
+            ChunkStart::Stale => self.over(which, &job, "stale"),
         }
     }
 
@@ -247,7 +251,7 @@ impl World {
 
     pub(crate) async fn send_on(&mut self, which: usize, mut sending: Box<Sending>) -> bool {
         let may_claim = !sending.stopping
-            && sending.going == Going::On
+            && sending.run_state == RunState::Running
             && sending.in_flight.len() < 4
             && sending.more_at.is_some_and(|at| at <= self.now);
         let can_send = sending.in_flight.iter().any(|item| sending.stopping || item.send_at_us <= self.now.0 * 1_000);
@@ -295,8 +299,8 @@ impl World {
         }
     }
 
-    fn asked(&mut self) -> Asked {
-        Asked { wanted: self.rng.random_range(1..8), gateway: None, sender_rate: None }
+    fn asked(&mut self) -> ClaimRequest {
+        ClaimRequest { wanted: self.rng.random_range(1..8), gateway: None, sender_rate: None }
     }
 
     fn claimed(&mut self, which: usize, sending: &mut Sending, claimed: send::ClaimedItems) {
@@ -310,7 +314,7 @@ impl World {
         );
         self.say(line);
         self.check_claim(batch, &claimed);
-        sending.going = claimed.going;
+        sending.run_state = claimed.run_state;
         sending.more_at = claimed.more_at;
         sending.in_flight.extend(claimed.items);
     }
@@ -373,15 +377,15 @@ impl World {
                 assert_eq!(after, changes, "a stale claim changes nothing");
                 self.say(format!("{}: its outcomes are stale", self.workers[which].owner));
             }
-            Heard::Done(Step { value: Settled::Written { going, circuit_open_until }, .. }) => {
-                if circuit_open_until.is_some() && results.iter().any(|r| r.sign() == Sign::Failing) {
+            Heard::Done(Step { value: Settled::Written { run_state, circuit_open_until }, .. }) => {
+                if circuit_open_until.is_some() && results.iter().any(|r| r.signal() == CircuitSignal::Failing) {
                     self.seen.circuits += 1;
                 }
                 if let Some(until) = circuit_open_until {
                     sending.more_at = sending.more_at.map(|at| at.max(until));
                 }
-                if going != Going::On {
-                    sending.going = going;
+                if run_state != RunState::Running {
+                    sending.run_state = run_state;
                 }
                 sending.results.clear();
                 self.workers[which].doing = Doing::Sending(sending);

@@ -1,7 +1,7 @@
 //! What this process has seen of each sender's gateway a moment ago: messages that were claimed before the circuit in the
 //! sender's row opened stay here, instead of failing one by one.
 
-use domain::circuit::{FIRST, Sign, THRESHOLD};
+use domain::circuit::{CircuitSignal, FIRST, THRESHOLD};
 use domain::{SenderId, Timestamp};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -23,18 +23,18 @@ impl Circuit {
 
     /// Takes in what an outcome says of the gateway. Once it failed often enough in a row, the circuit is open here until
     /// its row is written.
-    pub(crate) fn sees(&self, sign: Sign, now: Timestamp) {
-        match sign {
-            Sign::Alive => {
+    pub(crate) fn sees(&self, signal: CircuitSignal, now: Timestamp) {
+        match signal {
+            CircuitSignal::Alive => {
                 self.failures.store(0, Ordering::Relaxed);
                 self.open_until_ms.store(0, Ordering::Relaxed);
             }
-            Sign::Failing => {
+            CircuitSignal::Failing => {
                 if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= THRESHOLD {
                     self.opens(now.plus(FIRST));
                 }
             }
-            Sign::FailingAgain | Sign::Nothing => {}
+            CircuitSignal::FailingAgain | CircuitSignal::Nothing => {}
         }
     }
 
@@ -69,17 +69,17 @@ mod tests {
         let circuits = Circuits::default();
         let (circuit, now) = (circuits.of(Some(SenderId(1))), Timestamp(1_000));
         for _ in 1..THRESHOLD {
-            circuit.sees(Sign::Failing, now);
+            circuit.sees(CircuitSignal::Failing, now);
         }
         assert!(!circuit.is_open(now));
-        circuits.of(Some(SenderId(1))).sees(Sign::Failing, now);
+        circuits.of(Some(SenderId(1))).sees(CircuitSignal::Failing, now);
         assert!(circuit.is_open(now) && !circuits.of(Some(SenderId(2))).is_open(now));
         circuit.lets_through();
         assert!(!circuit.is_open(now));
-        circuit.sees(Sign::Failing, now);
+        circuit.sees(CircuitSignal::Failing, now);
         assert!(circuit.is_open(now), "one more failure in the same row");
-        circuit.sees(Sign::Alive, now);
-        circuit.sees(Sign::Failing, now);
+        circuit.sees(CircuitSignal::Alive, now);
+        circuit.sees(CircuitSignal::Failing, now);
         assert!(!circuit.is_open(now));
     }
 }

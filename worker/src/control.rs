@@ -3,7 +3,7 @@
 
 use crate::Shared;
 use backplane::{Notice, Notifier};
-use domain::batches::Going;
+use domain::batches::RunState;
 use domain::{BatchId, Event, batches};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -75,10 +75,10 @@ pub(crate) async fn follow(shared: Arc<Shared>, notifier: Arc<dyn Notifier>, sto
         if ids.is_empty() {
             continue;
         }
-        match batches::going(shared.db.read(), &ids).await {
+        match batches::run_states(shared.db.read(), &ids).await {
             Ok(states) => {
-                for (id, going) in states {
-                    shared.controls.set(id, going != Going::On);
+                for (id, run_state) in states {
+                    shared.controls.set(id, run_state != RunState::Running);
                 }
             }
             Err(error) => tracing::debug!(%error, "controls not read"),

@@ -9,7 +9,7 @@ mod faults;
 mod gateway;
 mod load;
 
-use crate::rig::{Kind, Setup, Surroundings, contacts};
+use crate::rig::{Environment, Kind, Setup, contacts};
 use anyhow::{Context, Result, bail};
 use audit::AuditReport;
 use faults::Faults;
@@ -61,12 +61,12 @@ impl fmt::Display for Soaked {
 /// # Errors
 /// A set-up that does not start, or does not come to its end; a soak too short for anything to be tried.
 pub async fn soak(
-    surroundings: &Surroundings,
+    environment: &Environment,
     minutes: u32,
     seed: Option<u64>,
     begun: impl FnOnce(fmt::Arguments<'_>),
 ) -> Result<Soaked> {
-    let kind = if surroundings.has_servers() { Kind::Split } else { Kind::Embedded };
+    let kind = if environment.has_servers() { Kind::Split } else { Kind::Embedded };
     let seed = seed.unwrap_or_else(rand::random);
     begun(format_args!("soak: {} set-up, {minutes} minutes, seed {seed}", kind.name()));
     let gateway = Gateway::start(seed).await?;
@@ -75,9 +75,9 @@ pub async fn soak(
     let more = [
         ("LISTEN", format!("127.0.0.1:{port}")),
         ("SQLITE_SYNCHRONOUS", "normal".into()),
-        ("LOG_LEVEL", surroundings.log_level("error")),
+        ("LOG_LEVEL", environment.log_level("error")),
     ];
-    let mut setup = Setup::start(surroundings, kind, gateway.url(), 2, &more).await?;
+    let mut setup = Setup::start(environment, kind, gateway.url(), 2, &more).await?;
     let import = setup.post("/batch/import", contacts(CONTACTS)?).await?;
     setup.ended(&import).await?;
     let few: Vec<String> = (1..=20).map(|id| id.to_string()).collect();

@@ -2,7 +2,7 @@
 
 use super::Figures;
 use super::load::{self, Sink};
-use crate::rig::{CONCURRENCY, Kind, Setup, Surroundings};
+use crate::rig::{CONCURRENCY, Environment, Kind, Setup};
 use anyhow::{Result, bail};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -12,14 +12,14 @@ const CONTACTS: usize = 200_000;
 
 /// Accepts a send to a million ids.
 pub(super) async fn accept(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
 ) -> Result<()> {
     let count = count.unwrap_or(1_000_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(surroundings, kind, &sink.url(), 1, &[]).await?;
+    let setup = Setup::start(environment, kind, &sink.url(), 1, &[]).await?;
     let ids: Vec<String> = (10_000_000..10_000_000 + count).map(|id| id.to_string()).collect();
     let body = json!({ "contactIds": ids, "content": "x", "scheduleAt": "2099-01-01T00:00:00Z" }).to_string();
     let began = Instant::now();
@@ -32,14 +32,14 @@ pub(super) async fn accept(
 
 /// Imports contacts from JSON.
 pub(super) async fn import(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
 ) -> Result<()> {
     let count = count.unwrap_or(1_000_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(surroundings, kind, &sink.url(), 1, &[]).await?;
+    let setup = Setup::start(environment, kind, &sink.url(), 1, &[]).await?;
     let began = Instant::now();
     setup.import(count).await?;
     figures.add(format!("import {count} contacts"), count as f64 / began.elapsed().as_secs_f64(), "contacts/s");
@@ -73,29 +73,29 @@ async fn writer_holds(setup: &Setup, kind: Kind, figures: &mut Figures) -> Resul
 
 /// Tags contacts.
 pub(super) async fn tag(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
 ) -> Result<()> {
     let count = count.unwrap_or(CONTACTS);
     let body = |ids: &[String]| json!({ "contactIds": ids, "tags": ["bench"], "operation": "add" });
-    over(surroundings, kind, count, figures, "tag", "/batch/tags", body).await
+    over(environment, kind, count, figures, "tag", "/batch/tags", body).await
 }
 
 /// Deletes contacts.
 pub(super) async fn delete(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
 ) -> Result<()> {
     let count = count.unwrap_or(CONTACTS);
-    over(surroundings, kind, count, figures, "delete", "/batch/delete", |ids| json!({ "contactIds": ids })).await
+    over(environment, kind, count, figures, "delete", "/batch/delete", |ids| json!({ "contactIds": ids })).await
 }
 
 async fn over(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: usize,
     figures: &mut Figures,
@@ -104,7 +104,7 @@ async fn over(
     body: impl Fn(&[String]) -> serde_json::Value,
 ) -> Result<()> {
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(surroundings, kind, &sink.url(), 1, &[]).await?;
+    let setup = Setup::start(environment, kind, &sink.url(), 1, &[]).await?;
     let ids = setup.import(count).await?;
     let body = body(&ids).to_string();
     let began = Instant::now();
@@ -120,7 +120,7 @@ async fn over(
 
 /// Sends messages to a receiver that answers at once and to one that takes 20 ms.
 pub(super) async fn send(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
@@ -128,7 +128,7 @@ pub(super) async fn send(
     let messages = count.unwrap_or(10_000);
     for delay_ms in [0, 20] {
         let sink = Sink::start(Duration::from_millis(delay_ms)).await?;
-        let setup = Setup::start(surroundings, kind, &sink.url(), 1, &[]).await?;
+        let setup = Setup::start(environment, kind, &sink.url(), 1, &[]).await?;
         let ids = setup.import(messages).await?;
         let body = json!({ "contactIds": ids, "content": "Hello {{ name }}" }).to_string();
         // Once for what is cold, then between two runs of the bare generator: the machine is the same for both.

@@ -7,7 +7,7 @@
 
 use super::load::Sink;
 use super::{Figures, percentile};
-use crate::rig::{Kind, PASSWORD, Setup, Surroundings, USER};
+use crate::rig::{Environment, Kind, PASSWORD, Setup, USER};
 use anyhow::{Context, Result, bail};
 use domain::db::{self, Dialect};
 use reqwest::{Method, StatusCode, header};
@@ -79,14 +79,14 @@ const UNLINKED: [&str; 22] = [
 
 /// Measures it.
 pub(super) async fn pages(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
 ) -> Result<()> {
     let items = count.unwrap_or(ITEMS).max(1_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(surroundings, kind, &sink.url(), 1, &[("SSE_MAX_CONNECTIONS", "1000".into())]).await?;
+    let setup = Setup::start(environment, kind, &sink.url(), 1, &[("SSE_MAX_CONNECTIONS", "1000".into())]).await?;
     let began = Instant::now();
     let filled = fill(&setup, items).await?;
     eprintln(&format!("{}: a ledger of {items} items in {:.0} s", kind.name(), began.elapsed().as_secs_f64()));

@@ -2,7 +2,7 @@
 
 use super::load::Sink;
 use super::{Figures, percentile};
-use crate::rig::{Kind, SECRET, Setup, Surroundings};
+use crate::rig::{Environment, Kind, SECRET, Setup};
 use anyhow::{Context, Result, bail};
 use domain::db::{self, Dialect};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -29,14 +29,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Lists, histories, replies and streams.
 pub(super) async fn frontend(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
 ) -> Result<()> {
     let messages = count.unwrap_or(1_000_000).max(CUSTOMERS);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(surroundings, kind, &sink.url(), 1, &[]).await?;
+    let setup = Setup::start(environment, kind, &sink.url(), 1, &[]).await?;
     setup.import(CUSTOMERS).await?;
     fill(&setup, messages).await?;
 

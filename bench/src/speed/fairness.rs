@@ -3,7 +3,7 @@
 use super::load::Sink;
 use super::pickup::{MOST_CONTACTS, Running, first_contacts};
 use super::{Figures, percentile};
-use crate::rig::{CONCURRENCY, Kind, Setup, Surroundings};
+use crate::rig::{CONCURRENCY, Environment, Kind, Setup};
 use anyhow::{Context, Result, bail};
 use domain::BatchId;
 use domain::batches::{BatchSummary, NewSend};
@@ -35,13 +35,13 @@ const PROBES: usize = 500;
 /// A thousand batches at once, each with a pace of its own, beside one of a million items that has none: how much later
 /// than its own pace allows does each end, and does a critical job wait for them?
 pub(super) async fn among_many(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
 ) -> Result<()> {
     let batches = count.unwrap_or(1_000);
-    let mut running = Running::start(surroundings, kind).await?;
+    let mut running = Running::start(environment, kind).await?;
     running.schedule();
     running.import(MOST_CONTACTS).await?;
     let large = running.send(NewSend::new("Hello {{ name }}", first_contacts(LARGE))).await?;
@@ -96,14 +96,14 @@ async fn ended(running: &Running, id: BatchId) -> Result<BatchSummary> {
 /// A hundred thousand batches of one item, each a request of its own: how many are accepted a second, how many end, and
 /// what the lists then cost.
 pub(super) async fn of_one(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
 ) -> Result<()> {
     let batches = count.unwrap_or(100_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(surroundings, kind, &sink.url(), 1, &[]).await?;
+    let setup = Setup::start(environment, kind, &sink.url(), 1, &[]).await?;
     setup.import(1_000).await?;
     let began = Instant::now();
     stream::iter(0..batches)

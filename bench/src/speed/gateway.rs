@@ -2,7 +2,7 @@
 
 use super::Figures;
 use super::load::Sink;
-use crate::rig::{self, CONCURRENCY, Kind, Setup, Surroundings};
+use crate::rig::{self, CONCURRENCY, Environment, Kind, Setup};
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, stream};
 use gateway::{SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
@@ -23,19 +23,19 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// A gateway of its own over the simulated network, under 64 clients; then one inside `serve` that sends a campaign; and,
 /// split, a campaign through a process for each role, left alone and with ten kills.
 pub(super) async fn rate(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
 ) -> Result<()> {
     if kind == Kind::Split {
         let messages = count.unwrap_or(CAMPAIGN);
-        campaign(surroundings, messages, 0, figures).await?;
-        return campaign(surroundings, messages, KILLS, figures).await;
+        campaign(environment, messages, 0, figures).await?;
+        return campaign(environment, messages, KILLS, figures).await;
     }
     let messages = count.unwrap_or(MESSAGES);
     for synchronous in ["full", "normal"] {
-        alone(surroundings, messages, synchronous, figures).await?;
+        alone(environment, messages, synchronous, figures).await?;
     }
     for synchronous in ["full", "normal"] {
         // Empty is as good as absent: the gateway is inside.
@@ -44,7 +44,7 @@ pub(super) async fn rate(
             ("GATEWAY_SECRET", String::new()),
             ("SQLITE_SYNCHRONOUS", synchronous.to_owned()),
         ];
-        let setup = Setup::start(surroundings, kind, "", 1, &more).await?;
+        let setup = Setup::start(environment, kind, "", 1, &more).await?;
         let ids = setup.import(messages).await?;
         let body = json!({ "contactIds": ids, "content": "Hello {{ name }}" }).to_string();
         let began = Instant::now();
@@ -62,12 +62,12 @@ pub(super) async fn rate(
 
 /// A campaign through api, worker, scheduler and gateway, each a process of its own, while worker and gateway are killed in
 /// turn. Fails when anything is lost, or went out twice.
-async fn campaign(surroundings: &Surroundings, messages: usize, kills: usize, figures: &mut Figures) -> Result<()> {
+async fn campaign(environment: &Environment, messages: usize, kills: usize, figures: &mut Figures) -> Result<()> {
     // Workers are told once where it is, so it is there again after a kill. Nobody else takes a port that was just let go.
     let listen = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-    let mut setup = Setup::start(surroundings, Kind::Split, &format!("http://{listen}"), 1, &[]).await?;
+    let mut setup = Setup::start(environment, Kind::Split, &format!("http://{listen}"), 1, &[]).await?;
     let more = [("BACKEND_URL", setup.url().to_owned()), ("GATEWAY_LISTEN", listen)];
-    let mut gateway = rig::Alone::start(surroundings, "gateway", &more).await?;
+    let mut gateway = rig::Alone::start(environment, "gateway", &more).await?;
     let ids = setup.import(messages).await?;
     let body = json!({ "contactIds": ids, "content": "Hello {{ name }}" }).to_string();
     let (began, others, own) = (Instant::now(), setup.processor_time()?, gateway.processor_time()?);
@@ -117,14 +117,14 @@ async fn campaign(surroundings: &Surroundings, messages: usize, kills: usize, fi
 /// Which part of a set-up the one worker is.
 const WORKER: usize = 0;
 
-async fn alone(surroundings: &Surroundings, messages: usize, synchronous: &str, figures: &mut Figures) -> Result<()> {
+async fn alone(environment: &Environment, messages: usize, synchronous: &str, figures: &mut Figures) -> Result<()> {
     let sink = Sink::start(Duration::ZERO).await?;
     let more = [
         ("BACKEND_URL", sink.url()),
         ("GATEWAY_LISTEN", "127.0.0.1:0".into()),
         ("SQLITE_SYNCHRONOUS", synchronous.into()),
     ];
-    let gateway = rig::Alone::start(surroundings, "gateway", &more).await?;
+    let gateway = rig::Alone::start(environment, "gateway", &more).await?;
     let client = reqwest::Client::builder().pool_max_idle_per_host(CONCURRENCY).tcp_nodelay(true).no_proxy().build()?;
     let signer = Signer::new(rig::SECRET.as_bytes()).context("a secret")?;
     let (url, began) = (format!("{}/send", gateway.url()), Instant::now());

@@ -16,7 +16,7 @@ mod pickup;
 mod reads;
 mod sockets;
 
-use crate::rig::{Kind, Surroundings};
+use crate::rig::{Environment, Kind};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
@@ -65,7 +65,7 @@ const LONG: [&str; 4] = ["list", "many", "ones", "console"];
 ///
 /// # Errors
 /// A name that is none; a set-up that does not start, or does not do what is measured.
-pub async fn measure(surroundings: &Surroundings, what: &str, count: Option<usize>) -> Result<Vec<Figure>> {
+pub async fn measure(environment: &Environment, what: &str, count: Option<usize>) -> Result<Vec<Figure>> {
     let wanted: Vec<&str> = match what {
         "all" => ALL.to_vec(),
         one if ALL.contains(&one) || LONG.contains(&one) => vec![one],
@@ -74,7 +74,7 @@ pub async fn measure(surroundings: &Surroundings, what: &str, count: Option<usiz
         }
     };
     let mut kinds = vec![Kind::Embedded];
-    if surroundings.has_servers() {
+    if environment.has_servers() {
         kinds.push(Kind::Split);
     }
     let mut figures = Vec::new();
@@ -82,22 +82,22 @@ pub async fn measure(surroundings: &Surroundings, what: &str, count: Option<usiz
         let mut of_kind = Figures { setup: kind.name(), all: Vec::new() };
         for what in &wanted {
             let done = match *what {
-                "accept" => batches::accept(surroundings, kind, count, &mut of_kind).await,
-                "import" => batches::import(surroundings, kind, count, &mut of_kind).await,
-                "tag" => batches::tag(surroundings, kind, count, &mut of_kind).await,
-                "delete" => batches::delete(surroundings, kind, count, &mut of_kind).await,
-                "send" => batches::send(surroundings, kind, count, &mut of_kind).await,
-                "gateway" => gateway::rate(surroundings, kind, count, &mut of_kind).await,
-                "pickup" => pickup::idle(surroundings, kind, count, &mut of_kind).await,
-                "critical" => pickup::critical(surroundings, kind, count, &mut of_kind).await,
-                "pace" => pace::accuracy(surroundings, kind, &mut of_kind).await,
-                "read" => reads::rate(surroundings, kind, count, &mut of_kind).await,
-                "list" => reads::lists(surroundings, kind, count, &mut of_kind).await,
-                "console" => console::pages(surroundings, kind, count, &mut of_kind).await,
-                "many" => fairness::among_many(surroundings, kind, count, &mut of_kind).await,
-                "ones" => fairness::of_one(surroundings, kind, count, &mut of_kind).await,
-                "sockets" => sockets::idle(surroundings, kind, count, &mut of_kind).await,
-                "crm" => crm::frontend(surroundings, kind, count, &mut of_kind).await,
+                "accept" => batches::accept(environment, kind, count, &mut of_kind).await,
+                "import" => batches::import(environment, kind, count, &mut of_kind).await,
+                "tag" => batches::tag(environment, kind, count, &mut of_kind).await,
+                "delete" => batches::delete(environment, kind, count, &mut of_kind).await,
+                "send" => batches::send(environment, kind, count, &mut of_kind).await,
+                "gateway" => gateway::rate(environment, kind, count, &mut of_kind).await,
+                "pickup" => pickup::idle(environment, kind, count, &mut of_kind).await,
+                "critical" => pickup::critical(environment, kind, count, &mut of_kind).await,
+                "pace" => pace::accuracy(environment, kind, &mut of_kind).await,
+                "read" => reads::rate(environment, kind, count, &mut of_kind).await,
+                "list" => reads::lists(environment, kind, count, &mut of_kind).await,
+                "console" => console::pages(environment, kind, count, &mut of_kind).await,
+                "many" => fairness::among_many(environment, kind, count, &mut of_kind).await,
+                "ones" => fairness::of_one(environment, kind, count, &mut of_kind).await,
+                "sockets" => sockets::idle(environment, kind, count, &mut of_kind).await,
+                "crm" => crm::frontend(environment, kind, count, &mut of_kind).await,
                 other => bail!("{other:?} cannot be measured"),
             };
             done.with_context(|| format!("bench {what}, {}", kind.name()))?;

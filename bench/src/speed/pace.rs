@@ -2,7 +2,7 @@
 
 use super::Figures;
 use super::load::Sink;
-use crate::rig::{Kind, Setup, Surroundings};
+use crate::rig::{Environment, Kind, Setup};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use serde_json::json;
@@ -18,9 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const KILLED_AT: (u32, usize) = (6_000, 3_000);
 
 /// Sends at several paces over four workers (the embedded set-up has one process) and compares the receiver's times.
-pub(super) async fn accuracy(surroundings: &Surroundings, kind: Kind, figures: &mut Figures) -> Result<()> {
+pub(super) async fn accuracy(environment: &Environment, kind: Kind, figures: &mut Figures) -> Result<()> {
     let sink = Sink::start(Duration::ZERO).await?;
-    let mut setup = Setup::start(surroundings, kind, &sink.url(), 4, &[]).await?;
+    let mut setup = Setup::start(environment, kind, &sink.url(), 4, &[]).await?;
     let most = RATES.iter().map(|(_, messages)| *messages).max().unwrap_or(0);
     let ids = setup.import(most).await?;
     for (rate, messages) in RATES {

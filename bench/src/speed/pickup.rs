@@ -1,7 +1,7 @@
 //! From a job's commit to the start of its handler: in this process, so that both ends have one clock.
 
 use super::{Figures, percentile};
-use crate::rig::{CONCURRENCY, Kind, Ledger, Surroundings};
+use crate::rig::{CONCURRENCY, Environment, Kind, Ledger};
 use anyhow::{Context, Result};
 use backplane::{After, Backplane, Intake};
 use domain::batches::{
@@ -49,8 +49,8 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) async fn start(surroundings: &Surroundings, kind: Kind) -> Result<Self> {
-        let ledger = Ledger::make(surroundings, kind).await?;
+    pub(super) async fn start(environment: &Environment, kind: Kind) -> Result<Self> {
+        let ledger = Ledger::make(environment, kind).await?;
         let (db, clock) = (ledger.open().await?, Clock::machine());
         clock.correct(db.now().await?);
         let backplane = match &ledger.redis_url {
@@ -165,12 +165,12 @@ impl Running {
 
 /// With nothing else to do.
 pub(super) async fn idle(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
 ) -> Result<()> {
-    let mut running = Running::start(surroundings, kind).await?;
+    let mut running = Running::start(environment, kind).await?;
     running.probe(50).await?;
     let took = running.probe(count.unwrap_or(PROBES)).await?;
     figures.add("idle pick-up, p50", percentile(&took, 0.50), "ms");
@@ -180,13 +180,13 @@ pub(super) async fn idle(
 
 /// While a million bulk items wait and are sent as fast as they go.
 pub(super) async fn critical(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
 ) -> Result<()> {
     let items = count.unwrap_or(1_000_000);
-    let mut running = Running::start(surroundings, kind).await?;
+    let mut running = Running::start(environment, kind).await?;
     running.import(items.min(MOST_CONTACTS)).await?;
     let send = running.send(NewSend::new("Hello {{ name }}", first_contacts(items))).await?;
     let took = running.probe(PROBES).await?;

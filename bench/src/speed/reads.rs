@@ -2,7 +2,7 @@
 
 use super::load::{self, Sink};
 use super::{Figures, percentile};
-use crate::rig::{CONCURRENCY, Kind, Setup, Surroundings};
+use crate::rig::{CONCURRENCY, Environment, Kind, Setup};
 use anyhow::Result;
 use domain::db::{self, Dialect};
 use serde_json::json;
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 /// `GET /batch`, requests a second, beside a bare handler.
 pub(super) async fn rate(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
 ) -> Result<()> {
     let requests = count.unwrap_or(20_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(surroundings, kind, &sink.url(), 1, &[]).await?;
+    let setup = Setup::start(environment, kind, &sink.url(), 1, &[]).await?;
     for _ in 0..20 {
         let body = json!({ "contactIds": ["1"], "content": "x", "scheduleAt": "2099-01-01T00:00:00Z" }).to_string();
         setup.post("/batch/send", body).await?;
@@ -37,14 +37,14 @@ const BATCH: usize = 10_000;
 
 /// Lists, statistics and items, with ten million items in the ledger.
 pub(super) async fn lists(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
 ) -> Result<()> {
     let items = count.unwrap_or(10_000_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(surroundings, kind, &sink.url(), 1, &[]).await?;
+    let setup = Setup::start(environment, kind, &sink.url(), 1, &[]).await?;
     let batches = items.div_ceil(BATCH).max(1);
     fill(&setup, batches).await?;
     for path in [

@@ -2,7 +2,7 @@
 
 use super::Figures;
 use super::load::Sink;
-use crate::rig::{Kind, Setup, Surroundings};
+use crate::rig::{Environment, Kind, Setup};
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
@@ -18,14 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The memory of so many idle sockets, and how long a change takes to reach all of them.
 pub(super) async fn idle(
-    surroundings: &Surroundings,
+    environment: &Environment,
     kind: Kind,
     count: Option<usize>,
     figures: &mut Figures,
 ) -> Result<()> {
     let count = count.unwrap_or(10_000);
     let sink = Sink::start(Duration::ZERO).await?;
-    let setup = Setup::start(surroundings, kind, &sink.url(), 1, &[]).await?;
+    let setup = Setup::start(environment, kind, &sink.url(), 1, &[]).await?;
     let before = setup.memory_mib("api")?;
     let url = format!("{}/ws?token={}", setup.url().replacen("http", "ws", 1), setup.token());
     let sockets: Vec<_> = stream::iter(0..count)

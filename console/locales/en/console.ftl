@@ -285,6 +285,7 @@ act-send = { $count ->
    *[other] Send to { $shown } recipients
 }
 send-undo = It can be cancelled before it starts.
+send-given-up = Nothing came for an hour, and what had come was given up. Send it again.{ $value }
 send-nobody = It would reach nobody. Choose other tags or contacts.{ $value }
 send-no-text = The text is empty. Write one, or choose a template.{ $value }
 send-long-text = The text is too long. It may have { $value } characters.

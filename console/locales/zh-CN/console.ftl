@@ -265,6 +265,7 @@ act-send = { $count ->
    *[other] 发送给 { $shown } 位收件人
 }
 send-undo = 开始之前可以取消。
+send-given-up = 一小时内没有收到新内容，已收到的部分已放弃。请重新提交。{ $value }
 send-nobody = 没有人会收到。请选择其他标签或联系人。{ $value }
 send-no-text = 文本为空。请填写文本或选择模板。{ $value }
 send-long-text = 文本太长。最多 { $value } 个字符。

@@ -6,6 +6,7 @@
 
 use super::Wrong;
 use super::making::{self, Made};
+use super::new_send;
 use super::who::tags_of;
 use crate::fault::Fault;
 use crate::guard::{self, Context};
@@ -13,7 +14,9 @@ use crate::ui::Ui;
 use crate::upload::Upload;
 use askama::Template;
 use domain::batches::export::write_failed;
-use domain::batches::{FailedRow, ImportLine, ImportPlan, ImportWriter, NewImport, Plan, PlannedRow};
+use domain::batches::{
+    CreateError, FailedRow, ImportLine, ImportPlan, ImportWriter, NewImport, Plan, PlannedRow, StageError,
+};
 use domain::contacts::import_file::{self, FileError, FileOptions, FileRow, Mapping, MappingError, Shape, check_row};
 use domain::contacts::phone::{self, Country};
 use domain::db;
@@ -159,12 +162,24 @@ enum ImportError {
     File(FileError),
     /// The thread that read the file panicked, or the process ends.
     Reader(tokio::task::JoinError),
-    Database(DbErr),
+    Create(CreateError),
+}
+
+impl From<CreateError> for ImportError {
+    fn from(error: CreateError) -> Self {
+        Self::Create(error)
+    }
+}
+
+impl From<StageError> for ImportError {
+    fn from(error: StageError) -> Self {
+        Self::Create(error.into())
+    }
 }
 
 impl From<DbErr> for ImportError {
     fn from(error: DbErr) -> Self {
-        Self::Database(error)
+        Self::Create(error.into())
     }
 }
 
@@ -397,6 +412,6 @@ async fn import(
             tracing::error!(%error, "the thread that reads an import's file ended");
             Err(Fault::Ours)
         }
-        Made::Refused(ImportError::Database(error)) => Err(error.into()),
+        Made::Refused(ImportError::Create(error)) => Ok(page(context, draft, vec![new_send::refused(error)?], None)),
     }
 }

@@ -168,6 +168,7 @@ pub(super) fn refused(error: CreateError) -> Result<Wrong, Fault> {
         CreateError::NoTemplate => Ok(("send-no-template", String::new())),
         CreateError::NoSender => Ok(("send-no-sender", String::new())),
         CreateError::RemainderTaken(other) => Ok(("send-remainder-taken", other.to_string())),
+        CreateError::GivenUp(_) => Ok(("send-given-up", String::new())),
         CreateError::Template(error) => Ok(("send-bad-text", error.to_string())),
     }
 }

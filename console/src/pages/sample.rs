@@ -5,10 +5,9 @@
 use super::making::{self, Made};
 use crate::fault::Fault;
 use crate::guard::{Context, redirect};
-use domain::batches::{self, ImportLine, ImportWriter, NewImport};
+use domain::batches::{self, CreateError, ImportLine, ImportWriter, NewImport};
 use domain::contacts::import_file::ImportRow;
 use poem::Response;
-use sea_orm::DbErr;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -51,10 +50,15 @@ pub(crate) async fn make(context: Context) -> Result<Response, Fault> {
         let tx = context.app.db.begin().await?;
         let step = writer.finish(&tx, now, user, &new).await?;
         accepted.get_or_init(|| step.value.summary.id);
-        Ok::<_, DbErr>((tx, step))
+        Ok::<_, CreateError>((tx, step))
     });
-    if let Made::Refused(error) = made.await? {
-        return Err(error.into());
+    match made.await? {
+        Made::Accepted(_) => {}
+        Made::Refused(CreateError::Database(error)) => return Err(error.into()),
+        Made::Refused(error) => {
+            tracing::error!(%error, "the sample's import was refused");
+            return Err(Fault::Ours);
+        }
     }
     // They are there when the form counts them. Their import takes a moment; who comes too soon sees fewer, and checks again.
     let began = Instant::now();

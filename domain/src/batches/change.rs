@@ -2,7 +2,7 @@
 
 use super::lookup::{Lookup, Numbered};
 use super::recipients::ContactRef;
-use super::sets::{Decided, Holds, SetChunk};
+use super::sets::{ChunkContent, Decided, SetChunk};
 use super::traces::{self, Trace};
 use crate::contacts::erase::{self, Erased};
 use crate::contacts::tags;
@@ -76,7 +76,9 @@ async fn find(
     seqs: &[i64],
     next_seq: i64,
 ) -> Result<(Vec<Decided>, Vec<i64>), DbErr> {
-    let (Holds::Tagged(refs) | Holds::Deleted(refs)) = &set.holds else { return Ok((Vec::new(), Vec::new())) };
+    let (ChunkContent::Tagged(refs) | ChunkContent::Deleted(refs)) = &set.content else {
+        return Ok((Vec::new(), Vec::new()));
+    };
     let at = |seq: i64| usize::try_from(seq - set.first_seq).ok().and_then(|place| refs.get(place));
     let wanted: Vec<(i64, &ContactRef)> = seqs.iter().filter_map(|seq| Some((*seq, at(*seq)?))).collect();
     let found = lookup(conn, wanted.iter().map(|(_, contact)| *contact)).await?;

@@ -6,7 +6,7 @@ use super::in_flight;
 use super::recipients::{Audience, ContactRefs};
 use super::remainder;
 use super::row::{self, Batch};
-use super::staging::Staged;
+use super::staging::{GivenUp, StageError, Staged};
 use crate::contacts::phone::Country;
 use crate::contacts::tags;
 use crate::db::{self, Dialect};
@@ -120,9 +120,21 @@ pub enum CreateError {
     /// Another batch was made of what the cancelled one never sent.
     #[error("batch {0} was made of what the batch never sent")]
     RemainderTaken(BatchId),
+    /// What had come of it was given up meanwhile.
+    #[error(transparent)]
+    GivenUp(GivenUp),
     /// The database's.
     #[error(transparent)]
     Database(#[from] DbErr),
+}
+
+impl From<StageError> for CreateError {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::GivenUp(error) => Self::GivenUp(error),
+            StageError::Database(error) => Self::Database(error),
+        }
+    }
 }
 
 pub(super) struct NewBatch<'a> {
@@ -178,7 +190,7 @@ impl<'a> NewBatch<'a> {
         now: Timestamp,
         chunks: i64,
         opened: i64,
-    ) -> Result<Batch, DbErr> {
+    ) -> Result<Batch, CreateError> {
         self.staged.take(conn).await?;
         let (column, overriding, value) = match (self.staged.id, Dialect::of(conn)) {
             (None, _) => ("", "", String::new()),
@@ -218,7 +230,7 @@ impl<'a> NewBatch<'a> {
         )
         .await?
         .ok_or(DbErr::RecordNotInserted)?;
-        row::batch(&row)
+        Ok(row::batch(&row)?)
     }
 
     /// Writes the batch with the `left` chunks that are not written yet, and opens it: at once, or by a job at its time.
@@ -228,7 +240,7 @@ impl<'a> NewBatch<'a> {
         now: Timestamp,
         left: usize,
         chunks: impl Iterator<Item = Result<NewChunk, DbErr>>,
-    ) -> Result<Step<Batch>, DbErr> {
+    ) -> Result<Step<Batch>, CreateError> {
         let count = self.staged.no + i64::try_from(left).unwrap_or(i64::MAX);
         let opened = self.opened(now, count);
         let batch = self.insert(conn, now, count, opened).await?;
@@ -239,7 +251,7 @@ impl<'a> NewBatch<'a> {
         }
         writer.finish(conn).await?;
         if opened == 0 {
-            return open(conn, now, id).await;
+            return Ok(open(conn, now, id).await?);
         }
         let rings = chunks::enqueue(conn, now, id, self.batch_type, 0..opened).await?;
         Ok(Step { events: vec![Event::BatchChanged(batch.summary.clone())], value: batch, rings })
@@ -308,7 +320,7 @@ pub async fn create_send(
     match new.recipients {
         Recipients::Contacts(refs) => {
             let size = new.chunk_items.unwrap_or(chunk_size(BatchType::Send)).min(in_flight::MOST_ITEMS);
-            Ok(make_over(conn, now, batch, &refs, size).await?)
+            make_over(conn, now, batch, &refs, size).await
         }
         Recipients::Audience(audience) => {
             let batch = batch.insert(conn, now, 0, 0).await?;
@@ -332,13 +344,13 @@ pub async fn create_tag(
     staged: Staged,
 ) -> Result<Step<Batch>, CreateError> {
     let config = json!({ "tags": tags::normalise_all(&new.tags), "operation": new.operation });
-    Ok(create_over(conn, now, NewBatch::new(BatchType::Tag, by, config, staged), &new.contacts).await?)
+    create_over(conn, now, NewBatch::new(BatchType::Tag, by, config, staged), &new.contacts).await
 }
 
 /// Accepts a deletion.
 ///
 /// # Errors
-/// The database's.
+/// See [`CreateError`].
 pub async fn create_delete(
     conn: &impl ConnectionTrait,
     now: Timestamp,
@@ -352,7 +364,7 @@ pub async fn create_delete(
 /// Accepts a deletion that is to start at a time: until then it can be cancelled with nothing done.
 ///
 /// # Errors
-/// The database's.
+/// See [`CreateError`].
 pub async fn create_delete_at(
     conn: &impl ConnectionTrait,
     now: Timestamp,
@@ -362,7 +374,7 @@ pub async fn create_delete_at(
     staged: Staged,
 ) -> Result<Step<Batch>, CreateError> {
     let batch = NewBatch { schedule_at, ..NewBatch::new(BatchType::Delete, by, json!({}), staged) };
-    Ok(create_over(conn, now, batch, &contacts).await?)
+    create_over(conn, now, batch, &contacts).await
 }
 
 async fn create_over(
@@ -370,7 +382,7 @@ async fn create_over(
     now: Timestamp,
     batch: NewBatch<'_>,
     refs: &ContactRefs,
-) -> Result<Step<Batch>, DbErr> {
+) -> Result<Step<Batch>, CreateError> {
     let size = chunk_size(batch.batch_type);
     let total = i64::try_from(refs.len()).unwrap_or(i64::MAX);
     make_over(conn, now, NewBatch { total, ..batch }, refs, size).await
@@ -383,7 +395,7 @@ async fn make_over(
     batch: NewBatch<'_>,
     refs: &ContactRefs,
     size: usize,
-) -> Result<Step<Batch>, DbErr> {
+) -> Result<Step<Batch>, CreateError> {
     let mut seq = batch.staged.seq;
     let left = refs.as_slice().get(usize::try_from(seq).unwrap_or(usize::MAX)..).unwrap_or(&[]);
     let parts = left.chunks(size.max(1));

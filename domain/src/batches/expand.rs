@@ -3,7 +3,7 @@
 use super::chunks::{self, NewChunk, WINDOW, chunk_size};
 use super::create::{self, ChunkWriter};
 use super::recipients::{Audience, ContactRef};
-use super::row::{self, Going};
+use super::row::{self, RunState};
 use crate::Step;
 use crate::db::{self, Json};
 use crate::jobs::{self, Claimed, Ending};
@@ -92,7 +92,7 @@ pub async fn run_expand(
         None => None,
     };
     let finish = async |rng: &mut _| jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await;
-    let batch = batch.filter(|batch| !batch.expanded && Going::of(batch) != Going::Ended);
+    let batch = batch.filter(|batch| !batch.expanded && RunState::of(batch) != RunState::Ended);
     let (Some(batch), Some(page)) = (batch, page) else {
         finish(rng).await?;
         return Ok(Step::quiet(Expanded::Done));
@@ -146,7 +146,7 @@ pub async fn run_start(
         Some(id) => row::lock(conn, id).await?,
         None => None,
     };
-    let Some(batch) = batch.filter(|batch| Going::of(batch) != Going::Ended && batch.next_chunk == 0) else {
+    let Some(batch) = batch.filter(|batch| RunState::of(batch) != RunState::Ended && batch.next_chunk == 0) else {
         return Ok(Step::quiet(()));
     };
     let rings = chunks::open_next(conn, now, batch.summary.id, batch.summary.batch_type, WINDOW).await?;

@@ -1,14 +1,14 @@
 //! Why an item is not done yet.
 //!
-//! It is decided by what a claim decides by, and nothing besides: whether the batch goes on ([`Going`]), whether messages may
-//! leave from its sender ([`State::barrier`](crate::senders::State::barrier)), and what becomes of a recipient
+//! It is decided by what a claim decides by, and nothing besides: whether the batch goes on ([`RunState`]), whether messages may
+//! leave from its sender ([`SenderState::barrier`](crate::senders::State::barrier)), and what becomes of a recipient
 //! ([`Fate`](super::lookup::Fate)); and by where its chunk and that one's job are.
 
 use super::items::Item;
 use super::lookup::{Fate, resolve};
 use super::pace::SenderPace;
 use super::recipients::ContactRef;
-use super::row::{Batch, Going};
+use super::row::{Batch, RunState};
 use crate::db;
 use crate::model::{BatchType, ItemStatus};
 use crate::senders::{self, Barrier};
@@ -224,14 +224,14 @@ impl Batch {
         if item.status == ItemStatus::Unknown && item.finished_at.is_some() {
             return vec![Hold::InDoubt];
         }
-        let going = Going::of(self);
-        if !item.waits() || going == Going::Ended {
+        let run_state = RunState::of(self);
+        if !item.waits() || run_state == RunState::Ended {
             return Vec::new();
         }
         let later = |at: Option<Timestamp>| at.filter(|at| *at > now);
         let mut holds = Vec::new();
         let stopped = if self.awaits_approval() { Hold::Approval } else { Hold::Paused };
-        holds.extend((going == Going::Paused).then_some(stopped));
+        holds.extend((run_state == RunState::Paused).then_some(stopped));
         holds.extend(later(self.schedule_at).filter(|_| self.summary.started_at.is_none()).map(Hold::Scheduled));
         let again = later(item.next_attempt_at).filter(|_| item.attempts > 0);
         holds.extend(again.map(if item.status == ItemStatus::Unknown { Hold::AskedAgain } else { Hold::Retried }));

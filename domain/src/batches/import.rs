@@ -1,6 +1,6 @@
 //! Importing contacts: the work of an `import_chunk` job.
 
-use super::sets::{Decided, Holds, SetChunk};
+use super::sets::{ChunkContent, Decided, SetChunk};
 use super::traces::{self, Trace};
 use crate::contacts::import_file::{CleanRow, ImportRow, RowError, validate_row};
 use crate::contacts::phone::{Country, Warning};
@@ -132,7 +132,7 @@ pub(super) async fn run(
     seqs: &[i64],
     rng: &mut impl Rng,
 ) -> Result<Vec<Decided>, DbErr> {
-    let Holds::Rows(rows) = &set.holds else { return Ok(Vec::new()) };
+    let ChunkContent::Rows(rows) = &set.content else { return Ok(Vec::new()) };
     let skip_duplicates = rows.skip_duplicates;
     let mut decided = Vec::with_capacity(seqs.len());
     // By what the spellings of a number have in common, in its order: two chunks that meet on the same contacts take

@@ -1,10 +1,10 @@
 //! An import on its way into the ledger: its rows as a stream, a part in each transaction, and last the batch itself.
 
 use super::chunks::{NewChunk, chunk_size};
-use super::create::{NewBatch, NewImport};
+use super::create::{CreateError, NewBatch, NewImport};
 use super::import::ImportLine;
 use super::row::Batch;
-use super::staging::{Part, STAGE_BYTES, Staged};
+use super::staging::{Part, STAGE_BYTES, StageError, Staged};
 use crate::Step;
 use crate::contacts::tags;
 use crate::model::BatchType;
@@ -81,8 +81,8 @@ impl ImportWriter {
     /// Writes the chunks that are in hand, in a transaction of its own. After an error all is given up.
     ///
     /// # Errors
-    /// The database's.
-    pub async fn write(&mut self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<(), DbErr> {
+    /// See [`StageError`].
+    pub async fn write(&mut self, conn: &impl ConnectionTrait, now: Timestamp) -> Result<(), StageError> {
         self.bytes = 0;
         self.staged.write(conn, now, &Part(std::mem::take(&mut self.chunks))).await
     }
@@ -90,14 +90,14 @@ impl ImportWriter {
     /// Writes what is left, makes the batch and opens it.
     ///
     /// # Errors
-    /// The database's.
+    /// See [`CreateError`].
     pub async fn finish(
         &mut self,
         conn: &impl ConnectionTrait,
         now: Timestamp,
         by: UserId,
         new: &NewImport,
-    ) -> Result<Step<Batch>, DbErr> {
+    ) -> Result<Step<Batch>, CreateError> {
         self.fill()?;
         let config = json!({
             "skipDuplicates": new.skip_duplicates, "tags": tags::normalise_all(&new.tags), "source": new.source,

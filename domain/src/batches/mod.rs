@@ -69,15 +69,15 @@ pub use of_contact::{ContactItem, ItemPosition, Items, items_of_contact};
 pub use pace::{EffectivePace, LimitedBy, SenderPace, SenderPaces, sender_paces};
 pub use prune::prune;
 pub use read::{
-    Cause, Filter, Preview, Stats, causes, get, going, list, live, newer, of_sender, page, preview, sender_rate, stats,
-    summaries,
+    Cause, Filter, Preview, Stats, causes, get, list, live, newer, of_sender, page, preview, run_states, sender_rate,
+    stats, summaries,
 };
 pub use recipients::{Audience, ContactRef, ContactRefs};
 pub use refused::Refused;
 pub use remainder::{Remainder, RemainderError, remainder};
-pub use row::{Batch, Going};
+pub use row::{Batch, RunState};
 pub(crate) use row::{ItemFate, settle_item};
 pub use scheduled::{MOST_SCHEDULED, scheduled};
 pub use sets::{Ran, RawSet, SetChunk, run_set};
-pub use staging::{Part, Staged, prune_uploads, unstage};
+pub use staging::{GivenUp, Part, StageError, Staged, prune_uploads, unstage};
 pub use traces::let_go_of_cancelled;

@@ -3,7 +3,7 @@
 use super::row::Batch;
 use crate::db;
 use crate::model::BatchType;
-use crate::senders::{Hold, State};
+use crate::senders::{Hold, SenderState};
 use crate::time::Timestamp;
 use entities::SenderId;
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
@@ -19,7 +19,7 @@ pub struct SenderPace {
     /// What it is called.
     pub name: String,
     /// Its stop, its cap, and whether its gateway works.
-    pub state: State,
+    pub state: SenderState,
     /// Its limit a minute; `None`: none.
     pub rate_per_minute: Option<i64>,
     /// Until when its gateway asked it to wait, the last time.
@@ -75,7 +75,7 @@ struct Row {
     rate_per_minute: Option<i64>,
     throttled_until: Option<Timestamp>,
     #[sea_orm(nested)]
-    state: State,
+    state: SenderState,
 }
 
 /// What holds a batch.

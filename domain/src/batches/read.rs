@@ -2,7 +2,7 @@
 
 use super::lookup::{self, resolve};
 use super::recipients::{Audience, ContactRef};
-use super::row::{self, Batch, COLUMNS, Going, SUMMARY};
+use super::row::{self, Batch, COLUMNS, RunState, SUMMARY};
 use super::table::Table;
 use crate::contacts::phone;
 use crate::db::{self, Dialect, Json};
@@ -208,18 +208,18 @@ pub async fn summaries(conn: &impl ConnectionTrait, ids: &[BatchId]) -> Result<V
 ///
 /// # Errors
 /// The database's.
-pub async fn going(conn: &impl ConnectionTrait, ids: &[BatchId]) -> Result<Vec<(BatchId, Going)>, DbErr> {
+pub async fn run_states(conn: &impl ConnectionTrait, ids: &[BatchId]) -> Result<Vec<(BatchId, RunState)>, DbErr> {
     let values = Dialect::of(conn).one_of(1, "bigint");
     let sql = format!("SELECT id, status, paused FROM batches WHERE id {values}");
-    let mut states: BTreeMap<BatchId, Going> = ids.iter().map(|id| (*id, Going::Ended)).collect();
+    let mut states: BTreeMap<BatchId, RunState> = ids.iter().map(|id| (*id, RunState::Ended)).collect();
     let found: Vec<(BatchId, BatchStatus, bool)> = db::values(conn, sql, [json!(ids).to_string().into()]).await?;
     states.extend(found.into_iter().map(|(id, status, paused)| {
-        let going = match (status.is_terminal(), paused) {
-            (true, _) => Going::Ended,
-            (false, true) => Going::Paused,
-            (false, false) => Going::On,
+        let run_state = match (status.is_terminal(), paused) {
+            (true, _) => RunState::Ended,
+            (false, true) => RunState::Paused,
+            (false, false) => RunState::Running,
         };
-        (id, going)
+        (id, run_state)
     }));
     Ok(states.into_iter().collect())
 }

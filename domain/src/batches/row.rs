@@ -170,16 +170,16 @@ pub(crate) async fn read(conn: &impl ConnectionTrait, id: BatchId) -> Result<Opt
 
 /// Whether claims of this batch should go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Going {
+pub enum RunState {
     /// They should.
-    On,
+    Running,
     /// A user paused it, or it waits for an approval.
     Paused,
     /// It has ended: cancelled, or failed as a whole.
     Ended,
 }
 
-impl Going {
+impl RunState {
     /// What a batch's row says.
     #[must_use]
     pub fn of(batch: &Batch) -> Self {
@@ -188,7 +188,7 @@ impl Going {
         } else if batch.paused || batch.awaits_approval() {
             Self::Paused
         } else {
-            Self::On
+            Self::Running
         }
     }
 }

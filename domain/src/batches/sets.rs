@@ -13,7 +13,7 @@ use super::chunks;
 use super::control;
 use super::import::{self, Rows};
 use super::recipients::ContactRef;
-use super::row::{self, Counts, Going};
+use super::row::{self, Counts, RunState};
 use super::traces;
 use crate::contacts::erase;
 use crate::db::{self, Dialect};
@@ -26,6 +26,35 @@ use entities::BatchId;
 use rand::Rng;
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::Serialize;
+
+/// A kind of job that is done set by set.
+#[derive(Clone, Copy, Debug)]
+enum SetKind {
+    /// Contacts come in from rows.
+    Import,
+    /// Contacts get or lose tags.
+    Tag,
+    /// Contacts are deleted.
+    Delete,
+}
+
+impl SetKind {
+    const fn of(kind: JobKind) -> Option<Self> {
+        match kind {
+            JobKind::ImportChunk => Some(Self::Import),
+            JobKind::TagChunk => Some(Self::Tag),
+            JobKind::DeleteChunk => Some(Self::Delete),
+            JobKind::Expand
+            | JobKind::Start
+            | JobKind::Cancel
+            | JobKind::SendChunk
+            | JobKind::Deliver
+            | JobKind::Operation
+            | JobKind::Examination
+            | JobKind::Probe => None,
+        }
+    }
+}
 
 /// What became of a step of a set-based chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +88,7 @@ pub(super) struct Decided {
 /// A set-based chunk as it was read, before anybody looked into it.
 #[derive(Debug)]
 pub struct RawSet {
-    kind: JobKind,
+    kind: SetKind,
     batch: BatchId,
     no: i64,
     first_seq: i64,
@@ -77,7 +106,7 @@ pub struct SetChunk {
     pub(super) no: i64,
     pub(super) first_seq: i64,
     pub(super) config: serde_json::Value,
-    pub(super) holds: Holds,
+    pub(super) content: ChunkContent,
     /// How many rows a step writes; halved when the database finds that too much.
     pub(super) rows: usize,
     /// Something is half done that one step could not do: it is ended even if the batch is paused or cancelled meanwhile.
@@ -92,7 +121,7 @@ pub struct SetChunk {
 
 /// What a chunk holds.
 #[derive(Debug)]
-pub(super) enum Holds {
+pub(super) enum ChunkContent {
     /// Rows of an import, checked.
     Rows(Rows),
     /// Contacts whose tags change.
@@ -104,13 +133,14 @@ pub(super) enum Holds {
 }
 
 impl SetChunk {
-    /// Reads the chunk of a job. It writes nothing and needs no transaction.
+    /// Reads the chunk of a job. It writes nothing and needs no transaction. `None`: the job's kind is no set-based one, or
+    /// it is about no chunk, as no job is that we wrote.
     ///
     /// # Errors
     /// The database's.
-    pub async fn read(conn: &impl ConnectionTrait, job: &Claimed) -> Result<RawSet, DbErr> {
-        let (Some(batch), Some(no)) = (job.batch, job.chunk) else {
-            return Err(DbErr::Custom(format!("a {} job without a batch and a chunk", job.kind)));
+    pub async fn read(conn: &impl ConnectionTrait, job: &Claimed) -> Result<Option<RawSet>, DbErr> {
+        let (Some(kind), Some(batch), Some(no)) = (SetKind::of(job.kind), job.batch, job.chunk) else {
+            return Ok(None);
         };
         let found = match (row::read(conn, batch).await?, chunks::load(conn, batch, no).await?) {
             (Some(batch), Some(chunk)) => Some((batch.config, chunk)),
@@ -118,7 +148,7 @@ impl SetChunk {
         };
         let (first_seq, count) = found.as_ref().map_or((0, 0), |(_, chunk)| (chunk.first_seq, chunk.item_count));
         let found = found.map(|(config, chunk)| (config, chunk.data));
-        Ok(RawSet { kind: job.kind, batch, no, first_seq, rows: Dialect::of(conn).step_rows(), count, found })
+        Ok(Some(RawSet { kind, batch, no, first_seq, rows: Dialect::of(conn).step_rows(), count, found }))
     }
 
     /// Lets a step write so many rows, at least one: for tests, which want many steps of few contacts.
@@ -155,13 +185,13 @@ impl SetChunk {
 
     /// How many rows an item is going to write, as far as one can tell before.
     fn weight(&self, seq: i64) -> usize {
-        match &self.holds {
-            Holds::Rows(rows) => rows.weight(self.place_of(seq)),
+        match &self.content {
+            ChunkContent::Rows(rows) => rows.weight(self.place_of(seq)),
             // The item, and what becomes of each tag.
-            Holds::Tagged(_) => 1 + self.config["tags"].as_array().map_or(0, Vec::len),
+            ChunkContent::Tagged(_) => 1 + self.config["tags"].as_array().map_or(0, Vec::len),
             // The item, the contact and its activity; its messages are counted when they are found.
-            Holds::Deleted(_) => 3,
-            Holds::Nothing => 1,
+            ChunkContent::Deleted(_) => 3,
+            ChunkContent::Nothing => 1,
         }
     }
 
@@ -186,25 +216,15 @@ impl RawSet {
     pub fn parse(self) -> Result<SetChunk, DbErr> {
         let Self { kind, batch, no, first_seq, rows, count, found } = self;
         let unread = |e: serde_json::Error| DbErr::Json(format!("chunk {no}: {e}"));
-        let (config, holds) = match found {
-            None => (serde_json::Value::Null, Holds::Nothing),
+        let (config, content) = match found {
+            None => (serde_json::Value::Null, ChunkContent::Nothing),
             Some((config, data)) => {
-                let holds = match kind {
-                    JobKind::ImportChunk => Holds::Rows(import::check(traces::lines(&data, count)?, &config)),
-                    JobKind::TagChunk => Holds::Tagged(serde_json::from_str(&data).map_err(unread)?),
-                    JobKind::DeleteChunk => Holds::Deleted(serde_json::from_str(&data).map_err(unread)?),
-                    JobKind::Expand
-                    | JobKind::Start
-                    | JobKind::Cancel
-                    | JobKind::SendChunk
-                    | JobKind::Deliver
-                    | JobKind::Operation
-                    | JobKind::Examination
-                    | JobKind::Probe => {
-                        return Err(DbErr::Custom(format!("{kind} is no set-based kind")));
-                    }
+                let content = match kind {
+                    SetKind::Import => ChunkContent::Rows(import::check(traces::lines(&data, count)?, &config)),
+                    SetKind::Tag => ChunkContent::Tagged(serde_json::from_str(&data).map_err(unread)?),
+                    SetKind::Delete => ChunkContent::Deleted(serde_json::from_str(&data).map_err(unread)?),
                 };
-                (config, holds)
+                (config, content)
             }
         };
         Ok(SetChunk {
@@ -212,7 +232,7 @@ impl RawSet {
             no,
             first_seq,
             config,
-            holds,
+            content,
             rows,
             half_done: false,
             most: usize::MAX,
@@ -247,16 +267,16 @@ pub async fn run_set(
         end(Ending::Done, rng).await?;
         return Ok(Step::quiet(Ran::Ended));
     };
-    match Going::of(&batch) {
-        Going::Paused if !set.half_done => {
+    match RunState::of(&batch) {
+        RunState::Paused if !set.half_done => {
             end(Ending::Paused, rng).await?;
             return Ok(Step::quiet(Ran::Paused));
         }
-        Going::Ended if !set.half_done => {
+        RunState::Ended if !set.half_done => {
             end(Ending::Done, rng).await?;
             return Ok(Step::quiet(Ran::Ended));
         }
-        Going::On | Going::Paused | Going::Ended => {}
+        RunState::Running | RunState::Paused | RunState::Ended => {}
     }
     let mut events: Vec<Event> =
         control::start(conn, now, &mut batch, None).await?.map(Event::BatchChanged).into_iter().collect();
@@ -292,11 +312,11 @@ async fn work(
     next_seq: i64,
     rng: &mut impl Rng,
 ) -> Result<Option<Vec<Decided>>, DbErr> {
-    match &set.holds {
-        Holds::Rows(_) => import::run(conn, now, set, seqs, rng).await.map(Some),
-        Holds::Tagged(_) => change::tag(conn, now, set, seqs, next_seq).await,
-        Holds::Deleted(_) => change::delete(conn, now, set, seqs, next_seq).await,
-        Holds::Nothing => Ok(Some(Vec::new())),
+    match &set.content {
+        ChunkContent::Rows(_) => import::run(conn, now, set, seqs, rng).await.map(Some),
+        ChunkContent::Tagged(_) => change::tag(conn, now, set, seqs, next_seq).await,
+        ChunkContent::Deleted(_) => change::delete(conn, now, set, seqs, next_seq).await,
+        ChunkContent::Nothing => Ok(Some(Vec::new())),
     }
 }
 

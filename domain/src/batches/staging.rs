@@ -78,13 +78,13 @@ impl Staged {
     /// all is given up.
     ///
     /// # Errors
-    /// The database's.
-    pub async fn write(&mut self, conn: &impl ConnectionTrait, now: Timestamp, part: &Part) -> Result<(), DbErr> {
+    /// See [`StageError`].
+    pub async fn write(&mut self, conn: &impl ConnectionTrait, now: Timestamp, part: &Part) -> Result<(), StageError> {
         let id = match self.id {
             Some(id) => {
                 let sql = "UPDATE uploads SET seen_at = $2 WHERE batch_id = $1 AND seen_at >= 0";
                 if db::execute(conn, sql, [id.into(), now.0.into()]).await? == 0 {
-                    return Err(gone());
+                    return Err(StageError::GivenUp(GivenUp));
                 }
                 id
             }
@@ -98,17 +98,29 @@ impl Staged {
     }
 
     /// The batch is made by this transaction: its chunks are no longer an upload's.
-    pub(super) async fn take(&self, conn: &impl ConnectionTrait) -> Result<(), DbErr> {
+    pub(super) async fn take(&self, conn: &impl ConnectionTrait) -> Result<(), StageError> {
         let Some(id) = self.id else { return Ok(()) };
         match db::execute(conn, "DELETE FROM uploads WHERE batch_id = $1 AND seen_at >= 0", [id.into()]).await? {
-            0 => Err(gone()),
+            0 => Err(StageError::GivenUp(GivenUp)),
             _ => Ok(()),
         }
     }
 }
 
-fn gone() -> DbErr {
-    DbErr::Custom("the upload took too long, and was thrown away".into())
+/// An upload brought nothing for an hour, and what had come of it was thrown away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nothing came for an hour, and the upload was given up; send it again")]
+pub struct GivenUp;
+
+/// Why a part, or the batch of the parts, was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The upload was given up before.
+    #[error(transparent)]
+    GivenUp(GivenUp),
+    /// The database's.
+    #[error(transparent)]
+    Database(#[from] DbErr),
 }
 
 /// A number that no batch has or will get: that of a batch which is gone before anybody sees it.

@@ -4,7 +4,7 @@
 //! gateway's client: a 4xx is `Rejected`, a 429 `Throttled`, a 5xx `Failed`, no answer `Unknown`); batches and replies add
 //! what they alone know: a batch that was stopped, a person who decides about doubt, a circuit that is open.
 
-use crate::circuit::Sign;
+use crate::circuit::CircuitSignal;
 use crate::retry::MAX_MESSAGE_RETRIES;
 use std::time::Duration;
 
@@ -65,12 +65,12 @@ pub enum AttemptOutcome {
 impl AttemptOutcome {
     /// What it says of the gateway; `attempt` is which attempt it was, from 1.
     #[must_use]
-    pub fn sign(&self, attempt: i64) -> Sign {
+    pub fn signal(&self, attempt: i64) -> CircuitSignal {
         match self {
-            Self::Accepted | Self::Rejected { .. } | Self::Throttled { .. } => Sign::Alive,
-            Self::Failed { .. } | Self::Unknown { .. } if attempt > 1 => Sign::FailingAgain,
-            Self::Failed { .. } | Self::Unreachable { .. } | Self::Unknown { .. } => Sign::Failing,
-            Self::Invalid { .. } | Self::Returned => Sign::Nothing,
+            Self::Accepted | Self::Rejected { .. } | Self::Throttled { .. } => CircuitSignal::Alive,
+            Self::Failed { .. } | Self::Unknown { .. } if attempt > 1 => CircuitSignal::FailingAgain,
+            Self::Failed { .. } | Self::Unreachable { .. } | Self::Unknown { .. } => CircuitSignal::Failing,
+            Self::Invalid { .. } | Self::Returned => CircuitSignal::Nothing,
         }
     }
 

@@ -15,17 +15,18 @@ mod sender;
 mod settled;
 
 pub use begin::{Work, begin, claim_and_begin};
-pub use claim::{Asked, ClaimedItems, claim_items};
+pub use claim::{ClaimRequest, ClaimedItems, claim_items};
 pub use outcome::{ItemResult, Rest, Resting, Settled, rest, settle, settle_and_rest};
 pub use sender::{OpenCircuit, open_circuits};
 
 use crate::delivery::attempt::AttemptOutcome;
+use crate::jobs::Claimed;
 use crate::time::Timestamp;
 use entities::{BatchId, GatewayId, JobId};
 
 /// What [`begin`] found.
 #[derive(Debug)]
-pub enum Begin {
+pub enum ChunkStart {
     /// There is work: its first items are claimed with it.
     Go(Box<Work>, Box<ClaimedItems>),
     /// The batch is paused; the job waits for its resume.
@@ -97,4 +98,12 @@ pub struct Held {
     pub batch: BatchId,
     /// Its chunk.
     pub chunk: i64,
+}
+
+impl Held {
+    /// Of a claimed job; `None`: it is about no chunk, as no `send_chunk` job is that we wrote.
+    #[must_use]
+    pub fn of(job: &Claimed) -> Option<Self> {
+        Some(Self { job: job.id, fence: job.fence, batch: job.batch?, chunk: job.chunk? })
+    }
 }

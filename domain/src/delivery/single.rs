@@ -71,7 +71,7 @@ pub struct Delivery {
 
 /// What [`begin`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Begin {
+pub enum MessageStart {
     /// To be sent.
     Go(Delivery),
     /// Another gateway than ours may have it: it is asked for there alone.
@@ -111,36 +111,36 @@ pub async fn begin(
     job: &Claimed,
     sender_rate: Option<i64>,
     gateway: Option<GatewayId>,
-) -> Result<Begin, DbErr> {
+) -> Result<MessageStart, DbErr> {
     let message = message_of(&job.payload)?;
-    let Some(row) = read(conn, message).await? else { return Ok(Begin::Over) };
+    let Some(row) = read(conn, message).await? else { return Ok(MessageStart::Over) };
     if !matches!(row.status, MessageStatus::Queued | MessageStatus::Unknown) {
-        return Ok(Begin::Over);
+        return Ok(MessageStart::Over);
     }
     let (Some(text), Some(phone)) = (row.content, row.phone) else {
         // Who is not there has no text either: it was erased with them.
         return Ok(match row.there {
-            Some(_) => Begin::Void { code: "contact_has_no_number", detail: "the customer has no phone number" },
-            None => Begin::Void { code: "contact_not_found", detail: "the customer was deleted meanwhile" },
+            Some(_) => MessageStart::Void { code: "contact_has_no_number", detail: "the customer has no phone number" },
+            None => MessageStart::Void { code: "contact_not_found", detail: "the customer was deleted meanwhile" },
         });
     };
     if let Some(written) = waits_behind(conn, row.contact_id, message).await? {
         // The longer it waits, the seldomer it is worth a look.
         let age = now.since(written);
-        return Ok(Begin::NotBefore(now.plus((age / 4).clamp(BEHIND_MIN, BEHIND_MAX))));
+        return Ok(MessageStart::NotBefore(now.plus((age / 4).clamp(BEHIND_MIN, BEHIND_MAX))));
     }
-    let held = |by: Hold| Begin::Held { until: by.look_again(now), by };
+    let held = |by: Hold| MessageStart::Held { until: by.look_again(now), by };
     if let Some(by) = row.allowance.hold(now) {
         return Ok(held(by));
     }
     let waits_until = Timestamp(row.next_us / 1000);
     if waits_until > now.plus(Duration::from_micros(pacing::HORIZON_US.unsigned_abs())) {
-        return Ok(Begin::NotBefore(waits_until));
+        return Ok(MessageStart::NotBefore(waits_until));
     }
     if let Some(ours) = gateway
         && !bind(conn, message, row.gateway_id, ours).await?
     {
-        return Ok(Begin::Elsewhere { until: now.plus(ELSEWHERE) });
+        return Ok(MessageStart::Elsewhere { until: now.plus(ELSEWHERE) });
     }
     let pace = Pace::per_minute(row.rate_per_minute.or(sender_rate), row.next_us);
     let send_at = match (pace.map(|pace| pace.interval_us), row.allowance.daily_cap) {
@@ -149,7 +149,7 @@ pub async fn begin(
     };
     // Somebody stopped it, or took what was left of the day, since it was read.
     let Some(send_at) = send_at else { return Ok(held(Hold::Stopped)) };
-    Ok(Begin::Go(Delivery {
+    Ok(MessageStart::Go(Delivery {
         message,
         sender: row.sender_id,
         sender_name: row.sender_name,

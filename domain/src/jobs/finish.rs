@@ -211,14 +211,14 @@ pub async fn finish(
 }
 
 /// Where the row goes: its state, from when on it may run, what is told of it, and the same for who asked.
-type Going = (&'static str, Option<Timestamp>, Option<String>, Finished);
+type RunState = (&'static str, Option<Timestamp>, Option<String>, Finished);
 
-fn again(now: Timestamp, wait: Duration, error: &str) -> Going {
+fn again(now: Timestamp, wait: Duration, error: &str) -> RunState {
     let at = now.plus(wait);
     ("ready", Some(at), Some(error.to_owned()), Finished::ReadyAt(at))
 }
 
-fn dead(error: &str) -> Going {
+fn dead(error: &str) -> RunState {
     ("dead", None, Some(error.to_owned()), Finished::Dead)
 }
 

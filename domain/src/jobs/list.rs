@@ -94,20 +94,20 @@ const COLUMNS: &str = "id, kind, lane, state, batch_id, chunk_no, run_at, attemp
 
 /// Where a list goes on: behind this job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ListCursor {
     /// Its run time, where the list goes by that; else 0.
     pub run_at: i64,
     /// Its number.
     pub id: i64,
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for ListCursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}-{}", self.run_at, self.id)
     }
 }
 
-impl std::str::FromStr for Place {
+impl std::str::FromStr for ListCursor {
     type Err = crate::ring::UnknownName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -127,7 +127,7 @@ pub struct Page {
     /// The jobs.
     pub rows: Vec<Job>,
     /// Where it goes on; `None`: there are no more.
-    pub next: Option<Place>,
+    pub next: Option<ListCursor>,
     /// Whether it found fewer than it may show and there are more to be looked at.
     pub partial: bool,
 }
@@ -155,22 +155,22 @@ impl Order {
     }
 
     /// The condition that a job comes behind a place, and its parameters.
-    fn behind(self, place: Option<Place>) -> (&'static str, Vec<Value>) {
+    fn behind(self, place: Option<ListCursor>) -> (&'static str, Vec<Value>) {
         match self {
             Self::RunAt => {
-                let Place { run_at, id } = place.unwrap_or(Place { run_at: i64::MIN, id: 0 });
+                let ListCursor { run_at, id } = place.unwrap_or(ListCursor { run_at: i64::MIN, id: 0 });
                 ("(run_at, id) > ($1, $2)", vec![run_at.into(), id.into()])
             }
             Self::Newest => ("id < $1", vec![place.map_or(i64::MAX, |place| place.id).into()]),
         }
     }
 
-    fn place(self, job: &Job) -> Place {
+    fn place(self, job: &Job) -> ListCursor {
         let run_at = match self {
             Self::RunAt => job.run_at.0,
             Self::Newest => 0,
         };
-        Place { run_at, id: job.id.0 }
+        ListCursor { run_at, id: job.id.0 }
     }
 }
 
@@ -223,7 +223,7 @@ pub(crate) fn conditions(filter: &Filter, values: &mut Vec<Value>) -> (String, S
 pub async fn page(
     conn: &impl ConnectionTrait,
     filter: &Filter,
-    after: Option<Place>,
+    after: Option<ListCursor>,
     rows: usize,
 ) -> Result<Page, DbErr> {
     let order = Order::of(filter);
@@ -253,7 +253,8 @@ pub async fn page(
         inner.saturating_sub(1)
     );
     let last: Option<(i64, i64)> = db::value(conn, sql, values).await?;
-    let next = last.map(|(run_at, id)| Place { run_at: if matches!(order, Order::RunAt) { run_at } else { 0 }, id });
+    let next =
+        last.map(|(run_at, id)| ListCursor { run_at: if matches!(order, Order::RunAt) { run_at } else { 0 }, id });
     Ok(Page { rows: found, next, partial: next.is_some() })
 }
 

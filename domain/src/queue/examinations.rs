@@ -3,7 +3,7 @@
 //! It may take long, since it reads the whole ledger and compares it with the gateway's store, id by id. What it looks at,
 //! how far it has come and what it found by then is in its row. An examination whose worker died begins anew.
 
-use super::system::{Check, Told};
+use super::system::{Check, ExaminationEvent};
 use crate::Step;
 use crate::db::{self, Dialect};
 use crate::jobs::{self, Claimed, Ending, Finished, NewJob};
@@ -198,12 +198,12 @@ pub struct Progress {
 
 impl Progress {
     /// Takes in what is told.
-    pub fn take(&mut self, told: Told) {
+    pub fn take(&mut self, told: ExaminationEvent) {
         match told {
-            Told::LooksAt(part) => self.looking_at = Some(part),
-            Told::Compared(messages) => self.compared = messages,
-            Told::Found(check) if self.checks.len() < MAX_CHECKS => self.checks.push(check),
-            Told::Found(_) => {}
+            ExaminationEvent::LooksAt(part) => self.looking_at = Some(part),
+            ExaminationEvent::Compared(messages) => self.compared = messages,
+            ExaminationEvent::Found(check) if self.checks.len() < MAX_CHECKS => self.checks.push(check),
+            ExaminationEvent::Found(_) => {}
         }
     }
 

@@ -38,7 +38,7 @@ pub struct System {
 
 /// What an examination tells while it goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum ExaminationEvent {
     /// It looks at this now.
     LooksAt(&'static str),
     /// It has compared so many of the gateway's messages.
@@ -48,13 +48,13 @@ pub enum Told {
 }
 
 /// Where an examination tells what it finds.
-pub type Tell = Arc<dyn Fn(Told) + Send + Sync>;
+pub type ExaminationSink = Arc<dyn Fn(ExaminationEvent) + Send + Sync>;
 
 type Examining = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Examines the installation: all that `paceline doctor` looks at, however long that takes.
 #[derive(Clone)]
-pub struct Examine(pub Arc<dyn Fn(Tell) -> Examining + Send + Sync>);
+pub struct Examine(pub Arc<dyn Fn(ExaminationSink) -> Examining + Send + Sync>);
 
 impl std::fmt::Debug for Examine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

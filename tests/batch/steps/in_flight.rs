@@ -4,7 +4,7 @@ use super::ledger::{BY, Ledger, NOW, on_both};
 use domain::batches::{self, ContactRefs, Item, ItemStatus, NewSend, Recipients, Staged};
 use domain::db;
 use domain::delivery::AttemptOutcome;
-use domain::delivery::send::{self, Asked, Begin, Held, ItemResult, Outgoing, Settled, Work};
+use domain::delivery::send::{self, ChunkStart, ClaimRequest, Held, ItemResult, Outgoing, Settled, Work};
 use domain::jobs::{self, Claimed, Ending};
 use domain::kinds::Kinds;
 use domain::{BatchId, ContactId, Ring};
@@ -19,15 +19,15 @@ pub(super) struct Sent {
     pub(super) items: Vec<Outgoing>,
 }
 
-fn asked(wanted: usize) -> Asked {
-    Asked { wanted, gateway: None, sender_rate: None }
+fn asked(wanted: usize) -> ClaimRequest {
+    ClaimRequest { wanted, gateway: None, sender_rate: None }
 }
 
 pub(super) async fn claim(ledger: &Ledger, ring: Ring, wanted: usize) -> (Claimed, Work, Vec<Outgoing>) {
     let job = ledger.claim(ring.job.id).await;
-    let asked = asked(wanted);
-    let begin = async |tx: &db::Tx| send::begin(tx, NOW, &job, asked, &mut rand::rng()).await.expect("begun");
-    let Begin::Go(work, claimed) = ledger.step(begin).await.0 else { panic!("there is work") };
+    let (held, asked) = (Held::of(&job).expect("a chunk"), asked(wanted));
+    let begin = async |tx: &db::Tx| send::begin(tx, NOW, held, asked, &mut rand::rng()).await.expect("begun");
+    let ChunkStart::Go(work, claimed) = ledger.step(begin).await.0 else { panic!("there is work") };
     (job, *work, claimed.items)
 }
 

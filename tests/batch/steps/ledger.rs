@@ -118,7 +118,7 @@ impl Ledger {
     /// Does a chunk's job to its end in steps of so many rows. Tells what each of them wrote; `each` is called after it.
     pub(super) async fn work(&self, ring: Ring, step_rows: usize, each: impl AsyncFn()) -> Vec<u64> {
         let job = self.claim(ring.job.id).await;
-        let raw = SetChunk::read(self.db.read(), &job).await.expect("read");
+        let raw = SetChunk::read(self.db.read(), &job).await.expect("read").expect("a set");
         let mut set = raw.parse().expect("parsed").with_step_rows(step_rows);
         let mut written = Vec::new();
         loop {

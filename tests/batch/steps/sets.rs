@@ -199,7 +199,7 @@ async fn between(ledger: Ledger) {
     let (batch, rings) = ledger.delete(&(1..=60).collect::<Vec<_>>()).await;
     let id = batch.summary.id;
     let job = ledger.claim(rings[0].job.id).await;
-    let raw = batches::SetChunk::read(ledger.db.read(), &job).await.expect("read");
+    let raw = batches::SetChunk::read(ledger.db.read(), &job).await.expect("read").expect("a set");
     let mut set = raw.parse().expect("parsed").with_step_rows(30);
     let mut run = async |job: &domain::jobs::Claimed| {
         let run = async |tx: &db::Tx| batches::run_set(tx, NOW, job, &mut set, &mut rand::rng()).await.expect("done");
@@ -226,7 +226,7 @@ async fn half(ledger: Ledger) {
     let (batch, rings) = ledger.delete(&[1, 2]).await;
     let id = batch.summary.id;
     let job = ledger.claim(rings[0].job.id).await;
-    let raw = batches::SetChunk::read(ledger.db.read(), &job).await.expect("read");
+    let raw = batches::SetChunk::read(ledger.db.read(), &job).await.expect("read").expect("a set");
     let mut set = raw.parse().expect("parsed").with_step_rows(30);
     while !set.is_half_done() {
         let run = async |tx: &db::Tx| batches::run_set(tx, NOW, &job, &mut set, &mut rand::rng()).await.expect("done");

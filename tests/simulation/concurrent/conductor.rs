@@ -142,7 +142,7 @@ impl Stage {
             let tags = if n % 4 == 0 { vec!["x".repeat(65)] } else { Vec::new() };
             writer.push(ImportLine::Row(ImportRow { line: n, phone, tags, ..ImportRow::default() }))?;
         }
-        drop(writer.finish(&tx, now, by, &new).await?);
+        drop(writer.finish(&tx, now, by, &new).await.map_err(failed)?);
         tx.commit().await
     }
 

@@ -1,14 +1,14 @@
 //! What everybody does: workers and their heartbeats, the scheduler, users, the gateway's reports.
 
 use super::actor::Actor;
-use domain::batches::Going;
+use domain::batches::RunState;
 use domain::batches::{self, Patch, Ran, SetChunk};
 use domain::contacts::phone::{self, Unmarked};
 use domain::contacts::stop_words::OptOut;
 use domain::db::{self, Trouble};
 use domain::delivery::AttemptOutcome;
 use domain::delivery::reports::{self, Report};
-use domain::delivery::send::{self, Asked, Begin, ItemResult, Resting};
+use domain::delivery::send::{self, ChunkStart, ClaimRequest, ItemResult, Resting};
 use domain::jobs::{self, Claim, Claimed, Ending, HEARTBEAT, workers};
 use domain::kinds::Kinds;
 use domain::messages::inbox::Inbound;
@@ -68,7 +68,7 @@ async fn run(actor: &Actor, job: &Claimed, rng: &mut StdRng) -> Result<(), DbErr
 
 /// A set-based chunk, in several steps.
 async fn set(actor: &Actor, job: &Claimed, rng: &mut StdRng) -> Result<(), DbErr> {
-    let mut set = SetChunk::read(&actor.single(), job).await?.parse()?.with_step_rows(STEP_ROWS);
+    let mut set = SetChunk::read(&actor.single(), job).await?.expect("a set").parse()?.with_step_rows(STEP_ROWS);
     loop {
         let now = actor.now();
         let step = actor.step(async |tx| batches::run_set(tx, now, job, &mut set, rng).await).await?;
@@ -79,10 +79,11 @@ async fn set(actor: &Actor, job: &Claimed, rng: &mut StdRng) -> Result<(), DbErr
 }
 
 async fn send(actor: &Actor, job: &Claimed, rng: &mut StdRng) -> Result<(), DbErr> {
-    let asked = Asked { wanted: 8, gateway: None, sender_rate: None };
+    let held = send::Held::of(job).expect("a chunk");
+    let asked = ClaimRequest { wanted: 8, gateway: None, sender_rate: None };
     let now = actor.now();
-    let begun = actor.step(async |tx| send::begin(tx, now, job, asked, rng).await).await?;
-    let Begin::Go(mut work, first) = begun.value else { return Ok(()) };
+    let begun = actor.step(async |tx| send::begin(tx, now, held, asked, rng).await).await?;
+    let ChunkStart::Go(mut work, first) = begun.value else { return Ok(()) };
     let mut first = Some(*first);
     loop {
         let now = actor.now();
@@ -94,7 +95,7 @@ async fn send(actor: &Actor, job: &Claimed, rng: &mut StdRng) -> Result<(), DbEr
                 claimed
             }
         };
-        let (more_at, going) = (claimed.more_at, claimed.going);
+        let (more_at, run_state) = (claimed.more_at, claimed.run_state);
         let results: Vec<_> = claimed
             .items
             .into_iter()
@@ -117,7 +118,7 @@ async fn send(actor: &Actor, job: &Claimed, rng: &mut StdRng) -> Result<(), DbEr
         if !nothing {
             drop(actor.step(async |tx| send::settle(tx, now, work.held, &results, rng).await).await?);
         }
-        if nothing || going != Going::On {
+        if nothing || run_state != RunState::Running {
             drop(actor.step(async |tx| send::rest(tx, now, work.held, resting, rng).await).await?);
             return Ok(());
         }

@@ -8,7 +8,7 @@ use crate::execute::{JobEnd, JobError};
 use crate::identity::UnknownGateway;
 use domain::db::Trouble;
 use domain::delivery::AttemptOutcome;
-use domain::delivery::single::{self, Begin, Delivery};
+use domain::delivery::single::{self, Delivery, MessageStart};
 use domain::jobs::{Claimed, Ending, Finished, LEASE};
 use domain::{JobRef, Step, db, jobs, senders};
 use faults::Commit;
@@ -33,17 +33,17 @@ pub(crate) async fn run(shared: &Arc<Shared>, job: &Claimed) -> Result<JobEnd, J
     };
     let ours = known.as_ref().ok().map(|known| known.id);
     let delivery = match single::begin(shared.db.write(), now, job, rate, ours).await? {
-        Begin::Go(delivery) => delivery,
-        Begin::Elsewhere { until } => {
+        MessageStart::Go(delivery) => delivery,
+        MessageStart::Elsewhere { until } => {
             tracing::warn!(job = job.id.0, "a message waits for another gateway; `paceline doctor` says what to do");
             return end(shared, job, &Ending::Asleep { until }).await;
         }
-        Begin::Held { until, by } => {
+        MessageStart::Held { until, by } => {
             return end(shared, job, &Ending::Postponed { until, error: by.code().into() }).await;
         }
-        Begin::NotBefore(until) => return end(shared, job, &Ending::Asleep { until }).await,
-        Begin::Over => return give_up(shared, job, None).await,
-        Begin::Void { code, detail } => return give_up(shared, job, Some((code, detail))).await,
+        MessageStart::NotBefore(until) => return end(shared, job, &Ending::Asleep { until }).await,
+        MessageStart::Over => return give_up(shared, job, None).await,
+        MessageStart::Void { code, detail } => return give_up(shared, job, Some((code, detail))).await,
     };
     let wait = delivery.send_at.since(shared.clock.now());
     if !wait.is_zero() {

@@ -13,7 +13,7 @@ mod start;
 use crate::Shared;
 use crate::execute::{JobEnd, JobError};
 use crate::places::LanePlace;
-use domain::delivery::send::Begin;
+use domain::delivery::send::ChunkStart;
 use domain::jobs::{Claim, Claimed};
 use domain::{JobKind, JobRef, Timestamp};
 use sea_orm::DbErr;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// What the first step of a job came to, where it was taken in the transaction of the job's claim.
 pub(crate) enum FirstStep {
     /// Of a chunk of a send.
-    SendChunk(Begin),
+    SendChunk(ChunkStart),
 }
 
 /// Claims a job together with its first step, if its kind has one that is short; `None`: it has none.

@@ -12,10 +12,10 @@ use crate::control::Control;
 use crate::execute::{JobEnd, JobError};
 use crate::identity::UnknownGateway;
 use crate::places::LanePlace;
-use domain::batches::Going;
+use domain::batches::RunState;
 use domain::delivery::AttemptOutcome;
 use domain::delivery::send::{
-    self, Asked, Begin, ClaimedItems, Held, ItemResult, Outgoing, Rest, Resting, Settled, Work,
+    self, ChunkStart, ClaimRequest, ClaimedItems, Held, ItemResult, Outgoing, Rest, Resting, Settled, Work,
 };
 use domain::jobs::{Claim, Claimed};
 use domain::messages::template::{Recipient, Template};
@@ -55,7 +55,7 @@ const TURN: Duration = Duration::from_secs(5);
 const SETTLE_FOR: Duration = Duration::from_secs(20);
 
 /// Claims the job and begins with it, in one transaction.
-pub(crate) async fn claim(shared: &Shared, now: Timestamp, id: JobId) -> Result<(Claim, Option<Begin>), DbErr> {
+pub(crate) async fn claim(shared: &Shared, now: Timestamp, id: JobId) -> Result<(Claim, Option<ChunkStart>), DbErr> {
     let asked = asked(shared).await;
     let tx = shared.db.begin().await?;
     let step = send::claim_and_begin(&tx, now, id, &shared.owner, asked, &mut shared.rng()).await?;
@@ -64,10 +64,12 @@ pub(crate) async fn claim(shared: &Shared, now: Timestamp, id: JobId) -> Result<
 }
 
 /// Begins with a job that was claimed by itself.
-async fn begin(shared: &Shared, job: &Claimed) -> Result<Begin, DbErr> {
+async fn begin(shared: &Shared, job: &Claimed) -> Result<ChunkStart, JobError> {
+    let malformed = || JobError::Permanent(format!("a {} job that is about no chunk", job.kind));
+    let held = Held::of(job).ok_or_else(malformed)?;
     let asked = asked(shared).await;
     let tx = shared.db.begin().await?;
-    let step = send::begin(&tx, shared.clock.now(), job, asked, &mut shared.rng()).await?;
+    let step = send::begin(&tx, shared.clock.now(), held, asked, &mut shared.rng()).await?;
     db::commit(tx, Commit::Begin).await?;
     Ok(shared.after.commit(step))
 }
@@ -75,7 +77,7 @@ async fn begin(shared: &Shared, job: &Claimed) -> Result<Begin, DbErr> {
 pub(crate) async fn run(
     shared: &Arc<Shared>,
     job: &Claimed,
-    begun: Option<Begin>,
+    begun: Option<ChunkStart>,
     place: &mut LanePlace,
 ) -> Result<JobEnd, JobError> {
     let begun = match begun {
@@ -83,9 +85,9 @@ pub(crate) async fn run(
         None => begin(shared, job).await?,
     };
     let (work, first) = match begun {
-        Begin::Go(work, first) => (*work, *first),
-        Begin::Parked | Begin::Over => return Ok(JobEnd::Settled),
-        Begin::Stale => return Ok(JobEnd::Stale),
+        ChunkStart::Go(work, first) => (*work, *first),
+        ChunkStart::Parked | ChunkStart::Over => return Ok(JobEnd::Settled),
+        ChunkStart::Stale => return Ok(JobEnd::Stale),
     };
     let template = Template::parse(&work.content).map_err(|e| JobError::Permanent(format!("message: {e}")))?;
     let control = shared.controls.of(work.held.batch);
@@ -107,7 +109,7 @@ pub(crate) async fn run(
         results: Vec::new(),
         oldest_result: None,
         more_at: None,
-        going: Going::On,
+        run_state: RunState::Running,
         broken: None,
     }
     .run(first)
@@ -115,13 +117,13 @@ pub(crate) async fn run(
 }
 
 /// What a claim of items asks for.
-async fn asked(shared: &Shared) -> Asked {
+async fn asked(shared: &Shared) -> ClaimRequest {
     // Known before it is claimed: what is claimed for nobody known does not leave.
     if shared.identity.last().is_none() {
         drop(shared.known_gateway().await);
     }
     let sender_rate = shared.settings.sender_rate_per_minute;
-    Asked { wanted: CLAIM_ITEMS, gateway: shared.identity.last(), sender_rate }
+    ClaimRequest { wanted: CLAIM_ITEMS, gateway: shared.identity.last(), sender_rate }
 }
 
 struct Chunk<'a> {
@@ -147,7 +149,7 @@ struct Chunk<'a> {
     oldest_result: Option<Instant>,
     /// When a claim may give more items; `None`: the chunk has none left.
     more_at: Option<Timestamp>,
-    going: Going,
+    run_state: RunState,
     /// Why a claim of items failed. Whether it was committed is not known, so the job has to begin again.
     broken: Option<JobError>,
 }
@@ -231,7 +233,7 @@ impl Chunk<'_> {
 
     /// When the next claim is due; `None` when there is nothing to claim, or nothing should be.
     fn next_claim(&self) -> Option<Timestamp> {
-        if self.shared.stopping.is_cancelled() || self.going != Going::On {
+        if self.shared.stopping.is_cancelled() || self.run_state != RunState::Running {
             return None;
         }
         if self.place.crowded() && self.began.elapsed() > TURN {
@@ -259,7 +261,7 @@ impl Chunk<'_> {
 
     /// Notes what a claim gave; returns its items.
     fn claimed(&mut self, claimed: ClaimedItems) -> Vec<Outgoing> {
-        self.going = claimed.going;
+        self.run_state = claimed.run_state;
         self.more_at = claimed.more_at;
         if claimed.elsewhere {
             self.shared.identity.elsewhere(self.held.batch);
@@ -278,14 +280,14 @@ impl Chunk<'_> {
         }
         self.place.enter().await;
         let (settled, _) = self.write(None).await?;
-        let Settled::Written { going, circuit_open_until } = settled else { return Ok(false) };
+        let Settled::Written { run_state, circuit_open_until } = settled else { return Ok(false) };
         if let Some(until) = circuit_open_until {
             self.circuit.opens(until);
             // What is left waits for the circuit, and not in this place.
             self.more_at = self.more_at.map(|at| at.max(until));
         }
-        if going != Going::On {
-            self.going = going;
+        if run_state != RunState::Running {
+            self.run_state = run_state;
         }
         self.results.clear();
         self.oldest_result = None;
@@ -418,7 +420,7 @@ impl Sending {
                 took("unreachable");
                 result.at = shared.clock.now();
                 result.outcome = AttemptOutcome::Unreachable { detail };
-                self.circuit.sees(result.sign(), result.at);
+                self.circuit.sees(result.signal(), result.at);
                 return result;
             }
             Err(UnknownGateway::Ledger(error)) => {
@@ -435,7 +437,7 @@ impl Sending {
         result.gateway = Some(known.id);
         result.text = Some(text);
         result.outcome = outcome;
-        self.circuit.sees(result.sign(), result.at);
+        self.circuit.sees(result.signal(), result.at);
         result
     }
 }

@@ -11,13 +11,12 @@ use sea_orm::DbErr;
 use std::time::Instant;
 
 pub(crate) async fn run(shared: &Shared, job: &Claimed) -> Result<JobEnd, JobError> {
-    let raw = SetChunk::read(shared.db.read(), job).await?;
+    let malformed = || JobError::Permanent(format!("a {} job that is about no chunk", job.kind));
+    let raw = SetChunk::read(shared.db.read(), job).await?.ok_or_else(malformed)?;
     // Checking the numbers of an import takes longer than writing them, and holds nothing.
     let parsed = tokio::task::spawn_blocking(move || raw.parse()).await;
-    let mut set = parsed.map_err(|error| match error.is_panic() {
-        true => JobError::Panicked,
-        false => JobError::Database(DbErr::Custom(error.to_string())),
-    })??;
+    // A thread that has begun is not cancelled: it ends with a result or a panic.
+    let mut set = parsed.map_err(|_| JobError::Panicked)??;
     set.resize(shared.step_rows.now());
     loop {
         if shared.stopping.is_cancelled() && !set.is_half_done() {

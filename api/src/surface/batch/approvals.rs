@@ -1,6 +1,6 @@
 //! The approval of large sends: by somebody who did not ask for them.
 
-use super::envelope::{Answer, Failure};
+use super::envelope::{Envelope, Rejection};
 use super::routes::{Token, caller, id, unsteered};
 use super::wire::{Approval, BatchOperation, DecisionRequest};
 use crate::App;
@@ -90,7 +90,7 @@ impl ApprovalRoutes {
         #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-    ) -> Result<Json<Answer<ApprovalView>>, Failure> {
+    ) -> Result<Json<Envelope<ApprovalView>>, Rejection> {
         let (db, id) = (self.app.db.read(), id(&batch_id)?);
         let batch = batches::get(db, id).await?.ok_or_else(|| Refusal::not_found("batch"))?;
         let missing = || Refusal::new(Kind::NotFound, "nobody has to approve this batch");
@@ -99,7 +99,7 @@ impl ApprovalRoutes {
             Some(decision) => (Some(decision.by.to_string()), Some(Time(decision.at)), decision.reason),
             None => (None, None, None),
         };
-        Ok(Answer::new(ApprovalView {
+        Ok(Envelope::new(ApprovalView {
             state,
             recipients: batch.summary.total,
             asked_by: batch.created_by.to_string(),
@@ -119,11 +119,11 @@ impl ApprovalRoutes {
         /// The batch.
         batch_id: Path<PathId>,
         body: SmallBody<DecisionRequest>,
-    ) -> Result<Json<Answer<BatchOperation>>, Failure> {
+    ) -> Result<Json<Envelope<BatchOperation>>, Rejection> {
         let mut f = Fields::parse(&body.bytes)?;
         let reason = f.text("reason", 1..=MAX_REASON);
         f.finish()?;
-        Ok(Answer::new(self.decide(request, &batch_id, Verdict::Approve(reason)).await?))
+        Ok(Envelope::new(self.decide(request, &batch_id, Verdict::Approve(reason)).await?))
     }
 
     /// Refuses a send that waits for a second person: it is cancelled. 403 for who asked for it.
@@ -135,10 +135,10 @@ impl ApprovalRoutes {
         /// The batch.
         batch_id: Path<PathId>,
         body: SmallBody<DecisionRequest>,
-    ) -> Result<Json<Answer<BatchOperation>>, Failure> {
+    ) -> Result<Json<Envelope<BatchOperation>>, Rejection> {
         let mut f = Fields::parse(&body.bytes)?;
         let reason = f.required_text("reason", 1..=MAX_REASON);
         f.finish()?;
-        Ok(Answer::new(self.decide(request, &batch_id, Verdict::Refuse(reason)).await?))
+        Ok(Envelope::new(self.decide(request, &batch_id, Verdict::Refuse(reason)).await?))
     }
 }

@@ -1,7 +1,7 @@
 //! `/batch/acts`: acts on all the batches that match.
 
 use super::dry_run;
-use super::envelope::{Answer, Failure, Paged};
+use super::envelope::{Envelope, Paged, Rejection};
 use super::operations::{OperationsOn, View};
 use super::queue::operation_views::StatusName;
 use super::routes::{Token, caller};
@@ -201,11 +201,11 @@ impl From<OperationItem> for BatchActItem {
 enum Made {
     /// A dry run: what it would do. Nothing was written.
     #[oai(status = 200)]
-    DryRun(Json<Answer<BatchActForecast>>),
+    DryRun(Json<Envelope<BatchActForecast>>),
     /// Accepted: it begins in 10 seconds, and can be undone until then.
     #[oai(status = 202)]
     Accepted(
-        JsonText<Answer<BatchActView>>,
+        JsonText<Envelope<BatchActView>>,
         /// `true` when an Idempotency-Key's first answer is repeated.
         #[oai(header = "Idempotency-Replayed")]
         Option<String>,
@@ -284,7 +284,7 @@ impl BatchActRoutes {
         /// The `nextCursor` of the page before.
         #[oai(validator(pattern = "^[0-9]{0,18}$"))]
         cursor: Query<Option<Lenient<String>>>,
-    ) -> Result<Json<Paged<BatchActView>>, Failure> {
+    ) -> Result<Json<Paged<BatchActView>>, Rejection> {
         Ok(ON_BATCHES.list(&self.app, (limit.0, cursor.0)).await?)
     }
 
@@ -301,13 +301,13 @@ impl BatchActRoutes {
         #[oai(name = "dryRun")]
         dry_run: Query<Option<Lenient<bool>>>,
         body: SmallBody<BatchActRequest>,
-    ) -> Result<Made, Failure> {
+    ) -> Result<Made, Rejection> {
         let user = caller(request)?.0.user_id;
         let (asked, app) = (KeyedRequest::of(request, user)?, self.app.clone());
         if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
             let wanted = read(&body.bytes)?;
             let found = of_batches::forecast(app.db.read(), wanted.act, &wanted.filter).await?;
-            return Ok(Made::DryRun(Answer::new(found.into())));
+            return Ok(Made::DryRun(Envelope::new(found.into())));
         }
         to_its_end(async move {
             let hold = match asked.begin(&app, &body.bytes).await? {
@@ -339,7 +339,7 @@ impl BatchActRoutes {
         #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The act.
         act_id: Path<PathId>,
-    ) -> Result<Json<Answer<BatchActView>>, Failure> {
+    ) -> Result<Json<Envelope<BatchActView>>, Rejection> {
         Ok(ON_BATCHES.get(&self.app, &act_id).await?)
     }
 
@@ -356,7 +356,7 @@ impl BatchActRoutes {
         /// The `nextCursor` of the page before.
         #[oai(validator(pattern = "^[0-9]{0,18}$"))]
         cursor: Query<Option<Lenient<String>>>,
-    ) -> Result<Json<Paged<BatchActItem>>, Failure> {
+    ) -> Result<Json<Paged<BatchActItem>>, Rejection> {
         Ok(ON_BATCHES.items(&self.app, &act_id, (limit.0, cursor.0)).await?)
     }
 
@@ -368,7 +368,7 @@ impl BatchActRoutes {
         #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The act.
         act_id: Path<PathId>,
-    ) -> Result<Json<Answer<BatchActView>>, Failure> {
+    ) -> Result<Json<Envelope<BatchActView>>, Rejection> {
         Ok(ON_BATCHES.halt(&self.app, request, &act_id, Halt::Undo).await?)
     }
 
@@ -380,7 +380,7 @@ impl BatchActRoutes {
         #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The act.
         act_id: Path<PathId>,
-    ) -> Result<Json<Answer<BatchActView>>, Failure> {
+    ) -> Result<Json<Envelope<BatchActView>>, Rejection> {
         Ok(ON_BATCHES.halt(&self.app, request, &act_id, Halt::Stop).await?)
     }
 }

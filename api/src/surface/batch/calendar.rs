@@ -1,6 +1,6 @@
 //! `/calendar`: what will start by itself.
 
-use super::envelope::{Answer, Failure};
+use super::envelope::{Envelope, Rejection};
 use super::routes::Token;
 use super::wire::BatchType;
 use crate::App;
@@ -83,7 +83,7 @@ impl CalendarRoutes {
         from: Query<Option<Lenient<DateOrTime>>>,
         /// Before this date (UTC midnight) or RFC 3339 time; 90 days after `from` if it is not given.
         to: Query<Option<Lenient<DateOrTime>>>,
-    ) -> Result<Json<Answer<Vec<EntryView>>>, Failure> {
+    ) -> Result<Json<Envelope<Vec<EntryView>>>, Rejection> {
         let mut params = Params::default();
         let when = "a date (2025-10-01) or an RFC 3339 time";
         let from = params.read("from", from.0, when).map_or_else(|| self.app.clock.now(), |at| at.0);
@@ -93,6 +93,6 @@ impl CalendarRoutes {
         }
         let to = to.unwrap_or_else(|| from.plus(Duration::from_secs(DAYS * 86_400)));
         let found = batches::scheduled(self.app.db.read(), from, to).await?;
-        Ok(Answer::new(found.iter().filter_map(EntryView::of).collect()))
+        Ok(Envelope::new(found.iter().filter_map(EntryView::of).collect()))
     }
 }

@@ -1,6 +1,6 @@
 //! `/contacts`: finding a person, and what they got.
 
-use super::envelope::{Answer, Failure};
+use super::envelope::{Envelope, Rejection};
 use super::routes::{Token, caller, read_item_status};
 use super::wire::{BatchStatus, BatchType, ItemStatus, ItemView};
 use crate::App;
@@ -172,7 +172,7 @@ struct ContactCursor {
 }
 
 impl ContactRoutes {
-    async fn named(&self, text: &str) -> Result<ContactId, Failure> {
+    async fn named(&self, text: &str) -> Result<ContactId, Rejection> {
         let found = find::resolve(self.app.db.read(), text).await?;
         Ok(found.ok_or_else(|| Refusal::not_found("contact"))?)
     }
@@ -203,7 +203,7 @@ impl ContactRoutes {
         /// The `nextCursor` of the page before.
         #[oai(validator(pattern = "^[0-9]{0,18}$"))]
         cursor: Query<Option<Lenient<String>>>,
-    ) -> Result<Json<Contacts>, Failure> {
+    ) -> Result<Json<Contacts>, Rejection> {
         let caller = caller(request)?;
         let mut params = Params::default();
         let mut search = search::read(&mut params, search.0, phone.0, tag.0);
@@ -234,11 +234,11 @@ impl ContactRoutes {
         #[oai(scope = "guard::CONTACTS_READ")] _token: Token,
         /// The contact.
         contact_id: Path<PathId>,
-    ) -> Result<Json<Answer<ContactView>>, Failure> {
+    ) -> Result<Json<Envelope<ContactView>>, Rejection> {
         let caller = caller(request)?;
         let id = self.named(&contact_id).await?;
         let found = find::get(self.app.db.read(), id).await?.ok_or_else(|| Refusal::not_found("contact"))?;
-        Ok(Answer::new(ContactView::of(found, caller.sees_phones())))
+        Ok(Envelope::new(ContactView::of(found, caller.sees_phones())))
     }
 
     /// Shows the whole number to somebody who sees numbers masked, for a reason: both are in the audit log. At most 10 a minute.
@@ -250,7 +250,7 @@ impl ContactRoutes {
         /// The contact.
         contact_id: Path<PathId>,
         body: SmallBody<UnmaskRequest>,
-    ) -> Result<Json<Answer<ContactView>>, Failure> {
+    ) -> Result<Json<Envelope<ContactView>>, Rejection> {
         let caller = caller(request)?;
         let mut f = Fields::parse(&body.bytes)?;
         let reason = f.required_text("reason", 1..=MAX_REASON);
@@ -262,7 +262,7 @@ impl ContactRoutes {
         let found = find::get(&tx, id).await?.ok_or_else(|| Refusal::not_found("contact"))?;
         audit_log::record_for(&tx, now, &by, Action::ContactUnmask, Some(id), Some(&reason)).await?;
         db::commit(tx, Commit::Customer).await?;
-        Ok(Answer::new(ContactView::of(found, true)))
+        Ok(Envelope::new(ContactView::of(found, true)))
     }
 
     /// What a contact got, waits for, was skipped for and why, over all batches, the newest first.
@@ -281,7 +281,7 @@ impl ContactRoutes {
         /// The `nextCursor` of the page before.
         #[oai(validator(pattern = "^([0-9]{1,18}-[0-9]{1,18})?$"))]
         cursor: Query<Option<Lenient<String>>>,
-    ) -> Result<Json<ContactBatches>, Failure> {
+    ) -> Result<Json<ContactBatches>, Rejection> {
         let caller = caller(request)?;
         let mut params = Params::default();
         let status = read_item_status(&mut params, status.0);

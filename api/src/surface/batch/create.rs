@@ -1,7 +1,7 @@
 //! From a request to an accepted batch.
 
 use super::dry_run::DRY_RUN;
-use super::envelope::{Answer, Failure};
+use super::envelope::{Envelope, Rejection};
 use super::wire::BatchOperation;
 use crate::App;
 use crate::foundation::body::JsonText;
@@ -10,8 +10,8 @@ use crate::foundation::idempotency::{KeyHold, Once};
 use crate::foundation::refusal::{Kind, Refusal};
 use domain::audit_log::{self, Action};
 use domain::batches::{
-    self, Audience, Batch, BatchType, ContactRefs, CreateError, ItemStatus, NewSend, NewTag, OnUnknown, Recipients,
-    RemainderError, SCHEDULE_SLACK, Staged, TagOperation,
+    self, Audience, Batch, BatchType, ContactRefs, CreateError, GivenUp, ItemStatus, NewSend, NewTag, OnUnknown,
+    Recipients, RemainderError, SCHEDULE_SLACK, StageError, Staged, TagOperation,
 };
 use domain::contacts::tags;
 use domain::db::Tx;
@@ -33,7 +33,7 @@ pub(super) enum Accepted {
     /// The operation.
     #[oai(status = 202)]
     Accepted(
-        JsonText<Answer<BatchOperation>>,
+        JsonText<Envelope<BatchOperation>>,
         /// `true` when an Idempotency-Key's first answer is repeated.
         #[oai(header = "Idempotency-Replayed")]
         Option<String>,
@@ -51,7 +51,7 @@ async fn answered(app: &App, tx: &Tx, hold: &KeyHold, batch: &Batch) -> Result<S
     let now = app.clock.now();
     audit_log::record(tx, now, hold.origin(), Action::BatchCreate, Some(batch.summary.id)).await?;
     let senders = batches::sender_paces(tx, app.settings.sender_rate_per_minute).await?;
-    let body = Answer::new(BatchOperation::of(batch, now, &senders)).to_json_string();
+    let body = Envelope::new(BatchOperation::of(batch, now, &senders)).to_json_string();
     hold.complete(tx, 202, &body, None).await?;
     Ok(body)
 }
@@ -87,7 +87,23 @@ pub(super) fn refuse(error: CreateError) -> Refusal {
             Refusal::new(Kind::Conflict, format!("batch {other} was made of what that batch never sent"))
         }
         CreateError::EmptyAudience => Refusal::field("audience", "matches no contact"),
+        CreateError::GivenUp(error) => error.into(),
         CreateError::Database(error) => error.into(),
+    }
+}
+
+impl From<GivenUp> for Refusal {
+    fn from(error: GivenUp) -> Self {
+        Self::new(Kind::Conflict, error.to_string())
+    }
+}
+
+impl From<StageError> for Refusal {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::GivenUp(error) => error.into(),
+            StageError::Database(error) => error.into(),
+        }
     }
 }
 
@@ -195,7 +211,7 @@ pub(super) async fn unstage(app: &App, staged: &Staged) {
 
 /// Does a creation once. `read` reads the request, only when it is awaited: what was accepted once is repeated even if it would be
 /// refused today. `work` writes in a transaction of its own.
-pub(super) async fn once<T, R, W>(app: &App, once: Once, read: R, work: W) -> Result<Accepted, Failure>
+pub(super) async fn once<T, R, W>(app: &App, once: Once, read: R, work: W) -> Result<Accepted, Rejection>
 where
     T: OverContacts,
     R: Future<Output = Result<T, Refusal>>,
@@ -224,7 +240,7 @@ where
         }
     };
     unstage(app, &staged).await;
-    Err(Failure::from(refusal))
+    Err(Rejection::from(refusal))
 }
 
 /// A send as it was asked for.

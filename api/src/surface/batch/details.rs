@@ -1,6 +1,6 @@
 //! What of a batch is looked at and steered in detail: why its items failed or wait, and a cancel that can be taken back.
 
-use super::envelope::{Answer, Failure};
+use super::envelope::{Envelope, Rejection};
 use super::routes::{Token, caller, filter, id, unsteered};
 use super::wire::{BatchOperation, BatchStatus, BatchType, ItemView, SendPlanView};
 use crate::App;
@@ -155,7 +155,7 @@ impl DetailRoutes {
         /// How many days, up to today; 30 if it is not given.
         #[oai(validator(minimum(value = "1"), maximum(value = "366")))]
         days: Query<Option<Lenient<i64>>>,
-    ) -> Result<Json<Answer<Vec<DayView>>>, Failure> {
+    ) -> Result<Json<Envelope<Vec<DayView>>>, Rejection> {
         let mut params = Params::default();
         let filter = filter(&mut params, batch_type.0, status.0);
         let days = params.number("days", days.0, 1, 366, 30);
@@ -164,7 +164,7 @@ impl DetailRoutes {
         }
         let days = u16::try_from(days).unwrap_or(1);
         let found = batches::days(self.app.db.read(), self.app.clock.now(), &filter, days).await?;
-        Ok(Answer::new(found.into_iter().map(DayView::from).collect()))
+        Ok(Envelope::new(found.into_iter().map(DayView::from).collect()))
     }
 
     /// Why its items failed or are in doubt, the most frequent cause first; at most 100.
@@ -174,11 +174,11 @@ impl DetailRoutes {
         #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-    ) -> Result<Json<Answer<Vec<CauseView>>>, Failure> {
+    ) -> Result<Json<Envelope<Vec<CauseView>>>, Rejection> {
         let (db, id) = (self.app.db.read(), id(&batch_id)?);
         batches::get(db, id).await?.ok_or_else(|| Refusal::not_found("batch"))?;
         let causes = batches::causes(db, id).await?;
-        Ok(Answer::new(causes.into_iter().map(CauseView::from).collect()))
+        Ok(Envelope::new(causes.into_iter().map(CauseView::from).collect()))
     }
 
     /// How fast it went, from its start on, the oldest first; of at most 1,000 spans of time, which are the longer the older it
@@ -189,11 +189,11 @@ impl DetailRoutes {
         #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-    ) -> Result<Json<Answer<Vec<PaceView>>>, Failure> {
+    ) -> Result<Json<Envelope<Vec<PaceView>>>, Rejection> {
         let (db, now) = (self.app.db.read(), self.app.clock.now());
         let batch = batches::get(db, id(&batch_id)?).await?.ok_or_else(|| Refusal::not_found("batch"))?;
         let samples = batches::pace_samples(db, now, &batch, self.app.settings.sender_rate_per_minute).await?;
-        Ok(Answer::new(samples.into_iter().map(PaceView::from).collect()))
+        Ok(Envelope::new(samples.into_iter().map(PaceView::from).collect()))
     }
 
     /// What is left of a send, and when it ends, as a dry run tells it of one that is not made; with `ratePerMinute`, when it
@@ -208,7 +208,7 @@ impl DetailRoutes {
         /// What if this were its pace?
         #[oai(name = "ratePerMinute", validator(minimum(value = "1"), maximum(value = "600000")))]
         rate_per_minute: Query<Option<Lenient<i64>>>,
-    ) -> Result<Json<Answer<SendPlanView>>, Failure> {
+    ) -> Result<Json<Envelope<SendPlanView>>, Rejection> {
         let mut params = Params::default();
         let rate = params.number_if_given("ratePerMinute", rate_per_minute.0, 1, 600_000);
         if !params.errors.is_empty() {
@@ -219,7 +219,7 @@ impl DetailRoutes {
         let batch = batches::get(db, id(&batch_id)?).await?.ok_or_else(|| Refusal::not_found("batch"))?;
         let plan = batches::forecast(db, now, &batch, rate, self.app.settings.sender_rate_per_minute).await?;
         let plan = plan.ok_or_else(|| Refusal::new(Kind::Conflict, "only a SEND batch has a forecast"))?;
-        Ok(Answer::new(SendPlanView::of(plan, false)))
+        Ok(Envelope::new(SendPlanView::of(plan, false)))
     }
 
     /// One of its items, and why it is not done yet: by the rules that the claims of workers go by.
@@ -232,7 +232,7 @@ impl DetailRoutes {
         batch_id: Path<PathId>,
         /// Its place in the batch, from 0.
         seq: Path<Seq>,
-    ) -> Result<Json<Answer<ItemDetail>>, Failure> {
+    ) -> Result<Json<Envelope<ItemDetail>>, Rejection> {
         let (db, id, now) = (self.app.db.read(), id(&batch_id)?, self.app.clock.now());
         let batch = batches::get(db, id).await?.ok_or_else(|| Refusal::not_found("batch"))?;
         let missing = || Refusal::not_found("item of this batch");
@@ -242,7 +242,7 @@ impl DetailRoutes {
         let holds = batches::holds(db, now, &batch, &sender, &item).await?;
         let plain = caller(request)?.0.permits(Permission::ContactsRead);
         let waits = holds.into_iter().map(WaitView::from).collect();
-        Ok(Answer::new(ItemDetail { item: ItemView::of(item, plain), waits }))
+        Ok(Envelope::new(ItemDetail { item: ItemView::of(item, plain), waits }))
     }
 
     /// When it is to be cancelled.
@@ -252,11 +252,11 @@ impl DetailRoutes {
         #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-    ) -> Result<Json<Answer<Cancellation>>, Failure> {
+    ) -> Result<Json<Envelope<Cancellation>>, Rejection> {
         let (db, id) = (self.app.db.read(), id(&batch_id)?);
         batches::get(db, id).await?.ok_or_else(|| Refusal::not_found("batch"))?;
         let cancel_at = batches::cancel_at(db, id).await?.map(Time);
-        Ok(Answer::new(Cancellation { cancel_at }))
+        Ok(Envelope::new(Cancellation { cancel_at }))
     }
 
     /// Cancels it in 10 seconds, unless that is taken back. Until then it goes on. One that is to start sooner is cancelled at
@@ -268,7 +268,7 @@ impl DetailRoutes {
         #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-    ) -> Result<Json<Answer<Cancellation>>, Failure> {
+    ) -> Result<Json<Envelope<Cancellation>>, Rejection> {
         let (app, id, user) = (&self.app, id(&batch_id)?, caller(request)?.0.user_id);
         let by = origin::of_user(request, user);
         let tx = app.db.begin().await?;
@@ -279,7 +279,7 @@ impl DetailRoutes {
         let asked = app.after(step);
         app.after.ring_at(asked.job.kind.lane(), asked.job, asked.at);
         tracing::info!(batch = id.0, user = user.0, "a batch is to be cancelled");
-        Ok(Answer::new(Cancellation { cancel_at: Some(Time(asked.at)) }))
+        Ok(Envelope::new(Cancellation { cancel_at: Some(Time(asked.at)) }))
     }
 
     /// Takes it back that it is to be cancelled. 409 once it was.
@@ -290,7 +290,7 @@ impl DetailRoutes {
         #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-    ) -> Result<Json<Answer<BatchOperation>>, Failure> {
+    ) -> Result<Json<Envelope<BatchOperation>>, Rejection> {
         let (app, id, user) = (&self.app, id(&batch_id)?, caller(request)?.0.user_id);
         let by = origin::of_user(request, user);
         let tx = app.db.begin().await?;
@@ -301,6 +301,6 @@ impl DetailRoutes {
         db::commit(tx, Commit::Steer).await?;
         let batch = app.after(step);
         tracing::info!(batch = id.0, user = user.0, "a batch is not to be cancelled after all");
-        Ok(Answer::new(BatchOperation::of(&batch, now, &senders)))
+        Ok(Envelope::new(BatchOperation::of(&batch, now, &senders)))
     }
 }

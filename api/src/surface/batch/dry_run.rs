@@ -2,7 +2,7 @@
 //! body or in a form.
 
 use super::create::{Accepted, AskedSend, blocking, each_once, refuse};
-use super::envelope::{Answer, Failure};
+use super::envelope::{Envelope, Rejection};
 use super::wire::{BatchOperation, SendPlanView, SetPlanView};
 use crate::App;
 use crate::foundation::body::JsonText;
@@ -22,11 +22,11 @@ pub(super) const DRY_RUN: &str = "dryRun";
 pub(super) enum Sent {
     /// A dry run: what it would do. Nothing was written.
     #[oai(status = 200)]
-    DryRun(Json<Answer<SendPlanView>>),
+    DryRun(Json<Envelope<SendPlanView>>),
     /// Accepted: the operation is durable, and none of its work is done.
     #[oai(status = 202)]
     Accepted(
-        JsonText<Answer<BatchOperation>>,
+        JsonText<Envelope<BatchOperation>>,
         /// `true` when an Idempotency-Key's first answer is repeated.
         #[oai(header = "Idempotency-Replayed")]
         Option<String>,
@@ -38,11 +38,11 @@ pub(super) enum Sent {
 pub(super) enum Changed {
     /// A dry run: what it would do. Nothing was written.
     #[oai(status = 200)]
-    DryRun(Json<Answer<SetPlanView>>),
+    DryRun(Json<Envelope<SetPlanView>>),
     /// Accepted: the operation is durable, and none of its work is done.
     #[oai(status = 202)]
     Accepted(
-        JsonText<Answer<BatchOperation>>,
+        JsonText<Envelope<BatchOperation>>,
         /// `true` when an Idempotency-Key's first answer is repeated.
         #[oai(header = "Idempotency-Replayed")]
         Option<String>,
@@ -92,10 +92,10 @@ pub(super) async fn send(
     app: &App,
     read: impl FnOnce() -> Result<AskedSend, Refusal> + Send + 'static,
     whole: bool,
-) -> Result<Sent, Failure> {
+) -> Result<Sent, Rejection> {
     let new = each_once(app, blocking(read).await?.settled(app).await?).await?;
     let plan = batches::plan_send(app.db.read(), app.clock.now(), &new, app.settings.sender_rate_per_minute).await;
-    Ok(Sent::DryRun(Answer::new(SendPlanView::of(plan.map_err(refuse)?, whole))))
+    Ok(Sent::DryRun(Envelope::new(SendPlanView::of(plan.map_err(refuse)?, whole))))
 }
 
 /// Tells what a change of tags would do.
@@ -103,10 +103,10 @@ pub(super) async fn tags(
     app: &App,
     read: impl FnOnce() -> Result<NewTag, Refusal> + Send + 'static,
     whole: bool,
-) -> Result<Changed, Failure> {
+) -> Result<Changed, Rejection> {
     let new = each_once(app, blocking(read).await?).await?;
     let plan = batches::plan_tag(app.db.read(), &new).await?;
-    Ok(Changed::DryRun(Answer::new(SetPlanView::of(plan, whole))))
+    Ok(Changed::DryRun(Envelope::new(SetPlanView::of(plan, whole))))
 }
 
 /// Tells what a deletion would do.
@@ -114,8 +114,8 @@ pub(super) async fn delete(
     app: &App,
     read: impl FnOnce() -> Result<ContactRefs, Refusal> + Send + 'static,
     whole: bool,
-) -> Result<Changed, Failure> {
+) -> Result<Changed, Rejection> {
     let contacts = each_once(app, blocking(read).await?).await?;
     let plan = batches::plan_delete(app.db.read(), &contacts).await?;
-    Ok(Changed::DryRun(Answer::new(SetPlanView::of(plan, whole))))
+    Ok(Changed::DryRun(Envelope::new(SetPlanView::of(plan, whole))))
 }

@@ -9,14 +9,14 @@ use poem_openapi::{ApiResponse, Object};
 
 /// An answer with data.
 #[derive(Debug, Object)]
-pub(super) struct Answer<T: Type + ParseFromJSON + ToJSON> {
+pub(super) struct Envelope<T: Type + ParseFromJSON + ToJSON> {
     /// True.
     pub(super) ok: bool,
     /// What was asked for.
     pub(super) data: T,
 }
 
-impl<T: Type + ParseFromJSON + ToJSON> Answer<T> {
+impl<T: Type + ParseFromJSON + ToJSON> Envelope<T> {
     pub(super) fn new(data: T) -> Json<Self> {
         Json(Self { ok: true, data })
     }
@@ -63,7 +63,7 @@ pub(super) struct Cursor {
 
 /// An answer that is a message for people.
 #[derive(Debug, Object)]
-pub(super) struct Said {
+pub(super) struct Confirmation {
     /// True.
     pub(super) ok: bool,
     /// What was done.
@@ -126,9 +126,9 @@ pub(super) fn refuse(refusal: &Refusal) -> Response {
 
 /// A refusal on its way to the envelope, described in the document by [`Refusals`].
 #[derive(Debug)]
-pub(super) struct Failure(Refusal);
+pub(super) struct Rejection(Refusal);
 
-impl ApiResponse for Failure {
+impl ApiResponse for Rejection {
     fn meta() -> MetaResponses {
         Refusals::meta()
     }
@@ -138,19 +138,19 @@ impl ApiResponse for Failure {
     }
 }
 
-impl From<Failure> for poem::Error {
-    fn from(failure: Failure) -> Self {
+impl From<Rejection> for poem::Error {
+    fn from(failure: Rejection) -> Self {
         failure.0.into()
     }
 }
 
-impl From<Refusal> for Failure {
+impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Self {
         Self(refusal)
     }
 }
 
-impl From<sea_orm::DbErr> for Failure {
+impl From<sea_orm::DbErr> for Rejection {
     fn from(error: sea_orm::DbErr) -> Self {
         Self(error.into())
     }

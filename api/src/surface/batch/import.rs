@@ -3,7 +3,7 @@
 
 use super::create::{Accepted, MAX_ITEMS, blocking, read_tags};
 use super::dry_run::{self, DRY_RUN};
-use super::envelope::{Answer, Failure};
+use super::envelope::{Envelope, Rejection};
 use super::import_plan;
 use super::upload::{CsvType, FormType, Upload, XlsxType, disk, form_fields};
 use super::wire::{BatchOperation, DryRun, ImportContact, ImportRequest};
@@ -49,11 +49,11 @@ pub(super) enum ImportBody {
 pub(super) enum Imported {
     /// A dry run: what each row would become. Nothing was written.
     #[oai(status = 200)]
-    DryRun(Json<Answer<DryRun>>),
+    DryRun(Json<Envelope<DryRun>>),
     /// The operation.
     #[oai(status = 202)]
     Accepted(
-        JsonText<Answer<BatchOperation>>,
+        JsonText<Envelope<BatchOperation>>,
         /// `true` when an Idempotency-Key's first answer is repeated.
         #[oai(header = "Idempotency-Replayed")]
         Option<String>,
@@ -147,10 +147,10 @@ async fn read(options: Options, body: ImportBody) -> Result<ReadImport, Refusal>
 }
 
 /// Tells what an import would do.
-pub(super) async fn dry_run(app: &App, options: Options, body: ImportBody) -> Result<Imported, Failure> {
+pub(super) async fn dry_run(app: &App, options: Options, body: ImportBody) -> Result<Imported, Rejection> {
     let ReadImport { mut new, rows, .. } = read(options, body).await?;
     new.default_country = new.default_country.or(app.settings.default_country);
-    Ok(Imported::DryRun(Answer::new(import_plan::plan(app, &new, rows).await?)))
+    Ok(Imported::DryRun(Envelope::new(import_plan::plan(app, &new, rows).await?)))
 }
 
 /// Does an import.
@@ -160,7 +160,7 @@ pub(super) async fn import(
     asked: KeyedRequest,
     options: Options,
     body: ImportBody,
-) -> Result<Imported, Failure> {
+) -> Result<Imported, Rejection> {
     let ReadImport { mut new, rows, content } = read(options, body).await?;
     new.default_country = new.default_country.or(app.settings.default_country);
     let once = asked.begin(app, &content).await?;
@@ -206,7 +206,7 @@ async fn write(
         return Err(Refusal::field("file", "the file has no rows"));
     }
     let tx = app.db.begin().await?;
-    let step = writer.finish(&tx, app.clock.now(), by, new).await?;
+    let step = writer.finish(&tx, app.clock.now(), by, new).await.map_err(super::create::refuse)?;
     Ok((tx, step))
 }
 

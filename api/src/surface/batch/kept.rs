@@ -1,6 +1,6 @@
 //! What a user keeps: `/views`, `/drafts` and `/test-numbers`. Everybody's own; of views also what others share.
 
-use super::envelope::{Answer, Failure, Said};
+use super::envelope::{Confirmation, Envelope, Rejection};
 use super::routes::{Token, caller};
 use crate::App;
 use crate::foundation::body::SmallBody;
@@ -130,10 +130,10 @@ struct NumbersView {
 
 /// A view that was kept.
 #[derive(ApiResponse)]
-enum Kept {
+enum CreatedView {
     /// The view.
     #[oai(status = 201)]
-    Kept(Json<Answer<ViewView>>),
+    Created(Json<Envelope<ViewView>>),
 }
 
 pub(crate) struct KeptRoutes {
@@ -211,7 +211,7 @@ impl KeptRoutes {
         #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// Only of this list.
         page: Query<Option<Lenient<ListName>>>,
-    ) -> Result<Json<Answer<Vec<ViewView>>>, Failure> {
+    ) -> Result<Json<Envelope<Vec<ViewView>>>, Rejection> {
         let caller = caller(request)?;
         let user = caller.0.user_id;
         let mut params = Params::default();
@@ -222,7 +222,7 @@ impl KeptRoutes {
         let found = views::list(self.app.db.read(), user, page.map(ListName::name)).await?;
         // Whoever may not see a list is told of no filter of it.
         let seen = found.into_iter().filter(|one| caller.0.permits(views::needs(&one.page)));
-        Ok(Answer::new(seen.filter_map(|one| view(one, user)).collect()))
+        Ok(Envelope::new(seen.filter_map(|one| view(one, user)).collect()))
     }
 
     /// Keeps a view. 409 where the caller has one of this list and name, or as many as can be kept.
@@ -232,7 +232,7 @@ impl KeptRoutes {
         request: &Request,
         #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         body: SmallBody<ViewRequest>,
-    ) -> Result<Kept, Failure> {
+    ) -> Result<CreatedView, Rejection> {
         let caller = caller(request)?;
         let mut f = Fields::parse(&body.bytes)?;
         let page = f.required_text("page", 1..=20);
@@ -258,7 +258,7 @@ impl KeptRoutes {
         audit_log::record(&tx, now, &by, Action::ViewCreate, Some(kept.id)).await?;
         db::commit(tx, Commit::Customer).await?;
         let made = view(kept, user).ok_or_else(|| Refusal::not_found("list"))?;
-        Ok(Kept::Kept(Answer::new(made)))
+        Ok(CreatedView::Created(Envelope::new(made)))
     }
 
     /// Deletes a view of the caller's own, or, with `settings:write`, one that is shared.
@@ -269,7 +269,7 @@ impl KeptRoutes {
         #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The view.
         view_id: Path<PathId>,
-    ) -> Result<Json<Said>, Failure> {
+    ) -> Result<Json<Confirmation>, Rejection> {
         let caller = caller(request)?;
         let (user, by) = (caller.0.user_id, origin::of_user(request, caller.0.user_id));
         let id: ViewId = view_id.parse().map_err(|_| Refusal::not_found("view"))?;
@@ -279,7 +279,7 @@ impl KeptRoutes {
         }
         audit_log::record(&tx, self.app.clock.now(), &by, Action::ViewDelete, Some(id)).await?;
         db::commit(tx, Commit::Customer).await?;
-        Ok(Json(Said { ok: true, message: "View deleted successfully".into() }))
+        Ok(Json(Confirmation { ok: true, message: "View deleted successfully".into() }))
     }
 
     /// The caller's drafts of sends, the last touched first; at most 50.
@@ -288,10 +288,10 @@ impl KeptRoutes {
         &self,
         request: &Request,
         #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
-    ) -> Result<Json<Answer<Vec<DraftView>>>, Failure> {
+    ) -> Result<Json<Envelope<Vec<DraftView>>>, Rejection> {
         let user = caller(request)?.0.user_id;
         let found = drafts::list(self.app.db.read(), user).await?;
-        Ok(Answer::new(found.into_iter().map(draft).collect()))
+        Ok(Envelope::new(found.into_iter().map(draft).collect()))
     }
 
     /// One of the caller's drafts.
@@ -302,10 +302,10 @@ impl KeptRoutes {
         #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The draft.
         key: Path<FormKey>,
-    ) -> Result<Json<Answer<DraftView>>, Failure> {
+    ) -> Result<Json<Envelope<DraftView>>, Rejection> {
         let user = caller(request)?.0.user_id;
         let found = drafts::get(self.app.db.read(), user, self::key(&key)?).await?;
-        Ok(Answer::new(draft(found.ok_or_else(|| Refusal::not_found("draft"))?)))
+        Ok(Envelope::new(draft(found.ok_or_else(|| Refusal::not_found("draft"))?)))
     }
 
     /// Keeps a draft, in the place of what it was before. Of more than 50 the oldest goes; one that nobody touches for 90 days
@@ -318,14 +318,18 @@ impl KeptRoutes {
         /// The draft: 32 hexadecimal digits that the client makes up.
         key: Path<FormKey>,
         body: SmallBody<DraftRequest>,
-    ) -> Result<Json<Answer<DraftView>>, Failure> {
+    ) -> Result<Json<Envelope<DraftView>>, Rejection> {
         let user = caller(request)?.0.user_id;
-        let (key, now) = (self::key(&key)?, self.app.clock.now());
         let (name, fields) = read_draft(&body.bytes)?;
+        let key: &str = &key;
+        if !drafts::is_key(key) {
+            return Err(Refusal::field("key", "must be 32 hexadecimal digits, in lower case").into());
+        }
+        let now = self.app.clock.now();
         let tx = self.app.db.begin().await?;
         drafts::keep(&tx, now, user, (key, &name), &fields).await?;
         db::commit(tx, Commit::Customer).await?;
-        Ok(Answer::new(draft(Draft { key: key.to_owned(), name, fields, updated_at: now })))
+        Ok(Envelope::new(draft(Draft { key: key.to_owned(), name, fields, updated_at: now })))
     }
 
     /// Deletes one of the caller's drafts.
@@ -336,12 +340,12 @@ impl KeptRoutes {
         #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The draft.
         key: Path<FormKey>,
-    ) -> Result<Json<Said>, Failure> {
+    ) -> Result<Json<Confirmation>, Rejection> {
         let user = caller(request)?.0.user_id;
         if !drafts::delete(self.app.db.write(), user, self::key(&key)?).await? {
             return Err(Refusal::not_found("draft").into());
         }
-        Ok(Json(Said { ok: true, message: "Draft deleted successfully".into() }))
+        Ok(Json(Confirmation { ok: true, message: "Draft deleted successfully".into() }))
     }
 
     /// The numbers that the caller's tests go to.
@@ -350,10 +354,10 @@ impl KeptRoutes {
         &self,
         request: &Request,
         #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
-    ) -> Result<Json<Answer<NumbersView>>, Failure> {
+    ) -> Result<Json<Envelope<NumbersView>>, Rejection> {
         let user = caller(request)?.0.user_id;
         let phones = numbers::list(self.app.db.read(), user).await?;
-        Ok(Answer::new(NumbersView { phones: phones.into_iter().map(|digits| format!("+{digits}")).collect() }))
+        Ok(Envelope::new(NumbersView { phones: phones.into_iter().map(|digits| format!("+{digits}")).collect() }))
     }
 
     /// Keeps the numbers that the caller's tests go to, in the place of those before: `POST /batch/test` writes to them.
@@ -363,13 +367,13 @@ impl KeptRoutes {
         request: &Request,
         #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         body: SmallBody<NumbersView>,
-    ) -> Result<Json<Answer<NumbersView>>, Failure> {
+    ) -> Result<Json<Envelope<NumbersView>>, Rejection> {
         let user = caller(request)?.0.user_id;
         let (phones, by) = (read_phones(&body.bytes)?, origin::of_user(request, user));
         let tx = self.app.db.begin().await?;
         numbers::keep(&tx, user, &phones).await?;
         audit_log::record(&tx, self.app.clock.now(), &by, Action::TestNumbers, Some(user)).await?;
         db::commit(tx, Commit::Customer).await?;
-        Ok(Answer::new(NumbersView { phones: phones.iter().map(Phone::e164).collect() }))
+        Ok(Envelope::new(NumbersView { phones: phones.iter().map(Phone::e164).collect() }))
     }
 }

@@ -3,7 +3,7 @@
 
 use super::create;
 use super::dry_run::{self, Changed, Sent};
-use super::envelope::{Answer, Failure};
+use super::envelope::{Envelope, Rejection};
 use super::import::{self, ImportBody, Imported};
 use super::routes::{Token, caller, id, unsteered};
 use super::wire::{BatchOperation, DeleteRequest, SendRequest, TagRequest, TestRequest};
@@ -37,7 +37,7 @@ enum Retried {
     /// The operation.
     #[oai(status = 200)]
     Retried(
-        JsonText<Answer<BatchOperation>>,
+        JsonText<Envelope<BatchOperation>>,
         /// `true` when an Idempotency-Key's first answer is repeated.
         #[oai(header = "Idempotency-Replayed")]
         Option<String>,
@@ -68,7 +68,7 @@ async fn retry(app: &App, id: BatchId, code: Option<&str>, hold: &KeyHold) -> Re
     let senders = batches::sender_paces(&tx, app.settings.sender_rate_per_minute).await?;
     audit_log::record(&tx, now, hold.origin(), Action::BatchRetry, Some(id)).await?;
     let view = BatchOperation::of(&step.value, now, &senders);
-    let body = Answer::new(view).to_json_string();
+    let body = Envelope::new(view).to_json_string();
     hold.complete(&tx, 200, &body, None).await?;
     db::commit(tx, Commit::Retry).await?;
     let batch = app.after(step);
@@ -93,7 +93,7 @@ impl MakingRoutes {
         #[oai(name = "dryRun")]
         dry_run: DryRun,
         body: JsonBody<SendRequest>,
-    ) -> Result<Sent, Failure> {
+    ) -> Result<Sent, Rejection> {
         let by = caller(request)?.0.user_id;
         let (asked, app) = (KeyedRequest::of(request, by)?, self.app.clone());
         if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
@@ -126,7 +126,7 @@ impl MakingRoutes {
         #[oai(name = "Idempotency-Key")]
         _key: Key,
         body: SmallBody<TestRequest>,
-    ) -> Result<create::Accepted, Failure> {
+    ) -> Result<create::Accepted, Rejection> {
         let by = caller(request)?.0.user_id;
         let (asked, app) = (KeyedRequest::of(request, by)?, self.app.clone());
         to_its_end(async move {
@@ -154,7 +154,7 @@ impl MakingRoutes {
         #[oai(name = "dryRun")]
         dry_run: DryRun,
         body: JsonBody<TagRequest>,
-    ) -> Result<Changed, Failure> {
+    ) -> Result<Changed, Rejection> {
         let by = caller(request)?.0.user_id;
         let (asked, app) = (KeyedRequest::of(request, by)?, self.app.clone());
         if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
@@ -184,7 +184,7 @@ impl MakingRoutes {
         #[oai(name = "dryRun")]
         dry_run: DryRun,
         body: JsonBody<DeleteRequest>,
-    ) -> Result<Changed, Failure> {
+    ) -> Result<Changed, Rejection> {
         let by = caller(request)?.0.user_id;
         let (asked, app) = (KeyedRequest::of(request, by)?, self.app.clone());
         if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
@@ -232,7 +232,7 @@ impl MakingRoutes {
         /// For a workbook: the sheet, by its name or its place from 1.
         sheet: Query<Option<String>>,
         body: ImportBody,
-    ) -> Result<Imported, Failure> {
+    ) -> Result<Imported, Rejection> {
         let by = caller(request)?.0.user_id;
         let dry_run = dry_run::is_asked(dry_run.0, import::says_dry_run(&body).await?)?;
         let mut params = Params::default();
@@ -273,7 +273,7 @@ impl MakingRoutes {
         /// Does the request once, however often it comes.
         #[oai(name = "Idempotency-Key")]
         _key: Key,
-    ) -> Result<Retried, Failure> {
+    ) -> Result<Retried, Rejection> {
         let by = caller(request)?.0.user_id;
         let mut params = Params::default();
         let code = params.read("code", code.0, "a code").filter(|code| !code.is_empty());

@@ -1,6 +1,6 @@
 //! What the paths of operations share, whichever target they are for: `/queue/operations` and `/batch/acts`.
 
-use super::envelope::{Answer, Cursor, Paged};
+use super::envelope::{Cursor, Envelope, Paged};
 use super::routes::caller;
 use crate::App;
 use crate::foundation::idempotency::KeyHold;
@@ -78,7 +78,7 @@ impl OperationsOn {
         let step = operations::create(&tx, now, new, user).await?;
         audit_log::record(&tx, now, hold.origin(), Action::OperationCreate, Some(step.value.id)).await?;
         let view = V::of(step.value.clone()).ok_or_else(Refusal::internal)?;
-        let body = Answer::new(view).to_json_string();
+        let body = Envelope::new(view).to_json_string();
         hold.complete(&tx, 202, &body, None).await?;
         db::commit(tx, Commit::Steer).await?;
         let operation = app.after(step);
@@ -94,7 +94,7 @@ impl OperationsOn {
         request: &Request,
         text: &str,
         how: Halt,
-    ) -> Result<Json<Answer<V>>, Refusal> {
+    ) -> Result<Json<Envelope<V>>, Refusal> {
         let by = origin::of_user(request, caller(request)?.0.user_id);
         let (id, now) = (self.id(text)?, app.clock.now());
         let tx = app.db.begin().await?;
@@ -105,13 +105,13 @@ impl OperationsOn {
         })?;
         audit_log::record(&tx, now, &by, Action::OperationStop, Some(id)).await?;
         db::commit(tx, Commit::Steer).await?;
-        V::of(halted).map(Answer::new).ok_or_else(Refusal::internal)
+        V::of(halted).map(Envelope::new).ok_or_else(Refusal::internal)
     }
 
     /// One by its number.
-    pub(super) async fn get<V: View>(self, app: &App, text: &str) -> Result<Json<Answer<V>>, Refusal> {
+    pub(super) async fn get<V: View>(self, app: &App, text: &str) -> Result<Json<Envelope<V>>, Refusal> {
         let found = self.find(app, text).await?;
-        V::of(found).map(Answer::new).ok_or_else(|| Refusal::not_found(self.called))
+        V::of(found).map(Envelope::new).ok_or_else(|| Refusal::not_found(self.called))
     }
 
     async fn find(self, app: &App, text: &str) -> Result<Operation, Refusal> {

@@ -1,6 +1,6 @@
 //! `/batch`.
 
-use super::envelope::{Answer, Count, Cursor, Failure, Listed, Paged, Said};
+use super::envelope::{Confirmation, Count, Cursor, Envelope, Listed, Paged, Rejection};
 use super::export;
 use super::wire::{
     Approval, BatchOperation, BatchStatus, BatchStatusView, BatchType, ItemStatus, ItemView, PatchRequest, PreviewView,
@@ -86,7 +86,7 @@ impl BatchRoutes {
         Self { app, pages: Coalesced::default() }
     }
 
-    async fn find(&self, text: &str) -> Result<Batch, Failure> {
+    async fn find(&self, text: &str) -> Result<Batch, Rejection> {
         let found = batches::get(self.app.db.read(), id(text)?).await?;
         Ok(found.ok_or_else(|| Refusal::not_found("batch"))?)
     }
@@ -98,7 +98,7 @@ impl BatchRoutes {
 
     /// Steers a batch in a transaction of its own. A user does not have to know that others were in the way: it is tried
     /// again then.
-    async fn steer(&self, request: &Request, id: &str, how: Steering) -> Result<Batch, Failure> {
+    async fn steer(&self, request: &Request, id: &str, how: Steering) -> Result<Batch, Rejection> {
         let caller = caller(request)?;
         let (user, id) = (caller.0.user_id.0, self::id(id)?);
         let by = origin::of_user(request, caller.0.user_id);
@@ -205,7 +205,7 @@ impl BatchRoutes {
         /// How many to pass over.
         #[oai(validator(minimum(value = "0"), maximum(value = "2147483647")))]
         offset: Query<Option<Lenient<i64>>>,
-    ) -> Result<JsonText<Listed<BatchOperation>>, Failure> {
+    ) -> Result<JsonText<Listed<BatchOperation>>, Rejection> {
         let mut params = Params::default();
         let mut filter = filter(&mut params, batch_type.0, status.0);
         let when = "a date (2025-10-01) or an RFC 3339 time";
@@ -243,7 +243,7 @@ impl BatchRoutes {
         /// Only those accepted from this date (UTC midnight) or RFC 3339 time on.
         #[oai(name = "createdAfter")]
         created_after: Query<Option<Lenient<DateOrTime>>>,
-    ) -> Result<Json<Answer<StatsView>>, Failure> {
+    ) -> Result<Json<Envelope<StatsView>>, Rejection> {
         let mut params = Params::default();
         let mut filter = filter(&mut params, batch_type.0, status.0);
         let since = params.read("createdAfter", created_after.0, "a date (2025-10-01) or an RFC 3339 time");
@@ -252,7 +252,7 @@ impl BatchRoutes {
             return Err(Refusal::invalid(params.errors).into());
         }
         let stats = batches::stats(self.app.db.read(), &filter).await?;
-        Ok(Answer::new((&stats).into()))
+        Ok(Envelope::new((&stats).into()))
     }
 
     /// The whole operation.
@@ -262,9 +262,9 @@ impl BatchRoutes {
         #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-    ) -> Result<Json<Answer<BatchOperation>>, Failure> {
+    ) -> Result<Json<Envelope<BatchOperation>>, Rejection> {
         let batch = self.find(&batch_id).await?;
-        Ok(Answer::new(self.view(&batch).await?))
+        Ok(Envelope::new(self.view(&batch).await?))
     }
 
     /// The status alone.
@@ -274,9 +274,9 @@ impl BatchRoutes {
         #[oai(scope = "guard::BATCHES_READ")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-    ) -> Result<Json<Answer<BatchStatusView>>, Failure> {
+    ) -> Result<Json<Envelope<BatchStatusView>>, Rejection> {
         let batch = self.find(&batch_id).await?;
-        Ok(Answer::new((&batch.summary).into()))
+        Ok(Envelope::new((&batch.summary).into()))
     }
 
     /// Cancels it: within a second no further item starts.
@@ -287,9 +287,9 @@ impl BatchRoutes {
         #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-    ) -> Result<Json<Said>, Failure> {
+    ) -> Result<Json<Confirmation>, Rejection> {
         self.steer(request, &batch_id, Steering::Cancel).await?;
-        Ok(Json(Said { ok: true, message: "Batch operation cancelled successfully".into() }))
+        Ok(Json(Confirmation { ok: true, message: "Batch operation cancelled successfully".into() }))
     }
 
     /// Pauses it.
@@ -300,9 +300,9 @@ impl BatchRoutes {
         #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-    ) -> Result<Json<Answer<BatchOperation>>, Failure> {
+    ) -> Result<Json<Envelope<BatchOperation>>, Rejection> {
         let batch = self.steer(request, &batch_id, Steering::Pause).await?;
-        Ok(Answer::new(self.view(&batch).await?))
+        Ok(Envelope::new(self.view(&batch).await?))
     }
 
     /// Lets it go on.
@@ -313,9 +313,9 @@ impl BatchRoutes {
         #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-    ) -> Result<Json<Answer<BatchOperation>>, Failure> {
+    ) -> Result<Json<Envelope<BatchOperation>>, Rejection> {
         let batch = self.steer(request, &batch_id, Steering::Resume).await?;
-        Ok(Answer::new(self.view(&batch).await?))
+        Ok(Envelope::new(self.view(&batch).await?))
     }
 
     /// Changes its pace, its jitter or its time; a changed rate holds within a second.
@@ -327,7 +327,7 @@ impl BatchRoutes {
         /// The batch.
         batch_id: Path<PathId>,
         body: SmallBody<PatchRequest>,
-    ) -> Result<Json<Answer<BatchOperation>>, Failure> {
+    ) -> Result<Json<Envelope<BatchOperation>>, Rejection> {
         let mut f = Fields::parse(&body.bytes)?;
         let patch = Patch {
             rate_per_minute: f.integer("ratePerMinute", 1..=600_000),
@@ -342,7 +342,7 @@ impl BatchRoutes {
         }
         f.finish()?;
         let batch = self.steer(request, &batch_id, Steering::Patch(patch)).await?;
-        Ok(Answer::new(self.view(&batch).await?))
+        Ok(Envelope::new(self.view(&batch).await?))
     }
 
     /// Its items in their order.
@@ -361,7 +361,7 @@ impl BatchRoutes {
         /// The `nextCursor` of the page before.
         #[oai(validator(pattern = "^[0-9]{0,18}$"))]
         cursor: Query<Option<Lenient<String>>>,
-    ) -> Result<Json<Paged<ItemView>>, Failure> {
+    ) -> Result<Json<Paged<ItemView>>, Rejection> {
         let mut params = Params::default();
         let status = read_item_status(&mut params, status.0);
         let limit = params.number("limit", limit.0, 1, 1_000, 100);
@@ -396,7 +396,7 @@ impl BatchRoutes {
         batch_id: Path<PathId>,
         /// Only in this status.
         status: Query<Option<Lenient<ItemStatus>>>,
-    ) -> Result<CsvFile, Failure> {
+    ) -> Result<CsvFile, Rejection> {
         let mut params = Params::default();
         let status = read_item_status(&mut params, status.0);
         if !params.errors.is_empty() {
@@ -416,7 +416,7 @@ impl BatchRoutes {
         #[oai(scope = "guard::BATCHES_READ", scope = "guard::CONTACTS_READ")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-    ) -> Result<CsvFile, Failure> {
+    ) -> Result<CsvFile, Rejection> {
         let batch = self.find(&batch_id).await?;
         if batch.summary.batch_type != batches::BatchType::Import {
             return Err(Refusal::new(Kind::NotFound, "only a batch of type IMPORT has rows").into());
@@ -441,7 +441,7 @@ impl BatchRoutes {
         /// How many; 5 if it is not given.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         n: Query<Option<Lenient<i64>>>,
-    ) -> Result<Json<Answer<Vec<PreviewView>>>, Failure> {
+    ) -> Result<Json<Envelope<Vec<PreviewView>>>, Rejection> {
         let mut params = Params::default();
         let n = params.number("n", n.0, 1, 100, 5);
         if !params.errors.is_empty() {
@@ -451,7 +451,7 @@ impl BatchRoutes {
         let previews = batches::preview(self.app.db.read(), id(&batch_id)?, n)
             .await?
             .ok_or_else(|| Refusal::not_found("batch"))?;
-        Ok(Answer::new(previews.into_iter().map(PreviewView::from).collect()))
+        Ok(Envelope::new(previews.into_iter().map(PreviewView::from).collect()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/senders`: the numbers that messages leave from.
 
-use super::envelope::{Answer, Count, Failure, Listed};
+use super::envelope::{Count, Envelope, Listed, Rejection};
 use super::routes::{Token, caller};
 use crate::App;
 use crate::foundation::body::SmallBody;
@@ -183,7 +183,7 @@ struct SenderPatchRequest {
 enum Created {
     /// The sender.
     #[oai(status = 201)]
-    Created(Json<Answer<SenderView>>),
+    Created(Json<Envelope<SenderView>>),
 }
 
 pub(super) fn refuse(error: SenderError) -> Refusal {
@@ -234,7 +234,7 @@ pub(crate) struct SenderRoutes {
 }
 
 impl SenderRoutes {
-    async fn view(&self, sender: Sender) -> Result<SenderView, Failure> {
+    async fn view(&self, sender: Sender) -> Result<SenderView, Rejection> {
         let network = gateways::latest_transport(self.app.db.read()).await?;
         let configured = self.app.settings.sender_rate_per_minute;
         Ok(SenderView::of(sender, self.app.clock.now(), configured, network.as_deref()))
@@ -258,7 +258,7 @@ impl SenderRoutes {
     async fn list(
         &self,
         #[oai(scope = "guard::BATCHES_READ")] _token: Token,
-    ) -> Result<Json<Listed<SenderView>>, Failure> {
+    ) -> Result<Json<Listed<SenderView>>, Rejection> {
         let found = senders::list(self.app.db.read()).await?;
         let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
         let network = gateways::latest_transport(self.app.db.read()).await?;
@@ -275,7 +275,7 @@ impl SenderRoutes {
         request: &Request,
         #[oai(scope = "guard::SETTINGS_WRITE")] _token: Token,
         body: SmallBody<SenderRequest>,
-    ) -> Result<Created, Failure> {
+    ) -> Result<Created, Rejection> {
         let caller = caller(request)?;
         let new = read_new(&body.bytes)?;
         let (now, by) = (self.app.clock.now(), origin::of_user(request, caller.0.user_id));
@@ -283,7 +283,7 @@ impl SenderRoutes {
         let made = senders::create(&tx, now, &new).await.map_err(refuse)?;
         audit_log::record(&tx, now, &by, Action::SenderCreate, Some(made.id)).await?;
         db::commit(tx, Commit::Steer).await?;
-        Ok(Created::Created(Answer::new(self.view(made).await?)))
+        Ok(Created::Created(Envelope::new(self.view(made).await?)))
     }
 
     /// Changes a sender's pace or cap, stops it or lets it go on: holds with the next claim, in all processes.
@@ -296,7 +296,7 @@ impl SenderRoutes {
         #[oai(name = "id")]
         sender: Path<PathId>,
         body: SmallBody<SenderPatchRequest>,
-    ) -> Result<Json<Answer<SenderView>>, Failure> {
+    ) -> Result<Json<Envelope<SenderView>>, Rejection> {
         let caller = caller(request)?;
         let by = origin::of_user(request, caller.0.user_id);
         let patch = read_patch(&body.bytes)?;
@@ -309,7 +309,7 @@ impl SenderRoutes {
                 }
                 done => {
                     let sender = self.app.after(done.map_err(refuse)?);
-                    return Ok(Answer::new(self.view(sender).await?));
+                    return Ok(Envelope::new(self.view(sender).await?));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! `/suppressions`: who wants no bulk messages.
 
-use super::envelope::{Answer, Count, Failure, Listed};
+use super::envelope::{Count, Envelope, Listed, Rejection};
 use super::routes::{Token, caller};
 use crate::App;
 use crate::foundation::body::JsonBody;
@@ -163,7 +163,7 @@ impl SuppressionRoutes {
         /// How many to pass over.
         #[oai(validator(minimum(value = "0"), maximum(value = "2147483647")))]
         offset: Query<Option<Lenient<i64>>>,
-    ) -> Result<Json<Listed<SuppressionView>>, Failure> {
+    ) -> Result<Json<Listed<SuppressionView>>, Rejection> {
         let caller = caller(request)?;
         let mut params = Params::default();
         let phone = params
@@ -190,7 +190,7 @@ impl SuppressionRoutes {
         request: &Request,
         #[oai(scope = "guard::CONTACTS_WRITE")] _token: Token,
         body: JsonBody<SuppressRequest, MAX_LIST>,
-    ) -> Result<Json<Answer<Vec<SuppressionView>>>, Failure> {
+    ) -> Result<Json<Envelope<Vec<SuppressionView>>>, Rejection> {
         let caller = caller(request)?;
         let phones = read(&body.bytes, self.app.settings.default_country)?;
         // In one order, so that two requests over the same numbers cannot wait for each other; answered in the request's.
@@ -208,7 +208,7 @@ impl SuppressionRoutes {
         db::commit(tx, Commit::Customer).await?;
         let rows = phones.iter().filter_map(|phone| held.get_mut(phone.as_digits()).and_then(Option::take));
         let whole = caller.sees_phones();
-        Ok(Answer::new(rows.map(|row| SuppressionView::of(row, whole)).collect()))
+        Ok(Envelope::new(rows.map(|row| SuppressionView::of(row, whole)).collect()))
     }
 
     /// Ends the suppression of a number: batches write to it again. The trail keeps it.
@@ -219,7 +219,7 @@ impl SuppressionRoutes {
         #[oai(scope = "guard::CONTACTS_WRITE")] _token: Token,
         /// The number; required.
         phone: Query<Option<Lenient<String>>>,
-    ) -> Result<Json<Answer<SuppressionView>>, Failure> {
+    ) -> Result<Json<Envelope<SuppressionView>>, Rejection> {
         let caller = caller(request)?;
         let mut params = Params::default();
         let phone = match params.read("phone", phone.0, "a phone number") {
@@ -238,7 +238,7 @@ impl SuppressionRoutes {
         let ended = ended.ok_or_else(|| Refusal::not_found("suppression of this number"))?;
         audit_log::record(&tx, now, &by, Action::SuppressionEnd, Some(ended.id)).await?;
         db::commit(tx, Commit::Customer).await?;
-        Ok(Answer::new(SuppressionView::of(ended, caller.sees_phones())))
+        Ok(Envelope::new(SuppressionView::of(ended, caller.sees_phones())))
     }
 }
 

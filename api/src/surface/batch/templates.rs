@@ -1,6 +1,6 @@
 //! `/templates`.
 
-use super::envelope::{Answer, Count, Failure, Listed, Said};
+use super::envelope::{Confirmation, Count, Envelope, Listed, Rejection};
 use super::routes::{Token, caller};
 use super::wire::{Rendered, TemplatePreviewRequest, TemplateRequest, TemplateView};
 use crate::App;
@@ -30,7 +30,7 @@ pub(crate) struct TemplateRoutes {
 enum Created {
     /// The template.
     #[oai(status = 201)]
-    Created(Json<Answer<TemplateView>>),
+    Created(Json<Envelope<TemplateView>>),
 }
 
 fn refuse(error: StoreError) -> Refusal {
@@ -71,7 +71,7 @@ impl TemplateRoutes {
         /// How many to pass over.
         #[oai(validator(minimum(value = "0"), maximum(value = "2147483647")))]
         offset: Query<Option<Lenient<i64>>>,
-    ) -> Result<Json<Listed<TemplateView>>, Failure> {
+    ) -> Result<Json<Listed<TemplateView>>, Rejection> {
         let mut params = Params::default();
         let limit = params.number("limit", limit.0, 1, 200, 50);
         let offset = params.number("offset", offset.0, 0, i64::from(i32::MAX), 0);
@@ -89,7 +89,7 @@ impl TemplateRoutes {
         request: &Request,
         #[oai(scope = "guard::BATCHES_WRITE")] _token: Token,
         body: SmallBody<TemplateRequest>,
-    ) -> Result<Created, Failure> {
+    ) -> Result<Created, Rejection> {
         let (name, content) = read(&body.bytes)?;
         let (now, by) = (self.app.clock.now(), caller(request)?.0.user_id);
         let tx = self.app.db.begin().await?;
@@ -97,7 +97,7 @@ impl TemplateRoutes {
         let by = origin::of_user(request, by);
         audit_log::record(&tx, now, &by, Action::TemplateCreate, Some(made.id)).await?;
         db::commit(tx, Commit::Customer).await?;
-        Ok(Created::Created(Answer::new(made.into())))
+        Ok(Created::Created(Envelope::new(made.into())))
     }
 
     /// Reads a template.
@@ -108,9 +108,9 @@ impl TemplateRoutes {
         /// The template.
         #[oai(name = "id")]
         template: Path<PathId>,
-    ) -> Result<Json<Answer<TemplateView>>, Failure> {
+    ) -> Result<Json<Envelope<TemplateView>>, Rejection> {
         let found = templates::get(self.app.db.read(), id(&template)?).await?;
-        Ok(Answer::new(found.ok_or_else(|| Refusal::not_found("template"))?.into()))
+        Ok(Envelope::new(found.ok_or_else(|| Refusal::not_found("template"))?.into()))
     }
 
     /// Changes a template; batches that were accepted with it keep their text.
@@ -123,7 +123,7 @@ impl TemplateRoutes {
         #[oai(name = "id")]
         template: Path<PathId>,
         body: SmallBody<TemplateRequest>,
-    ) -> Result<Json<Answer<TemplateView>>, Failure> {
+    ) -> Result<Json<Envelope<TemplateView>>, Rejection> {
         let (name, content) = read(&body.bytes)?;
         let id = id(&template)?;
         let (now, by) = (self.app.clock.now(), origin::of_user(request, caller(request)?.0.user_id));
@@ -131,7 +131,7 @@ impl TemplateRoutes {
         let changed = templates::update(&tx, now, id, &name, &content).await.map_err(refuse)?;
         audit_log::record(&tx, now, &by, Action::TemplateUpdate, Some(id)).await?;
         db::commit(tx, Commit::Customer).await?;
-        Ok(Answer::new(changed.into()))
+        Ok(Envelope::new(changed.into()))
     }
 
     /// Forgets a template.
@@ -143,7 +143,7 @@ impl TemplateRoutes {
         /// The template.
         #[oai(name = "id")]
         template: Path<PathId>,
-    ) -> Result<Json<Said>, Failure> {
+    ) -> Result<Json<Confirmation>, Rejection> {
         let (now, by) = (self.app.clock.now(), origin::of_user(request, caller(request)?.0.user_id));
         let (id, tx) = (id(&template)?, self.app.db.begin().await?);
         if !templates::delete(&tx, id).await? {
@@ -151,7 +151,7 @@ impl TemplateRoutes {
         }
         audit_log::record(&tx, now, &by, Action::TemplateDelete, Some(id)).await?;
         db::commit(tx, Commit::Customer).await?;
-        Ok(Json(Said { ok: true, message: "Template deleted".into() }))
+        Ok(Json(Confirmation { ok: true, message: "Template deleted".into() }))
     }
 
     /// Renders a template with made-up values.
@@ -163,7 +163,7 @@ impl TemplateRoutes {
         #[oai(name = "id")]
         template: Path<PathId>,
         body: SmallBody<TemplatePreviewRequest>,
-    ) -> Result<Json<Answer<Rendered>>, Failure> {
+    ) -> Result<Json<Envelope<Rendered>>, Rejection> {
         let mut f = Fields::parse(&body.bytes)?;
         let name = f.text("name", 1..=200);
         let phone = f.text("phone", 1..=40).unwrap_or_else(|| "60123456789".into());
@@ -181,6 +181,6 @@ impl TemplateRoutes {
         let recipient = Recipient { name: name.as_deref(), phone: &phone, attributes: &attributes };
         let message = templates::preview(&found.content, &recipient)
             .map_err(|error| Refusal::field("content", error.to_string()))?;
-        Ok(Answer::new(Rendered { message }))
+        Ok(Envelope::new(Rendered { message }))
     }
 }

@@ -1,7 +1,7 @@
 //! `/customers`.
 
 use super::access::{Asker, Token};
-use super::envelope::Failure;
+use super::envelope::Rejection;
 use super::wire::{CreateCustomer, CustomerSummary, CustomerView, MarkedRead, SetPhoto};
 use crate::App;
 use crate::foundation::body::{JsonText, SmallBody};
@@ -75,7 +75,7 @@ enum Created {
 }
 
 /// The number in a path.
-pub(super) fn customer_id(text: &str) -> Result<ContactId, Failure> {
+pub(super) fn customer_id(text: &str) -> Result<ContactId, Rejection> {
     text.parse()
         .map_err(|_| Refusal::field("customer_id", "must be a whole number from 1 up").within(Within::Path).into())
 }
@@ -89,7 +89,7 @@ pub(super) fn link(path: &str, limit: i64, cursor: &str) -> String {
     format!("<{path}?limit={limit}&after={cursor}>; rel=\"next\"")
 }
 
-pub(super) fn refuse_query(params: Params) -> Result<(), Failure> {
+pub(super) fn refuse_query(params: Params) -> Result<(), Rejection> {
     match params.errors.is_empty() {
         true => Ok(()),
         false => Err(Refusal::invalid(params.errors).within(Within::Query).into()),
@@ -183,7 +183,7 @@ impl CustomerRoutes {
         Ok(body)
     }
 
-    async fn mark_read(&self, id: ContactId, user: Option<UserId>, by: &Origin) -> Result<MarkedRead, Failure> {
+    async fn mark_read(&self, id: ContactId, user: Option<UserId>, by: &Origin) -> Result<MarkedRead, Rejection> {
         let (now, tx) = (self.app.clock.now(), self.app.db.begin().await?);
         let marked = conversations::mark_read(&tx, now, id, user).await?;
         let marked = marked.ok_or_else(|| Refusal::not_found("customer"))?;
@@ -211,7 +211,7 @@ impl CustomerRoutes {
         limit: Query<Option<Lenient<i64>>>,
         /// Where the page begins: from the `Link` of the one before.
         after: Query<Option<Lenient<String>>>,
-    ) -> Result<Summaries, Failure> {
+    ) -> Result<Summaries, Rejection> {
         let asker = Asker::found(request)?;
         let mut params = Params::default();
         let limit = self::limit(&mut params, limit.0);
@@ -246,7 +246,7 @@ impl CustomerRoutes {
         phone: Query<Option<Lenient<String>>>,
         /// Only those with this tag.
         tag: Query<Option<Lenient<String>>>,
-    ) -> Result<Customers, Failure> {
+    ) -> Result<Customers, Rejection> {
         let asker = Asker::found(request)?;
         let mut params = Params::default();
         let limit = self::limit(&mut params, limit.0);
@@ -273,7 +273,7 @@ impl CustomerRoutes {
         #[oai(name = "Idempotency-Key")]
         _key: Header<Option<KeyText>>,
         body: SmallBody<CreateCustomer>,
-    ) -> Result<Created, Failure> {
+    ) -> Result<Created, Rejection> {
         let asker = Asker::found(request)?;
         let (asked, app, whole) = (KeyedRequest::of(request, asker.user())?, self.app.clone(), asker.sees_phones());
         to_its_end(async move {
@@ -302,7 +302,7 @@ impl CustomerRoutes {
         request: &Request,
         #[oai(scope = "guard::CONTACTS_WRITE")] _token: Token,
         body: SmallBody<SetPhoto>,
-    ) -> Result<Json<CustomerView>, Failure> {
+    ) -> Result<Json<CustomerView>, Rejection> {
         let asker = Asker::found(request)?;
         let (phone, url) = read_photo(&body.bytes)?;
         let (now, by) = (self.app.clock.now(), origin::of_user(request, asker.user()));
@@ -324,7 +324,7 @@ impl CustomerRoutes {
         #[oai(scope = "guard::CONTACTS_READ")] _token: Token,
         /// The customer.
         customer_id: Path<PathId>,
-    ) -> Result<Json<CustomerView>, Failure> {
+    ) -> Result<Json<CustomerView>, Rejection> {
         let asker = Asker::found(request)?;
         let found = customers::get(self.app.db.read(), self::customer_id(&customer_id)?).await?;
         let found = found.ok_or_else(|| Refusal::not_found("customer"))?;
@@ -340,7 +340,7 @@ impl CustomerRoutes {
         #[oai(scope = "guard::CONVERSATIONS_WRITE")] _token: Token,
         /// The customer.
         customer_id: Path<PathId>,
-    ) -> Result<Json<MarkedRead>, Failure> {
+    ) -> Result<Json<MarkedRead>, Rejection> {
         let asker = Asker::found(request)?;
         let by = origin::of_user(request, asker.user());
         Ok(Json(self.mark_read(self::customer_id(&customer_id)?, asker.signed_in(), &by).await?))

@@ -41,7 +41,7 @@ struct Refused {
 
 /// A refusal on its way to the envelope.
 #[derive(Debug)]
-pub(super) struct Failure(Refusal);
+pub(super) struct Rejection(Refusal);
 
 /// A refusal in this surface's envelope.
 pub(super) fn refuse(refusal: &Refusal) -> Response {
@@ -76,25 +76,25 @@ impl Invalid {
     }
 }
 
-impl From<Failure> for poem::Error {
-    fn from(failure: Failure) -> Self {
+impl From<Rejection> for poem::Error {
+    fn from(failure: Rejection) -> Self {
         failure.0.into()
     }
 }
 
-impl From<Refusal> for Failure {
+impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Self {
         Self(refusal)
     }
 }
 
-impl From<sea_orm::DbErr> for Failure {
+impl From<sea_orm::DbErr> for Rejection {
     fn from(error: sea_orm::DbErr) -> Self {
         Self(error.into())
     }
 }
 
-impl ApiResponse for Failure {
+impl ApiResponse for Rejection {
     fn meta() -> MetaResponses {
         Refusals::meta()
     }

@@ -2,7 +2,7 @@
 //! never refused for them: the network has had its answer, and would not tell it again.
 
 use super::access::{Signature, signed};
-use super::envelope::Failure;
+use super::envelope::Rejection;
 use crate::App;
 use crate::foundation::body::JsonBody;
 use crate::foundation::fields::Fields;
@@ -277,14 +277,14 @@ impl InternalRoutes {
         request: &Request,
         body: &[u8],
         read: impl FnOnce(&[u8]) -> Result<Read, Refusal>,
-    ) -> Result<Json<Took>, Failure> {
+    ) -> Result<Json<Took>, Rejection> {
         signed(&self.app, request, body)?;
         let (about, kind) = read(body)?;
         let receipt = limits::receipt(Receipt { about, kind, at: self.app.clock.now() });
         self.take(Report::Receipt(receipt)).await
     }
 
-    async fn take(&self, report: Report) -> Result<Json<Took>, Failure> {
+    async fn take(&self, report: Report) -> Result<Json<Took>, Rejection> {
         let status = match self.app.intake.take(report).await.map_err(Refusal::from)? {
             ReportOutcome::Applied => TookStatus::Ok,
             ReportOutcome::Kept => TookStatus::Kept,
@@ -308,7 +308,7 @@ impl InternalRoutes {
         request: &Request,
         _signature: Signature,
         body: ReportBody<InboxReport>,
-    ) -> Result<Json<Took>, Failure> {
+    ) -> Result<Json<Took>, Rejection> {
         signed(&self.app, request, &body.bytes)?;
         let inbound = read_inbox(&body.bytes)?;
         self.take(Report::Inbound(Box::new(inbound))).await
@@ -321,7 +321,7 @@ impl InternalRoutes {
         request: &Request,
         _signature: Signature,
         body: ReportBody<AckReport>,
-    ) -> Result<Json<Took>, Failure> {
+    ) -> Result<Json<Took>, Rejection> {
         self.receipt(request, &body.bytes, read_ack).await
     }
 
@@ -332,7 +332,7 @@ impl InternalRoutes {
         request: &Request,
         _signature: Signature,
         body: ReportBody<MapReport>,
-    ) -> Result<Json<Took>, Failure> {
+    ) -> Result<Json<Took>, Rejection> {
         self.receipt(request, &body.bytes, read_map).await
     }
 
@@ -343,7 +343,7 @@ impl InternalRoutes {
         request: &Request,
         _signature: Signature,
         body: ReportBody<FailedReport>,
-    ) -> Result<Json<Took>, Failure> {
+    ) -> Result<Json<Took>, Rejection> {
         self.receipt(request, &body.bytes, read_failed).await
     }
 
@@ -354,7 +354,7 @@ impl InternalRoutes {
         request: &Request,
         _signature: Signature,
         body: ReportBody<SeenReport>,
-    ) -> Result<Json<Took>, Failure> {
+    ) -> Result<Json<Took>, Rejection> {
         self.receipt(request, &body.bytes, read_seen).await
     }
 }

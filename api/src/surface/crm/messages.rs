@@ -2,7 +2,7 @@
 
 use super::access::{Asker, Token};
 use super::customers::{customer_id, limit, refuse_query};
-use super::envelope::Failure;
+use super::envelope::Rejection;
 use super::wire::{MessageView, SendMessage};
 use crate::App;
 use crate::foundation::body::{JsonText, SmallBody};
@@ -146,7 +146,7 @@ impl MessageRoutes {
         #[oai(name = "Idempotency-Key")]
         _key: Header<Option<KeyText>>,
         body: SmallBody<SendMessage>,
-    ) -> Result<Sent, Failure> {
+    ) -> Result<Sent, Rejection> {
         let asker = Asker::found(request)?;
         let author = asker.signed_in().map_or(Author::System, Author::User);
         let (asked, app) = (KeyedRequest::of(request, asker.user())?, self.app.clone());
@@ -189,7 +189,7 @@ impl MessageRoutes {
         /// The last ones before this message, in place of `after`.
         #[oai(validator(minimum(value = "1")))]
         before: Query<Option<Lenient<i64>>>,
-    ) -> Result<History, Failure> {
+    ) -> Result<History, Rejection> {
         let id = self::customer_id(&customer_id)?;
         let mut params = Params::default();
         let rows = self::limit(&mut params, limit.0);
@@ -239,7 +239,7 @@ impl MessageRoutes {
         /// The token, for `EventSource`, which cannot send headers.
         #[oai(name = "token")]
         _query_token: Query<Option<String>>,
-    ) -> Result<Events, Failure> {
+    ) -> Result<Events, Rejection> {
         let asker = Asker::found(request)?;
         let seen = Seen::read(last_event_id.0.as_deref());
         let (session, until) = match asker {

@@ -1,7 +1,7 @@
 //! The audit log, for who may read users.
 
 use super::auth::Token;
-use super::envelope::{Failure, Success};
+use super::envelope::{Rejection, Success};
 use crate::App;
 use crate::foundation::guard;
 use crate::foundation::param::{Lenient, Params};
@@ -115,7 +115,7 @@ impl AuditRoutes {
         /// How many a page has; 20 if it is not given.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         per_page: Query<Option<Lenient<i64>>>,
-    ) -> Result<Json<Success<AuditPage>>, Failure> {
+    ) -> Result<Json<Success<AuditPage>>, Rejection> {
         let mut params = Params::default();
         let mut word = |name: &str, value: Option<Lenient<String>>| {
             let text = params.read(name, value, "a word").filter(|text| !text.is_empty())?;

@@ -1,6 +1,6 @@
 //! Signing in, going on, signing out.
 
-use super::envelope::{Failure, Success};
+use super::envelope::{Rejection, Success};
 use crate::App;
 use crate::foundation::auth::Shown;
 use crate::foundation::body::SmallBody;
@@ -324,7 +324,7 @@ impl AuthRoutes {
         request: &Request,
         _everybody: Everybody,
         body: SmallBody<LoginRequest>,
-    ) -> Result<Json<Success<LoginView>>, Failure> {
+    ) -> Result<Json<Success<LoginView>>, Rejection> {
         Ok(Success::new(self.sign_in(request, &body.bytes).await?))
     }
 
@@ -335,7 +335,7 @@ impl AuthRoutes {
         request: &Request,
         _everybody: Everybody,
         body: SmallBody<RefreshRequest>,
-    ) -> Result<Json<Success<RefreshView>>, Failure> {
+    ) -> Result<Json<Success<RefreshView>>, Rejection> {
         Ok(Success::new(self.go_on(request, &body.bytes).await?))
     }
 
@@ -347,14 +347,14 @@ impl AuthRoutes {
         request: &Request,
         _token: Token,
         body: SmallBody<PasswordRequest>,
-    ) -> Result<Json<Success<Nothing>>, Failure> {
+    ) -> Result<Json<Success<Nothing>>, Rejection> {
         self.change_password(request, &body.bytes).await?;
         Ok(Success::new(Nothing {}))
     }
 
     /// Ends the session.
     #[oai(path = "/api/v1/auth/logout", method = "post")]
-    async fn logout(&self, request: &Request, _token: Token) -> Result<Json<Success<Nothing>>, Failure> {
+    async fn logout(&self, request: &Request, _token: Token) -> Result<Json<Success<Nothing>>, Rejection> {
         self.sign_out(request).await?;
         Ok(Success::new(Nothing {}))
     }

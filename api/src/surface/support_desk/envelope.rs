@@ -76,9 +76,9 @@ pub(super) fn refuse(refusal: &Refusal, request_id: &str) -> Response {
 
 /// A refusal on its way to the envelope, described in the document by [`Refusals`].
 #[derive(Debug)]
-pub(super) struct Failure(Refusal);
+pub(super) struct Rejection(Refusal);
 
-impl ApiResponse for Failure {
+impl ApiResponse for Rejection {
     fn meta() -> MetaResponses {
         Refusals::meta()
     }
@@ -88,13 +88,13 @@ impl ApiResponse for Failure {
     }
 }
 
-impl From<Failure> for poem::Error {
-    fn from(failure: Failure) -> Self {
+impl From<Rejection> for poem::Error {
+    fn from(failure: Rejection) -> Self {
         failure.0.into()
     }
 }
 
-impl From<Refusal> for Failure {
+impl From<Refusal> for Rejection {
     fn from(refusal: Refusal) -> Self {
         Self(refusal)
     }

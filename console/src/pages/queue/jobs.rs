@@ -8,7 +8,7 @@ use crate::pages::kept::{Views, views_of};
 use crate::pages::{ROWS, new_operation};
 use crate::ui::Ui;
 use askama::Template;
-use domain::jobs::list::{self, Filter, Job, Place};
+use domain::jobs::list::{self, Filter, Job, ListCursor};
 use domain::model::{JobAct, JobState};
 use domain::queue::{self, Act};
 use domain::users::Permission;
@@ -186,14 +186,14 @@ fn shown(context: &Context) -> Result<Option<Vec<i64>>, Fault> {
 /// Shows the list.
 pub(crate) async fn show(context: Context) -> Result<Response, Fault> {
     let filter = filter(&context)?;
-    let after: Option<Place> = choice(&context, "after")?;
+    let after: Option<ListCursor> = choice(&context, "after")?;
     let (db, now) = (context.app.db.read(), context.ui.now);
     let upto: Option<i64> = choice(&context, "upto")?;
     let place = after.map(|place| ("after", place.to_string()));
     let (found, next, partial, newer, upto) = match (shown(&context)?, upto) {
         (Some(ids), Some(upto)) => {
             let newer = if after.is_none() { list::newer(db, &filter, upto, NEWER).await? } else { 0 };
-            let next: Option<Place> = choice(&context, "next")?;
+            let next: Option<ListCursor> = choice(&context, "next")?;
             (list::by_ids(db, &ids).await?, next, context.query("partial").is_some(), newer, upto)
         }
         _ => {

@@ -1,14 +1,14 @@
 //! Beginning with a chunk: what an earlier claim of its job left behind.
 
-use super::claim::{self, Asked};
-use super::{Begin, Held};
+use super::claim::{self, ClaimRequest};
+use super::{ChunkStart, Held};
 use crate::batches::chunks::{self, Chunk};
 use crate::batches::in_flight::{self, Disowned};
 use crate::batches::recipients::ContactRef;
-use crate::batches::row::{self, Batch, Counts, Going};
+use crate::batches::row::{self, Batch, Counts, RunState};
 use crate::batches::{BatchSummary, control};
 use crate::db::{self, Dialect};
-use crate::jobs::{self, Claim, Claimed, Ending};
+use crate::jobs::{self, Claim, Ending};
 use crate::model::OnUnknown;
 use crate::time::Timestamp;
 use crate::{Event, Step};
@@ -38,7 +38,7 @@ impl Work {
     }
 }
 
-/// Claims a `send_chunk` job and begins with it, in one transaction: [`jobs::claim`] and [`begin`]. No [`Begin`]: it was not
+/// Claims a `send_chunk` job and begins with it, in one transaction: [`jobs::claim`] and [`begin`]. No [`ChunkStart`]: it was not
 /// claimed.
 ///
 /// # Errors
@@ -48,14 +48,16 @@ pub async fn claim_and_begin(
     now: Timestamp,
     id: JobId,
     owner: &str,
-    asked: Asked,
+    asked: ClaimRequest,
     rng: &mut impl Rng,
-) -> Result<Step<(Claim, Option<Begin>)>, DbErr> {
+) -> Result<Step<(Claim, Option<ChunkStart>)>, DbErr> {
     // Before the job's row: who cancels, pauses or resumes the batch locks them in this order too, and the job is ready.
     let batch = row::lock_of(conn, id).await?;
     let claim = jobs::claim(conn, now, id, owner).await?;
     let Claim::Taken(job) = &claim else { return Ok(Step::quiet((claim, None))) };
-    let begun = begin_with(conn, now, job, batch, asked, rng).await?;
+    // Who works on a job that is about no chunk says so.
+    let Some(held) = Held::of(job) else { return Ok(Step::quiet((claim, None))) };
+    let begun = begin_with(conn, now, held, batch, asked, rng).await?;
     Ok(begun.map(|begun| (claim, Some(begun))))
 }
 
@@ -68,52 +70,46 @@ pub async fn claim_and_begin(
 pub async fn begin(
     conn: &impl ConnectionTrait,
     now: Timestamp,
-    job: &Claimed,
-    asked: Asked,
+    held: Held,
+    asked: ClaimRequest,
     rng: &mut impl Rng,
-) -> Result<Step<Begin>, DbErr> {
-    if !jobs::renew(conn, now, job.id, job.fence).await? {
-        return Ok(Step::quiet(Begin::Stale));
+) -> Result<Step<ChunkStart>, DbErr> {
+    if !jobs::renew(conn, now, held.job, held.fence).await? {
+        return Ok(Step::quiet(ChunkStart::Stale));
     }
-    let batch = match job.batch {
-        Some(id) => row::lock(conn, id).await?,
-        None => None,
-    };
-    begin_with(conn, now, job, batch, asked, rng).await
+    let batch = row::lock(conn, held.batch).await?;
+    begin_with(conn, now, held, batch, asked, rng).await
 }
 
 /// The same in a transaction that holds the job's claim and has locked its batch.
 async fn begin_with(
     conn: &impl ConnectionTrait,
     now: Timestamp,
-    job: &Claimed,
+    held: Held,
     batch: Option<Batch>,
-    asked: Asked,
+    asked: ClaimRequest,
     rng: &mut impl Rng,
-) -> Result<Step<Begin>, DbErr> {
-    let (Some(batch_id), Some(no)) = (job.batch, job.chunk) else {
-        return Err(DbErr::Custom("a send_chunk job without a batch and a chunk".into()));
-    };
-    let held = Held { job: job.id, fence: job.fence, batch: batch_id, chunk: no };
-    let (Some(mut batch), Some(mut chunk)) = (batch, chunks::load(conn, batch_id, no).await?) else {
-        jobs::finish(conn, now, job.id, job.fence, &Ending::Done, rng).await?;
-        return Ok(Step::quiet(Begin::Over));
+) -> Result<Step<ChunkStart>, DbErr> {
+    let no = held.chunk;
+    let (Some(mut batch), Some(mut chunk)) = (batch, chunks::load(conn, held.batch, no).await?) else {
+        jobs::finish(conn, now, held.job, held.fence, &Ending::Done, rng).await?;
+        return Ok(Step::quiet(ChunkStart::Over));
     };
     let mut events = Vec::new();
-    match Going::of(&batch) {
-        Going::Paused => {
-            jobs::finish(conn, now, job.id, job.fence, &Ending::Paused, rng).await?;
-            return Ok(Step::quiet(Begin::Parked));
+    match RunState::of(&batch) {
+        RunState::Paused => {
+            jobs::finish(conn, now, held.job, held.fence, &Ending::Paused, rng).await?;
+            return Ok(Step::quiet(ChunkStart::Parked));
         }
-        Going::On => {
+        RunState::Running => {
             events.extend(control::start(conn, now, &mut batch, asked.gateway).await?.map(Event::BatchChanged));
             if chunk.retry {
                 events.extend(revive(conn, now, &batch, &chunk).await?.map(Event::BatchChanged));
             }
         }
-        Going::Ended => {}
+        RunState::Ended => {}
     }
-    if let Some(changed) = take_back(conn, now, &batch, &mut chunk, job.fence).await? {
+    if let Some(changed) = take_back(conn, now, &batch, &mut chunk, held.fence).await? {
         events.push(Event::BatchChanged(changed));
     }
     let refs = serde_json::from_str(&chunk.data).map_err(|e| DbErr::Json(format!("chunk {no}: {e}")))?;
@@ -121,7 +117,7 @@ async fn begin_with(
     let mut work = Box::new(Work { held, content, sender: batch.sender, chunk, refs });
     let claimed = claim::take(conn, now, &mut work, batch, asked, rng).await?;
     events.extend(claimed.events);
-    Ok(Step { value: Begin::Go(work, Box::new(claimed.value)), rings: claimed.rings, events })
+    Ok(Step { value: ChunkStart::Go(work, Box::new(claimed.value)), rings: claimed.rings, events })
 }
 
 /// Items of this chunk that were claimed by an earlier claim of the job and never settled: their outcome is unknown.
@@ -132,7 +128,7 @@ async fn take_back(
     chunk: &mut Chunk,
     fence: i64,
 ) -> Result<Option<BatchSummary>, DbErr> {
-    let resend = batch.on_unknown == OnUnknown::Resend && Going::of(batch) != Going::Ended;
+    let resend = batch.on_unknown == OnUnknown::Resend && RunState::of(batch) != RunState::Ended;
     let (next, finished) = if resend { (Some(now.0), None) } else { (None, Some(now.0)) };
     if chunk.next_seq == chunk.first_seq {
         return Ok(None);

@@ -10,8 +10,8 @@ use super::{Outgoing, Work};
 use crate::batches::in_flight::{self, ClaimId};
 use crate::batches::lookup::{Fate, NO_NUMBER, Recipient, SUPPRESSED, TWICE, recipient, resolve};
 use crate::batches::recipients::ContactRef;
-use crate::batches::row::{self, Batch, Counts, Going};
-use crate::circuit::{Leave, RECHECK};
+use crate::batches::row::{self, Batch, Counts, RunState};
+use crate::circuit::{CircuitPermit, RECHECK};
 use crate::db::{self, Dialect};
 use crate::gateways::{self, ELSEWHERE};
 use crate::jobs;
@@ -34,7 +34,7 @@ pub struct ClaimedItems {
     /// Whether its one message is to try out a gateway that did not work.
     pub probe: bool,
     /// Whether to go on.
-    pub going: Going,
+    pub run_state: RunState,
     /// The batch belongs to another gateway: nothing of it is claimed.
     pub elsewhere: bool,
     /// When there may be more: `None` when the chunk has nothing left that is not in flight.
@@ -43,7 +43,7 @@ pub struct ClaimedItems {
 
 /// What whoever claims asks for.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct ClaimRequest {
     /// How many items at most.
     pub wanted: usize,
     /// The gateway of whoever claims, where that is known: a batch of another one gives nothing.
@@ -64,7 +64,7 @@ pub async fn claim_items(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     work: &mut Work,
-    asked: Asked,
+    asked: ClaimRequest,
     rng: &mut impl Rng,
 ) -> Result<Option<Step<ClaimedItems>>, DbErr> {
     let (held, id) = (work.held, work.held.batch);
@@ -86,7 +86,7 @@ pub(super) async fn take(
     now: Timestamp,
     work: &mut Work,
     batch: Batch,
-    asked: Asked,
+    asked: ClaimRequest,
     rng: &mut impl Rng,
 ) -> Result<Step<ClaimedItems>, DbErr> {
     let sender = sender::read(conn, batch.sender, asked.sender_rate).await?;
@@ -105,13 +105,13 @@ pub(super) async fn take(
     over.write(conn, now, &batch).await?;
     let sender = sender::lock(conn, now, sender, asked.sender_rate).await?;
     let limits = Limits {
-        leave: sender.map_or(Leave::All, |sender| sender.leave(now)),
+        leave: sender.map_or(CircuitPermit::All, |sender| sender.permit(now)),
         at_most: sender.map_or(usize::MAX, |sender| sender.allowance.left(now)),
         batch: Pace::per_minute(batch.rate_per_minute, batch.next_slot_us),
         sender: sender.map(|sender| sender.pace),
         jitter_us: batch.jitter_ms.saturating_mul(1000),
     };
-    if limits.leave == Leave::One {
+    if limits.leave == CircuitPermit::One {
         // The gateway is tried out by the one that this cost the least so far.
         candidates.sort_by_key(|candidate| candidate.attempt);
     }
@@ -121,21 +121,21 @@ pub(super) async fn take(
     let Reservation { slotted, short, more_us, .. } = reserved;
     let all_leave = slotted.iter().all(Slotted::leaves);
     let items: Vec<Outgoing> = slotted.into_iter().filter_map(|one| one.outgoing(now, asked.gateway)).collect();
-    let probe = limits.leave == Leave::One && !items.is_empty();
+    let probe = limits.leave == CircuitPermit::One && !items.is_empty();
     if let (Some(sender), true) = (sender, probe) {
         sender::write_circuit(conn, sender.id, sender.circuit.probe(now), None).await?;
     }
     let changed = if counts.is_zero() { None } else { row::count(conn, batch.summary.id, counts).await? };
     let more_at = match (short, limits.leave) {
-        (true, Leave::One | Leave::NoneUntil(_)) => Some(now.plus(RECHECK)),
-        (true, Leave::All) => Some(Timestamp(more_us / 1000)),
+        (true, CircuitPermit::One | CircuitPermit::NoneUntil(_)) => Some(now.plus(RECHECK)),
+        (true, CircuitPermit::All) => Some(Timestamp(more_us / 1000)),
         (false, _) if !work.all_written() => Some(now),
         // All of the chunk was taken at once, and leaves: nothing waits.
         (false, _) if whole && all_leave => None,
         (false, _) => next_wake(conn, work).await?,
     };
     Ok(Step {
-        value: ClaimedItems { items, probe, going: Going::On, elsewhere: false, more_at },
+        value: ClaimedItems { items, probe, run_state: RunState::Running, elsewhere: false, more_at },
         rings: Vec::new(),
         events: changed.map(Event::BatchChanged).into_iter().collect(),
     })
@@ -149,10 +149,10 @@ async fn standing(
     sender: Option<Sender>,
     gateway: Option<GatewayId>,
 ) -> Result<Option<ClaimedItems>, DbErr> {
-    let going = Going::of(batch);
+    let run_state = RunState::of(batch);
     let nothing =
-        |more_at, elsewhere| Ok(Some(ClaimedItems { items: Vec::new(), probe: false, going, elsewhere, more_at }));
-    if going != Going::On {
+        |more_at, elsewhere| Ok(Some(ClaimedItems { items: Vec::new(), probe: false, run_state, elsewhere, more_at }));
+    if run_state != RunState::Running {
         return nothing(None, false);
     }
     if let Some(ours) = gateway
@@ -160,9 +160,9 @@ async fn standing(
     {
         return nothing(Some(now.plus(ELSEWHERE)), true);
     }
-    match sender.map(|sender| sender.leave(now)) {
-        Some(Leave::NoneUntil(at)) => nothing(Some(at), false),
-        Some(Leave::All | Leave::One) | None => Ok(None),
+    match sender.map(|sender| sender.permit(now)) {
+        Some(CircuitPermit::NoneUntil(at)) => nothing(Some(at), false),
+        Some(CircuitPermit::All | CircuitPermit::One) | None => Ok(None),
     }
 }
 

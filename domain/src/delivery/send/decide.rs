@@ -1,7 +1,7 @@
 //! Where an item goes after an attempt. Pure.
 
 use super::outcome::ItemResult;
-use crate::batches::row::Going;
+use crate::batches::row::RunState;
 use crate::delivery::attempt::{AttemptOutcome, Verdict, Wait, judge};
 use crate::model::{ItemStatus, OnUnknown};
 use crate::retry::Backoff;
@@ -19,8 +19,8 @@ pub(super) struct Decision {
 
 /// What is known of an item's surroundings when its attempt is judged.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Surroundings {
-    pub(super) going: Going,
+pub(super) struct AttemptContext {
+    pub(super) run_state: RunState,
     pub(super) on_unknown: OnUnknown,
     /// Until when the sender's circuit is open, if this attempt did not try it out: the failure is the gateway's, and not
     /// the message's.
@@ -29,8 +29,8 @@ pub(super) struct Surroundings {
 
 /// Decides where an item goes after an attempt: what follows from it for any message ([`judge`]), and what its batch and its
 /// sender make of that. Pure.
-pub(super) fn decide(around: Surroundings, result: &ItemResult, rng: &mut impl Rng) -> Decision {
-    let over = around.going == Going::Ended;
+pub(super) fn decide(around: AttemptContext, result: &ItemResult, rng: &mut impl Rng) -> Decision {
+    let over = around.run_state == RunState::Ended;
     let retry = u32::try_from(result.attempt - 1).unwrap_or(0);
     let done =
         |status, error| Decision { status, error, finished: true, next_attempt_at: None, attempts: result.attempt };
@@ -122,12 +122,12 @@ mod tests {
         ]
     }
 
-    fn surroundings() -> impl Strategy<Value = Surroundings> {
-        let going = prop_oneof![Just(Going::On), Just(Going::Paused), Just(Going::Ended)];
+    fn surroundings() -> impl Strategy<Value = AttemptContext> {
+        let run_state = prop_oneof![Just(RunState::Running), Just(RunState::Paused), Just(RunState::Ended)];
         let on_unknown = prop_oneof![Just(OnUnknown::Hold), Just(OnUnknown::Resend)];
         let open_until = prop::option::of((1_000_000i64..1_030_000).prop_map(Timestamp));
-        (going, on_unknown, open_until).prop_map(|(going, on_unknown, open_until)| Surroundings {
-            going,
+        (run_state, on_unknown, open_until).prop_map(|(run_state, on_unknown, open_until)| AttemptContext {
+            run_state,
             on_unknown,
             open_until,
         })
@@ -147,7 +147,7 @@ mod tests {
                 prop_assert!(matches!(decision.status, ItemStatus::Pending | ItemStatus::Unknown));
             }
             // Nothing waits in a batch that has ended, and no item is tried for ever.
-            prop_assert!(decision.finished || around.going != Going::Ended);
+            prop_assert!(decision.finished || around.run_state != RunState::Ended);
             let counted = match result.outcome {
                 AttemptOutcome::Throttled { .. } | AttemptOutcome::Returned | AttemptOutcome::Unreachable { .. } => false,
                 AttemptOutcome::Failed { .. } => around.open_until.is_none(),

@@ -1,13 +1,13 @@
 //! Writing down what became of messages, and letting the chunk rest.
 
-use super::decide::{Decision, Surroundings, decide};
+use super::decide::{AttemptContext, Decision, decide};
 use super::settled::{self, SettledRow};
 use super::{Held, Work, sender};
 use crate::batches::chunks::{self, Chunk};
 use crate::batches::in_flight;
-use crate::batches::row::{self, Batch, Counts, Going};
+use crate::batches::row::{self, Batch, Counts, RunState};
 use crate::batches::table::Table;
-use crate::circuit::{Circuit, Leave, Sign};
+use crate::circuit::{Circuit, CircuitPermit, CircuitSignal};
 use crate::contacts::activity;
 use crate::db;
 use crate::delivery::attempt::AttemptOutcome;
@@ -56,8 +56,8 @@ pub struct ItemResult {
 impl ItemResult {
     /// What it says of the gateway.
     #[must_use]
-    pub fn sign(&self) -> Sign {
-        self.outcome.sign(self.attempt)
+    pub fn signal(&self) -> CircuitSignal {
+        self.outcome.signal(self.attempt)
     }
 }
 
@@ -67,7 +67,7 @@ pub enum Settled {
     /// Written.
     Written {
         /// Whether claims should go on.
-        going: Going,
+        run_state: RunState,
         /// Until when the sender's circuit is open.
         circuit_open_until: Option<Timestamp>,
     },
@@ -131,7 +131,7 @@ pub async fn settle_and_rest(
 
 /// A group that is written, but for what is written last.
 struct Written {
-    going: Going,
+    run_state: RunState,
     circuit: Circuit,
     /// Whether the batch has ended with it, and its last chunk is closed.
     ended: bool,
@@ -149,14 +149,18 @@ impl Written {
         now: Timestamp,
         rng: &mut impl Rng,
     ) -> Result<Step<Settled>, DbErr> {
-        let circuit_open_until = match self.circuit.leave(now) {
-            Leave::NoneUntil(until) => Some(until),
-            Leave::All | Leave::One => None,
+        let circuit_open_until = match self.circuit.permit(now) {
+            CircuitPermit::NoneUntil(until) => Some(until),
+            CircuitPermit::All | CircuitPermit::One => None,
         };
         tally::add(conn, now, Tally::Sent, self.succeeded, rng).await?;
         let mut events = self.events;
         events.extend(outbox::append(conn, now, &self.to_append).await?.events);
-        Ok(Step { value: Settled::Written { going: self.going, circuit_open_until }, rings: Vec::new(), events })
+        Ok(Step {
+            value: Settled::Written { run_state: self.run_state, circuit_open_until },
+            rings: Vec::new(),
+            events,
+        })
     }
 }
 
@@ -171,14 +175,14 @@ async fn write(
     results: &[ItemResult],
     rng: &mut impl Rng,
 ) -> Result<Written, DbErr> {
-    let going = Going::of(batch);
+    let run_state = RunState::of(batch);
     let circuit = sender::circuit_of(conn, batch.sender).await?;
-    let open_until = match sender::after(circuit, now, results).leave(now) {
+    let open_until = match sender::after(circuit, now, results).permit(now) {
         // The failure of the one that tried the gateway out counts, so that no message does so for ever.
-        Leave::NoneUntil(until) if !circuit.probing => Some(until),
-        Leave::All | Leave::One | Leave::NoneUntil(_) => None,
+        CircuitPermit::NoneUntil(until) if !circuit.probing => Some(until),
+        CircuitPermit::All | CircuitPermit::One | CircuitPermit::NoneUntil(_) => None,
     };
-    let around = Surroundings { going, on_unknown: batch.on_unknown, open_until };
+    let around = AttemptContext { run_state, on_unknown: batch.on_unknown, open_until };
     let decided: Vec<(&ItemResult, Decision)> =
         results.iter().map(|result| (result, decide(around, result, rng))).collect();
     let rows = |has_row: bool| {
@@ -209,7 +213,7 @@ async fn write(
     let finished = decided.iter().filter(|(result, decision)| decision.finished && written.contains(&result.seq));
     let finished = i64::try_from(finished.count()).unwrap_or(i64::MAX);
     // What was reported early may have changed the counts since the batch was read.
-    let last = early.is_empty() && batch.has_one_chunk_left() && going == Going::On;
+    let last = early.is_empty() && batch.has_one_chunk_left() && run_state == RunState::Running;
     let ended = last && chunk.is_some_and(|chunk| finished == chunk.item_count);
     let changed = if ended {
         chunks::close_last(conn, now, &batch.summary, held.chunk, counts).await?
@@ -224,7 +228,7 @@ async fn write(
     sender::give_back(conn, now, batch.sender, settled).await?;
     let mut events = applied.events;
     events.extend(changed.map(Event::BatchChanged));
-    Ok(Written { going, circuit, ended, succeeded: counts.succeeded, to_append: applied.to_append, events })
+    Ok(Written { run_state, circuit, ended, succeeded: counts.succeeded, to_append: applied.to_append, events })
 }
 
 /// Where a chunk went when its worker had nothing more to do with it.
@@ -281,7 +285,7 @@ async fn come_to_rest(
     let end = async |ending: Ending, rng: &mut _| jobs::finish(conn, now, held.job, held.fence, &ending, rng).await;
     let range = [held.batch.into(), chunk.first_seq.into(), chunk.end_seq().into()];
 
-    if Going::of(batch) == Going::Ended {
+    if RunState::of(batch) == RunState::Ended {
         chunks::disown(conn, held.batch, &chunk).await?;
         chunks::abandon(conn, now, held.batch, Table::Messages, chunk.first_seq, chunk.end_seq()).await?;
         end(Ending::Done, rng).await?;
@@ -327,9 +331,9 @@ async fn come_to_rest(
             (Some(slot), _) => slot,
             (None, retry) => retry.unwrap_or(now),
         };
-        let sender_at = match sender::read(conn, batch.sender, None).await?.map(|sender| sender.leave(now)) {
-            Some(Leave::NoneUntil(at)) => at,
-            Some(Leave::All | Leave::One) | None => now,
+        let sender_at = match sender::read(conn, batch.sender, None).await?.map(|sender| sender.permit(now)) {
+            Some(CircuitPermit::NoneUntil(at)) => at,
+            Some(CircuitPermit::All | CircuitPermit::One) | None => now,
         };
         wake_at.max(sender_at)
     };

@@ -3,7 +3,7 @@
 use super::Outgoing;
 use super::rows::ClaimedRow;
 use crate::batches::lookup::Recipient;
-use crate::circuit::Leave;
+use crate::circuit::CircuitPermit;
 use crate::model::ItemStatus;
 use crate::pacing::{self, HORIZON_US, Pace, Reserved};
 use crate::time::Timestamp;
@@ -27,7 +27,7 @@ pub(super) struct Candidate {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// What the sender's circuit lets leave.
-    pub(super) leave: Leave,
+    pub(super) leave: CircuitPermit,
     /// How many more the sender's cap lets leave today.
     pub(super) at_most: usize,
     pub(super) batch: Option<Pace>,
@@ -67,9 +67,9 @@ pub(super) fn reserve(
     rng: &mut impl Rng,
 ) -> Reservation {
     let mut may_leave = match limits.leave {
-        Leave::All => usize::MAX,
-        Leave::One => 1,
-        Leave::NoneUntil(_) => 0,
+        CircuitPermit::All => usize::MAX,
+        CircuitPermit::One => 1,
+        CircuitPermit::NoneUntil(_) => 0,
     }
     .min(limits.at_most);
     let unslotted = candidates.iter().filter(|candidate| candidate.slot_us.is_none()).count().min(may_leave);
@@ -190,7 +190,11 @@ mod tests {
     }
 
     fn limits() -> impl Strategy<Value = Limits> {
-        let leave = prop_oneof![Just(Leave::All), Just(Leave::One), Just(Leave::NoneUntil(NOW.plus(HORIZON)))];
+        let leave = prop_oneof![
+            Just(CircuitPermit::All),
+            Just(CircuitPermit::One),
+            Just(CircuitPermit::NoneUntil(NOW.plus(HORIZON)))
+        ];
         let pace = || {
             prop::option::of((0i64..2_000_000, NOW_US - 2_000_000..NOW_US + 2_000_000))
                 .prop_map(|pace| pace.map(|(interval_us, next_slot_us)| Pace { interval_us, next_slot_us }))
@@ -214,9 +218,9 @@ mod tests {
             let (all, end) = (candidates.clone(), i64::try_from(candidates.len()).expect("few"));
             let got = reserve(NOW, &limits, candidates, end, &mut StdRng::seed_from_u64(seed));
             let most = match limits.leave {
-                Leave::All => usize::MAX,
-                Leave::One => 1,
-                Leave::NoneUntil(_) => 0,
+                CircuitPermit::All => usize::MAX,
+                CircuitPermit::One => 1,
+                CircuitPermit::NoneUntil(_) => 0,
             }
             .min(limits.at_most);
             let handed_out = got.paces.as_ref().map_or(0, |paces| paces.slots_us.len());

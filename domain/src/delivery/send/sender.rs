@@ -1,7 +1,7 @@
 //! A sender's row: its pace, and whether its gateway works.
 
 use super::outcome::ItemResult;
-use crate::circuit::{Circuit, Leave};
+use crate::circuit::{Circuit, CircuitPermit};
 use crate::db::{self, Dialect};
 use crate::delivery::attempt::AttemptOutcome;
 use crate::pacing::Pace;
@@ -21,8 +21,8 @@ pub(super) struct Sender {
 
 impl Sender {
     /// What may leave now. How many a cap still lets is [`Allowance::left`].
-    pub(super) fn leave(&self, now: Timestamp) -> Leave {
-        senders::State { allowance: self.allowance, circuit: self.circuit }.leave(now)
+    pub(super) fn permit(&self, now: Timestamp) -> CircuitPermit {
+        senders::SenderState { allowance: self.allowance, circuit: self.circuit }.permit(now)
     }
 }
 
@@ -62,9 +62,9 @@ pub(super) async fn lock(
     configured: Option<i64>,
 ) -> Result<Option<Sender>, DbErr> {
     let Some(known) = known else { return Ok(None) };
-    let (lock, leave) = (Dialect::of(conn).for_update(), known.leave(now));
+    let (lock, leave) = (Dialect::of(conn).for_update(), known.permit(now));
     let counted = known.pace.interval_us > 0 || known.allowance.daily_cap.is_some();
-    let changes = counted && leave == Leave::All || leave == Leave::One;
+    let changes = counted && leave == CircuitPermit::All || leave == CircuitPermit::One;
     if lock.is_empty() || !changes {
         return Ok(Some(known));
     }
@@ -171,7 +171,7 @@ pub(super) async fn learn(
 
 /// The circuit after a group of outcomes.
 pub(super) fn after(circuit: Circuit, now: Timestamp, results: &[ItemResult]) -> Circuit {
-    circuit.after(now, results.iter().map(ItemResult::sign))
+    circuit.after(now, results.iter().map(ItemResult::signal))
 }
 
 /// A sender whose gateway does not work.

@@ -7,6 +7,7 @@ use minijinja::machinery::{Span, Token, WhitespaceConfig, parse, tokenize};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value, filters as f};
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 type AddFilter = fn(&mut Environment<'static>, &'static str);
 
@@ -53,9 +54,14 @@ fn join(list: &Value, between: Option<Cow<'_, str>>) -> Result<String, Error> {
 const VARIABLES: [&str; 3] = ["name", "phone", "attributes"];
 
 /// The engine's syntax with `{{ … }}` as its only marks. Blocks and comments cannot be switched off there, so they get
-/// marks with a NUL, which no text of a message has.
+/// marks with a NUL, which no text of a message has. It is made once: it has an automaton that finds the marks.
 pub(super) fn syntax() -> Result<SyntaxConfig, Error> {
-    SyntaxConfig::builder().block_delimiters("\0%", "%\0").comment_delimiters("\0#", "#\0").build()
+    static SYNTAX: OnceLock<SyntaxConfig> = OnceLock::new();
+    if let Some(made) = SYNTAX.get() {
+        return Ok(made.clone());
+    }
+    let made = SyntaxConfig::builder().block_delimiters("\0%", "%\0").comment_delimiters("\0#", "#\0").build()?;
+    Ok(SYNTAX.get_or_init(|| made).clone())
 }
 
 /// Finds the first error of a template.

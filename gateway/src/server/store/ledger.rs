@@ -82,8 +82,8 @@ pub(super) fn steps(asks: &[Ask]) -> HashSet<GatewayStep> {
         Ask::Accept(_) => Some(GatewayStep::Accept),
         Ask::Claim { .. } => Some(GatewayStep::Claim),
         Ask::Settle(_) => Some(GatewayStep::Outcome),
-        Ask::TakeEvents { .. } | Ask::Keep(_) => Some(GatewayStep::Heard),
-        Ask::SettleReports(_) => Some(GatewayStep::Told),
+        Ask::TakeEvents { .. } | Ask::Keep(_) => Some(GatewayStep::EventsTaken),
+        Ask::SettleReports(_) => Some(GatewayStep::ReportsSettled),
         Ask::Unclaim { .. } | Ask::Recover { .. } | Ask::Reread { .. } | Ask::TellAgain { .. } | Ask::Prune { .. } => {
             None
         }

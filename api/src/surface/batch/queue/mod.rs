@@ -10,7 +10,7 @@ use self::wire::{
     JobDetail, JobPatch, JobState, JobView, KindName, LaneName, LaneView, SampleView, SenderUseView, SpanName,
     WorkerPatch, WorkerView,
 };
-use super::envelope::{Answer, Count, Failure, Listed};
+use super::envelope::{Count, Envelope, Listed, Rejection};
 use super::routes::{Token, caller};
 use crate::App;
 use crate::foundation::body::SmallBody;
@@ -21,7 +21,7 @@ use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal};
 use domain::audit_log::{self, Action, Origin};
 use domain::db::{self, Trouble};
-use domain::jobs::list::{self, Filter, Job, Place};
+use domain::jobs::list::{self, Filter, Job, ListCursor};
 use domain::jobs::workers::{self, NewOrders, OrderError};
 use domain::jobs::{self, history};
 use domain::queue::samples::{self, Span};
@@ -90,14 +90,14 @@ const fn action(act: Act) -> Action {
 }
 
 impl QueueRoutes {
-    async fn detail(&self, id: JobId) -> Result<Json<Answer<JobDetail>>, Failure> {
+    async fn detail(&self, id: JobId) -> Result<Json<Envelope<JobDetail>>, Rejection> {
         let db = self.app.db.read();
         let (job, payload) = list::get(db, id).await?.ok_or_else(|| Refusal::not_found("job"))?;
         let events = history::of(db, id).await?;
-        Ok(Answer::new(JobDetail::of(self.app.clock.now(), job, payload, events)))
+        Ok(Envelope::new(JobDetail::of(self.app.clock.now(), job, payload, events)))
     }
 
-    async fn steer(&self, request: &Request, id: &str, act: Act) -> Result<Json<Answer<JobDetail>>, Failure> {
+    async fn steer(&self, request: &Request, id: &str, act: Act) -> Result<Json<Envelope<JobDetail>>, Rejection> {
         let user = caller(request)?.0.user_id;
         let (id, by) = (job_id(id)?, origin::of_user(request, user));
         let mut tries = 1;
@@ -123,7 +123,12 @@ impl QueueRoutes {
         Ok(step)
     }
 
-    async fn order(&self, request: &Request, name: &str, new: NewOrders) -> Result<Json<Answer<WorkerView>>, Failure> {
+    async fn order(
+        &self,
+        request: &Request,
+        name: &str,
+        new: NewOrders,
+    ) -> Result<Json<Envelope<WorkerView>>, Rejection> {
         let by = origin::of_user(request, caller(request)?.0.user_id);
         let action = match new.draining {
             Some(true) => Action::WorkerDrain,
@@ -139,10 +144,10 @@ impl QueueRoutes {
         })?;
         db::commit(tx, Commit::Steer).await?;
         let found = queue::workers(self.app.db.read()).await?.into_iter().find(|worker| worker.name == name);
-        Ok(Answer::new(WorkerView::of(found.ok_or_else(|| Refusal::not_found("worker"))?)))
+        Ok(Envelope::new(WorkerView::of(found.ok_or_else(|| Refusal::not_found("worker"))?)))
     }
 
-    async fn sender_use(&self, name: &str) -> Result<SenderUseView, Failure> {
+    async fn sender_use(&self, name: &str) -> Result<SenderUseView, Rejection> {
         let (db, now) = (self.app.db.read(), self.app.clock.now());
         let configured = self.app.settings.sender_rate_per_minute;
         let found = queue::sender_use(db, now, name, configured).await?;
@@ -151,7 +156,12 @@ impl QueueRoutes {
         Ok(SenderUseView::of(found, now, configured, network.as_deref()))
     }
 
-    async fn pause(&self, request: &Request, name: &str, paused: bool) -> Result<Json<Answer<SenderUseView>>, Failure> {
+    async fn pause(
+        &self,
+        request: &Request,
+        name: &str,
+        paused: bool,
+    ) -> Result<Json<Envelope<SenderUseView>>, Rejection> {
         let by = origin::of_user(request, caller(request)?.0.user_id);
         let patch = Patch { paused: Some(paused), ..Patch::default() };
         let mut tries = 1;
@@ -164,7 +174,7 @@ impl QueueRoutes {
             }
         };
         self.app.after(done.map_err(super::senders::refuse)?);
-        Ok(Answer::new(self.sender_use(name).await?))
+        Ok(Envelope::new(self.sender_use(name).await?))
     }
 
     async fn try_patch(&self, name: &str, patch: Patch, by: &Origin) -> Result<Step<()>, SenderError> {
@@ -231,9 +241,9 @@ impl QueueRoutes {
     async fn lanes(
         &self,
         #[oai(scope = "guard::QUEUES_READ")] _token: Token,
-    ) -> Result<Json<Answer<Vec<LaneView>>>, Failure> {
+    ) -> Result<Json<Envelope<Vec<LaneView>>>, Rejection> {
         let standing = samples::standing(self.app.db.read(), self.app.clock.now()).await?;
-        Ok(Answer::new(lanes(&standing.depths)))
+        Ok(Envelope::new(lanes(&standing.depths)))
     }
 
     /// How the queue was: every minute of the last hour, every quarter of an hour of the last day, or every hour of the
@@ -244,7 +254,7 @@ impl QueueRoutes {
         #[oai(scope = "guard::QUEUES_READ")] _token: Token,
         /// How far back; an hour if it is not given.
         span: Query<Option<Lenient<SpanName>>>,
-    ) -> Result<Json<Answer<Vec<SampleView>>>, Failure> {
+    ) -> Result<Json<Envelope<Vec<SampleView>>>, Rejection> {
         let mut params = Params::default();
         let span = params.read("span", span.0, "one of 1h, 24h, 7d").unwrap_or(SpanName::Hour);
         if !params.errors.is_empty() {
@@ -252,7 +262,7 @@ impl QueueRoutes {
         }
         let span = Span::from(span);
         let found = samples::samples(self.app.db.read(), self.app.clock.now(), span).await?;
-        Ok(Answer::new(found.into_iter().map(|sample| SampleView::of(sample, span)).collect()))
+        Ok(Envelope::new(found.into_iter().map(|sample| SampleView::of(sample, span)).collect()))
     }
 
     /// Lists jobs: those that are ready in the order of their time, all others the newest first.
@@ -279,12 +289,12 @@ impl QueueRoutes {
         /// The `nextCursor` of the page before.
         #[oai(validator(pattern = "^([0-9]{1,18}-[0-9]{1,18})?$"))]
         cursor: Query<Option<Lenient<String>>>,
-    ) -> Result<Json<Jobs>, Failure> {
+    ) -> Result<Json<Jobs>, Rejection> {
         let mut params = Params::default();
         let filter = filter(&mut params, lane.0, kind.0, state.0, batch.0, error.0);
         let limit = params.number("limit", limit.0, 1, 200, 50);
         let after = params.read("cursor", cursor.0, "a nextCursor").filter(|cursor| !cursor.is_empty());
-        let after = after.map(|text| text.parse::<Place>());
+        let after = after.map(|text| text.parse::<ListCursor>());
         if matches!(after, Some(Err(_))) {
             params.bad("cursor", "must be a nextCursor");
         }
@@ -304,7 +314,7 @@ impl QueueRoutes {
         #[oai(scope = "guard::QUEUES_READ")] _token: Token,
         /// The job.
         job_id: Path<PathId>,
-    ) -> Result<Json<Answer<JobDetail>>, Failure> {
+    ) -> Result<Json<Envelope<JobDetail>>, Rejection> {
         self.detail(self::job_id(&job_id)?).await
     }
 
@@ -317,7 +327,7 @@ impl QueueRoutes {
         /// The job.
         job_id: Path<PathId>,
         body: SmallBody<JobPatch>,
-    ) -> Result<Json<Answer<JobDetail>>, Failure> {
+    ) -> Result<Json<Envelope<JobDetail>>, Rejection> {
         let mut f = Fields::parse(&body.bytes)?;
         if f.raw("runAt").is_none() {
             f.bad("runAt", "is required");
@@ -336,7 +346,7 @@ impl QueueRoutes {
         #[oai(scope = "guard::QUEUES_MANAGE")] _token: Token,
         /// The job.
         job_id: Path<PathId>,
-    ) -> Result<Json<Answer<JobDetail>>, Failure> {
+    ) -> Result<Json<Envelope<JobDetail>>, Rejection> {
         self.steer(request, &job_id, Act::Retry).await
     }
 
@@ -349,7 +359,7 @@ impl QueueRoutes {
         #[oai(scope = "guard::QUEUES_MANAGE")] _token: Token,
         /// The job.
         job_id: Path<PathId>,
-    ) -> Result<Json<Answer<JobDetail>>, Failure> {
+    ) -> Result<Json<Envelope<JobDetail>>, Rejection> {
         self.steer(request, &job_id, Act::Cancel).await
     }
 
@@ -361,7 +371,7 @@ impl QueueRoutes {
         #[oai(scope = "guard::QUEUES_MANAGE")] _token: Token,
         /// The job.
         job_id: Path<PathId>,
-    ) -> Result<Json<Answer<JobDetail>>, Failure> {
+    ) -> Result<Json<Envelope<JobDetail>>, Rejection> {
         self.steer(request, &job_id, Act::RunNow).await
     }
 
@@ -370,7 +380,7 @@ impl QueueRoutes {
     async fn workers(
         &self,
         #[oai(scope = "guard::QUEUES_READ")] _token: Token,
-    ) -> Result<Json<Listed<WorkerView>>, Failure> {
+    ) -> Result<Json<Listed<WorkerView>>, Rejection> {
         let found = queue::workers(self.app.db.read()).await?;
         let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
         let data = found.into_iter().map(WorkerView::of).collect();
@@ -386,7 +396,7 @@ impl QueueRoutes {
         #[oai(scope = "guard::QUEUES_MANAGE")] _token: Token,
         /// The worker's name.
         worker: Path<String>,
-    ) -> Result<Json<Answer<WorkerView>>, Failure> {
+    ) -> Result<Json<Envelope<WorkerView>>, Rejection> {
         self.order(request, &worker, NewOrders { draining: Some(true), ..NewOrders::default() }).await
     }
 
@@ -398,7 +408,7 @@ impl QueueRoutes {
         #[oai(scope = "guard::QUEUES_MANAGE")] _token: Token,
         /// The worker's name.
         worker: Path<String>,
-    ) -> Result<Json<Answer<WorkerView>>, Failure> {
+    ) -> Result<Json<Envelope<WorkerView>>, Rejection> {
         self.order(request, &worker, NewOrders { draining: Some(false), ..NewOrders::default() }).await
     }
 
@@ -411,7 +421,7 @@ impl QueueRoutes {
         /// The worker's name.
         worker: Path<String>,
         body: SmallBody<WorkerPatch>,
-    ) -> Result<Json<Answer<WorkerView>>, Failure> {
+    ) -> Result<Json<Envelope<WorkerView>>, Rejection> {
         let mut f = Fields::parse(&body.bytes)?;
         let places = Lane::ALL.map(|lane| f.integer(lane.as_str(), 1..=workers::MAX_PLACES));
         f.finish()?;
@@ -424,8 +434,8 @@ impl QueueRoutes {
     async fn system(
         &self,
         #[oai(scope = "guard::SETTINGS_READ")] _token: Token,
-    ) -> Result<Json<Answer<SystemView>>, Failure> {
-        Ok(Answer::new(SystemView::of((self.app.observed.inspect)().await)))
+    ) -> Result<Json<Envelope<SystemView>>, Rejection> {
+        Ok(Envelope::new(SystemView::of((self.app.observed.inspect)().await)))
     }
 
     /// Lists the examinations of the installation, the newest first; 50 are kept.
@@ -433,7 +443,7 @@ impl QueueRoutes {
     async fn examinations(
         &self,
         #[oai(scope = "guard::SETTINGS_READ")] _token: Token,
-    ) -> Result<Json<Listed<ExaminationView>>, Failure> {
+    ) -> Result<Json<Listed<ExaminationView>>, Rejection> {
         let found = examinations::all(self.app.db.read()).await?;
         let count = i64::try_from(found.len()).unwrap_or(i64::MAX);
         let data = found.into_iter().map(ExaminationView::of).collect();
@@ -447,14 +457,14 @@ impl QueueRoutes {
         &self,
         request: &Request,
         #[oai(scope = "guard::QUEUES_MANAGE")] _token: Token,
-    ) -> Result<Json<Answer<ExaminationView>>, Failure> {
+    ) -> Result<Json<Envelope<ExaminationView>>, Rejection> {
         let user = caller(request)?.0.user_id;
         let (by, now) = (origin::of_user(request, user), self.app.clock.now());
         let tx = self.app.db.begin().await?;
         let step = examinations::create(&tx, now, user).await?;
         audit_log::record(&tx, now, &by, Action::ExaminationCreate, Some(step.value.id)).await?;
         db::commit(tx, Commit::Steer).await?;
-        Ok(Answer::new(ExaminationView::of(self.app.after(step))))
+        Ok(Envelope::new(ExaminationView::of(self.app.after(step))))
     }
 
     /// Reads an examination.
@@ -464,11 +474,11 @@ impl QueueRoutes {
         #[oai(scope = "guard::SETTINGS_READ")] _token: Token,
         /// The examination.
         examination_id: Path<PathId>,
-    ) -> Result<Json<Answer<ExaminationView>>, Failure> {
+    ) -> Result<Json<Envelope<ExaminationView>>, Rejection> {
         let none = || Refusal::not_found("examination");
         let id: ExaminationId = examination_id.parse().map_err(|_| none())?;
         let found = examinations::get(self.app.db.read(), id).await?.ok_or_else(none)?;
-        Ok(Answer::new(ExaminationView::of(found)))
+        Ok(Envelope::new(ExaminationView::of(found)))
     }
 
     /// Reads a sender: its health, who uses its limit, who waits for it and since when.
@@ -478,8 +488,8 @@ impl QueueRoutes {
         #[oai(scope = "guard::QUEUES_READ")] _token: Token,
         /// The sender's name.
         name: Path<String>,
-    ) -> Result<Json<Answer<SenderUseView>>, Failure> {
-        Ok(Answer::new(self.sender_use(&name).await?))
+    ) -> Result<Json<Envelope<SenderUseView>>, Rejection> {
+        Ok(Envelope::new(self.sender_use(&name).await?))
     }
 
     /// Stops a sender: nothing leaves from it any more.
@@ -490,7 +500,7 @@ impl QueueRoutes {
         #[oai(scope = "guard::QUEUES_MANAGE")] _token: Token,
         /// The sender's name.
         name: Path<String>,
-    ) -> Result<Json<Answer<SenderUseView>>, Failure> {
+    ) -> Result<Json<Envelope<SenderUseView>>, Rejection> {
         self.pause(request, &name, true).await
     }
 
@@ -502,7 +512,7 @@ impl QueueRoutes {
         #[oai(scope = "guard::QUEUES_MANAGE")] _token: Token,
         /// The sender's name.
         name: Path<String>,
-    ) -> Result<Json<Answer<SenderUseView>>, Failure> {
+    ) -> Result<Json<Envelope<SenderUseView>>, Rejection> {
         self.pause(request, &name, false).await
     }
 }

@@ -11,7 +11,7 @@ use crate::foundation::param::{Lenient, PathId};
 use crate::foundation::refusal::Refusal;
 use crate::foundation::to_its_end;
 use crate::surface::batch::dry_run;
-use crate::surface::batch::envelope::{Answer, Failure, Paged};
+use crate::surface::batch::envelope::{Envelope, Paged, Rejection};
 use crate::surface::batch::operations::OperationsOn;
 use crate::surface::batch::routes::{Token, caller};
 use domain::jobs::list::{self, Filter};
@@ -32,11 +32,11 @@ const ON_JOBS: OperationsOn = OperationsOn { target: OperationTarget::Jobs, call
 enum Made {
     /// A dry run: what it would do. Nothing was written.
     #[oai(status = 200)]
-    DryRun(Json<Answer<ForecastView>>),
+    DryRun(Json<Envelope<ForecastView>>),
     /// Accepted: it begins in 10 seconds, and can be undone until then.
     #[oai(status = 202)]
     Accepted(
-        JsonText<Answer<OperationView>>,
+        JsonText<Envelope<OperationView>>,
         /// `true` when an Idempotency-Key's first answer is repeated.
         #[oai(header = "Idempotency-Replayed")]
         Option<String>,
@@ -125,7 +125,7 @@ impl OperationRoutes {
         /// The `nextCursor` of the page before.
         #[oai(validator(pattern = "^[0-9]{0,18}$"))]
         cursor: Query<Option<Lenient<String>>>,
-    ) -> Result<Json<Paged<OperationView>>, Failure> {
+    ) -> Result<Json<Paged<OperationView>>, Rejection> {
         Ok(ON_JOBS.list(&self.app, (limit.0, cursor.0)).await?)
     }
 
@@ -142,13 +142,13 @@ impl OperationRoutes {
         #[oai(name = "dryRun")]
         dry_run: Query<Option<Lenient<bool>>>,
         body: SmallBody<OperationRequest>,
-    ) -> Result<Made, Failure> {
+    ) -> Result<Made, Rejection> {
         let user = caller(request)?.0.user_id;
         let (asked, app) = (KeyedRequest::of(request, user)?, self.app.clone());
         if dry_run::is_asked(dry_run.0, dry_run::said(&body.bytes).await?)? {
             let wanted = read(&body.bytes)?;
             let found = of_jobs::forecast(app.db.read(), app.clock.now(), wanted.act, &wanted.filter).await?;
-            return Ok(Made::DryRun(Answer::new(ForecastView::of(found))));
+            return Ok(Made::DryRun(Envelope::new(ForecastView::of(found))));
         }
         to_its_end(async move {
             let hold = match asked.begin(&app, &body.bytes).await? {
@@ -180,7 +180,7 @@ impl OperationRoutes {
         #[oai(scope = "guard::QUEUES_READ")] _token: Token,
         /// The operation.
         operation_id: Path<PathId>,
-    ) -> Result<Json<Answer<OperationView>>, Failure> {
+    ) -> Result<Json<Envelope<OperationView>>, Rejection> {
         Ok(ON_JOBS.get(&self.app, &operation_id).await?)
     }
 
@@ -197,7 +197,7 @@ impl OperationRoutes {
         /// The `nextCursor` of the page before.
         #[oai(validator(pattern = "^[0-9]{0,18}$"))]
         cursor: Query<Option<Lenient<String>>>,
-    ) -> Result<Json<Paged<ItemView>>, Failure> {
+    ) -> Result<Json<Paged<ItemView>>, Rejection> {
         Ok(ON_JOBS.items(&self.app, &operation_id, (limit.0, cursor.0)).await?)
     }
 
@@ -209,7 +209,7 @@ impl OperationRoutes {
         #[oai(scope = "guard::QUEUES_MANAGE")] _token: Token,
         /// The operation.
         operation_id: Path<PathId>,
-    ) -> Result<Json<Answer<OperationView>>, Failure> {
+    ) -> Result<Json<Envelope<OperationView>>, Rejection> {
         Ok(ON_JOBS.halt(&self.app, request, &operation_id, Halt::Undo).await?)
     }
 
@@ -221,7 +221,7 @@ impl OperationRoutes {
         #[oai(scope = "guard::QUEUES_MANAGE")] _token: Token,
         /// The operation.
         operation_id: Path<PathId>,
-    ) -> Result<Json<Answer<OperationView>>, Failure> {
+    ) -> Result<Json<Envelope<OperationView>>, Rejection> {
         Ok(ON_JOBS.halt(&self.app, request, &operation_id, Halt::Stop).await?)
     }
 }
