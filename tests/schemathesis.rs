@@ -140,10 +140,14 @@ async fn the_documents_and_the_answers_agree() {
     let login = example(&document, "LoginRequest");
     let (email, password) = (login["email"].as_str().expect("email"), login["password"].as_str().expect("password"));
     program.run(&["user", "add", "--email", email, "--role", "agent", "--password-stdin"], password).await;
-    let session = paceline.client().post("/api/v1/auth/login", &login).await.expect(200);
-    // Whoever signs out has no session for the rest of a run: that is a run of its own, by somebody else.
+    paceline.client().post("/api/v1/auth/login", &login).await.expect(200);
+    // Whoever signs out has no session for the rest of a run: that is a run of its own, by somebody else, whom the first run
+    // has not changed.
     let logout = "/api/v1/auth/logout";
     run(&paceline, "/openapi/support-desk.json", &token, &["--exclude-path", logout]).await;
+    let other = program.user("agent").await;
+    let login = json!({ "email": other.email, "password": other.password });
+    let session = paceline.client().post("/api/v1/auth/login", &login).await.expect(200);
     let leaving = session["data"]["token"].as_str().expect("a token");
     run(&paceline, "/openapi/support-desk.json", leaving, &["--include-path", logout]).await;
     paceline.client().with_token(leaving).post(logout, &json!({})).await.expect(401);

@@ -222,10 +222,14 @@ actions! {
     UserDisable = "user:disable",
     /// A user may sign in again.
     UserEnable = "user:enable",
+    /// A user was given another name or picture.
+    UserUpdate = "user:update",
     /// A user was given another role.
     UserRole = "user:role",
     /// All sessions of a user were ended.
     UserSignOut = "user:sign_out_everywhere",
+    /// A label was made.
+    LabelCreate = "label:create",
     /// A token was given out by a command.
     Token = "user:token",
     /// An API key was made.

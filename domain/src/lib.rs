@@ -20,6 +20,7 @@ pub mod idempotency;
 pub mod jobs;
 pub mod kept;
 pub mod kinds;
+pub mod labels;
 pub mod messages;
 pub mod model;
 pub mod outbox;
@@ -39,6 +40,6 @@ pub use step::Step;
 pub use time::{Clock, Timestamp};
 
 pub use entities::{
-    BatchId, ContactId, ConversationId, ExaminationId, GatewayId, JobId, MessageId, OperationId, SenderId, SessionId,
-    SuppressionId, TagId, TemplateId, UserId, ViewId,
+    BatchId, ContactId, ConversationId, ExaminationId, GatewayId, JobId, LabelId, MessageId, OperationId, SenderId,
+    SessionId, SuppressionId, TagId, TemplateId, UserId, ViewId,
 };

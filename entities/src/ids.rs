@@ -57,6 +57,8 @@ id! {
     GatewayId,
     /// A view of a list that somebody keeps.
     ViewId,
+    /// A label of conversations.
+    LabelId,
     /// A wish not to be written to, and the trail of it.
     SuppressionId,
 }

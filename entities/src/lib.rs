@@ -13,8 +13,8 @@ mod time;
 mod uuid;
 
 pub use ids::{
-    BatchId, ContactId, ConversationId, ExaminationId, GatewayId, JobId, MessageId, OperationId, SenderId, SessionId,
-    SuppressionId, TagId, TemplateId, UserId, ViewId,
+    BatchId, ContactId, ConversationId, ExaminationId, GatewayId, JobId, LabelId, MessageId, OperationId, SenderId,
+    SessionId, SuppressionId, TagId, TemplateId, UserId, ViewId,
 };
 pub use names::{
     Approval, BatchAct, BatchStatus, BatchType, Direction, ItemStatus, JobAct, JobEventKind, JobState, MessageStatus,
@@ -24,7 +24,7 @@ pub use tables::{
     api_keys, audit_logs, batch_chunks, batch_decisions, batch_items, batch_paces, batches, contact_activity,
     contact_identities, contact_merges, contact_tags, contact_traces, contacts, conversations, domain_events,
     domain_events_pruned, drafts, early_acks, early_receipts, examinations, gateways, idempotency_keys, job_events,
-    jobs, message_tallies, messages, operation_items, operations, queue_hours, queue_looks, queue_samples,
+    jobs, labels, message_tallies, messages, operation_items, operations, queue_hours, queue_looks, queue_samples,
     refresh_tokens, saved_views, sender_samples, senders, sessions, suppressions, tags, templates, test_numbers,
     uploads, users, workers,
 };

@@ -6,7 +6,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, Fro
 use support::Postgres;
 
 /// The step that this is about.
-const STEP: &str = "m0040_operations";
+const STEP: &str = "m0033_operations";
 
 async fn run(db: &DatabaseConnection, sql: &str) {
     db.execute_unprepared(sql).await.expect(sql);

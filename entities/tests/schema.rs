@@ -5,7 +5,7 @@ use entities::{
     api_keys, audit_logs, batch_chunks, batch_decisions, batch_items, batch_paces, batches, contact_activity,
     contact_identities, contact_merges, contact_tags, contact_traces, contacts, conversations, domain_events,
     domain_events_pruned, drafts, early_acks, early_receipts, examinations, gateways, idempotency_keys, job_events,
-    jobs, message_tallies, messages, operation_items, operations, queue_hours, queue_looks, queue_samples,
+    jobs, labels, message_tallies, messages, operation_items, operations, queue_hours, queue_looks, queue_samples,
     refresh_tokens, saved_views, sender_samples, senders, sessions, suppressions, tags, templates, test_numbers,
     uploads, users, workers,
 };
@@ -53,7 +53,7 @@ fn entity<E: EntityTrait>(backend: DbBackend, tables: &mut Tables) {
 
 macro_rules! for_each {
     ($do:ident($($argument:expr),*)) => {
-        for_each!(@ $do($($argument),*) api_keys audit_logs batch_chunks batch_decisions batch_items batch_paces batches contact_activity contact_identities contact_merges contact_tags contact_traces contacts conversations domain_events domain_events_pruned drafts early_acks early_receipts examinations gateways idempotency_keys job_events jobs message_tallies messages operation_items operations queue_hours queue_looks queue_samples refresh_tokens saved_views sender_samples senders sessions suppressions tags templates test_numbers uploads users workers)
+        for_each!(@ $do($($argument),*) api_keys audit_logs batch_chunks batch_decisions batch_items batch_paces batches contact_activity contact_identities contact_merges contact_tags contact_traces contacts conversations domain_events domain_events_pruned drafts early_acks early_receipts examinations gateways idempotency_keys job_events jobs labels message_tallies messages operation_items operations queue_hours queue_looks queue_samples refresh_tokens saved_views sender_samples senders sessions suppressions tags templates test_numbers uploads users workers)
     };
     (@ $do:ident $arguments:tt $($table:ident)+) => { $(for_each!(# $do $arguments $table);)+ };
     (# $do:ident($($argument:expr),*) $table:ident) => { $do::<$table::Entity>($($argument),*) };

@@ -46,6 +46,8 @@ pub enum Commit {
     Delivered,
     /// A customer is made, changed or marked as read; a number is suppressed or no longer.
     Customer,
+    /// What the support desk works with is made or changed: a label.
+    Desk,
     /// Jobs are marked as rung again.
     Sweep,
     /// Leases that ended are taken back.
@@ -121,7 +123,7 @@ impl GatewayStep {
 
 impl Commit {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Session,
         Self::Create,
         Self::Steer,
@@ -138,6 +140,7 @@ impl Commit {
         Self::Compose,
         Self::Delivered,
         Self::Customer,
+        Self::Desk,
         Self::Sweep,
         Self::Rescue,
         Self::Prune,
@@ -163,6 +166,7 @@ impl Commit {
             Self::Compose => "commit.compose",
             Self::Delivered => "commit.delivered",
             Self::Customer => "commit.customer",
+            Self::Desk => "commit.desk",
             Self::Sweep => "commit.sweep",
             Self::Rescue => "commit.rescue",
             Self::Prune => "commit.prune",

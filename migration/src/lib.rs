@@ -33,7 +33,8 @@ mod m0028_scheduled;
 mod m0030_hours;
 mod m0031_orders;
 mod m0032_examinations;
-mod m0040_operations;
+mod m0033_operations;
+mod m0034_labels;
 mod sql;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -78,7 +79,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0030_hours::Migration),
             Box::new(m0031_orders::Migration),
             Box::new(m0032_examinations::Migration),
-            Box::new(m0040_operations::Migration),
+            Box::new(m0033_operations::Migration),
+            Box::new(m0034_labels::Migration),
         ]
     }
 }

@@ -38,6 +38,7 @@ const BY_API: &[Commit] = &[
     Commit::Reports,
     Commit::Compose,
     Commit::Customer,
+    Commit::Desk,
 ];
 const BY_WORKER: &[Commit] = &[
     Commit::Begin,

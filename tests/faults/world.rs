@@ -178,6 +178,17 @@ impl World {
         .await;
     }
 
+    /// Makes a label: the second time it is refused, because it was made.
+    async fn label(&mut self) {
+        let label = json!({ "title": format!("Label {}", self.nth) });
+        self.ask("a label to be made", async |client| {
+            let request = client.request(Method::POST, "/api/v1/labels").json(&label);
+            let answer = client.try_send(request).await.map_err(|error| format!("{error:?}"))?;
+            if matches!(answer.status, 201 | 409) { Ok(()) } else { Err(format!("{} {}", answer.status, answer.text)) }
+        })
+        .await;
+    }
+
     /// Waits until a batch has ended with so many items processed.
     async fn processed(&mut self, batch: &str, items: usize) -> Value {
         self.wait(batch, |data| data["processedCount"] == json!(items)).await
@@ -225,6 +236,7 @@ impl World {
         if matches!(role, Role::Serve | Role::Api) {
             self.sign_in().await;
         }
+        self.label().await;
         let people: Vec<Value> = (0..3)
             .map(|i| json!({ "phoneE164": format!("+6011{:08}", 10_000_000 + self.nth * 10 + i), "name": "New" }))
             .collect();

@@ -17,6 +17,12 @@ const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("get", "/batch/stats", Some("batches:read")),
     ("get", "/batch/stats/days", Some("batches:read")),
     ("get", "/api/v1/audit-logs", Some("users:read")),
+    ("get", "/api/v1/users", Some("users:read")),
+    ("post", "/api/v1/users", Some("users:manage")),
+    ("get", "/api/v1/users/{id}", Some("users:read")),
+    ("put", "/api/v1/users/{id}", Some("users:manage")),
+    ("get", "/api/v1/labels", Some("conversations:read")),
+    ("post", "/api/v1/labels", Some("conversations:write")),
     ("post", "/batch/import", Some("contacts:write")),
     ("post", "/batch/send", Some("batches:write")),
     ("post", "/batch/tags", Some("contacts:write")),
@@ -143,6 +149,7 @@ const ROLES: &[(&str, &[&str])] = &[
             "conversations:write",
             "settings:write",
             "users:read",
+            "users:manage",
             "settings:read",
             "queues:read",
             "queues:manage",
@@ -237,6 +244,7 @@ async fn every_role_may_do_what_its_contract_says_on_every_route() {
                 "/batch/{batch_id}/approval" => waiting.as_str(),
                 _ => "1",
             };
+            let id = if path.starts_with("/api/v1/users") { "1" } else { id };
             let path = path.replace("{batch_id}", batch).replace("{id}", id).replace("{customer_id}", &customer);
             let path = path.replace("{operation_id}", "1").replace("{act_id}", "1").replace("{key}", KEY);
             let path = path.replace("{examination_id}", "1").replace("{worker}", worker);

@@ -271,6 +271,17 @@ fn changes(there: &There, user: &support::User) -> BTreeMap<(&'static str, &'sta
                 200,
             ),
         ),
+        (
+            ("post", "/api/v1/users"),
+            change(
+                "user:create",
+                "/api/v1/users",
+                json!({ "email": "new@example.com", "full_name": "New", "role": "agent", "password": "a long password" }),
+                201,
+            ),
+        ),
+        (("put", "/api/v1/users/{id}"), change("user:role", "/api/v1/users/1", json!({ "role": "supervisor" }), 200)),
+        (("post", "/api/v1/labels"), change("label:create", "/api/v1/labels", json!({ "title": "Refund" }), 201)),
         (("post", "/api/v1/auth/password"), change("user:password", "/api/v1/auth/password", password, 200)),
         (("post", "/api/v1/auth/logout"), change("user:sign_out", "/api/v1/auth/logout", none(), 200)),
     ])

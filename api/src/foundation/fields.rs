@@ -108,6 +108,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A text of so many characters, or null; `None`: it is not there.
+    pub(crate) fn text_or_null(&mut self, name: &str, length: RangeInclusive<usize>) -> Option<Option<String>> {
+        self.knows(name);
+        match self.values.get(name)?.get() {
+            "null" => Some(None),
+            _ => self.text(name, length).map(Some),
+        }
+    }
+
     /// An object in the object, for `read` to read: what it finds wrong is this one's too, under its own name.
     pub(crate) fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Fields<'a>) -> T) -> Option<T> {
         let raw = self.raw(name)?;

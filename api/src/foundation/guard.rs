@@ -42,6 +42,7 @@ needs! {
     QUEUES_MANAGE = QueuesManage,
     SETTINGS_READ = SettingsRead,
     SETTINGS_WRITE = SettingsWrite,
+    USERS_MANAGE = UsersManage,
     USERS_READ = UsersRead,
 }
 

@@ -3,12 +3,13 @@
 use super::key::end_sessions;
 use super::role::Role;
 use super::store::User;
-use crate::Step;
 use crate::time::Timestamp;
+use crate::{Step, db};
 use entities::{PasswordState, SessionId, UserId, sessions, users};
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, Func, LikeExpr};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, ExprTrait, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 /// A user as an administrator sees one.
@@ -20,6 +21,76 @@ pub struct Listed {
     pub last_login_at: Option<Timestamp>,
     /// Whether the password must be changed before anything else.
     pub must_change_password: bool,
+    /// When the user was made.
+    pub created_at: Timestamp,
+    /// When the user was last changed.
+    pub updated_at: Timestamp,
+}
+
+impl TryFrom<users::Model> for Listed {
+    type Error = DbErr;
+
+    fn try_from(row: users::Model) -> Result<Self, DbErr> {
+        Ok(Self {
+            last_login_at: row.last_login_at,
+            must_change_password: row.password_state != PasswordState::Chosen,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            user: User::try_from(row)?,
+        })
+    }
+}
+
+/// Which users are looked for; all that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserSearch {
+    /// A part of the name or of the address, whatever its case.
+    pub text: Option<String>,
+    /// What they are.
+    pub role: Option<Role>,
+    /// Whether they may sign in.
+    pub active: Option<bool>,
+}
+
+impl UserSearch {
+    fn select(&self) -> Select<users::Entity> {
+        use users::Column;
+        let text = self.text.as_deref().map(|text| {
+            let like = || LikeExpr::new(db::part(&text.to_lowercase())).escape('\\');
+            let has = |column: Column| Expr::expr(Func::lower(Expr::col(column))).like(like());
+            // SQLite's `lower` knows no letters beyond ASCII: a name is found as it is written, too.
+            let written = Expr::col(Column::FullName).like(LikeExpr::new(db::part(text)).escape('\\'));
+            Condition::any().add(has(Column::FullName)).add(written).add(has(Column::Email))
+        });
+        let condition = Condition::all()
+            .add_option(text)
+            .add_option(self.role.map(|role| Column::Role.eq(role.as_str())))
+            .add_option(self.active.map(|active| Column::Active.eq(active)));
+        users::Entity::find().filter(condition)
+    }
+}
+
+/// A page of the users that match, by address: `limit` behind the first `offset`; and how many match.
+///
+/// # Errors
+/// The database's.
+pub async fn page(
+    conn: &impl ConnectionTrait,
+    search: &UserSearch,
+    limit: u64,
+    offset: u64,
+) -> Result<(Vec<Listed>, u64), DbErr> {
+    let rows = search.select().order_by_asc(users::Column::Email).limit(limit).offset(offset).all(conn).await?;
+    let listed = rows.into_iter().map(Listed::try_from).collect::<Result<_, _>>()?;
+    Ok((listed, search.select().count(conn).await?))
+}
+
+/// A user as an administrator sees one.
+///
+/// # Errors
+/// The database's.
+pub async fn listed(conn: &impl ConnectionTrait, id: UserId) -> Result<Option<Listed>, DbErr> {
+    users::Entity::find_by_id(id).one(conn).await?.map(Listed::try_from).transpose()
 }
 
 /// All users, by address.
@@ -28,14 +99,7 @@ pub struct Listed {
 /// The database's.
 pub async fn list(conn: &impl ConnectionTrait) -> Result<Vec<Listed>, DbErr> {
     let rows = users::Entity::find().order_by_asc(users::Column::Email).all(conn).await?;
-    let listed = |row: users::Model| {
-        Ok(Listed {
-            last_login_at: row.last_login_at,
-            must_change_password: row.password_state != PasswordState::Chosen,
-            user: User::try_from(row)?,
-        })
-    };
-    rows.into_iter().map(listed).collect()
+    rows.into_iter().map(Listed::try_from).collect()
 }
 
 /// Takes away a user's right to sign in, ends all sessions and revokes all API keys. Returns how many of those ended.
@@ -60,7 +124,7 @@ async fn set_active(conn: &impl ConnectionTrait, now: Timestamp, user: UserId, a
 }
 
 /// Writes what is set of a user's row; a user who is not there is no error.
-async fn set(
+pub(super) async fn set(
     conn: &impl ConnectionTrait,
     now: Timestamp,
     user: UserId,

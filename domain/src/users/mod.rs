@@ -2,6 +2,7 @@
 
 mod account;
 mod browser;
+mod change;
 mod key;
 pub mod password;
 mod prune;
@@ -10,10 +11,16 @@ mod session;
 mod store;
 mod token;
 
-pub use account::{Listed, change_password, disable, enable, list, password_of, set_password, set_role, take_one_time};
+pub use account::{
+    Listed, UserSearch, change_password, disable, enable, list, listed, page, password_of, set_password, set_role,
+    take_one_time,
+};
 pub use browser::{
     BROWSER_IDLE, BROWSER_TTL, BrowserSession, browser_session, browser_session_used, open_browser_session,
     renew_browser_session,
+};
+pub use change::{
+    ChangeError, Changed, GivenPassword, MAX_NAME, MAX_PICTURE, UserChange, change, is_name, is_picture, may_govern,
 };
 pub use key::{
     ApiKey, KEY_PREFIX, KeyError, KnownKey, NewKey, add_key, end_sessions, find_key, key_used, list_keys, revoke_key,

@@ -27,6 +27,7 @@ pub mod gateways;
 pub mod idempotency_keys;
 pub mod job_events;
 pub mod jobs;
+pub mod labels;
 pub mod message_tallies;
 pub mod messages;
 pub mod operation_items;

@@ -2,6 +2,7 @@
 
 use super::auth::Token;
 use super::envelope::{Rejection, Success};
+use super::paging::{PageMeta, Paging};
 use crate::App;
 use crate::foundation::guard;
 use crate::foundation::param::{Lenient, Params};
@@ -54,19 +55,6 @@ impl From<Record> for AuditRecord {
             timestamp: record.at.into(),
         }
     }
-}
-
-/// Where a page of a list is.
-#[derive(Debug, Object)]
-struct PageMeta {
-    /// Which page, from 1.
-    current_page: i64,
-    /// How many it has at most.
-    per_page: i64,
-    /// How many match; at most 10,000 are counted.
-    total_count: i64,
-    /// How many pages there are of those.
-    total_pages: i64,
 }
 
 /// A page of the audit log.
@@ -133,17 +121,14 @@ impl AuditRoutes {
             after: params.read("start_date", start_date.0, when).map(|at| at.0),
             before: params.read("end_date", end_date.0, when).map(|at| at.0),
         };
-        let page = params.number("page", page.0, 1, 1_000, 1);
-        let per_page = params.number("per_page", per_page.0, 1, 100, 20);
+        let paging = Paging::read(&mut params, page.0, per_page.0);
         if !params.errors.is_empty() {
             return Err(Refusal::invalid(params.errors).into());
         }
         let db = self.app.db.read();
-        let offset = (page - 1).saturating_mul(per_page);
-        let found = audit_log::page(db, &search, per_page, offset).await.map_err(Refusal::from)?;
+        let found = audit_log::page(db, &search, paging.limit(), paging.offset()).await.map_err(Refusal::from)?;
         let total_count = audit_log::count(db, &search, COUNTED).await.map_err(Refusal::from)?;
-        let total_pages = (total_count + per_page - 1) / per_page;
-        let meta = PageMeta { current_page: page, per_page, total_count, total_pages };
+        let meta = paging.meta(total_count);
         Ok(Success::new(AuditPage { audit_logs: found.into_iter().map(AuditRecord::from).collect(), meta }))
     }
 }

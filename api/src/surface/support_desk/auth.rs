@@ -70,7 +70,7 @@ struct PasswordRequest {
 /// What a user is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[oai(rename = "Role", rename_all = "snake_case")]
-enum RoleName {
+pub(super) enum RoleName {
     /// May do everything.
     Admin,
     /// Leads agents.
@@ -88,6 +88,17 @@ impl From<Role> for RoleName {
             Role::Supervisor => Self::Supervisor,
             Role::Agent => Self::Agent,
             Role::Guest => Self::Guest,
+        }
+    }
+}
+
+impl From<RoleName> for Role {
+    fn from(role: RoleName) -> Self {
+        match role {
+            RoleName::Admin => Self::Admin,
+            RoleName::Supervisor => Self::Supervisor,
+            RoleName::Agent => Self::Agent,
+            RoleName::Guest => Self::Guest,
         }
     }
 }

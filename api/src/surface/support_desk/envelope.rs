@@ -119,6 +119,9 @@ enum Refusals {
     /// The path has no such method.
     #[oai(status = 405)]
     MethodNotAllowed(Json<Refused>),
+    /// It makes no sense in the present state: somebody else was quicker, or has the name.
+    #[oai(status = 409)]
+    Conflict(Json<Refused>),
     /// The body is too large.
     #[oai(status = 413)]
     PayloadTooLarge(Json<Refused>),
