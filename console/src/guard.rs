@@ -13,6 +13,7 @@ use askama::Template;
 use backplane::Limit;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use domain::Timestamp;
 use domain::audit_log::{Actor, Origin};
 use domain::users::{self, Permission};
 use futures::FutureExt;
@@ -224,6 +225,17 @@ async fn answer(app: Arc<Console>, access: Access, methods: &'static str, run: R
     coding::pack(response, taken, alone)
 }
 
+/// Who asks, by the session that the cookie names.
+async fn viewer(app: &Console, now: Timestamp, cookie: Option<&str>, uri: &Uri) -> Result<Option<Viewer>, Fault> {
+    let Some(token) = cookie else { return Ok(None) };
+    let found = users::browser_session(app.db.read(), now, token).await?;
+    // A page that fetches its parts by itself is nobody's use of it.
+    if let Some(session) = found.as_ref().filter(|_| !by_itself(uri)) {
+        users::browser_session_used(app.db.write(), now, session.id).await?;
+    }
+    Ok(found.map(|it| Viewer { user: it.user, session: it.id, standing: it.standing }))
+}
+
 /// Reads the request and finds out who asks and whether they may.
 async fn prepare(
     app: Arc<Console>,
@@ -240,20 +252,8 @@ async fn prepare(
         Language::of_browser(headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()).unwrap_or_default())
     });
     let mut fresh_visitor = None;
-    let found = match &cookie {
-        Some(token) => users::browser_session(app.db.read(), now, token).await.map_err(Fault::from),
-        None => Ok(None),
-    };
-    let found = match found {
-        // A page that fetches its parts by itself is nobody's use of it.
-        Ok(Some(session)) if !by_itself(&uri) => users::browser_session_used(app.db.write(), now, session.id)
-            .await
-            .map(|()| Some(session))
-            .map_err(Fault::from),
-        found => found,
-    };
-    let (viewer, trouble) = match found {
-        Ok(found) => (found.map(|it| Viewer { user: it.user, session: it.id, standing: it.standing }), None),
+    let (viewer, trouble) = match viewer(&app, now, cookie.as_deref(), &uri).await {
+        Ok(viewer) => (viewer, None),
         Err(fault) => (None, Some(fault)),
     };
     let csrf = match (&viewer, &cookie) {
