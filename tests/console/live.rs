@@ -131,7 +131,7 @@ const WATCH: &str = "(() => { window.shifts = []; window.swaps = 0;
 const UPDATES: u64 = 40;
 
 on_both!(nothing_moves_while_pages_are_updated () |s: Rc<Setup>| Box::pin(async move {
-    let ids = s.contacts(300).await;
+    let ids = s.contacts(900).await;
     // Under way for as long as the test watches: what comes and goes is no update of what is there.
     let batch = s.send(&ids, json!({ "ratePerMinute": 240 })).await;
     s.wait(&batch, "its start", |batch| batch["successCount"].as_i64() > Some(0)).await;

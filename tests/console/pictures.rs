@@ -76,7 +76,7 @@ async fn every_page_of_the_demo_is_seen() {
     eventually("the demo to have sent something", PATIENCE, async || {
         let text = page.text("#state").await;
         let failed = page.eval("+[...document.querySelectorAll('#state dd')][2]?.innerText").await.as_f64();
-        if failed > Some(20.0) { Ok(()) } else { Err(text) }
+        if failed >= Some(5.0) { Ok(()) } else { Err(text) }
     })
     .await;
     for (name, path) in PAGES {
