@@ -225,7 +225,7 @@ async fn every_role_may_do_what_its_contract_says_on_every_route() {
     let operation = json!({ "act": "retry", "filter": { "state": "dead" } });
     admin.post("/queue/operations", &operation).await.expect(202);
     let act = json!({ "act": "pause", "filter": { "status": "PENDING" } });
-    admin.post("/batch/acts", &act).await.expect(202);
+    let act = admin.post("/batch/acts", &act).await.expect(202)["data"]["id"].as_str().expect("an id").to_owned();
     let customer = json!({ "name": "A customer", "phone": "+60123456789" });
     let customer = admin.post("/customers/", &customer).await.expect(201)["id"].to_string();
     admin.post("/queue/examinations", &json!({})).await.expect(200);
@@ -246,7 +246,7 @@ async fn every_role_may_do_what_its_contract_says_on_every_route() {
             };
             let id = if path.starts_with("/api/v1/users") { "1" } else { id };
             let path = path.replace("{batch_id}", batch).replace("{id}", id).replace("{customer_id}", &customer);
-            let path = path.replace("{operation_id}", "1").replace("{act_id}", "1").replace("{key}", KEY);
+            let path = path.replace("{operation_id}", "1").replace("{act_id}", &act).replace("{key}", KEY);
             let path = path.replace("{examination_id}", "1").replace("{worker}", worker);
             let path = path
                 .replace("{contact_id}", &customer)

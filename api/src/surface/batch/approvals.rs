@@ -2,7 +2,7 @@
 
 use super::envelope::{Envelope, Rejection};
 use super::routes::{Token, caller, id, unsteered};
-use super::wire::{Approval, BatchOperation, DecisionRequest};
+use super::wire::{Approval, ApproveRequest, BatchOperation, RefuseRequest};
 use crate::App;
 use crate::foundation::body::SmallBody;
 use crate::foundation::fields::Fields;
@@ -118,7 +118,7 @@ impl ApprovalRoutes {
         #[oai(scope = "guard::BATCHES_APPROVE")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-        body: SmallBody<DecisionRequest>,
+        body: SmallBody<ApproveRequest>,
     ) -> Result<Json<Envelope<BatchOperation>>, Rejection> {
         let mut f = Fields::parse(&body.bytes)?;
         let reason = f.text("reason", 1..=MAX_REASON);
@@ -134,7 +134,7 @@ impl ApprovalRoutes {
         #[oai(scope = "guard::BATCHES_APPROVE")] _token: Token,
         /// The batch.
         batch_id: Path<PathId>,
-        body: SmallBody<DecisionRequest>,
+        body: SmallBody<RefuseRequest>,
     ) -> Result<Json<Envelope<BatchOperation>>, Rejection> {
         let mut f = Fields::parse(&body.bytes)?;
         let reason = f.required_text("reason", 1..=MAX_REASON);

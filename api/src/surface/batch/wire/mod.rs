@@ -6,7 +6,7 @@ mod views;
 
 pub(super) use plans::{SendPlanView, SetPlanView};
 pub(super) use requests::{
-    DecisionRequest, DeleteRequest, ImportContact, ImportRequest, PatchRequest, SendRequest, TagRequest,
+    ApproveRequest, DeleteRequest, ImportContact, ImportRequest, PatchRequest, RefuseRequest, SendRequest, TagRequest,
     TemplatePreviewRequest, TemplateRequest, TestRequest,
 };
 pub(crate) use views::summary_json;

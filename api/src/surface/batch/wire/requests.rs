@@ -40,13 +40,21 @@ pub(crate) struct TestRequest {
     sender: Option<String>,
 }
 
-/// Why a send is approved or refused.
+/// Why a send is approved.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
-pub(crate) struct DecisionRequest {
-    /// Why, for who asked for it and for the audit log; required where it is refused.
+pub(crate) struct ApproveRequest {
+    /// Why, for who asked for it and for the audit log.
     #[oai(validator(min_length = 1, max_length = 200))]
     reason: Option<String>,
+}
+
+/// Why a send is refused.
+#[derive(Debug, Object)]
+pub(crate) struct RefuseRequest {
+    /// Why, for who asked for it and for the audit log.
+    #[oai(validator(min_length = 1, max_length = 200))]
+    reason: String,
 }
 
 /// The recipients of a former batch, by what became of them.
