@@ -98,7 +98,8 @@ fn with_what_leads_there(point: Point, action: Action) -> String {
     let fault = format!("{point}={}", action.name());
     match point {
         Point::Commit(Commit::Failure, _) => {
-            let first = Point::Commit(Commit::Begin, Side::Before);
+            // Not the begin of a chunk: a worker that fails there claims the job by itself and begins again (0039).
+            let first = Point::Commit(Commit::Set, Side::Before);
             format!("{first}=panic,{fault}")
         }
         _ => fault,
