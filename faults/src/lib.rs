@@ -114,9 +114,9 @@ impl GatewayStep {
             Self::Claim => "gateway.claim",
             Self::Hand => "gateway.hand",
             Self::Outcome => "gateway.outcome",
-            Self::EventsTaken => "gateway.heard",
+            Self::EventsTaken => "gateway.events_taken",
             Self::Report => "gateway.report",
-            Self::ReportsSettled => "gateway.told",
+            Self::ReportsSettled => "gateway.reports_settled",
         }
     }
 }

@@ -121,6 +121,33 @@ impl KeyedRequest {
         Ok(Self { user, origin: origin::of_user(request, user), key: key(request)?, target })
     }
 
+    /// Does the work under the request's key, once however often the request comes: what it answers is kept, and after a
+    /// refusal the key is free. Gives the answer, and the value of the header that says so where it was given before.
+    pub(crate) async fn once<W>(
+        &self,
+        app: &Arc<App>,
+        content: &[u8],
+        work: W,
+    ) -> Result<(String, Option<String>), Refusal>
+    where
+        W: AsyncFnOnce(&KeyHold) -> Result<String, Refusal>,
+    {
+        let hold = match self.begin(app, content).await? {
+            Once::Replay(body) => return Ok((body, Some("true".into()))),
+            Once::Do(hold) => hold,
+        };
+        match work(&hold).await {
+            Ok(body) => {
+                hold.keep();
+                Ok((body, None))
+            }
+            Err(refusal) => {
+                hold.free().await;
+                Err(refusal)
+            }
+        }
+    }
+
     /// Takes the request's key, if it has one. `content` is what else makes it the same request.
     pub(crate) async fn begin(&self, app: &Arc<App>, content: &[u8]) -> Result<Once, Refusal> {
         let hold = |held| KeyHold { app: app.clone(), held, origin: self.origin.clone() };

@@ -10,7 +10,7 @@ use crate::App;
 use crate::foundation::body::{JsonText, SmallBody};
 use crate::foundation::fields::Fields;
 use crate::foundation::guard;
-use crate::foundation::idempotency::{KeyHold, KeyText, KeyedRequest, Once};
+use crate::foundation::idempotency::{KeyHold, KeyText, KeyedRequest};
 use crate::foundation::param::{Lenient, PathId};
 use crate::foundation::refusal::Refusal;
 use crate::foundation::time::Time;
@@ -310,24 +310,9 @@ impl BatchActRoutes {
             return Ok(Made::DryRun(Envelope::new(found.into())));
         }
         to_its_end(async move {
-            let hold = match asked.begin(&app, &body.bytes).await? {
-                Once::Replay(body) => return Ok(Made::Accepted(JsonText::new(body), Some("true".into()))),
-                Once::Do(hold) => hold,
-            };
-            let made = match read(&body.bytes) {
-                Ok(wanted) => create(&app, wanted, user, &hold).await,
-                Err(refusal) => Err(refusal),
-            };
-            match made {
-                Ok(body) => {
-                    hold.keep();
-                    Ok(Made::Accepted(JsonText::new(body), None))
-                }
-                Err(refusal) => {
-                    hold.free().await;
-                    Err(refusal.into())
-                }
-            }
+            let work = async |hold: &KeyHold| create(&app, read(&body.bytes)?, user, hold).await;
+            let (body, replayed) = asked.once(&app, &body.bytes, work).await?;
+            Ok(Made::Accepted(JsonText::new(body), replayed))
         })
         .await
     }

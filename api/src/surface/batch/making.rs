@@ -11,7 +11,7 @@ use crate::App;
 use crate::foundation::body::{JsonBody, JsonText, SmallBody};
 use crate::foundation::country::CountryCode;
 use crate::foundation::guard;
-use crate::foundation::idempotency::{KeyHold, KeyText, KeyedRequest, Once};
+use crate::foundation::idempotency::{KeyHold, KeyText, KeyedRequest};
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::Refusal;
 use crate::foundation::to_its_end;
@@ -285,20 +285,9 @@ impl MakingRoutes {
         }
         let (asked, app, id) = (KeyedRequest::of(request, by)?, self.app.clone(), id(&batch_id)?);
         to_its_end(async move {
-            let hold = match asked.begin(&app, code.as_deref().unwrap_or_default().as_bytes()).await? {
-                Once::Replay(body) => return Ok(Retried::Retried(JsonText::new(body), Some("true".into()))),
-                Once::Do(hold) => hold,
-            };
-            match retry(&app, id, code.as_deref(), &hold).await {
-                Ok(body) => {
-                    hold.keep();
-                    Ok(Retried::Retried(JsonText::new(body), None))
-                }
-                Err(refusal) => {
-                    hold.free().await;
-                    Err(refusal.into())
-                }
-            }
+            let work = async |hold: &KeyHold| retry(&app, id, code.as_deref(), hold).await;
+            let (body, replayed) = asked.once(&app, code.as_deref().unwrap_or_default().as_bytes(), work).await?;
+            Ok(Retried::Retried(JsonText::new(body), replayed))
         })
         .await
     }

@@ -7,7 +7,7 @@ use crate::App;
 use crate::foundation::body::{JsonText, SmallBody};
 use crate::foundation::fields::Fields;
 use crate::foundation::guard;
-use crate::foundation::idempotency::{KeyHold, KeyText, KeyedRequest, Once};
+use crate::foundation::idempotency::{KeyHold, KeyText, KeyedRequest};
 use crate::foundation::origin;
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal, Within};
@@ -277,20 +277,9 @@ impl CustomerRoutes {
         let asker = Asker::found(request)?;
         let (asked, app, whole) = (KeyedRequest::of(request, asker.user())?, self.app.clone(), asker.sees_phones());
         to_its_end(async move {
-            let hold = match asked.begin(&app, &body.bytes).await? {
-                Once::Replay(body) => return Ok(Created::Created(JsonText::new(body), Some("true".into()))),
-                Once::Do(hold) => hold,
-            };
-            match Self::make(&app, &body.bytes, whole, &hold).await {
-                Ok(body) => {
-                    hold.keep();
-                    Ok(Created::Created(JsonText::new(body), None))
-                }
-                Err(refusal) => {
-                    hold.free().await;
-                    Err(refusal.into())
-                }
-            }
+            let work = async |hold: &KeyHold| Self::make(&app, &body.bytes, whole, hold).await;
+            let (body, replayed) = asked.once(&app, &body.bytes, work).await?;
+            Ok(Created::Created(JsonText::new(body), replayed))
         })
         .await
     }

@@ -8,7 +8,7 @@ use crate::App;
 use crate::foundation::body::{JsonText, SmallBody};
 use crate::foundation::fields::Fields;
 use crate::foundation::guard;
-use crate::foundation::idempotency::{KeyHold, KeyText, KeyedRequest, Once};
+use crate::foundation::idempotency::{KeyHold, KeyText, KeyedRequest};
 use crate::foundation::param::{Lenient, Params, PathId};
 use crate::foundation::refusal::{Kind, Refusal};
 use crate::foundation::to_its_end;
@@ -151,20 +151,9 @@ impl MessageRoutes {
         let author = asker.signed_in().map_or(Author::System, Author::User);
         let (asked, app) = (KeyedRequest::of(request, asker.user())?, self.app.clone());
         to_its_end(async move {
-            let hold = match asked.begin(&app, &body.bytes).await? {
-                Once::Replay(body) => return Ok(Sent::Ok(JsonText::new(body), Some("true".into()))),
-                Once::Do(hold) => hold,
-            };
-            match send(&app, &body.bytes, author, &hold).await {
-                Ok(body) => {
-                    hold.keep();
-                    Ok(Sent::Ok(JsonText::new(body), None))
-                }
-                Err(refusal) => {
-                    hold.free().await;
-                    Err(refusal.into())
-                }
-            }
+            let work = async |hold: &KeyHold| send(&app, &body.bytes, author, hold).await;
+            let (body, replayed) = asked.once(&app, &body.bytes, work).await?;
+            Ok(Sent::Ok(JsonText::new(body), replayed))
         })
         .await
     }

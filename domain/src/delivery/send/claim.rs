@@ -105,13 +105,13 @@ pub(super) async fn take(
     over.write(conn, now, &batch).await?;
     let sender = sender::lock(conn, now, sender, asked.sender_rate).await?;
     let limits = Limits {
-        leave: sender.map_or(CircuitPermit::All, |sender| sender.permit(now)),
+        permit: sender.map_or(CircuitPermit::All, |sender| sender.permit(now)),
         at_most: sender.map_or(usize::MAX, |sender| sender.allowance.left(now)),
         batch: Pace::per_minute(batch.rate_per_minute, batch.next_slot_us),
         sender: sender.map(|sender| sender.pace),
         jitter_us: batch.jitter_ms.saturating_mul(1000),
     };
-    if limits.leave == CircuitPermit::One {
+    if limits.permit == CircuitPermit::One {
         // The gateway is tried out by the one that this cost the least so far.
         candidates.sort_by_key(|candidate| candidate.attempt);
     }
@@ -121,12 +121,12 @@ pub(super) async fn take(
     let Reservation { slotted, short, more_us, .. } = reserved;
     let all_leave = slotted.iter().all(Slotted::leaves);
     let items: Vec<Outgoing> = slotted.into_iter().filter_map(|one| one.outgoing(now, asked.gateway)).collect();
-    let probe = limits.leave == CircuitPermit::One && !items.is_empty();
+    let probe = limits.permit == CircuitPermit::One && !items.is_empty();
     if let (Some(sender), true) = (sender, probe) {
         sender::write_circuit(conn, sender.id, sender.circuit.probe(now), None).await?;
     }
     let changed = if counts.is_zero() { None } else { row::count(conn, batch.summary.id, counts).await? };
-    let more_at = match (short, limits.leave) {
+    let more_at = match (short, limits.permit) {
         (true, CircuitPermit::One | CircuitPermit::NoneUntil(_)) => Some(now.plus(RECHECK)),
         (true, CircuitPermit::All) => Some(Timestamp(more_us / 1000)),
         (false, _) if !work.all_written() => Some(now),

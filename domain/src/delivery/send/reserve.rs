@@ -27,7 +27,7 @@ pub(super) struct Candidate {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// What the sender's circuit lets leave.
-    pub(super) leave: CircuitPermit,
+    pub(super) permit: CircuitPermit,
     /// How many more the sender's cap lets leave today.
     pub(super) at_most: usize,
     pub(super) batch: Option<Pace>,
@@ -66,7 +66,7 @@ pub(super) fn reserve(
     fresh_to: i64,
     rng: &mut impl Rng,
 ) -> Reservation {
-    let mut may_leave = match limits.leave {
+    let mut may_leave = match limits.permit {
         CircuitPermit::All => usize::MAX,
         CircuitPermit::One => 1,
         CircuitPermit::NoneUntil(_) => 0,
@@ -190,7 +190,7 @@ mod tests {
     }
 
     fn limits() -> impl Strategy<Value = Limits> {
-        let leave = prop_oneof![
+        let permit = prop_oneof![
             Just(CircuitPermit::All),
             Just(CircuitPermit::One),
             Just(CircuitPermit::NoneUntil(NOW.plus(HORIZON)))
@@ -200,12 +200,8 @@ mod tests {
                 .prop_map(|pace| pace.map(|(interval_us, next_slot_us)| Pace { interval_us, next_slot_us }))
         };
         let at_most = prop_oneof![Just(usize::MAX), 0usize..50];
-        (leave, at_most, pace(), pace(), 0i64..500_000).prop_map(|(leave, at_most, batch, sender, jitter_us)| Limits {
-            leave,
-            at_most,
-            batch,
-            sender,
-            jitter_us,
+        (permit, at_most, pace(), pace(), 0i64..500_000).prop_map(|(permit, at_most, batch, sender, jitter_us)| {
+            Limits { permit, at_most, batch, sender, jitter_us }
         })
     }
 
@@ -217,7 +213,7 @@ mod tests {
             let asked = candidates.iter().filter(|candidate| candidate.slot_us.is_none()).count();
             let (all, end) = (candidates.clone(), i64::try_from(candidates.len()).expect("few"));
             let got = reserve(NOW, &limits, candidates, end, &mut StdRng::seed_from_u64(seed));
-            let most = match limits.leave {
+            let most = match limits.permit {
                 CircuitPermit::All => usize::MAX,
                 CircuitPermit::One => 1,
                 CircuitPermit::NoneUntil(_) => 0,

@@ -62,9 +62,9 @@ pub(super) async fn lock(
     configured: Option<i64>,
 ) -> Result<Option<Sender>, DbErr> {
     let Some(known) = known else { return Ok(None) };
-    let (lock, leave) = (Dialect::of(conn).for_update(), known.permit(now));
+    let (lock, permit) = (Dialect::of(conn).for_update(), known.permit(now));
     let counted = known.pace.interval_us > 0 || known.allowance.daily_cap.is_some();
-    let changes = counted && leave == CircuitPermit::All || leave == CircuitPermit::One;
+    let changes = counted && permit == CircuitPermit::All || permit == CircuitPermit::One;
     if lock.is_empty() || !changes {
         return Ok(Some(known));
     }
